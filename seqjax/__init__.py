@@ -1,0 +1,1 @@
+"""seqjax: functional recurrent sequence models in JAX."""

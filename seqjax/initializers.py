@@ -1,0 +1,57 @@
+"""How parameters start. Recurrent kernels are orthogonal per gate, input kernels Glorot per gate."""
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.types import Array, Key
+
+_PER_GATE = {
+    "orthogonal": jax.nn.initializers.orthogonal(),
+    "glorot": jax.nn.initializers.glorot_uniform(),
+    "identity": lambda key, shape, dtype: jnp.eye(*shape, dtype=dtype),
+    "normal": jax.nn.initializers.normal(0.001),  # the IRNN paper's input kernels
+}
+
+
+def gate_kernel(kind: str, key: Key, rows: int, hidden_size: int, gates: int, dtype=jnp.float32) -> Array:
+    """Kernels of several gates side by side, each drawn on its own (one wide orthogonal draw is not orthogonal per gate).
+
+    Args:
+        kind: "orthogonal", "glorot", "identity" or "normal" (standard deviation 0.001).
+        key: a typed key.
+        rows: input features (D or H).
+        hidden_size: H.
+        gates: n.
+        dtype: floating.
+
+    Returns:
+        [rows, n * H].
+
+    Example:
+        >>> kernel = gate_kernel("orthogonal", jax.random.key(0), 3, 3, 2)
+        >>> jnp.allclose(kernel[:, 3:] @ kernel[:, 3:].T, jnp.eye(3), atol=1e-5).item()
+        True
+    """
+    draw = _PER_GATE[kind]
+    return jnp.concatenate([draw(k, (rows, hidden_size), dtype) for k in jax.random.split(key, gates)], axis=1)
+
+
+def uniform_like(params, key: Key, scale: float):
+    """Every parameter drawn anew from U(-scale, scale): the start of Karpathy et al. 2015 and Zaremba et al. 2014.
+
+    Args:
+        params: a pytree of arrays, for its shapes and dtypes.
+        key: a typed key.
+        scale: half the width of the interval.
+
+    Returns:
+        A pytree of the same structure.
+
+    Example:
+        >>> float(abs(uniform_like({"w": jnp.zeros(100)}, jax.random.key(0), 0.1)["w"]).max()) <= 0.1
+        True
+    """
+    leaves, treedef = jax.tree.flatten(params)
+    keys = jax.random.split(key, len(leaves))
+    drawn = [jax.random.uniform(k, a.shape, a.dtype, -scale, scale) for k, a in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(treedef, drawn)

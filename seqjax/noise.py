@@ -1,0 +1,113 @@
+"""Randomness as a pure function of `Noise(key, count)`, a marked node in a noisy cell's state.
+
+Per-step masks use fold_in(key, count), per-sequence masks the key alone, so a sequence cut into
+chunks, stepped, or spread over devices draws the same masks as in one pass.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.types import Array, Key, Shape
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """Where a row's stream of random numbers stands.
+
+    Args:
+        key: typed keys, [*batch_shape]; None = off: the cell is deterministic.
+        count: int32, [*batch_shape], real steps seen since the key was set.
+    """
+
+    key: Array | None
+    count: Array
+
+    @classmethod
+    def off(cls, batch_shape: Shape = ()) -> "Noise":
+        """No key, count 0: what `initial_state` without a key holds."""
+        return cls(None, jnp.zeros(batch_shape, jnp.int32))
+
+    def advance(self) -> "Noise":
+        """One real step later."""
+        return Noise(self.key, self.count + 1)
+
+
+def _is_noise(node) -> bool:
+    return isinstance(node, Noise)
+
+
+def reseed(state, key: Key | None):
+    """Sets every Noise of a state: the n-th gets `split(fold_in(key, n), batch_shape)` and count 0.
+
+    Args:
+        state: any pytree; all but its Noise is returned as it is.
+        key: a typed key, or None to turn noise off.
+
+    Returns:
+        The state with its noise set.
+
+    Example:
+        >>> state = reseed((Noise.off((2,)), jnp.zeros(2)), jax.random.key(0))
+        >>> state[0].key.shape, state[0].count.tolist()
+        ((2,), [0, 0])
+    """
+    nodes, treedef = jax.tree.flatten(state, is_leaf=_is_noise)
+    noisy = (i for i, node in enumerate(nodes) if _is_noise(node))
+    for n, i in enumerate(noisy):
+        shape = nodes[i].count.shape
+        keys = None if key is None else jax.random.split(jax.random.fold_in(key, n), shape)
+        nodes[i] = Noise(keys, jnp.zeros(shape, jnp.int32))
+    return jax.tree.unflatten(treedef, nodes)
+
+
+def keep_noise(new, old):
+    """`new` with the Noise of `old`: a reset leaves noise alone."""
+    return jax.tree.map(lambda a, b: b if _is_noise(b) else a, new, old, is_leaf=_is_noise)
+
+
+def split_keys(state):
+    """(state without its noise keys, the keys): a loop need not carry what no step changes."""
+    nodes, treedef = jax.tree.flatten(state, is_leaf=_is_noise)
+    keys = [node.key for node in nodes if _is_noise(node)]
+    bare = [Noise(None, node.count) if _is_noise(node) else node for node in nodes]
+    return jax.tree.unflatten(treedef, bare), keys
+
+
+def join_keys(state, keys):
+    """The inverse of `split_keys`; keys may have other leading axes than the counts."""
+    nodes, treedef = jax.tree.flatten(state, is_leaf=_is_noise)
+    keys = iter(keys)
+    return jax.tree.unflatten(treedef, [Noise(next(keys), node.count) if _is_noise(node) else node for node in nodes])
+
+
+def has_noise(state) -> bool:
+    """Whether a state holds any Noise, on or off."""
+    return any(map(_is_noise, jax.tree.leaves(state, is_leaf=_is_noise)))
+
+
+def fold_counts(keys: Array, counts: Array) -> Array:
+    """`fold_in` element by element: keys and counts of one shape to keys of that shape."""
+    folded = jax.vmap(jax.random.fold_in)(keys.reshape(-1), counts.reshape(-1))
+    return folded.reshape(counts.shape)
+
+
+def keep_mask(keys: Array, rate: float, shape: Shape, dtype) -> Array:
+    """Inverted-dropout factors: 0 with probability `rate`, else 1 / (1 - rate).
+
+    Args:
+        keys: typed keys, [...].
+        rate: probability of a zero, 0 <= rate < 1.
+        shape: the shape that each key draws.
+        dtype: floating.
+
+    Returns:
+        [..., *shape] of `dtype`.
+    """
+    draws = jax.vmap(lambda key: jax.random.bits(key, (math.prod(shape),), jnp.uint32))(keys.reshape(-1))
+    keep = draws >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+    scaled = jnp.where(keep, jnp.asarray(1 / (1 - rate), dtype), jnp.zeros((), dtype))
+    return scaled.reshape(keys.shape + shape)

@@ -1,0 +1,112 @@
+"""Values to JSON and back through a registry of names: never an import path, never eval."""
+
+import dataclasses
+from collections.abc import Callable
+
+from seqjax.errors import InputError
+
+_TYPES: dict[str, type] = {}
+_FUNCTIONS: dict[str, Callable] = {}
+
+
+def register(thing):
+    """Makes a dataclass type, or a function, known to `to_json` and `from_json` by its name.
+
+    Args:
+        thing: a dataclass type whose fields are plain values, or a function.
+
+    Returns:
+        `thing`, so it serves as a decorator.
+
+    Raises:
+        InputError: another thing has that name.
+
+    Example:
+        >>> @register
+        ... @dataclasses.dataclass(frozen=True)
+        ... class Point:
+        ...     x: int = 0
+        >>> from_json(to_json(Point(x=3)))
+        Point(x=3)
+    """
+    table = _TYPES if isinstance(thing, type) else _FUNCTIONS
+    name = thing.__name__
+    known = table.get(name)
+    if known is not None and (known.__module__, known.__qualname__) != (thing.__module__, thing.__qualname__):
+        raise InputError(f"the name {name} is taken by {known.__module__}.{known.__qualname__}: rename one of the two")
+    table[name] = thing
+    return thing
+
+
+def to_json(value):
+    """A value of registered types as what `json.dumps` takes.
+
+    Args:
+        value: None, bool, number, string, tuple or list, registered function, or an instance of a registered
+            dataclass whose fields are such values.
+
+    Returns:
+        None, bool, number, string, list, or dict; a dataclass is `{"type": name, field: ...}`, a function
+        `{"function": name}`.
+
+    Raises:
+        InputError: a type or a function that is not registered, by name.
+
+    Example:
+        >>> to_json((1, "a", None))
+        [1, 'a', None]
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        name = type(value).__name__
+        if _TYPES.get(name) is not type(value):
+            raise InputError(f"type {name} is not registered: call seqjax.register({name}) once")
+        fields = [f.name for f in dataclasses.fields(value) if f.init]
+        return {"type": name} | {field: to_json(getattr(value, field)) for field in fields}
+    if callable(value):
+        name = getattr(value, "__name__", repr(value))
+        if _FUNCTIONS.get(name) is not value:
+            raise InputError(f"function {name} is not registered: call seqjax.register({name}) once")
+        return {"function": name}
+    raise InputError(f"a {type(value).__name__} has no JSON form here: fields are numbers, strings, tuples, registered types")
+
+
+def from_json(data):
+    """The inverse of `to_json`; lists become tuples, so that values stay hashable.
+
+    Args:
+        data: what `to_json` returned, or `json.loads` read.
+
+    Returns:
+        The value.
+
+    Raises:
+        InputError: an unknown name, or fields that the type does not have or lacks.
+
+    Example:
+        >>> from_json([1, [2, "b"]])
+        (1, (2, 'b'))
+    """
+    if isinstance(data, list | tuple):
+        return tuple(from_json(item) for item in data)
+    if not isinstance(data, dict):
+        return data
+    if "function" in data:
+        return _look_up(_FUNCTIONS, "function", data["function"])
+    if "type" not in data:
+        raise InputError(f'a JSON object with keys {sorted(data)} names no "type"')
+    cls = _look_up(_TYPES, "type", data["type"])
+    fields = {name: from_json(value) for name, value in data.items() if name != "type"}
+    try:
+        return cls(**fields)
+    except TypeError as error:
+        raise InputError(f"{data['type']} from JSON: {error}") from error
+
+
+def _look_up(table, kind, name):
+    if name not in table:
+        raise InputError(f"{kind} {name} is not registered (known: {', '.join(sorted(table)) or 'none'}): call seqjax.register on it first")
+    return table[name]

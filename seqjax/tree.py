@@ -1,0 +1,62 @@
+"""Pytrees whose every leaf starts with the same (batch, or batch and time) axes."""
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.types import Array
+
+
+def expand_right(flags: Array, ndim: int) -> Array:
+    """`flags` with unit axes added on the right up to rank `ndim`, so that it broadcasts against a leaf."""
+    return flags.reshape(flags.shape + (1,) * (ndim - flags.ndim))
+
+
+def where(flags: Array, if_true, if_false):
+    """Leaf by leaf `if_true` where `flags`, else `if_false`: a select, so what is not chosen passes nothing on.
+
+    Args:
+        flags: bool, the shared leading axes of the leaves, e.g. [B].
+        if_true, if_false: pytrees of one structure, leaves [*flags.shape, ...].
+
+    Returns:
+        A pytree of the same structure.
+
+    Example:
+        >>> where(jnp.array([True, False]), jnp.ones((2, 3)), jnp.zeros((2, 3))).sum(1).tolist()
+        [3.0, 0.0]
+    """
+
+    def select(a, b):
+        return a if a is b else jnp.where(expand_right(flags, a.ndim), a, b)
+
+    return jax.tree.map(select, if_true, if_false)
+
+
+def zero_where_not(flags: Array, tree):
+    """Leaf by leaf the leaf where `flags`, else 0 of its dtype."""
+    return jax.tree.map(lambda a: jnp.where(expand_right(flags, a.ndim), a, jnp.zeros((), a.dtype)), tree)
+
+
+def swap_batch_time(tree):
+    """Leaves [B, T, ...] to [T, B, ...], or back."""
+    return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), tree)
+
+
+def add_batch(tree):
+    """A leading axis of 1 on every leaf."""
+    return jax.tree.map(lambda a: a[None], tree)
+
+
+def drop_batch(tree):
+    """The inverse of `add_batch`."""
+    return jax.tree.map(lambda a: a[0], tree)
+
+
+def cast_floating(tree, dtype):
+    """Floating leaves in `dtype`; others as they are."""
+    return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+
+
+def at(tree, index):
+    """Leaf by leaf `leaf[index]`."""
+    return jax.tree.map(lambda a: a[index], tree)
