@@ -1,0 +1,225 @@
+"""What a cell, a composite, a layer and a model are. Everything else is written against these.
+
+A recurrent network is a part that sees only the input (`project`, all time steps at once) and a
+part that sees the state (`recur`, step by step). Every cell says which is which, and writes its
+recurrent products through one door, `dot`.
+"""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.errors import InputError
+from seqjax.losses import Weighted
+from seqjax.types import Array, Key, Params, Shape, State, at_least_float32
+
+
+def product(h: Array, kernel: Array) -> Array:
+    """The matrix product of every cell: `h` cast to the kernel's dtype, the result at least float32.
+
+    Args:
+        h: floating, [..., K].
+        kernel: floating, [K, M].
+
+    Returns:
+        [..., M], float32 or wider.
+
+    Example:
+        >>> product(jnp.ones((2, 3)), jnp.ones((3, 4), jnp.bfloat16)).dtype
+        dtype('float32')
+    """
+    dims = (((h.ndim - 1,), (0,)), ((), ()))
+    out = at_least_float32(kernel.dtype)
+    return jax.lax.dot_general(h.astype(kernel.dtype), kernel, dims, preferred_element_type=out)
+
+
+def project_input(params: Params, xs: Array) -> Array:
+    """`xs @ input_kernel + bias`: the part of a cell that sees only the input.
+
+    Args:
+        params: with `input_kernel` [D, nH] and `bias` [nH].
+        xs: floating [..., D], or integer tokens [...]: a row lookup, equal to the product with their one-hot vectors.
+
+    Returns:
+        [..., nH], float32 or wider.
+    """
+    kernel, bias = params["input_kernel"], params["bias"]
+    out = at_least_float32(kernel.dtype)
+    zs = product(xs, kernel) if jnp.issubdtype(xs.dtype, jnp.floating) else kernel[xs].astype(out)
+    return zs + jnp.broadcast_to(bias.astype(out), zs.shape)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One step of recurrence, as a value: equal cells are one jit trace.
+
+    A cell is a frozen dataclass with hashable fields, and these five parts. `step`, the whole
+    unroll and its derivatives follow from them.
+    """
+
+    gates: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def input_shape(self) -> Shape | None:
+        """The shape of one step of one row, (D,) for most cells; None: any shape, kept as it is."""
+        raise NotImplementedError
+
+    def init(self, key: Key) -> Params:
+        """Parameters, a nested plain dict of arrays."""
+        raise NotImplementedError
+
+    def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None) -> State:
+        """The state before the first step; every leaf [*batch_shape, ...]. `key` turns noise on."""
+        raise NotImplementedError
+
+    def project(self, params: Params, xs: Array) -> Any:
+        """All that needs no state, for any leading axes, each time step alone. [..., *input_shape] to zs [..., ...]."""
+        return xs
+
+    def recur(self, params: Params, state: State, z, *, dot=product, context=None) -> tuple[State, Any]:
+        """One step from what `project` made; every product with a recurrent kernel is written `dot(h, kernel)`."""
+        raise NotImplementedError
+
+    def step(self, params: Params, state: State, x: Array, context=None) -> tuple[State, Any]:
+        """One step from an input: `recur(params, state, project(params, x))`, a `jax.lax.scan` body.
+
+        Args:
+            params: of `init`.
+            state: leaves [*batch_shape, ...].
+            x: [*batch_shape, *input_shape], or integer tokens [*batch_shape].
+            context: a pytree that is the same at every step.
+
+        Returns:
+            (state, y), y [*batch_shape, ...].
+        """
+        return self.recur(params, state, self.project(params, x), context=context)
+
+    def split(self, params: Params) -> dict[str, Params]:
+        """The parameters gate by gate.
+
+        Args:
+            params: of `init`, arrays [..., nH] of n gates side by side; an array [H] is the last gate's own.
+
+        Returns:
+            {gate: {name: [..., H]}}, names as in `gates`.
+
+        Raises:
+            InputError: the cell has no gates.
+
+        Example:
+            >>> from seqjax.cells.lstm import LSTM
+            >>> cell = LSTM(input_size=2, hidden_size=3)
+            >>> cell.split(cell.init(jax.random.key(0)))["f"]["bias"].tolist()
+            [1.0, 1.0, 1.0]
+        """
+        if not self.gates:
+            raise InputError(f"{type(self).__name__} names no gates")
+        count, hidden = len(self.gates), params["recurrent_kernel"].shape[0]
+        views: dict[str, Params] = {gate: {} for gate in self.gates}
+        for name, array in params.items():
+            whole = array.shape[-1] == count * hidden
+            for gate, part in zip(self.gates, jnp.split(array, count, axis=-1), strict=True) if whole else ():
+                views[gate][name] = part
+            if not whole:
+                views[self.gates[-1]][name] = array
+        return views
+
+
+class CompositeCell(Cell):
+    """A cell made of cells: it can step like one, and has its own way of running a whole sequence.
+
+    `recur` stays defined (stepping, decoding and wrappers use it); `unroll` runs the parts over
+    all steps one after another. The laws say that both are equal.
+    """
+
+    def unroll(self, params: Params, xs: Array, state: State, **options) -> tuple[State, Any]:
+        """All steps at once: batched, `mask` instead of lengths, a state given; the engine's `run` for the parts.
+
+        Args:
+            params: of `init`.
+            xs: [B, T, *input_shape].
+            state: leaves [B, ...].
+            **options: mask, reset, context, reverse, backend, remat, to hand to every part.
+
+        Returns:
+            (state, ys), ys [B, T, ...]. Masked steps of ys may hold anything finite.
+        """
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceLayer:
+    """What reads a whole sequence and cannot step, such as a bidirectional layer."""
+
+    @property
+    def input_shape(self) -> Shape | None:
+        """The shape of one step of one row."""
+        raise NotImplementedError
+
+    def init(self, key: Key) -> Params:
+        """Parameters, a nested plain dict of arrays."""
+        raise NotImplementedError
+
+    def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None) -> State:
+        """The state before the first step; every leaf [*batch_shape, ...]."""
+        raise NotImplementedError
+
+    def apply(self, params: Params, xs: Array, state: State = None, **options) -> tuple[State, Any]:
+        """All steps at once.
+
+        Args:
+            params: of `init`.
+            xs: [B, T, *input_shape].
+            state: leaves [B, ...]; None: the initial state.
+            **options: lengths or mask, reset, context, key, reverse, backend, remat, collect, as in `seqjax.unroll`.
+
+        Returns:
+            (state, ys), ys [B, T, ...].
+        """
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model:
+    """A network with a loss: what the training loop, and nothing else of a model, knows.
+
+    A batch is a plain dict of arrays; `key` feeds every dropout, the cells' noise included.
+    """
+
+    def init(self, key: Key) -> Params:
+        """Parameters, a nested plain dict of arrays."""
+        raise NotImplementedError
+
+    def initial_state(self, params: Params, batch_size: int) -> State:
+        """The state carried from batch to batch; () where nothing is."""
+        return ()
+
+    def apply(self, params: Params, batch: dict, *, state: State = None, key: Key | None = None) -> tuple[State, Any]:
+        """(state, outputs) of a batch. `state=None`: the initial state; `key=None`: deterministic."""
+        raise NotImplementedError
+
+    def loss(self, outputs, batch: dict) -> Weighted:
+        """The loss of the outputs, as a sum and its weight."""
+        raise NotImplementedError
+
+
+def check_size(owner, **sizes: int):
+    """Raises InputError unless every named size is a positive integer."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise InputError(f"{type(owner).__name__} has {name}={size!r}, it must be a positive integer")
+
+
+def check_choice(owner, choices: tuple, **values):
+    """Raises InputError unless every named value is one of `choices`."""
+    for name, value in values.items():
+        if value not in choices:
+            raise InputError(f"{type(owner).__name__} has {name}={value!r}, it must be one of {', '.join(map(repr, choices))}")
+
+
+def check_rate(owner, rate: float):
+    """Raises InputError unless 0 <= rate < 1."""
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
+        raise InputError(f"{type(owner).__name__} has rate={rate!r}, it must be a number of at least 0 and below 1")

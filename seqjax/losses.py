@@ -1,0 +1,58 @@
+"""Losses as a sum and its weight, so that they merge over batches and devices."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.types import Array, at_least_float32
+
+
+class Weighted(NamedTuple):
+    """A weighted sum and its weight: `sum / weight` is the mean, and sums merge.
+
+    Args:
+        sum: floating, [].
+        weight: floating, [], the number of terms.
+
+    Example:
+        >>> total = Weighted(jnp.array(6.0), jnp.array(2.0)) + Weighted(jnp.array(2.0), jnp.array(2.0))
+        >>> float(total.mean)
+        2.0
+    """
+
+    sum: Array
+    weight: Array
+
+    @property
+    def mean(self) -> Array:
+        """`sum / weight`; 0 where the weight is 0."""
+        return self.sum / jnp.maximum(self.weight, 1)
+
+    def __add__(self, other):
+        return Weighted(self.sum + other.sum, self.weight + other.weight)
+
+
+def cross_entropy(logits: Array, targets: Array, mask: Array | None = None) -> Weighted:
+    """Softmax cross-entropy against integer targets, in nats.
+
+        sum over real steps of  logsumexp(logits) - logits[target]
+
+    Args:
+        logits: floating, [..., V].
+        targets: integer, [...], 0 <= targets < V.
+        mask: bool, [...]; True counts. None: everything counts.
+
+    Returns:
+        Weighted: the sum and the number of counted targets, float32 or wider.
+
+    Example:
+        >>> float(cross_entropy(jnp.zeros((1, 2, 4)), jnp.array([[1, 3]])).mean)  # log 4
+        1.3862943649291992
+    """
+    logits = logits.astype(at_least_float32(logits.dtype))
+    picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    nats = jax.nn.logsumexp(logits, axis=-1) - picked
+    if mask is None:
+        return Weighted(nats.sum(), jnp.asarray(nats.size, nats.dtype))
+    return Weighted(jnp.where(mask, nats, jnp.zeros((), nats.dtype)).sum(), mask.sum(dtype=nats.dtype))
