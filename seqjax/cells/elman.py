@@ -1,0 +1,88 @@
+"""The vanilla (Elman) recurrent cell, and with identity initialisation the IRNN."""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.contracts import Cell, check_choice, check_size, product, project_input
+from seqjax.initializers import gate_kernel
+from seqjax.serial import register
+from seqjax.types import Array, Key, Params, Shape, at_least_float32
+
+_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+
+
+class ElmanState(NamedTuple):
+    """The state of an Elman cell: h, float32 or wider, [*batch_shape, H]."""
+
+    h: Array
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Elman(Cell):
+    """The vanilla recurrent cell of the lectures.
+
+        h = tanh(W_hh h + W_xh x + b),  y = h
+
+    Args:
+        input_size: D, features of one step (or symbols, for integer tokens).
+        hidden_size: H.
+        activation: "tanh" or "relu".
+        recurrent_init: "orthogonal" or "identity"; relu with identity is the IRNN of Le et al. 2015.
+        input_init: "glorot", or "normal" (standard deviation 0.001, the IRNN's).
+
+    Raises:
+        InputError: a size or a choice that cannot be.
+
+    Example:
+        >>> cell = Elman(input_size=2, hidden_size=3)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, y = cell.step(params, cell.initial_state(params), jnp.ones(2))
+        >>> y.shape
+        (3,)
+
+    Elman 1990, "Finding structure in time"; Le, Jaitly, Hinton 2015, arXiv:1504.00941.
+    """
+
+    input_size: int
+    hidden_size: int
+    activation: str = "tanh"
+    recurrent_init: str = "orthogonal"
+    input_init: str = "glorot"
+
+    gates: ClassVar[tuple[str, ...]] = ("h",)
+
+    def __post_init__(self):
+        check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
+        check_choice(self, tuple(_ACTIVATIONS), activation=self.activation)
+        check_choice(self, ("orthogonal", "identity"), recurrent_init=self.recurrent_init)
+        check_choice(self, ("glorot", "normal"), input_init=self.input_init)
+
+    @property
+    def input_shape(self) -> Shape:
+        return (self.input_size,)
+
+    def init(self, key: Key) -> Params:
+        """`input_kernel` [D, H], `recurrent_kernel` [H, H], `bias` [H]."""
+        k_input, k_recurrent = jax.random.split(key)
+        return {
+            "input_kernel": gate_kernel(self.input_init, k_input, self.input_size, self.hidden_size, 1),
+            "recurrent_kernel": gate_kernel(self.recurrent_init, k_recurrent, self.hidden_size, self.hidden_size, 1),
+            "bias": jnp.zeros(self.hidden_size),
+        }
+
+    def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None) -> ElmanState:
+        """h = 0."""
+        return ElmanState(jnp.zeros((*batch_shape, self.hidden_size), at_least_float32(params["recurrent_kernel"].dtype)))
+
+    def project(self, params: Params, xs: Array) -> Array:
+        """W_xh x + b: [..., D] to [..., H]."""
+        return project_input(params, xs)
+
+    def recur(self, params: Params, state: ElmanState, z: Array, *, dot=product, context=None) -> tuple[ElmanState, Array]:
+        """h = tanh(z + W_hh h)."""
+        h = _ACTIVATIONS[self.activation](z + dot(state.h, params["recurrent_kernel"]))
+        return ElmanState(h), h

@@ -1,0 +1,96 @@
+"""The gated recurrent unit, in both of its published forms."""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.contracts import Cell, check_size, logistic, product, project_input
+from seqjax.initializers import gate_kernel
+from seqjax.serial import register
+from seqjax.types import Array, Key, Params, Shape, at_least_float32
+
+
+class GRUState(NamedTuple):
+    """The state of a GRU: h, float32 or wider, [*batch_shape, H]."""
+
+    h: Array
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GRU(Cell):
+    """The gated recurrent unit.
+
+        r = s(z_r + R_r h),  z = s(z_z + R_z h),  h = (1 - z) * n + z * h,  y = h
+        reset_after:      n = tanh(z_n + r * (R_n h + b_n))
+        otherwise:        n = tanh(z_n + R_n (r * h))
+
+    where (z_r z_z z_n) = W x + b.
+
+    Args:
+        input_size: D, features of one step (or symbols, for integer tokens).
+        hidden_size: H.
+        reset_after: True is the form of PyTorch, cuDNN and Keras; False that of Cho et al. 2014.
+
+    Raises:
+        InputError: a size that cannot be.
+
+    Example:
+        >>> cell = GRU(input_size=2, hidden_size=3)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, y = cell.step(params, cell.initial_state(params), jnp.ones(2))
+        >>> sorted(params)
+        ['bias', 'input_kernel', 'recurrent_bias', 'recurrent_kernel']
+
+    Cho et al. 2014, arXiv:1406.1078.
+    """
+
+    input_size: int
+    hidden_size: int
+    reset_after: bool = True
+
+    gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+
+    def __post_init__(self):
+        check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
+
+    @property
+    def input_shape(self) -> Shape:
+        return (self.input_size,)
+
+    def init(self, key: Key) -> Params:
+        """`input_kernel` [D, 3H], `recurrent_kernel` [H, 3H], `bias` [3H]; with reset_after `recurrent_bias` [H], the candidate's."""
+        k_input, k_recurrent = jax.random.split(key)
+        hidden = self.hidden_size
+        params = {
+            "input_kernel": gate_kernel("glorot", k_input, self.input_size, hidden, 3),
+            "recurrent_kernel": gate_kernel("orthogonal", k_recurrent, hidden, hidden, 3),
+            "bias": jnp.zeros(3 * hidden),
+        }
+        return params | ({"recurrent_bias": jnp.zeros(hidden)} if self.reset_after else {})
+
+    def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None) -> GRUState:
+        """h = 0."""
+        return GRUState(jnp.zeros((*batch_shape, self.hidden_size), at_least_float32(params["recurrent_kernel"].dtype)))
+
+    def project(self, params: Params, xs: Array) -> Array:
+        """W x + b of all three gates: [..., D] to [..., 3H]."""
+        return project_input(params, xs)
+
+    def recur(self, params: Params, state: GRUState, z: Array, *, dot=product, context=None) -> tuple[GRUState, Array]:
+        """The reset and update gates, the candidate, and their mixture with h."""
+        h, kernel, hidden = state.h, params["recurrent_kernel"], self.hidden_size
+        if self.reset_after:
+            recurrent = dot(h, kernel)
+            gates = logistic(z[..., : 2 * hidden] + recurrent[..., : 2 * hidden])
+            r, update = jnp.split(gates, 2, axis=-1)
+            bias = jnp.broadcast_to(params["recurrent_bias"].astype(h.dtype), h.shape)
+            n = jnp.tanh(z[..., 2 * hidden :] + r * (recurrent[..., 2 * hidden :] + bias))
+        else:
+            gates = logistic(z[..., : 2 * hidden] + dot(h, kernel[:, : 2 * hidden]))
+            r, update = jnp.split(gates, 2, axis=-1)
+            n = jnp.tanh(z[..., 2 * hidden :] + dot(r * h, kernel[:, 2 * hidden :]))
+        h = n + update * (h - n)
+        return GRUState(h), h

@@ -1,0 +1,87 @@
+"""Long short-term memory."""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.contracts import Cell, check_size, logistic, product, project_input
+from seqjax.initializers import gate_kernel
+from seqjax.serial import register
+from seqjax.types import Array, Key, Params, Shape, at_least_float32
+
+
+class LSTMState(NamedTuple):
+    """The state of an LSTM: cell c and hidden h, float32 or wider, [*batch_shape, H] each."""
+
+    c: Array
+    h: Array
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LSTM(Cell):
+    """Long short-term memory with a forget gate.
+
+        (i f o g) = (s s s tanh) W (h; x),  c = f * c + i * g,  h = o * tanh(c),  y = h
+
+    In the parameters the gates stand in the order of PyTorch and cuDNN, `i f g o`.
+
+    Args:
+        input_size: D, features of one step (or symbols, for integer tokens).
+        hidden_size: H.
+        forget_bias: what the forget gate's bias starts at.
+
+    Raises:
+        InputError: a size that cannot be.
+
+    Example:
+        >>> cell = LSTM(input_size=2, hidden_size=3)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, y = cell.step(params, cell.initial_state(params), jnp.ones(2))
+        >>> state.c.shape, y.shape
+        ((3,), (3,))
+
+    Hochreiter, Schmidhuber 1997; Gers, Schmidhuber, Cummins 2000 (the forget gate);
+    Jozefowicz, Zaremba, Sutskever 2015 (its bias of 1).
+    """
+
+    input_size: int
+    hidden_size: int
+    forget_bias: float = 1.0
+
+    gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
+
+    def __post_init__(self):
+        check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
+
+    @property
+    def input_shape(self) -> Shape:
+        return (self.input_size,)
+
+    def init(self, key: Key) -> Params:
+        """`input_kernel` [D, 4H], `recurrent_kernel` [H, 4H], `bias` [4H]; gates `i f g o`."""
+        k_input, k_recurrent = jax.random.split(key)
+        hidden = self.hidden_size
+        return {
+            "input_kernel": gate_kernel("glorot", k_input, self.input_size, hidden, 4),
+            "recurrent_kernel": gate_kernel("orthogonal", k_recurrent, hidden, hidden, 4),
+            "bias": jnp.zeros(4 * hidden).at[hidden : 2 * hidden].set(self.forget_bias),
+        }
+
+    def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None) -> LSTMState:
+        """c = 0, h = 0."""
+        zeros = jnp.zeros((*batch_shape, self.hidden_size), at_least_float32(params["recurrent_kernel"].dtype))
+        return LSTMState(zeros, zeros)
+
+    def project(self, params: Params, xs: Array) -> Array:
+        """W_x x + b of all four gates: [..., D] to [..., 4H]."""
+        return project_input(params, xs)
+
+    def recur(self, params: Params, state: LSTMState, z: Array, *, dot=product, context=None) -> tuple[LSTMState, Array]:
+        """The gates from z + W_h h, then c and h."""
+        i, f, g, o = jnp.split(z + dot(state.h, params["recurrent_kernel"]), 4, axis=-1)
+        c = logistic(f) * state.c + logistic(i) * jnp.tanh(g)
+        h = logistic(o) * jnp.tanh(c)
+        return LSTMState(c, h), h
