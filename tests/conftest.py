@@ -1,0 +1,76 @@
+"""What every test runs under: no implicit promotion, full matmul precision, compiled code kept between runs."""
+
+import fcntl
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# Before JAX is imported, and for the processes that tests start too.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_default_matmul_precision", "highest")
+
+# {run} is the folder the run is written to.
+TINY_RUN = "-m experiments.language_model train --preset tiny --steps 3 --run.dir {run}"
+
+
+@pytest.fixture
+def x64():
+    """float64 and int64 are on during the test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """A function of a name: the path of that data set beside the clone; the test is skipped where it is not there."""
+
+    def find(name: str) -> pathlib.Path:
+        path = ROOT.parent / "shared" / "data" / name
+        if not path.exists():
+            pytest.skip(f"needs {path}; not here")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def as_user():
+    """A function of arguments: runs Python on them as a user would, without this file's strictness.
+
+    It returns the finished process, its output as text; keyword arguments go to `subprocess.run`.
+    """
+
+    def run(*arguments, **options):
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        command = [sys.executable, *map(str, arguments)]
+        return subprocess.run(command, **{"env": environment, "capture_output": True, "text": True} | options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory, as_user):
+    """The folder of a tiny language model's finished run, made once for all of pytest's workers."""
+    temporary = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        temporary = temporary.parent
+    run, finished = temporary / "tiny_run", temporary / "tiny_run.finished"
+    with open(temporary / "tiny_run.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            made = as_user(*TINY_RUN.format(run=run).split(), cwd=temporary)
+            assert made.returncode == 0, f"{made.args} failed:\n{made.stdout}\n{made.stderr}"
+            finished.touch()
+    return run

@@ -1,0 +1,37 @@
+"""`import seqjax` is light, and every name it offers is there."""
+
+import types
+
+import seqjax
+from tests.conftest import ROOT
+
+HEAVY = "flax optax orbax grain tensorflow_datasets array_record tensorstore matplotlib tyro rich etils sacrebleu tensorflow torch"
+
+
+def test_import_loads_nothing_heavy(as_user):
+    code = f"import sys, seqjax; print(*(m for m in {HEAVY.split()} if m in sys.modules))"
+    done = as_user("-c", code, check=True)
+    assert done.stdout.split() == [], f"import seqjax loads {done.stdout.split()}: import them where they are used"
+
+
+def test_every_public_name_is_there():
+    assert seqjax.__all__, "seqjax exports nothing"
+    assert sorted(set(seqjax.__all__)) == sorted(seqjax.__all__), "a name is listed twice"
+    missing = [name for name in seqjax.__all__ if not hasattr(seqjax, name)]
+    assert not missing, f"listed in seqjax.__all__ but not there: {missing}"
+    assert set(seqjax.__all__) <= set(dir(seqjax))
+
+
+def test_no_public_name_hides_a_module():
+    """`seqjax.<name>` must not mean a function before `import seqjax.<name>` and a module after it."""
+    both = [
+        name
+        for name in seqjax.__all__
+        if any((ROOT / "seqjax" / found).exists() for found in (f"{name}.py", f"{name}/__init__.py"))
+        and not isinstance(getattr(seqjax, name), types.ModuleType)
+    ]
+    assert not both, f"both a module and something else: {both}"
+
+
+def test_an_unknown_name_is_refused_as_python_does():
+    assert not hasattr(seqjax, "no_such_name")
