@@ -1,0 +1,361 @@
+"""The house keeps its floors: what each file may import, how files are named, documented and shipped.
+
+Imports are read, not run: every `import` counts, also one inside a function or under TYPE_CHECKING.
+"""
+
+import ast
+import inspect
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import types
+import zipfile
+
+import pytest
+from packaging.requirements import Requirement
+
+import seqjax
+from tests.conftest import ROOT
+
+FLOORS = {  # a file, or a folder with all that is in it; the floor
+    "types.py": 0, "tree.py": 0, "masks.py": 0, "noise.py": 0, "initializers.py": 0, "serial.py": 0, "errors.py": 0,
+    "contracts.py": 1, "losses.py": 1, "metrics.py": 1,
+    "cells/": 2, "recurrence/": 2, "attention.py": 2,
+    "compose.py": 3, "layers.py": 3, "decode/": 3, "probabilistic/": 3,
+    "models/": 4, "interop/": 4, "data/": 4, "testing.py": 4,
+    "train/": 5, "inspect/": 5,
+    "__init__.py": 6,
+}  # fmt: skip
+BACKENDS_OF_CELLS = {  # a backend made for certain cells may import them
+    "recurrence/cudnn.py": {"cells/lstm.py"},
+    "recurrence/pallas.py": {"cells/lstm.py", "cells/gru.py"},
+}
+NOT_FOR_THE_LIBRARY = {"experiments", "tests", "benchmarks"}
+NOT_FOR_DATA = {"jax", "jaxlib", "flax", "optax", "orbax"}
+LINES = 450
+
+
+# What the files say.
+
+
+def modules_of(root):
+    """Every file of root/seqjax by its path below it, parsed."""
+    library = root / "seqjax"
+    return {path.relative_to(library).as_posix(): ast.parse(path.read_text()) for path in sorted(library.rglob("*.py"))}
+
+
+def imports_of(path, tree, files):
+    """What a file imports: (files of the library, top-level names of everything else)."""
+    package = ["seqjax", *path.split("/")[:-1]]
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name.split(".") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            names += [[*start, *(node.module or "").split("."), alias.name] for alias in node.names]
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "import_module":
+            names += [a.value.split(".") for a in node.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+    names = [[part for part in name if part] for name in names]
+    ours = {file_of(name[1:], files) for name in names if name[0] == "seqjax"}
+    return ours, {name[0] for name in names if name[0] != "seqjax"}
+
+
+def file_of(parts, files):
+    """The file that holds the dotted name seqjax.<parts>: the longest one that there is."""
+    for n in range(len(parts), 0, -1):
+        for path in ("/".join(parts[:n]) + ".py", "/".join([*parts[:n], "__init__.py"])):
+            if path in files:
+                return path
+    return "__init__.py"
+
+
+def floor_of(path):
+    return FLOORS.get(path, FLOORS.get(path.split("/")[0] + "/"))
+
+
+def folder_of(path):
+    return path.rpartition("/")[0]
+
+
+def public_definitions(tree):
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return [node for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+# The rules: each takes the parsed files, and gives a line for every breach.
+
+
+def broken_floors(files):
+    for path, tree in files.items():
+        floor = floor_of(path)
+        if floor is None:
+            yield f"seqjax/{path} has no floor: give it one in tests/test_house.py, or put it where it belongs"
+            continue
+        ours, others = imports_of(path, tree, files)
+        for other in sorted(ours - {path}):
+            above = floor_of(other)
+            same_room = above == floor and folder_of(other) == folder_of(path)
+            if above is None or above < floor or same_room or other in BACKENDS_OF_CELLS.get(path, ()):
+                continue
+            yield f"seqjax/{path} (floor {floor}) imports seqjax/{other} (floor {above})"
+        for name in sorted(others & NOT_FOR_THE_LIBRARY):
+            yield f"seqjax/{path} imports {name}: the library does not know its users"
+
+
+def circles(files):
+    graph = {path: sorted(imports_of(path, tree, files)[0] - {path}) for path, tree in files.items()}
+    done = set()
+
+    def visit(path, trail):
+        if path in trail:
+            yield "a circle of imports: " + " -> ".join(f"seqjax/{p}" for p in [*trail[trail.index(path) :], path])
+        elif path not in done:
+            for other in graph[path]:
+                yield from visit(other, [*trail, path])
+            done.add(path)
+
+    for path in graph:
+        yield from visit(path, [])
+
+
+def models_that_know_each_other(files):
+    models = {path for path in files if path.startswith("models/") and path != "models/__init__.py"}
+    for path in sorted(models):
+        for other in sorted(imports_of(path, files[path], files)[0] & (models - {path})):
+            yield f"seqjax/{path} imports seqjax/{other}: no model imports another"
+
+
+def jax_in_data(files):
+    reached = {path: None for path in files if path.startswith("data/")}
+    for path in (queue := list(reached)):
+        ours, others = imports_of(path, files[path], files)
+        for name in sorted(others & NOT_FOR_DATA):
+            yield f"seqjax/{path} imports {name}: reading data needs no JAX" + (
+                f" (by way of {reached[path]})" * bool(reached[path])
+            )
+        for other in sorted(ours - reached.keys() - {"__init__.py"}):
+            reached[other] = path
+            queue.append(other)
+
+
+def eager_exports(files):
+    within_functions = {n for f in ast.walk(files["__init__.py"]) if isinstance(f, ast.FunctionDef) for n in ast.walk(f)}
+    for node in ast.walk(files["__init__.py"]):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            within_functions |= set(ast.walk(node))
+    tree = ast.Module([n for n in ast.walk(files["__init__.py"]) if isinstance(n, ast.Import | ast.ImportFrom)], [])
+    tree.body = [node for node in tree.body if node not in within_functions]
+    ours, others = imports_of("__init__.py", tree, files)
+    for name in sorted(ours | (others - set(sys.stdlib_module_names))):
+        yield f"seqjax/__init__.py imports {name} when it is imported: export it lazily"
+
+
+def bad_names(files):
+    for path, tree in files.items():
+        stem = path.removesuffix("/__init__.py").removesuffix(".py").rpartition("/")[2]
+        if stem in ("utils", "util", "helpers", "misc", "_src") or "_src" in path.split("/"):
+            yield f"seqjax/{path}: name a file after what is in it"
+        defined = {node.name for node in public_definitions(tree)}
+        defined |= {
+            target.id for n in tree.body if isinstance(n, ast.Assign) for target in n.targets if isinstance(target, ast.Name)
+        }
+        if path.endswith("__init__.py"):
+            defined |= {a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names}
+        if stem in defined:
+            yield f"seqjax/{path} is named like the {stem} in it"
+
+
+def bad_docstrings(files):
+    for path, tree in files.items():
+        if tree.body and not ast.get_docstring(tree):
+            yield f"seqjax/{path} does not say what it is: it has no docstring"
+        for node in public_definitions(tree):
+            where = f"seqjax/{path}:{node.lineno} {node.name}"
+            doc = ast.get_docstring(node)
+            if not doc:
+                yield f"{where} has no docstring"
+            elif not doc.splitlines()[0].endswith(".") or (doc.splitlines()[1:] and doc.splitlines()[1].strip()):
+                yield f"{where}: the docstring's first line is not one sentence with a full stop and an empty line after it"
+
+
+RULES = [
+    broken_floors,
+    circles,
+    models_that_know_each_other,
+    jax_in_data,
+    eager_exports,
+    bad_names,
+    bad_docstrings,
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_library_keeps(rule):
+    breaches = list(rule(modules_of(ROOT)))
+    assert not breaches, "\n" + "\n".join(breaches)
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "text", "told"),
+    [
+        (broken_floors, "masks.py", "import seqjax.contracts", "masks.py (floor 0) imports seqjax/contracts.py (floor 1)"),
+        (broken_floors, "masks.py", "from seqjax import contracts", "imports seqjax/contracts.py"),
+        (broken_floors, "masks.py", "from . import contracts", "imports seqjax/contracts.py"),
+        (broken_floors, "cells/gru.py", "from ..compose import Stack", "cells/gru.py (floor 2) imports seqjax/compose.py (floor 3)"),
+        (broken_floors, "cells/gru.py", "from seqjax.recurrence.scan import f", "cells/gru.py (floor 2) imports seqjax/recurrence/scan.py"),
+        (broken_floors, "masks.py", "def f():\n    from seqjax.contracts import Cell", "imports seqjax/contracts.py"),
+        (broken_floors, "masks.py", "from seqjax import LSTM", "imports seqjax/__init__.py"),
+        (broken_floors, "recurrence/scan.py", "from seqjax.cells.gru import GRU", "imports seqjax/cells/gru.py"),
+        (broken_floors, "masks.py", "import importlib\nimportlib.import_module('seqjax.contracts')", "imports seqjax/contracts.py"),
+        (broken_floors, "masks.py", "import experiments.runs", "imports experiments"),
+        (broken_floors, "wanderer.py", "", "seqjax/wanderer.py has no floor"),
+        (broken_floors, "rooms/one.py", "", "seqjax/rooms/one.py has no floor"),
+        (circles, "cells/gru.py", "from seqjax.cells import lstm", "seqjax/cells/gru.py -> seqjax/cells/lstm.py -> seqjax/cells/gru.py"),
+        (models_that_know_each_other, "models/b.py", "from seqjax.models.a import A", "no model imports another"),
+        (jax_in_data, "data/text.py", "import jax.numpy as jnp", "data/text.py imports jax"),
+        (jax_in_data, "data/text.py", "from seqjax.contracts import Cell", "contracts.py imports jax"),
+        (eager_exports, "__init__.py", "from seqjax.contracts import Cell", "imports contracts.py when it is imported"),
+        (eager_exports, "__init__.py", "import jax", "imports jax when it is imported"),
+        (bad_names, "cells/gru.py", "def gru(): ...", "cells/gru.py is named like the gru in it"),
+        (bad_names, "data/utils.py", "", "name a file after what is in it"),
+        (bad_docstrings, "masks.py", '"""Masks."""\ndef f(): ...', "masks.py:2 f has no docstring"),
+        (bad_docstrings, "masks.py", '"""Masks."""\nclass F:\n    """No stop"""', "masks.py:2 F: the docstring's first line"),
+        (bad_docstrings, "masks.py", "x = 1", "masks.py does not say what it is"),
+    ],
+)  # fmt: skip
+def test_a_breach_is_caught(rule, path, text, told, tmp_path):
+    house = {
+        "__init__.py": "",
+        "masks.py": "",
+        "contracts.py": "import jax",
+        "compose.py": "",
+        "cells/__init__.py": "",
+        "cells/lstm.py": "from seqjax.cells.gru import GRU",
+        "cells/gru.py": "",
+        "recurrence/scan.py": "",
+        "models/a.py": "",
+        "data/text.py": "",
+    }
+    for name, content in (house | {path: text}).items():
+        (tmp_path / "seqjax" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "seqjax" / name).write_text(content)
+    breaches = list(rule(modules_of(tmp_path)))
+    assert len(breaches) == 1, breaches
+    assert told in breaches[0]
+
+
+def test_what_is_allowed_is_not_a_breach(tmp_path):
+    house = {
+        "__init__.py": "def __getattr__(name):\n    from seqjax.layers import f\n",
+        "types.py": '"""Types."""',
+        "masks.py": '"""Masks."""\nfrom seqjax.types import Array',
+        "cells/__init__.py": "",
+        "cells/lstm.py": '"""LSTM."""\nfrom seqjax import masks\nclass LSTM:\n    """A cell."""',
+        "cells/gru.py": '"""GRU."""\nfrom seqjax.cells.lstm import LSTM',
+        "recurrence/cudnn.py": '"""cuDNN."""\nfrom seqjax.cells.lstm import LSTM',
+        "compose.py": '"""Composites."""\nfrom seqjax.cells import gru',
+        "layers.py": '"""Layers."""\nimport jax\nfrom seqjax.compose import Stack',
+        "data/text.py": '"""Text."""\nimport grain\nfrom seqjax.masks import from_lengths',
+    }
+    for name, content in house.items():
+        (tmp_path / "seqjax" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "seqjax" / name).write_text(content)
+    assert [line for rule in RULES for line in rule(modules_of(tmp_path))] == []
+
+
+# What a user of the top-level names finds.
+
+
+def offered():
+    return (
+        [n for n in seqjax.__all__ if not isinstance(getattr(seqjax, n), types.ModuleType)] if hasattr(seqjax, "__all__") else []
+    )
+
+
+@pytest.mark.parametrize("name", offered())
+def test_top_level_name_is_explained(name):
+    thing = getattr(seqjax, name)
+    doc = inspect.getdoc(thing) or ""
+    signature = inspect.signature(thing)
+    wanted = ["Args:"] * bool(signature.parameters) + [">>>"]
+    if not inspect.isclass(thing) and signature.return_annotation is not None:
+        wanted.append("Yields:" if inspect.isgeneratorfunction(inspect.unwrap(thing)) else "Returns:")
+    missing = [part for part in wanted if part not in doc]
+    assert not missing, f"seqjax.{name}'s docstring lacks {', '.join(missing)}"
+
+
+# What is in the repository and in the wheel.
+
+
+def tracked_files():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("needs a git clone; this is none")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_files_are_short():
+    folders = ("seqjax", "experiments", "tests", "benchmarks")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    long = {str(path.relative_to(ROOT)): n for path in files if (n := len(path.read_text().splitlines())) > LINES}
+    assert not long, f"over {LINES} lines (aim under 400): {long}"
+
+
+def test_no_registry_is_named():
+    named = re.compile(
+        rb"(?<!--no-emit-)index-url|find-links +\S*/|pythonhosted|pypi\.org/simple|(pypi|pip|artifact)[\w.-]*\.(internal|local)\b"
+    )
+    here = pathlib.Path(__file__).resolve()
+    found = [str(path.relative_to(ROOT)) for path in tracked_files() if path != here and named.search(path.read_bytes())]
+    assert not found, f"a package registry's address or option is in {found}"
+
+
+def locked():
+    """The lock's requirements, each with its lines."""
+    blocks = re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text().strip())
+    return [(Requirement(re.split(r" \\\n|\n", block)[0]), block) for block in blocks]
+
+
+def test_lock_is_hashed_and_names_no_place():
+    assert "://" not in (ROOT / "requirements.lock").read_text()
+    loose = [str(requirement) for requirement, block in locked() if "--hash=sha256:" not in block]
+    assert not loose, f"without a hash: {loose}"
+    open_ended = [str(requirement) for requirement, _ in locked() if not str(requirement.specifier).startswith("==")]
+    assert not open_ended, f"without a version: {open_ended}"
+
+
+def test_lock_serves_pyproject():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    versions = {}
+    for requirement, _ in locked():
+        versions.setdefault(requirement.name, []).append(str(requirement.specifier).removeprefix("=="))
+    for line in project["dependencies"] + project["optional-dependencies"]["dev"]:
+        wanted = Requirement(line)
+        kept = versions.get(wanted.name, [])
+        assert kept and all(wanted.specifier.contains(version) for version in kept), f"{line}: the lock has {kept}; run make lock"
+
+
+def test_wheel_holds_the_library_only(tmp_path):
+    skipped = shutil.ignore_patterns(".*", "runs", "build", "dist", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, tmp_path / "source", ignore=skipped)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "wheel",
+        "--quiet",
+        "--no-build-isolation",
+        "--no-deps",
+    ]
+    subprocess.run([*command, "--wheel-dir", tmp_path, tmp_path / "source"], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    held = zipfile.ZipFile(wheel).namelist()
+    folders = {name.split("/")[0] for name in held}
+    assert {folder for folder in folders if not folder.endswith(".dist-info")} == {"seqjax"}
+    assert {name for name in held if name.endswith(".py")} == {f"seqjax/{path}" for path in modules_of(ROOT)}
+    assert any(name.endswith("licenses/LICENSE") for name in held)
