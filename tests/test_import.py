@@ -5,11 +5,15 @@ import types
 import seqjax
 from tests.conftest import ROOT
 
-HEAVY = "flax optax orbax grain tensorflow_datasets array_record tensorstore matplotlib tyro rich etils sacrebleu tensorflow torch"
+HEAVY = """
+    flax optax orbax grain tensorflow_datasets array_record tensorstore matplotlib tyro rich etils tensorflow torch
+"""
+    "flax optax orbax grain tensorflow_datasets array_record tensorstore matplotlib tyro rich etils sacrebleu tensorflow torch"
+)
 
 
 def test_import_loads_nothing_heavy(as_user):
-    code = f"import sys, seqjax; print(*(m for m in {HEAVY.split()} if m in sys.modules))"
+    code = f"import sys, seqjax; print(*(m for m in {HEAVY!r}.split() if m in sys.modules))"
     done = as_user("-c", code, check=True)
     assert done.stdout.split() == [], f"import seqjax loads {done.stdout.split()}: import them where they are used"
 
