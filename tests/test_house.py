@@ -199,6 +199,20 @@ def test_library_keeps(rule):
     assert not breaches, "\n" + "\n".join(breaches)
 
 
+PLAIN = {
+    "__init__.py": "",
+    "masks.py": "",
+    "contracts.py": '"""Contracts."""\nimport jax',
+    "compose.py": "",
+    "cells/__init__.py": "",
+    "cells/lstm.py": '"""LSTM."""\nfrom seqjax.cells.gru import GRU',
+    "cells/gru.py": "",
+    "recurrence/scan.py": "",
+    "models/a.py": "",
+    "data/text.py": "",
+}
+
+
 def build(root, files):
     for name, content in files.items():
         path = root / "seqjax" / name
@@ -235,15 +249,7 @@ def build(root, files):
     ],
 )  # fmt: skip
 def test_a_breach_is_caught(rule, path, text, told, tmp_path):
-    build(
-        tmp_path,
-        {name: "" for name in "__init__.py masks.py compose.py cells/__init__.py recurrence/scan.py models/a.py".split()},
-    )
-    build(
-        tmp_path,
-        {"contracts.py": "'''Contracts.'''\nimport jax", "cells/lstm.py": "'''LSTM.'''\nfrom seqjax.cells.gru import GRU"},
-    )
-    build(tmp_path, {"cells/gru.py": "", "data/text.py": ""} | {path: text})
+    build(tmp_path, PLAIN | {path: text})
     breaches = list(rule(modules_of(tmp_path)))
     assert len(breaches) == 1, breaches
     assert told in breaches[0]

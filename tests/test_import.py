@@ -8,8 +8,6 @@ from tests.conftest import ROOT
 HEAVY = """
     flax optax orbax grain tensorflow_datasets array_record tensorstore matplotlib tyro rich etils tensorflow torch
 """
-    "flax optax orbax grain tensorflow_datasets array_record tensorstore matplotlib tyro rich etils sacrebleu tensorflow torch"
-)
 
 
 def test_import_loads_nothing_heavy(as_user):
