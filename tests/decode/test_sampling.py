@@ -1,0 +1,197 @@
+"""Sampling and argmax against a decoder whose distribution is a table, enumerated by brute force."""
+
+import dataclasses
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax import decode
+from seqjax.decode.truncation import truncate
+from seqjax.errors import InputError
+
+END = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A first-order Markov decoder: the next symbol's distribution is a row of a table; the state counts steps."""
+
+    name: str = ""
+    traces: list = dataclasses.field(default_factory=list, compare=False)
+
+    def start(self, params, batch):
+        return (), jnp.zeros(batch["token"].shape, jnp.int32), batch["token"]
+
+    def step(self, params, memory, state, token):
+        self.traces.append(token.shape)  # runs once a trace, not once a step
+        return state + 1, params[token]
+
+
+def table(seed=0, symbols=5):
+    return jax.nn.log_softmax(jax.random.normal(jax.random.key(seed), (symbols, symbols)) * 1.5)
+
+
+def tokens(*values):
+    return {"token": jnp.array(values, jnp.int32)}
+
+
+def walk(logits, path, first):
+    return sum(float(logits[a, b]) for a, b in itertools.pairwise([first, *path]))
+
+
+def test_greedy_is_the_argmax_loop():
+    logits = table()
+    found = decode.greedy(Table(), logits, tokens(0, 1, 4), max_length=6)
+    for row, first in enumerate((0, 1, 4)):
+        path, at = [], first
+        for _ in range(6):
+            at = int(jnp.argmax(logits[at]))
+            path.append(at)
+        assert found.tokens[row].tolist() == path
+        assert found.lengths[row] == 6
+        np.testing.assert_allclose(found.scores[row], walk(logits, path, first), rtol=1e-5)
+
+
+def test_a_row_ends_at_end_and_the_others_go_on():
+    logits = jnp.log(jnp.eye(5)[jnp.array([1, 2, END, 0, 4])] * 0.9 + 0.02)
+    found = decode.greedy(Table(), logits, tokens(0, 2, 4), max_length=5, end=END)
+    assert found.tokens.tolist() == [[1, 2, END, 0, 0], [END, 0, 0, 0, 0], [4, 4, 4, 4, 4]]
+    assert found.lengths.tolist() == [3, 1, 5]
+    np.testing.assert_allclose(found.scores, np.log(0.92) * np.array([3, 1, 5]), rtol=1e-5)
+
+
+def test_the_loop_stops_when_every_row_has_ended():
+    @dataclasses.dataclass(frozen=True)
+    class Counting(Table):
+        def step(self, params, memory, state, token):
+            jax.debug.callback(lambda: steps.append(1))
+            return super().step(params, memory, state, token)
+
+    steps = []
+    logits = jnp.log(jnp.eye(5)[jnp.array([1, END, 0, 0, 0])] + 1e-3)
+    decode.greedy(Counting(), logits, tokens(0, 1), max_length=50, end=END)
+    jax.effects_barrier()
+    assert len(steps) == 2
+
+
+def brute_truncate(probabilities, top_k, top_p):
+    """The symbols that stay, told in the slowest way there is."""
+    ranked = sorted(range(len(probabilities)), key=lambda i: (-probabilities[i], i))[: top_k or None]
+    if top_p is None:
+        return set(ranked)
+    mass = sum(probabilities[i] for i in ranked)
+    kept, total = set(), 0.0
+    for i in ranked:
+        if total >= top_p:
+            break
+        kept.add(i)
+        total += probabilities[i] / mass
+    return kept
+
+
+@pytest.mark.parametrize("top_k", [None, 1, 2, 4, 99])
+@pytest.mark.parametrize("top_p", [None, 0.05, 0.33, 0.62, 0.9, 1.0])
+def test_truncation_equals_enumeration(top_k, top_p):
+    for seed in range(6):
+        logits = table(seed)
+        cut = truncate(logits, top_k, top_p)
+        for row, row_cut in zip(np.exp(np.asarray(logits, np.float64)), np.asarray(cut), strict=True):
+            assert set(np.flatnonzero(np.isfinite(row_cut))) == brute_truncate(row, top_k, top_p)
+        np.testing.assert_array_equal(cut[jnp.isfinite(cut)], logits[jnp.isfinite(cut)])
+
+
+def test_ties_go_to_the_smaller_symbol():
+    assert jnp.isfinite(truncate(jnp.zeros((1, 4)), top_k=jnp.array(2)))[0].tolist() == [True, True, False, False]
+
+
+def chi_square(counts, expected):
+    return float(((counts - expected) ** 2 / expected).sum())
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"temperature": 0.5}, {"temperature": 2.0, "top_k": 3}, {"top_p": 0.8}, {"temperature": 1.5, "top_k": 4, "top_p": 0.7}]
+)
+def test_frequencies_are_the_enumerated_probabilities(options):
+    logits, rows = table(3), 4000
+    found = decode.sample(Table(), logits, tokens(*[2] * rows), max_length=2, key=jax.random.key(7), **options)
+    heat = options.get("temperature", 1.0)
+    first, second = np.zeros((5,)), np.zeros((5, 5))
+    np.add.at(first, np.asarray(found.tokens[:, 0]), 1)
+    np.add.at(second, tuple(np.asarray(found.tokens).T), 1)
+    for given, counts in [(2, first), *enumerate(second)]:
+        scaled = np.exp(np.asarray(logits[given], np.float64) / heat)
+        scaled /= scaled.sum()
+        kept = sorted(brute_truncate(scaled, options.get("top_k"), options.get("top_p")))
+        assert set(np.flatnonzero(counts)) <= set(kept)
+        if counts.sum() > 100 and len(kept) > 1:
+            expected = scaled[kept] / scaled[kept].sum() * counts.sum()
+            assert chi_square(counts[kept], expected) < 22  # 4 degrees of freedom: p = 2e-4
+
+
+def test_scores_are_of_the_models_own_distribution():
+    logits = table(1)
+    found = decode.sample(Table(), logits, tokens(0, 3), max_length=4, key=jax.random.key(2), temperature=0.3, top_k=2)
+    for row, first in enumerate((0, 3)):
+        np.testing.assert_allclose(found.scores[row], walk(logits, found.tokens[row].tolist(), first), rtol=1e-5)
+
+
+def test_the_same_key_draws_the_same_and_another_does_not():
+    draw = lambda seed: decode.sample(Table(), table(), tokens(0, 1), max_length=20, key=jax.random.key(seed)).tokens.tolist()
+    assert draw(1) == draw(1)
+    assert draw(1) != draw(2)
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.0}, {"temperature": 0.7, "top_k": 3, "top_p": 0.9}, {"end": END}])
+def test_stream_equals_sample(options):
+    logits, batch = table(5), tokens(0, 1, 2)
+    found = decode.sample(Table(), logits, batch, max_length=12, key=jax.random.key(4), **options)
+    columns = list(decode.stream(Table(), logits, batch, max_length=12, key=jax.random.key(4), **options))
+    assert all(column.dtype == np.int32 and column.shape == (3,) for column in columns)
+    np.testing.assert_array_equal(np.stack(columns, axis=1), found.tokens[:, : len(columns)])
+    assert len(columns) == int(found.lengths.max())
+
+
+def test_temperature_zero_is_argmax_and_a_tiny_one_does_not_overflow():
+    logits = table(2) * 10
+    cold = decode.greedy(Table(), logits, tokens(0, 1), max_length=8).tokens.tolist()
+    for heat in (0.0, 1e-30):
+        assert decode.sample(Table(), logits, tokens(0, 1), max_length=8, key=jax.random.key(0), temperature=heat).tokens.tolist() == cold
+
+
+def test_another_prompt_key_or_temperature_compiles_nothing():
+    model, logits = Table(name="seen by no other test"), table()
+    for heat, seed, prompt in [(1.0, 0, (0, 1)), (0.4, 5, (2, 2)), (0.0, 6, (1, 0))]:
+        decode.sample(model, logits, tokens(*prompt), max_length=5, key=jax.random.key(seed), temperature=heat)
+    decode.greedy(model, logits, tokens(1, 2), max_length=5, end=2)
+    assert len(model.traces) <= 2  # one for the shapes, one for the loop
+    for top_k, top_p in [(2, 0.5), (3, 0.9)]:
+        decode.sample(model, logits, tokens(0, 1), max_length=5, key=jax.random.key(1), top_k=top_k, top_p=top_p)
+    assert len(model.traces) <= 4
+
+
+def test_it_works_under_jit():
+    run = jax.jit(lambda logits, batch, key: decode.sample(Table(), logits, batch, max_length=5, key=key))
+    expected = decode.sample(Table(), table(), tokens(0, 1), max_length=5, key=jax.random.key(3))
+    assert run(table(), tokens(0, 1), jax.random.key(3)).tokens.tolist() == expected.tokens.tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"max_length": 0}, "max_length is 0"),
+        ({"temperature": -0.1}, "temperature is -0.1"),
+        ({"temperature": math.nan}, "temperature is nan"),
+        ({"top_k": 0}, "top_k is 0"),
+        ({"top_p": 0.0}, "top_p is 0.0"),
+        ({"top_p": 1.1}, "top_p is 1.1"),
+    ],
+)
+@pytest.mark.parametrize("search", [decode.sample, decode.stream])
+def test_bad_values_are_told_in_one_line(search, options, line):
+    with pytest.raises(InputError, match=line) as caught:
+        search(Table(), table(), tokens(0), **{"max_length": 5, "key": jax.random.key(0)} | options)
+    assert "\n" not in str(caught.value)
