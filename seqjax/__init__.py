@@ -1,1 +1,61 @@
-"""seqjax: functional recurrent sequence models in JAX."""
+"""seqjax: functional recurrent sequence models in JAX. The names below are imported when they are first used."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seqjax.cells import GRU, LSTM, Elman
+    from seqjax.compose import Dense, Dropout, RecurrentDropout, Residual, Stack
+    from seqjax.contracts import Cell, CompositeCell, Model, SequenceLayer
+    from seqjax.errors import InputError
+    from seqjax.layers import Bidirectional, Chain
+    from seqjax.masks import last, masked_max, masked_mean
+    from seqjax.noise import Noise, reseed
+    from seqjax.recurrence.engine import explain, truncated, unroll
+    from seqjax.serial import from_json, register, to_json
+    from seqjax.train.run import load_run
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "cells": ("Elman", "GRU", "LSTM"),
+    "compose": ("Dense", "Dropout", "RecurrentDropout", "Residual", "Stack"),
+    "contracts": ("Cell", "CompositeCell", "Model", "SequenceLayer"),
+    "errors": ("InputError",),
+    "layers": ("Bidirectional", "Chain"),
+    "masks": ("last", "masked_max", "masked_mean"),
+    "noise": ("Noise", "reseed"),
+    "recurrence.engine": ("explain", "truncated", "unroll"),
+    "serial": ("from_json", "register", "to_json"),
+    "train.run": ("load_run",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_FOLDERS = ("decode", "models", "testing", "data", "train", "probabilistic", "losses", "metrics")
+
+__all__ = [  # noqa: RUF022 (as in _HOMES)
+    "Elman", "GRU", "LSTM",
+    "Dense", "Dropout", "RecurrentDropout", "Residual", "Stack",
+    "Cell", "CompositeCell", "Model", "SequenceLayer",
+    "InputError",
+    "Bidirectional", "Chain",
+    "last", "masked_max", "masked_mean",
+    "Noise", "reseed",
+    "explain", "truncated", "unroll",
+    "from_json", "register", "to_json",
+    "load_run",
+]  # fmt: skip
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"seqjax.{_HOME[name]}"), name)
+    elif name in _FOLDERS:
+        value = importlib.import_module(f"seqjax.{name}")
+    else:
+        raise AttributeError(f"module 'seqjax' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted([*globals(), *__all__, *_FOLDERS])

@@ -11,8 +11,10 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from seqjax import masks
 from seqjax.errors import InputError
 from seqjax.losses import Weighted
+from seqjax.noise import reseed
 from seqjax.types import Array, Key, Params, Shape, State, at_least_float32
 
 
@@ -144,14 +146,13 @@ class Cell:
 
 
 class CompositeCell(Cell):
-    """A cell made of cells: it can step like one, and has its own way of running a whole sequence.
+    """A cell with its own way of running a whole sequence: a stack of parts, or one operation over all steps.
 
-    `recur` stays defined (stepping, decoding and wrappers use it); `unroll` runs the parts over
-    all steps one after another. The laws say that both are equal.
+    `recur` stays defined (stepping, decoding and wrappers use it). The laws say that both are equal.
     """
 
     def unroll(self, params: Params, xs: Array, state: State, **options) -> tuple[State, Any]:
-        """All steps at once: batched, `mask` instead of lengths, a state given; the engine's `run` for the parts.
+        """All steps at once: batched, `mask` instead of lengths, a state given. Parts go through the engine's `run`.
 
         Args:
             params: of `init`.
@@ -182,19 +183,54 @@ class SequenceLayer:
         """The state before the first step; every leaf [*batch_shape, ...]."""
         raise NotImplementedError
 
-    def apply(self, params: Params, xs: Array, state: State = None, **options) -> tuple[State, Any]:
-        """All steps at once.
+    def unroll(self, params: Params, xs: Array, state: State, **options) -> tuple[State, Any]:
+        """As `CompositeCell.unroll`, with the option collect ("outputs" or "states") beside the others."""
+        raise NotImplementedError
+
+    def apply(
+        self,
+        params: Params,
+        xs: Array,
+        state: State = None,
+        *,
+        lengths=None,
+        mask=None,
+        reset=None,
+        key: Key | None = None,
+        context=None,
+        reverse: bool = False,
+        backend: str = "auto",
+        remat: int | str | None = None,
+        collect: str = "outputs",
+    ) -> tuple[State, Any]:
+        """All steps at once, batched; `seqjax.unroll` adds its checks, its jit and the zeros of padded steps.
 
         Args:
             params: of `init`.
             xs: [B, T, *input_shape].
             state: leaves [B, ...]; None: the initial state.
-            **options: lengths or mask, reset, context, key, reverse, backend, remat, collect, as in `seqjax.unroll`.
+            lengths, mask, reset, key, context, reverse, backend, remat, collect: as in `seqjax.unroll`.
 
         Returns:
             (state, ys), ys [B, T, ...].
         """
-        raise NotImplementedError
+        leading = xs.shape[:2]
+        if state is None:
+            state = self.initial_state(params, leading[:1], context=context, key=key)
+        elif key is not None:
+            state = reseed(state, key)
+        return self.unroll(
+            params,
+            xs,
+            state,
+            mask=masks.resolve(lengths, mask, leading),
+            reset=masks.resolve_reset(reset, leading),
+            context=context,
+            reverse=reverse,
+            backend=backend,
+            remat=remat,
+            collect=collect,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ chunks, stepped, or spread over devices draws the same masks as in one pass.
 """
 
 import dataclasses
-import math
 
 import jax
 import jax.numpy as jnp
@@ -95,19 +94,22 @@ def fold_counts(keys: Array, counts: Array) -> Array:
     return folded.reshape(counts.shape)
 
 
-def keep_mask(keys: Array, rate: float, shape: Shape, dtype) -> Array:
-    """Inverted-dropout factors: 0 with probability `rate`, else 1 / (1 - rate).
+def drop(keys: Array | None, rate: float, xs: Array) -> Array:
+    """Inverted dropout: each entry 0 with probability `rate`, else divided by 1 - rate.
 
     Args:
-        keys: typed keys, [...].
+        keys: typed keys, the leading axes of xs: each draws the mask of what stands behind it. None: xs as it is.
         rate: probability of a zero, 0 <= rate < 1.
-        shape: the shape that each key draws.
-        dtype: floating.
+        xs: floating, [*keys.shape, ...].
 
     Returns:
-        [..., *shape] of `dtype`.
+        The shape and dtype of xs.
+
+    Srivastava et al. 2014.
     """
-    draws = jax.vmap(lambda key: jax.random.bits(key, (math.prod(shape),), jnp.uint32))(keys.reshape(-1))
-    keep = draws >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
-    scaled = jnp.where(keep, jnp.asarray(1 / (1 - rate), dtype), jnp.zeros((), dtype))
-    return scaled.reshape(keys.shape + shape)
+    if keys is None or rate == 0:
+        return xs
+    shape = xs.shape[keys.ndim :]
+    draws = jax.vmap(lambda key: jax.random.bits(key, shape, jnp.uint32))(keys.reshape(-1)).reshape(xs.shape)
+    keep = draws >= jnp.uint32(round(rate * (2**32 - 1)))
+    return jnp.where(keep, xs * jnp.asarray(1 / (1 - rate), xs.dtype), jnp.zeros((), xs.dtype))

@@ -1,0 +1,62 @@
+"""The reference backend: one big `project`, then `jax.lax.scan` over `recur`. Any cell, any device."""
+
+import math
+
+import jax
+
+from seqjax import noise, tree
+from seqjax.recurrence.bptt import chunked
+
+
+def supports(cell, call) -> str | None:
+    """Why `cell` cannot run so; None: it can. This backend runs every cell."""
+    return None
+
+
+def run(cell, params, xs, state, call):
+    """All steps of a cell, batch first; see `seqjax.recurrence.engine.Call` for the options.
+
+    Args:
+        cell: a Cell.
+        params: its parameters.
+        xs: [B, T, *input_shape], or integer tokens [B, T].
+        state: leaves [B, ...].
+        call: the options.
+
+    Returns:
+        (state, ys), ys [B, T, ...]; of masked steps anything finite. With collect="states" the states instead of ys.
+    """
+    state, keys = noise.split_keys(state)  # no step changes a key: the loop need not carry it
+    fresh = None if call.reset is None else cell.initial_state(params, xs.shape[:1], context=call.context)
+
+    def restart(flags, state):
+        return tree.where(flags, noise.keep_noise(noise.split_keys(fresh)[0], state), state)
+
+    def step(state, inputs):
+        z, real, reset = inputs
+        if reset is not None and not call.reverse:
+            state = restart(reset, state)
+        new, y = cell.recur(params, noise.join_keys(state, keys), z, context=call.context)
+        new, _ = noise.split_keys(new)
+        if real is not None:
+            new = tree.where(real, new, state)
+        out = tree.cast_floating(y, call.output_dtype) if call.collect == "outputs" else new
+        if reset is not None and call.reverse:
+            new = restart(reset, new)
+        return new, out
+
+    def piece(state, inputs):
+        xs, real, reset = inputs
+        return jax.lax.scan(step, state, (cell.project(params, xs), real, reset), reverse=call.reverse)
+
+    inputs = tree.swap_batch_time((xs, call.mask, call.reset))
+    if call.remat is None or not xs.shape[1]:
+        state, ys = piece(state, inputs)
+    else:
+        length = math.isqrt(xs.shape[1] - 1) + 1 if call.remat == "sqrt" else call.remat
+        state, ys = chunked(jax.checkpoint(piece), state, inputs, length, reverse=call.reverse)
+    ys = tree.swap_batch_time(ys)
+    if call.collect == "states":
+        over_time = [k if k is None else jax.numpy.broadcast_to(k[:, None], xs.shape[:2]) for k in keys]
+        ys = noise.join_keys(ys, over_time)
+    return noise.join_keys(state, keys), ys
