@@ -1,0 +1,81 @@
+"""Data parallelism: one axis, "data", over the devices. Rows of a batch are split, parameters are copied."""
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from seqjax.errors import InputError
+
+
+def data_mesh(devices=None) -> Mesh:
+    """A mesh with the one axis "data".
+
+    Args:
+        devices: the devices; None: all local ones.
+
+    Example:
+        >>> data_mesh(jax.devices()[:1]).shape
+        OrderedDict({'data': 1})
+    """
+    devices = jax.local_devices() if devices is None else devices
+    return Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
+
+
+def one_device(mesh: Mesh | None) -> Mesh:
+    """`mesh`, or where it is None the mesh of the default device alone."""
+    return data_mesh(jax.local_devices()[:1]) if mesh is None else mesh
+
+
+def rows(mesh: Mesh) -> NamedSharding:
+    """The sharding of what has the batch axis first."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def everywhere(mesh: Mesh) -> NamedSharding:
+    """The sharding of what every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def shard(mesh: Mesh, batch):
+    """The leaves [B, ...] of `batch` with their rows split over the devices; always a copy.
+
+    Args:
+        mesh: of `data_mesh`.
+        batch: a pytree of arrays, B divisible by the number of devices.
+
+    Raises:
+        InputError: B is not divisible.
+
+    Example:
+        >>> shard(data_mesh(jax.devices()[:1]), {"tokens": np.zeros((4, 2), np.int32)})["tokens"].shape
+        (4, 2)
+    """
+    for leaf in jax.tree.leaves(batch):
+        check_rows(mesh, leaf.shape[0])
+    return jax.device_put(batch, rows(mesh), may_alias=False)
+
+
+def replicate(mesh: Mesh, tree):
+    """`tree` whole on every device; always a copy, so that donating it leaves the original alone."""
+    return jax.device_put(tree, everywhere(mesh), may_alias=False)
+
+
+def check_rows(mesh: Mesh, batch_size: int):
+    """Raises InputError unless the rows of a batch can be split evenly over the devices.
+
+    Example:
+        >>> check_rows(data_mesh(jax.devices()[:1]), 5)
+    """
+    if batch_size % mesh.size:
+        raise InputError(f"batch size {batch_size} does not divide by {mesh.size} devices: take a multiple of {mesh.size}")
+
+
+def describe(mesh: Mesh, batch_size: int) -> str:
+    """What each device gets, for the reader of a terminal.
+
+    Example:
+        >>> describe(data_mesh(jax.devices()[:1]), 32)
+        '1 device, 32 rows each'
+    """
+    check_rows(mesh, batch_size)
+    return f"{mesh.size} device{'s' * (mesh.size > 1)}, {batch_size // mesh.size} rows each"

@@ -1,0 +1,160 @@
+"""Optimizers as configurations: clip, rule, decay, scheduled learning rate, all behind `apply_if_finite`."""
+
+import dataclasses
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from seqjax.errors import InputError
+from seqjax.types import Array
+
+Rule = Literal["adam", "sgd", "momentum", "rmsprop", "adagrad"]
+Schedule = Literal["constant", "cosine", "linear", "exponential"]
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """Which optimizer, with which learning rate and which clipping.
+
+    Args:
+        name: "adam" (with weight_decay: AdamW), "sgd", "momentum" (factor b1), "rmsprop" (eps outside the root, as in
+            Torch and char-rnn), "adagrad" (the accumulator starts at 0, eps inside the root, as in min-char-rnn).
+        learning_rate: at its highest.
+        schedule: "constant"; "cosine" or "linear" down to final_fraction at the last step; "exponential".
+        warmup_steps: the first steps, over which the learning rate grows from 0.
+        final_fraction: the last learning rate of "cosine" and "linear", as a fraction of the highest.
+        decay: "exponential": the factor of every epoch once decay_after epochs are done.
+        decay_after: epochs at the full learning rate, for "exponential".
+        clip_norm: the largest global L2 norm of the gradient; None: any.
+        clip_value: the largest magnitude of each entry of the gradient, clipped before the norm; None: any.
+        weight_decay: decoupled, on kernels (rank 2 and above) only.
+        b1, b2: decay of the first and second moments.
+        eps: what keeps a division finite.
+        rms_decay: decay of RMSProp's mean square.
+        max_nonfinite: how many steps in a row with a non-finite gradient are skipped before one is let through.
+    """
+
+    name: Rule = "adam"
+    learning_rate: float = 2e-3
+    schedule: Schedule = "constant"
+    warmup_steps: int = 0
+    final_fraction: float = 0.0
+    decay: float = 0.95
+    decay_after: int = 10
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    weight_decay: float = 0.0
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    rms_decay: float = 0.95
+    max_nonfinite: int = 5
+
+    def __post_init__(self):
+        for field, choices in (("name", get_args(Rule)), ("schedule", get_args(Schedule))):
+            if getattr(self, field) not in choices:
+                raise InputError(f"optimizer.{field} is {getattr(self, field)!r}, it must be one of {', '.join(choices)}")
+        for field in ("learning_rate", "clip_norm", "clip_value", "eps"):
+            value = getattr(self, field)
+            if value is not None and not value > 0:
+                raise InputError(f"optimizer.{field} is {value}, it must be above 0")
+        for field in ("warmup_steps", "decay_after", "weight_decay", "max_nonfinite"):
+            if getattr(self, field) < 0:
+                raise InputError(f"optimizer.{field} is {getattr(self, field)}, it must be at least 0")
+
+
+def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: int):
+    """The learning rate as a function of the number of steps done.
+
+        exponential:  rate * decay ** max(epoch + 1 - decay_after, 0),  epoch = count // steps_per_epoch
+
+    which is the rule of char-rnn (decay_after=10) and of Zaremba et al. 2014 (decay_after=4).
+
+    Args:
+        config: the optimizer.
+        steps: of the whole run.
+        steps_per_epoch: batches that cover the data once.
+
+    Returns:
+        A function of int [] to float [].
+
+    Example:
+        >>> config = OptimizerConfig(learning_rate=1.0, schedule="exponential", decay=0.5, decay_after=1)
+        >>> rate = make_schedule(config, steps=30, steps_per_epoch=10)
+        >>> [float(rate(count)) for count in (0, 9, 10, 20)]
+        [1.0, 1.0, 0.5, 0.25]
+    """
+    end = config.final_fraction
+
+    def rate(count):
+        count = jnp.asarray(count)
+        epoch = count // max(steps_per_epoch, 1)
+        done = (count - config.warmup_steps) / max(steps - config.warmup_steps, 1)
+        done = jnp.clip(done, 0.0, 1.0)
+        factor = {
+            "constant": lambda: jnp.ones_like(done),
+            "cosine": lambda: end + (1 - end) * 0.5 * (1 + jnp.cos(jnp.pi * done)),
+            "linear": lambda: 1 - (1 - end) * done,
+            "exponential": lambda: config.decay ** jnp.maximum(epoch + 1 - config.decay_after, 0).astype(done.dtype),
+        }[config.schedule]()
+        warm = jnp.minimum((count + 1) / max(config.warmup_steps, 1), 1.0)
+        return config.learning_rate * warm * factor
+
+    return rate
+
+
+def make_optimizer(config: OptimizerConfig, *, steps: int, steps_per_epoch: int) -> optax.GradientTransformation:
+    """The optimizer of a configuration.
+
+    Args:
+        config: the optimizer.
+        steps: of the whole run, for the schedule's end.
+        steps_per_epoch: batches that cover the data once.
+
+    Returns:
+        An optax transformation whose state holds the learning rate, see `learning_rate`.
+
+    Example:
+        >>> optimizer = make_optimizer(OptimizerConfig(name="sgd", learning_rate=0.5), steps=10, steps_per_epoch=5)
+        >>> params = {"w": jnp.ones(2)}
+        >>> updates, _ = optimizer.update({"w": jnp.ones(2)}, optimizer.init(params), params)
+        >>> updates["w"].tolist()
+        [-0.5, -0.5]
+    """
+    rule = {
+        "adam": lambda: optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps),
+        "sgd": optax.identity,
+        "momentum": lambda: optax.trace(decay=config.b1),
+        "rmsprop": lambda: optax.scale_by_rms(decay=config.rms_decay, eps=config.eps, eps_in_sqrt=False),
+        "adagrad": lambda: optax.scale_by_rss(initial_accumulator_value=0.0, eps=config.eps),
+    }[config.name]()
+    parts = [rule]
+    if config.clip_norm is not None:
+        parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
+    if config.clip_value is not None:
+        parts.insert(0, optax.clip(config.clip_value))
+    if config.weight_decay:
+        kernels_only = lambda params: jax.tree.map(lambda p: p.ndim >= 2, params)
+        parts.append(optax.add_decayed_weights(config.weight_decay, mask=kernels_only))
+    schedule = make_schedule(config, steps=steps, steps_per_epoch=steps_per_epoch)
+    parts.append(optax.inject_hyperparams(optax.scale_by_learning_rate)(schedule))
+    # Outside the chain: a skipped step must leave the moments alone too.
+    return optax.apply_if_finite(optax.chain(*parts), config.max_nonfinite)
+
+
+def learning_rate(opt_state) -> Array:
+    """The learning rate of the last step taken, from the state of `make_optimizer`'s optimizer.
+
+    Example:
+        >>> optimizer = make_optimizer(OptimizerConfig(learning_rate=0.25), steps=10, steps_per_epoch=5)
+        >>> float(learning_rate(optimizer.init({"w": jnp.ones(2)})))
+        0.25
+    """
+    return optax.tree.get(opt_state, "learning_rate")
+
+
+def skipped(opt_state) -> Array:
+    """How many steps were skipped, int32 [], because their gradient was not finite."""
+    return optax.tree.get(opt_state, "total_notfinite")

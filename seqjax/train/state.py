@@ -1,0 +1,99 @@
+"""Everything that a training step reads and writes, in one donated pytree."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from seqjax.contracts import Model
+from seqjax.losses import Weighted
+from seqjax.noise import reseed
+from seqjax.train import mesh as meshes
+from seqjax.types import Array, Key, Params, State, at_least_float32, float_dtype
+
+NO_TROUBLE = (-1, -1, 0)
+
+
+class TrainState(NamedTuple):
+    """Where training stands.
+
+    Args:
+        step: int32, [], steps done.
+        params: the model's.
+        opt_state: the optimizer's.
+        carry: the model's state after the last batch, its noise turned off; leaves [B, ...].
+        key: a typed key; step n draws from `fold_in(key, n)`.
+        loss: what the losses of the steps since the last log sum to, in nats.
+        smooth: floating, [], the mean loss smoothed by 0.999 and 0.001, as min-char-rnn prints it.
+        trouble: int32, [3]: the first step of the current run of steps that are not finite (-1: there is none), the index
+            of its first parameter whose gradient is not finite (-1: the loss itself), and 1 where the parameters are not.
+    """
+
+    step: Array
+    params: Params
+    opt_state: Any
+    carry: State
+    key: Key
+    loss: Weighted
+    smooth: Array
+    trouble: Array
+
+
+def shardings(mesh: Mesh) -> TrainState:
+    """The sharding of each part of a TrainState: the carry's rows are split, everything else is everywhere."""
+    parts = dict.fromkeys(TrainState._fields, meshes.everywhere(mesh))
+    return TrainState(**parts | {"carry": meshes.rows(mesh)})
+
+
+def place(mesh: Mesh, state: TrainState) -> TrainState:
+    """`state` copied onto the devices of a mesh."""
+    whole = meshes.replicate(mesh, state._replace(carry=()))
+    return whole._replace(carry=meshes.shard(mesh, state.carry))
+
+
+def init_state(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    *,
+    batch_size: int,
+    seed: int,
+    params: Params | None = None,
+    mesh: Mesh | None = None,
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+        model: what is trained.
+        optimizer: an optax transformation.
+        batch_size: rows B of every batch, over all devices.
+        seed: of the parameters and of all dropout.
+        params: start from these (they are copied); None: `model.init`.
+        mesh: of `data_mesh`; None: one device.
+
+    Returns:
+        TrainState, placed on the devices.
+
+    Raises:
+        InputError: batch_size does not divide by the number of devices.
+    """
+    mesh = meshes.one_device(mesh)
+    meshes.check_rows(mesh, batch_size)
+    init_key, key = jax.random.split(jax.random.key(seed))
+    params = model.init(init_key) if params is None else params
+    zero = np.zeros((), at_least_float32(float_dtype(params)))
+    return place(
+        mesh,
+        TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            opt_state=optimizer.init(params),
+            carry=reseed(model.initial_state(params, batch_size), None),
+            key=key,
+            loss=Weighted(zero, zero),
+            smooth=zero,
+            trouble=jnp.array(NO_TROUBLE, jnp.int32),
+        ),
+    )
