@@ -1,0 +1,189 @@
+"""A recurrent language model: symbols in, the next symbol's distribution out."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqjax import masks
+from seqjax.compose import Dropout, Stack
+from seqjax.contracts import Cell, Model, check_size, product
+from seqjax.errors import InputError
+from seqjax.initializers import uniform_like
+from seqjax.losses import Weighted, cross_entropy
+from seqjax.recurrence.engine import unroll
+from seqjax.serial import register
+from seqjax.types import Array, Key, Params, State
+
+_embed_init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
+_glorot = jax.nn.initializers.glorot_uniform()
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LanguageModel(Model):
+    """Embedding or one-hot, a cell, a projection to the vocabulary.
+
+        e_t = E[x_t];  h_t = cell(h_{t-1}, e_t);  p(x_{t+1} | x_1..x_t) = softmax(W h_t + b)
+
+    It is a decoder too (`seqjax.decode`): `start` reads prompts, `step` one symbol. A prompt is read as a document's
+    beginning, as training documents are: after the start symbol, where the vocabulary has one.
+
+    Args:
+        vocabulary_size: V.
+        cell: any cell, usually a Stack; it reads embedding_size features, or V without an embedding.
+        embedding_size: E; None: symbols go into the cell as they are, one-hot.
+        tied: whether W is the embedding transposed; the cell's output size must then be E.
+        dropout: rate on the embedding and on the cell's output, per step (inside the cell it is the Stack's own).
+        start_symbol: the vocabulary's, which begins every document; it is never emitted. None: there is none.
+        forbidden: symbols that are never emitted either, such as padding.
+        init_scale: None: the parts' own initialisation; s: every parameter from U(-s, s).
+
+    Raises:
+        InputError: sizes or symbols that do not fit together.
+
+    Example:
+        >>> from seqjax.cells.lstm import LSTM
+        >>> model = LanguageModel(vocabulary_size=5, cell=LSTM(input_size=5, hidden_size=8))
+        >>> params = model.init(jax.random.key(0))
+        >>> batch = {"tokens": jnp.array([[1, 2, 3]]), "targets": jnp.array([[2, 3, 4]])}
+        >>> state, logits = model.apply(params, batch)
+        >>> logits.shape, float(model.loss(logits, batch).weight)
+        ((1, 3, 5), 3.0)
+
+    Mikolov et al. 2010 (recurrent language models); Press, Wolf 2017 (tied embeddings).
+    """
+
+    vocabulary_size: int
+    cell: Cell
+    embedding_size: int | None = None
+    tied: bool = False
+    dropout: float = 0.0
+    start_symbol: int | None = None
+    forbidden: tuple[int, ...] = ()
+    init_scale: float | None = None
+
+    def __post_init__(self):
+        check_size(self, vocabulary_size=self.vocabulary_size)
+        if self.embedding_size is not None:
+            check_size(self, embedding_size=self.embedding_size)
+        reads = self.vocabulary_size if self.embedding_size is None else self.embedding_size
+        what = "one-hot symbols (vocabulary_size)" if self.embedding_size is None else "the embedding (embedding_size)"
+        if self.cell.input_shape not in (None, (reads,)):
+            raise InputError(f"the cell reads {self.cell.input_shape}, {what} has {reads} features: they must be equal")
+        if self.tied and self.embedding_size is None:
+            raise InputError("tied=True needs an embedding: give embedding_size")
+        if self.tied and self.embedding_size != self.output_size:
+            sizes = f"{self.embedding_size} and {self.output_size}"
+            raise InputError(f"tied=True needs embedding_size equal to the cell's output size: they are {sizes}")
+        for symbol in self._silent:
+            if not 0 <= symbol < self.vocabulary_size:
+                raise InputError(f"symbol {symbol} is not in the vocabulary of {self.vocabulary_size} symbols")
+
+    @functools.cached_property
+    def network(self) -> Cell:
+        """The cell between its two dropouts."""
+        if not self.dropout:
+            return self.cell
+        before = () if self.embedding_size is None else (Dropout(self.dropout),)
+        return Stack((*before, self.cell, Dropout(self.dropout)))
+
+    @functools.cached_property
+    def output_size(self) -> int:
+        """Features of the cell's output."""
+        reads = self.vocabulary_size if self.embedding_size is None else self.embedding_size
+
+        def output(key):
+            params = self.cell.init(key)
+            return self.cell.step(params, self.cell.initial_state(params), jnp.zeros(reads))[1]
+
+        return jax.eval_shape(output, jax.random.key(0)).shape[-1]
+
+    @property
+    def _silent(self) -> tuple[int, ...]:
+        return self.forbidden if self.start_symbol is None else (self.start_symbol, *self.forbidden)
+
+    def init(self, key: Key) -> Params:
+        """`cell`: the network's; `projection`: `kernel` [H, V] (none if tied) and `bias` [V]; `embedding` [V, E]."""
+        k_cell, k_embedding, k_projection, k_scale = jax.random.split(key, 4)
+        projection = {"bias": jnp.zeros(self.vocabulary_size)}
+        if not self.tied:
+            projection["kernel"] = _glorot(k_projection, (self.output_size, self.vocabulary_size))
+        params = {"cell": self.network.init(k_cell), "projection": projection}
+        if self.embedding_size is not None:
+            params["embedding"] = _embed_init(k_embedding, (self.vocabulary_size, self.embedding_size))
+        return params if self.init_scale is None else uniform_like(params, k_scale, self.init_scale)
+
+    def initial_state(self, params: Params, batch_size: int) -> State:
+        """The cell's, leaves [B, ...]; any noise is off."""
+        return self.network.initial_state(params["cell"], (batch_size,))
+
+    def apply(self, params: Params, batch: dict, *, state: State = None, key: Key | None = None) -> tuple[State, Array]:
+        """Logits of the symbol after each.
+
+        Args:
+            params: of `init`.
+            batch: "tokens", integer [B, T]; "reset", bool [B, T], where there is one (True: a new document begins).
+            state: carried from the batch before; None: the initial state.
+            key: feeds dropout; None: deterministic.
+
+        Returns:
+            (state, logits), logits [B, T, V], float32 or wider.
+        """
+        xs = self._embed(params, batch["tokens"])
+        state, hs = unroll(self.network, params["cell"], xs, state, reset=batch.get("reset"), key=key)
+        return state, self._project(params, hs)
+
+    def loss(self, outputs: Array, batch: dict) -> Weighted:
+        """Cross-entropy in nats against "targets", integer [B, T], counted where "target_mask" (everywhere without one)."""
+        return cross_entropy(outputs, batch["targets"], batch.get("target_mask"))
+
+    def start(self, params: Params, batch: dict) -> tuple[tuple, State, Array]:
+        """Reads prompts but for their last symbols.
+
+        Args:
+            params: of `init`.
+            batch: "tokens", integer [B, T]; "lengths", integer [B], 0 <= length <= T (length 0: the start symbol alone).
+
+        Returns:
+            (memory, state, token): memory (), token int32 [B].
+
+        Raises:
+            InputError: a wrong shape or dtype, or an empty prompt where the vocabulary has no start symbol.
+        """
+        tokens, lengths = jnp.asarray(batch["tokens"]), jnp.asarray(batch["lengths"])
+        if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
+            raise InputError(f"prompts have shape {tokens.shape} and dtype {tokens.dtype}, they must be integers [B, T]")
+        masks.resolve(lengths, None, tokens.shape)
+        if self.start_symbol is None and not isinstance(lengths, jax.core.Tracer) and (np.asarray(lengths) < 1).any():
+            raise InputError("a prompt is empty and the vocabulary has no start symbol: give at least one symbol")
+        state, token = _read(self, params, tokens.astype(jnp.int32), lengths.astype(jnp.int32))
+        return (), state, token
+
+    def step(self, params: Params, memory: tuple, state: State, token: Array) -> tuple[State, Array]:
+        """Reads one symbol of each row: token [B] to (state, logits [B, V]), -inf for what is never emitted."""
+        state, h = self.network.step(params["cell"], state, self._embed(params, token))
+        logits = self._project(params, h)
+        silent = np.isin(np.arange(self.vocabulary_size), self._silent)
+        return state, jnp.where(jnp.broadcast_to(silent, logits.shape), jnp.asarray(-jnp.inf, logits.dtype), logits)
+
+    def _embed(self, params: Params, tokens: Array) -> Array:
+        return tokens if self.embedding_size is None else params["embedding"][tokens]
+
+    def _project(self, params: Params, hs: Array) -> Array:
+        kernel = params["embedding"].T if self.tied else params["projection"]["kernel"]
+        logits = product(hs, kernel)
+        return logits + jnp.broadcast_to(params["projection"]["bias"].astype(logits.dtype), logits.shape)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _read(model: LanguageModel, params: Params, tokens: Array, lengths: Array) -> tuple[State, Array]:
+    if model.start_symbol is not None:
+        tokens = jnp.pad(tokens, ((0, 0), (1, 0)), constant_values=model.start_symbol)
+        lengths = lengths + 1
+    before = jnp.maximum(lengths - 1, 0)
+    token = jnp.take_along_axis(tokens, before[:, None], axis=1)[:, 0]
+    state, _ = unroll(model.network, params["cell"], model._embed(params, tokens[:, :-1]), lengths=before)
+    return state, token
