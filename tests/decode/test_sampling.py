@@ -113,7 +113,8 @@ def chi_square(counts, expected):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"temperature": 0.5}, {"temperature": 2.0, "top_k": 3}, {"top_p": 0.8}, {"temperature": 1.5, "top_k": 4, "top_p": 0.7}]
+    "options",
+    [{}, {"temperature": 0.5}, {"temperature": 2.0, "top_k": 3}, {"top_p": 0.8}, {"temperature": 1.5, "top_k": 4, "top_p": 0.7}],
 )
 def test_frequencies_are_the_enumerated_probabilities(options):
     logits, rows = table(3), 4000
@@ -140,7 +141,9 @@ def test_scores_are_of_the_models_own_distribution():
 
 
 def test_the_same_key_draws_the_same_and_another_does_not():
-    draw = lambda seed: decode.sample(Table(), table(), tokens(0, 1), max_length=20, key=jax.random.key(seed)).tokens.tolist()
+    def draw(seed):
+        return decode.sample(Table(), table(), tokens(0, 1), max_length=20, key=jax.random.key(seed)).tokens.tolist()
+
     assert draw(1) == draw(1)
     assert draw(1) != draw(2)
 
@@ -159,7 +162,8 @@ def test_temperature_zero_is_argmax_and_a_tiny_one_does_not_overflow():
     logits = table(2) * 10
     cold = decode.greedy(Table(), logits, tokens(0, 1), max_length=8).tokens.tolist()
     for heat in (0.0, 1e-30):
-        assert decode.sample(Table(), logits, tokens(0, 1), max_length=8, key=jax.random.key(0), temperature=heat).tokens.tolist() == cold
+        found = decode.sample(Table(), logits, tokens(0, 1), max_length=8, key=jax.random.key(0), temperature=heat)
+        assert found.tokens.tolist() == cold
 
 
 def test_another_prompt_key_or_temperature_compiles_nothing():
