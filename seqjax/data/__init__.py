@@ -1,0 +1,23 @@
+"""Text to batches: corpora, vocabularies, streams. Plain NumPy; no JAX here."""
+
+from seqjax.data.corpus import Corpus, Document, from_path, from_tfds, load, pydoc, stdlib
+from seqjax.data.streams import Stream, encode_documents, evaluation_batches
+from seqjax.data.vocabulary import ByteVocabulary, CharacterVocabulary, Vocabulary, WordVocabulary, build_vocabulary
+
+__all__ = [
+    "ByteVocabulary",
+    "CharacterVocabulary",
+    "Corpus",
+    "Document",
+    "Stream",
+    "Vocabulary",
+    "WordVocabulary",
+    "build_vocabulary",
+    "encode_documents",
+    "evaluation_batches",
+    "from_path",
+    "from_tfds",
+    "load",
+    "pydoc",
+    "stdlib",
+]

@@ -1,0 +1,1 @@
+"""Probabilistic sequence models, as functions on arrays."""

@@ -1,0 +1,188 @@
+"""Interpolated Witten-Bell n-gram models: what counting alone can do, as functions on NumPy arrays."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from seqjax.errors import InputError
+
+
+class NGram(NamedTuple):
+    """Counts of every k-gram of a text, k = 1 to the order; made by `fit`.
+
+    A k-gram is its (k-1)-gram's id times V plus its last symbol (the empty gram's id is 0); its own id is its place
+    among the sorted keys. So keys stay small however long the grams are.
+
+    Args:
+        vocabulary_size: V.
+        start: the symbol that is context only, or None.
+        keys: for each order, int64, sorted: every gram of the text.
+        counts: for each order, int64, as keys: c(h, w), how often the gram's last symbol followed the others.
+        totals: for each order, int64, [contexts]: c(h), the counts' sum over the context's symbols.
+        distinct: for each order, int64, [contexts]: T(h), how many different symbols followed the context.
+    """
+
+    vocabulary_size: int
+    start: int | None
+    keys: tuple[np.ndarray, ...]
+    counts: tuple[np.ndarray, ...]
+    totals: tuple[np.ndarray, ...]
+    distinct: tuple[np.ndarray, ...]
+
+
+def fit(tokens: np.ndarray, *, order: int, vocabulary_size: int, start: int | None = None) -> NGram:
+    """Counts the grams of a text.
+
+    Args:
+        tokens: integer, [N], 0 <= tokens < V.
+        order: the longest gram, context and symbol together; 1 is the unigram model.
+        vocabulary_size: V.
+        start: a symbol that opens documents: ordinary context, but never counted as predicted; None: no such symbol.
+
+    Returns:
+        The model.
+
+    Raises:
+        InputError: tokens of a wrong dtype, rank or value, none at all, or an order below 1.
+
+    Example:
+        >>> model = fit(np.array([0, 1, 0, 1, 0, 2]), order=2, vocabulary_size=3)
+        >>> distribution(model, [0]).round(3).tolist()
+        [0.178, 0.533, 0.289]
+
+    Source: Witten and Bell 1991; interpolated as in Chen and Goodman 1999, section 2.4.
+    """
+    tokens = _checked(tokens, vocabulary_size)
+    if order < 1:
+        raise InputError(f"order is {order}, it must be at least 1 (a unigram model)")
+    if not tokens.size:
+        raise InputError("there are no tokens to count: an n-gram model needs some")
+    tables = []
+    context, contexts = np.zeros(tokens.size, np.int64), 1  # the empty gram before every symbol
+    for k in range(order):
+        keys, gram, counts = np.unique(context * vocabulary_size + tokens[k:], return_inverse=True, return_counts=True)
+        if start is not None:
+            counts[keys % vocabulary_size == start] = 0
+        history = keys // vocabulary_size
+        totals = np.bincount(history, weights=counts, minlength=contexts).astype(np.int64)
+        distinct = np.bincount(history[counts > 0], minlength=contexts)
+        tables.append((keys, counts, totals, distinct))
+        context, contexts = gram[:-1], keys.size  # a gram is the next symbol's context
+    return NGram(vocabulary_size, start, *zip(*tables, strict=True))
+
+
+def log_probabilities(model: NGram, tokens: np.ndarray) -> np.ndarray:
+    """The log probability of every symbol after the symbols before it.
+
+    p(w | h) = (c(h, w) + T(h) p(w | h')) / (c(h) + T(h)), with h' = h without its oldest symbol, p(w | h) = p(w | h')
+    where h was never followed by anything, and 1 / V below the unigrams.
+
+    Args:
+        model: from `fit`.
+        tokens: integer, [N]; the first ones have as much context as there is.
+
+    Returns:
+        float64, [N], in nats.
+
+    Raises:
+        InputError: tokens of a wrong dtype, rank or value.
+
+    Example:
+        >>> model = fit(np.array([0, 1, 0, 1]), order=2, vocabulary_size=2)
+        >>> np.exp(log_probabilities(model, np.array([0, 1]))).round(3).tolist()
+        [0.5, 0.833]
+    """
+    tokens = _checked(tokens, model.vocabulary_size)
+    p = np.full(tokens.size, 1 / model.vocabulary_size)
+    context = np.zeros(tokens.size, np.int64)
+    for k in range(min(len(model.keys), tokens.size)):
+        gram = _interpolate(model, k, context, tokens[k:], p[k:])
+        context = gram[:-1]
+    return np.log(p)
+
+
+def cross_entropy(model: NGram, tokens: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """The mean of -log p over the symbols that are to be predicted: all but the start symbols.
+
+    Args:
+        model: from `fit`.
+        tokens: integer, [N].
+        mask: bool, [N], True where a symbol counts, or None: all count. Start symbols never do.
+
+    Returns:
+        Nats per symbol.
+
+    Raises:
+        InputError: tokens or mask of a wrong dtype, shape or value, or no symbol that counts.
+
+    Example:
+        >>> model = fit(np.array([0, 1, 0, 1]), order=1, vocabulary_size=2)
+        >>> round(cross_entropy(model, np.array([0, 1])), 4) == round(float(np.log(2)), 4)
+        True
+    """
+    tokens = _checked(tokens, model.vocabulary_size)
+    counted = np.ones(tokens.size, np.bool_) if model.start is None else tokens != model.start
+    if mask is not None:
+        mask = np.asarray(mask)
+        if mask.dtype != np.bool_ or mask.shape != tokens.shape:
+            raise InputError(f"mask is {mask.dtype} {mask.shape}, it must be bool {tokens.shape}: one flag for each token")
+        counted &= mask
+    if not counted.any():
+        raise InputError(f"none of the {tokens.size} tokens counts: a cross-entropy needs at least one")
+    return float(-log_probabilities(model, tokens)[counted].mean())
+
+
+def distribution(model: NGram, context) -> np.ndarray:
+    """The probability of every symbol after a context.
+
+    Args:
+        model: from `fit`.
+        context: integer, [any length]; the order's last symbols of it matter.
+
+    Returns:
+        float64, [V], of sum 1.
+
+    Raises:
+        InputError: a context of a wrong dtype, rank or value.
+
+    Example:
+        >>> model = fit(np.array([0, 1, 0, 1]), order=3, vocabulary_size=2)
+        >>> distribution(model, [1, 0]).round(3).tolist()
+        [0.083, 0.917]
+    """
+    size = model.vocabulary_size
+    context = _checked(np.asarray(context, np.int64) if len(context) == 0 else context, size)
+    p, every = np.full(size, 1 / size), np.arange(size)
+    for k in range(min(len(model.keys), context.size + 1)):
+        history = np.zeros(1, np.int64)
+        for j, symbol in enumerate(context[context.size - k :]):
+            history = _find(model, j, history, symbol)
+        _interpolate(model, k, np.repeat(history, size), every, p)
+    return p
+
+
+def _find(model: NGram, k: int, context: np.ndarray, symbols) -> np.ndarray:
+    """The ids of the (k+1)-grams of some k-grams and the symbols after them; -1 where not in the model."""
+    keys = model.keys[k]
+    wanted = np.where(context < 0, -1, context * model.vocabulary_size + symbols)
+    gram = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
+    return np.where(keys[gram] == wanted, gram, -1)
+
+
+def _interpolate(model: NGram, k: int, context: np.ndarray, symbols: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """One order up: p, in place, from the probabilities after h' to those after h; returns the grams' ids."""
+    gram = _find(model, k, context, symbols)
+    count = np.where(gram < 0, 0, model.counts[k][gram])
+    total, distinct = (np.where(context < 0, 0, table[k][context]) for table in (model.totals, model.distinct))
+    seen = total > 0
+    p[seen] = ((count + distinct * p) / np.maximum(total + distinct, 1))[seen]
+    return gram
+
+
+def _checked(tokens, vocabulary_size: int) -> np.ndarray:
+    tokens = np.asarray(tokens)
+    if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
+        raise InputError(f"tokens are {tokens.dtype} {tokens.shape}, they must be integers in one row")
+    if tokens.size and (tokens.min() < 0 or tokens.max() >= vocabulary_size):
+        raise InputError(f"tokens go from {tokens.min()} to {tokens.max()}, they must be from 0 to {vocabulary_size - 1}")
+    return tokens.astype(np.int64)
