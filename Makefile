@@ -9,14 +9,14 @@ JOBS   ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME CONDA_PREFIX
 ASK    := import sys; v = sys.version_info; print("%d.%d" % v[:2], getattr(sys, "_base_executable", None) or sys.executable)
 FOUND  := $(shell env -u PYTHONPATH -u PYTHONHOME $(PYTHON) -c '$(ASK)' 2>/dev/null)
-LOCKED := $(VENV)/.locked-$(firstword $(FOUND))
+LOCKED := $(VENV)/.locked-$(firstword $(FOUND))-$(shell cksum requirements.lock | cut -d ' ' -f 1)
 READY  := $(VENV)/.ready
 RUN    := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest -q -n $(JOBS) --dist worksteal --doctest-modules
 LOCK   := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
           --no-header --extra dev pyproject.toml -o requirements.lock
 
-.PHONY: help demo test test-all lint lock clean
+.PHONY: help demo test test-all lint lock clean FORCE
 
 help:
 	@echo 'make demo      trains a small character model on the source of the standard library and shows it (minutes)'
@@ -36,12 +36,14 @@ test-all: $(READY)
 	@$(PYTEST) tests seqjax
 
 lint: $(READY)
-	@$(RUN) -m ruff check .
-	@$(RUN) -m ruff format --check .
-	@$(RUN) -m pyright --pythonpath $(RUN)
+	@failed=0; \
+	$(RUN) -m ruff check . || failed=1; \
+	$(RUN) -m ruff format --check . || failed=1; \
+	$(RUN) -m pyright --pythonpath $(RUN) || failed=1; \
+	exit $$failed
 
-# The environment is made anew whenever the lock changes, so what an interrupted set-up left behind is gone.
-$(LOCKED): requirements.lock
+# The environment is made anew whenever Python or the lock is another: what an interrupted set-up left behind is gone.
+$(LOCKED): $(if $(shell test -x $(RUN) || echo gone),FORCE)
 	@test -n "$(FOUND)" || { echo 'error: $(PYTHON) does not run: name a Python of 3.11 or newer, e.g. make PYTHON=python3.12'; exit 1; }
 	@$(lastword $(FOUND)) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo 'error: $(PYTHON) is Python $(firstword $(FOUND)), seqjax needs 3.11 or newer: e.g. make PYTHON=python3.12'; exit 1; }

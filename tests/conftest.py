@@ -23,6 +23,8 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", float(os.environ
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # no windows
 
+collect_ignore = ["goldens"]  # what makes the goldens needs PyTorch; no test is there
+
 # {run} is the folder the run is written to.
 TINY_RUN = "-m experiments.language_model train --preset tiny --steps 3 --run.dir {run}"
 
@@ -31,6 +33,13 @@ TINY_RUN = "-m experiments.language_model train --preset tiny --steps 3 --run.di
 def x64():
     """float64 and int64 are on during the test."""
     with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def implicit_promotion():
+    """Dtypes promote as they do for a user: optax's Adam needs it (a float to the power of an int32 count)."""
+    with jax.numpy_dtype_promotion("standard"):
         yield
 
 
