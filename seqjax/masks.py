@@ -22,7 +22,8 @@ def from_lengths(lengths: Array, steps: int) -> Array:
         >>> from_lengths(jnp.array([2, 0]), 3).astype(int).tolist()
         [[1, 1, 0], [0, 0, 0]]
     """
-    return jnp.arange(steps, dtype=lengths.dtype) < lengths[..., None]
+    index = jax.lax.broadcasted_iota(lengths.dtype, (*lengths.shape, steps), lengths.ndim)
+    return index < lengths[..., None]
 
 
 def resolve(lengths, mask, leading: tuple[int, ...]) -> Array | None:

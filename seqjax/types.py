@@ -23,13 +23,13 @@ Shape = tuple[int, ...]
 
 def at_least_float32(dtype) -> jnp.dtype:
     """The dtype of states and row-wise maths beside products in `dtype`: float32, or wider."""
-    return jnp.promote_types(dtype, jnp.float32)
+    return jnp.dtype(dtype) if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
 def float_dtype(tree, default=jnp.float32) -> jnp.dtype:
     """The widest floating dtype among the leaves of `tree`; `default` where there is none."""
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.result_type(*dtypes) if dtypes else jnp.dtype(default)
+    return max(dtypes, key=lambda d: jnp.finfo(d).bits, default=jnp.dtype(default))
 
 
 def is_tokens(xs) -> bool:
