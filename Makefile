@@ -1,5 +1,5 @@
 # Every target sets up what it needs in .venv; `make` alone lists them.
-# Another Python or another place: make test PYTHON=python3.12 VENV=.venv312
+# Another Python or another place: make test PYTHON=python3.12 VENV=.cache/venv3.12
 
 PYTHON ?= python3
 VENV   ?= .venv

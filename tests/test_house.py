@@ -275,15 +275,11 @@ def test_what_is_allowed_is_not_a_breach(tmp_path):
 # What a user of the top-level names finds.
 
 
-def offered():
-    return (
-        [n for n in seqjax.__all__ if not isinstance(getattr(seqjax, n), types.ModuleType)] if hasattr(seqjax, "__all__") else []
-    )
-
-
-@pytest.mark.parametrize("name", offered())
+@pytest.mark.parametrize("name", getattr(seqjax, "__all__", []))
 def test_top_level_name_is_explained(name):
     thing = getattr(seqjax, name)
+    if isinstance(thing, types.ModuleType):
+        return
     doc = inspect.getdoc(thing) or ""
     signature = inspect.signature(thing)
     wanted = ["Args:"] * bool(signature.parameters) + [">>>"]
