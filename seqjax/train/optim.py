@@ -136,16 +136,19 @@ def make_optimizer(config: OptimizerConfig, *, steps: int, steps_per_epoch: int)
     if config.clip_value is not None:
         parts.insert(0, optax.clip(config.clip_value))
     if config.weight_decay:
-        kernels_only = lambda params: jax.tree.map(lambda p: p.ndim >= 2, params)
-        parts.append(optax.add_decayed_weights(config.weight_decay, mask=kernels_only))
+        parts.append(optax.add_decayed_weights(config.weight_decay, mask=_kernels))
     schedule = make_schedule(config, steps=steps, steps_per_epoch=steps_per_epoch)
     parts.append(optax.inject_hyperparams(optax.scale_by_learning_rate)(schedule))
     # Outside the chain: a skipped step must leave the moments alone too.
     return optax.apply_if_finite(optax.chain(*parts), config.max_nonfinite)
 
 
-def learning_rate(opt_state) -> Array:
-    """The learning rate of the last step taken, from the state of `make_optimizer`'s optimizer.
+def _kernels(params):
+    return jax.tree.map(lambda p: p.ndim >= 2, params)
+
+
+def learning_rate(opt_state) -> Array | None:
+    """The learning rate of the last step taken, from the state of `make_optimizer`'s optimizer; None from another's.
 
     Example:
         >>> optimizer = make_optimizer(OptimizerConfig(learning_rate=0.25), steps=10, steps_per_epoch=5)
@@ -155,6 +158,6 @@ def learning_rate(opt_state) -> Array:
     return optax.tree.get(opt_state, "learning_rate")
 
 
-def skipped(opt_state) -> Array:
-    """How many steps were skipped, int32 [], because their gradient was not finite."""
+def skipped(opt_state) -> Array | None:
+    """How many steps were skipped, int32 [], because their gradient was not finite; None without `apply_if_finite`."""
     return optax.tree.get(opt_state, "total_notfinite")

@@ -137,7 +137,7 @@ def evaluate(eval_step, model: Model, params: Params, batches: Iterable[dict]) -
     for batch in batches:
         if carry is None:
             rows = jax.tree.leaves(batch)[0].shape[0]
-            carry = jax.tree.map(jax.device_get, model.initial_state(params, rows))
+            carry = jax.device_get(model.initial_state(params, rows))
         carry, loss = eval_step(params, carry, batch)
         losses.append(loss)
     sums = [(float(loss.sum), float(loss.weight)) for loss in jax.device_get(losses)]  # the only wait

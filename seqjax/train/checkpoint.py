@@ -1,0 +1,268 @@
+"""Checkpoints: the last state and the best one, each verified by a content hash when it is read. Orbax stays in here.
+
+The parameters are saved as the nested dict that they are, the rest of the state beside them, and a JSON record of what
+was written: names, shapes, dtypes, SHA-256. A write ends with a rename, so a process killed in the middle of one leaves
+the checkpoint before it whole.
+"""
+
+import contextlib
+import hashlib
+import json
+import reprlib
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from etils import epath
+
+from seqjax.errors import InputError
+from seqjax.train.state import TrainState
+from seqjax.types import Params
+
+Which = Literal["last", "best"]
+
+
+class Checkpoints:
+    """The two checkpoints of a run, in `folder/last` and `folder/best`.
+
+    Args:
+        folder: where they are; made when something is saved.
+        read_only: promise to save nothing.
+    """
+
+    def __init__(self, folder, *, read_only: bool = False):
+        self.folder = epath.Path(folder)
+        self._read_only = read_only
+        self._managers: dict[str, Any] = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def close(self):
+        """Waits until what is being written is whole."""
+        for manager in self._managers.values():
+            manager.close()
+        self._managers = {}
+
+    def step(self, which: Which) -> int | None:
+        """The step of a checkpoint; None where there is none."""
+        if which not in self._managers and not (self.folder / which).exists():
+            return None
+        manager = self._manager(which)
+        manager.wait_until_finished()
+        return manager.latest_step()
+
+    def save(self, which: Which, state: TrainState, position: dict):
+        """Writes a checkpoint in place of the one before; returns once the state is copied, before it is written.
+
+        Args:
+            which: "last" or "best".
+            state: may be donated right afterwards.
+            position: what JSON takes; where the data stands.
+        """
+        from orbax import checkpoint as ocp
+
+        manager, number = self._manager(which), int(state.step)
+        for later in [step for step in manager.all_steps() if step >= number]:
+            manager.delete(later)  # of a run that was cut, and resumed from before that step
+        items = _to_host(state)
+        record = {
+            "step": number,
+            "position": position,
+            "leaves": {name: _leaves(item) for name, item in items.items()},
+            "sha256": {"params": _sha256(items["params"]), "rest": _sha256(items["rest"], position)},
+        }
+        arrays = {name: ocp.args.StandardSave(item) for name, item in items.items()}
+        manager.save(number, args=ocp.args.Composite(record=ocp.args.JsonSave(record), **arrays))
+
+    def restore(self, which: Which, target: TrainState) -> tuple[TrainState, dict]:
+        """Reads a checkpoint.
+
+        Args:
+            which: "last" or "best".
+            target: a state of the same structure, shapes and dtypes, e.g. of `init_state`; placed as the result shall be.
+
+        Returns:
+            (state, position).
+
+        Raises:
+            InputError: there is none, it is damaged, or it is of another structure.
+        """
+        items, record = self._read(which, _to_host(target))
+        arrays, treedef = jax.tree.flatten(target._replace(params=()))
+        rest = [_like(array, old) for array, old in zip(items["rest"].values(), arrays, strict=True)]
+        params = jax.tree.map(_like, items["params"], target.params)
+        return jax.tree.unflatten(treedef, rest)._replace(params=params), record["position"]
+
+    def params(self, target: Params, which: Which | None = None) -> Params:
+        """The parameters alone.
+
+        Args:
+            target: a tree of that structure and those shapes, e.g. `jax.eval_shape(model.init, jax.random.key(0))`.
+            which: "last" or "best"; None: the best, or the last where there is no best.
+
+        Returns:
+            NumPy arrays, in the dtypes they were saved in.
+
+        Raises:
+            InputError: there is none, it is damaged, or it is of another structure.
+        """
+        which = which or ("last" if self.step("best") is None else "best")
+        return self._read(which, {"params": target}, same_dtype=False)[0]["params"]
+
+    def _read(self, which: Which, target: dict, same_dtype: bool = True) -> tuple[dict, dict]:
+        from orbax import checkpoint as ocp
+
+        step = self.step(which)
+        if step is None:
+            raise InputError(f"no checkpoint in {self.folder / which}: nothing was saved there")
+        where, manager = self.folder / which / str(step), self._manager(which)
+        with _readable(where):
+            record = manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
+            leaves, hashes, position = record["leaves"], record["sha256"], record["position"]
+        for name, tree in target.items():
+            refuse_changes(name, _kinds(leaves[name], same_dtype), _kinds(_leaves(tree), same_dtype))
+        with _readable(where):
+            buffers = {name: _buffers(tree, leaves[name]) for name, tree in target.items()}
+            arrays = {name: ocp.args.StandardRestore(tree) for name, tree in buffers.items()}
+            items = manager.restore(step, args=ocp.args.Composite(**arrays))
+        items = {name: items[name] for name in target}
+        for name, tree in items.items():
+            if _sha256(tree, *[position] * (name == "rest")) != hashes[name]:
+                raise InputError(f"checkpoint {where} is damaged: its {name} are not what was written (SHA-256 differs)")
+        return items, record
+
+    def _manager(self, which: Which):
+        if which not in self._managers:
+            from orbax import checkpoint as ocp
+
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=1,
+                create=not self._read_only,
+                read_only=self._read_only,
+                cleanup_tmp_directories=not self._read_only,  # of a process that was killed
+            )
+            self._managers[which] = ocp.CheckpointManager(self.folder / which, options=options)
+        return self._managers[which]
+
+
+def resume(checkpoints: Checkpoints, state: TrainState, stream, run=None) -> tuple[TrainState, dict]:
+    """Goes back to the last checkpoint: the state, the place in the data, and the record up to there.
+
+    Args:
+        checkpoints: of the run.
+        state: of `init_state`, for its structure and placement.
+        stream: what `loop` reads; its `identity` says what a position means something for.
+        run: the RunFolder, whose metrics beyond that step are taken out; None: none are kept.
+
+    Returns:
+        (state, position), for `loop`: it goes on to the numbers of a run that was never cut.
+
+    Raises:
+        InputError: no checkpoint, a damaged one, one of another model or optimizer, or other data.
+    """
+    state, position = checkpoints.restore("last", state)
+    refuse_changes("data", position["identity"], _plain(stream.identity))
+    if run is not None:
+        run.trim_metrics(int(state.step))
+    return state, position["data"]
+
+
+def position_of(stream, batches) -> dict:
+    """Where an iterator over a stream stands, as a checkpoint keeps it."""
+    return {"data": _plain(batches.get_state()), "identity": _plain(stream.identity)}
+
+
+def refuse_changes(what: str, old: dict, new: dict):
+    """Refuses to go on with something else than before.
+
+    Args:
+        what: which table this is, for the message.
+        old, new: nested plain values.
+
+    Raises:
+        InputError: names the first field that differs, its old and its new value.
+
+    Example:
+        >>> refuse_changes("data", {"batch_size": 8}, {"batch_size": 9})
+        Traceback (most recent call last):
+        seqjax.errors.InputError: cannot go on with another data.batch_size: it was 8, now it is 9
+    """
+    before, after = _fields(old, what), _fields(new, what)
+    for name in sorted(before.keys() | after.keys()):
+        was, is_now = before.get(name, "absent"), after.get(name, "absent")
+        if was != is_now:
+            raise InputError(f"cannot go on with another {name}: it was {reprlib.repr(was)}, now it is {reprlib.repr(is_now)}")
+
+
+def _fields(value, name: str) -> dict:
+    """{dotted path: plain value}."""
+    children = dict(enumerate(value)) if isinstance(value, list) else value
+    if not isinstance(children, dict):
+        return {name: value}
+    found = {}
+    for key, child in children.items():
+        found |= _fields(child, f"{name}.{key}".lstrip("."))
+    return found
+
+
+def _plain(value):
+    return json.loads(json.dumps(value))
+
+
+def _is_key(array) -> bool:
+    return jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
+
+
+def _to_host(state: TrainState) -> dict:
+    """The items of a checkpoint, as copies in the host's own memory: the device's may be overwritten before they are written."""
+    data = jax.tree.map(lambda a: jax.random.key_data(a) if _is_key(a) else a, state)
+    data = jax.tree.map(np.array, jax.device_get(data))
+    return {"params": data.params, "rest": _flat(data._replace(params=()))}
+
+
+def _like(array: np.ndarray, old: jax.Array) -> jax.Array:
+    if _is_key(old):
+        return jax.device_put(jax.random.wrap_key_data(array, impl=jax.random.key_impl(old)), old.sharding)
+    return jax.device_put(array, old.sharding, may_alias=False)
+
+
+def _flat(tree) -> dict:
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def _leaves(tree) -> dict:
+    """{path: [shape, dtype]}."""
+    return {path: [list(leaf.shape), str(leaf.dtype)] for path, leaf in _flat(tree).items()}
+
+
+def _kinds(leaves: dict, with_dtype: bool) -> dict:
+    """{path: "float32[3, 4]"}."""
+    return {path: f"{dtype if with_dtype else ''}{shape}" for path, (shape, dtype) in leaves.items()}
+
+
+def _buffers(tree, leaves: dict):
+    """Empty arrays to read into: the structure of `tree`, the shapes and dtypes that were written."""
+    kinds = [leaves[path] for path in _flat(tree)]
+    empty = [np.empty(shape, np.dtype(dtype)) for shape, dtype in kinds]
+    return jax.tree.unflatten(jax.tree.structure(tree), empty)
+
+
+def _sha256(tree, *more) -> str:
+    digest = hashlib.sha256(json.dumps([_leaves(tree), *more], sort_keys=True).encode())
+    for _, leaf in sorted(_flat(tree).items()):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _readable(where):
+    """Whatever a damaged file makes the libraries raise, as one line."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise InputError(f"checkpoint {where} is damaged and cannot be read: {type(error).__name__}: {reason}") from error

@@ -1,0 +1,75 @@
+"""Progress: a bar on a terminal, a plain line now and then anywhere else."""
+
+import sys
+import time
+
+
+class Progress:
+    """How far training is: rate, time left, losses.
+
+    Args:
+        steps: of the whole run.
+        every: seconds between two plain lines, where `stream` is no terminal.
+        stream: where to; None: standard error.
+
+    Example:
+        >>> with Progress(10, stream=sys.stdout, every=0.0) as progress:
+        ...     progress.update(5, {"loss": 1.25, "tokens_per_second": 1000.0})
+        step 5/10  1,000 tokens/s  loss 1.250
+    """
+
+    def __init__(self, steps: int, *, every: float = 10.0, stream=None):
+        self._steps, self._every = steps, every
+        self._stream = sys.stderr if stream is None else stream
+        self._figures: dict[str, float] = {}
+        self._start: tuple[int, float] | None = None
+        self._next = time.monotonic() + every
+        self._bar = _bar(self._stream, steps) if self._stream.isatty() else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def update(self, step: int, figures: dict[str, float]):
+        """Shows `step` and what is known of loss, validation_loss and tokens_per_second; older figures stay."""
+        now = time.monotonic()
+        self._figures |= figures
+        self._start = self._start or (step, now)
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=step, figures=self._text())
+            self._bar.refresh()
+        elif now >= self._next or step >= self._steps:
+            self._next = now + self._every
+            text = "  ".join(filter(None, [f"step {step}/{self._steps}", self._text(), self._left(step, now)]))
+            print(text, file=self._stream, flush=True)
+
+    def close(self):
+        """Leaves the bar as it stands."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _text(self) -> str:
+        rate = self._figures.get("tokens_per_second")
+        named = (("loss", "loss"), ("validation_loss", "validation"))
+        parts = [f"{rate:,.0f} tokens/s"] if rate else []
+        return "  ".join(parts + [f"{label} {self._figures[name]:.3f}" for name, label in named if name in self._figures])
+
+    def _left(self, step: int, now: float) -> str:
+        first, start = self._start or (step, now)
+        if step == first or step >= self._steps:
+            return ""
+        seconds = (now - start) / (step - first) * (self._steps - step)
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
+
+
+def _bar(stream, steps: int):
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(file=stream), auto_refresh=False)
+    bar.add_task("", total=steps, figures="")
+    bar.start()
+    return bar
