@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from seqjax.errors import InputError
 
@@ -203,53 +204,57 @@ def from_tfds(name: str, data_dir: str | Path | None = None, *, split: Sequence[
     """
     shares = _checked(split)
     try:
-        features, examples = _tfds_examples(name, data_dir)
+        examples = _tfds_texts(name, data_dir)
     except Exception as error:  # tfds fails in many ways, and by pages; one line tells this one
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         needs_it = isinstance(error, ImportError) and error.name == "tensorflow"
         remedy = "pip install 'seqjax[tfds-tf]'" if needs_it else "another name, or a text with --data.path"
-        raise InputError(f"tfds text {name} cannot be had: {reason[:200]} (try {remedy})") from None
-    if len(features) != 1 and "text" not in features:
-        found = ", ".join(features) or "none"
-        raise InputError(f"tfds data set {name} has no one text feature (found {found}): it must have one, or one named text")
-    feature = "text" if "text" in features else features[0]
+        raise InputError(f"tfds text {name} cannot be had: {_reason(error)} (try {remedy})") from None
 
     def documents(of: str) -> tuple[Document, ...]:
-        texts = (example[feature] for example in examples.get(of, ()))
-        texts = (text.decode("utf-8") if isinstance(text, bytes) else str(text) for text in texts)
+        texts = (text.decode("utf-8") if isinstance(text, bytes) else str(text) for text in examples.get(of, ()))
         return tuple(Document(f"{of}/{n}", text) for n, text in enumerate(texts) if text)
 
     train, valid, test = documents("train"), documents("validation") or documents("valid"), documents("test")
-    if not train:
-        raise InputError(f"tfds data set {name} has no train split (it has {', '.join(examples) or 'none'})")
     missing = (0.0 if valid else shares[1], 0.0 if test else shares[2])
     train, *cut = _cut(train, (1 - sum(missing), *missing))
     return _corpus(f"tfds:{name}", (train, valid or cut[0], test or cut[1]))
 
 
-def _tfds_examples(name: str, data_dir) -> tuple[list[str], dict[str, Sequence]]:
-    """The names of the text features, and each split's examples."""
+def _tfds_texts(name: str, data_dir) -> dict[str, list[str | bytes]]:
+    """The texts of every split."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
 
     retries = downloader.MAX_RETRIES
     downloader.MAX_RETRIES = 0  # tfds would try ten times, for minutes, before it says that there is no network
+    quiet = io.StringIO()  # its boxes about what is not installed, and its progress bars
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # its boxes about what is not installed
+        with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
             builder = tfds.builder(name, data_dir=data_dir, try_gcs=False, file_format="array_record")
-            config = tfds.download.DownloadConfig(try_download_gcs=False)
-            builder.download_and_prepare(download_config=config)
-            features = [key for key, feature in builder.info.features.items() if isinstance(feature, tfds.features.Text)]
+            texts = [key for key, feature in builder.info.features.items() if isinstance(feature, tfds.features.Text)]
+            if "text" not in texts and len(texts) != 1:
+                raise InputError(f"it must have one text feature, or one named text; it has {', '.join(texts) or 'none'}")
+            feature = "text" if "text" in texts else texts[0]
+            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
             splits = list(builder.info.splits) or ["train", "validation", "test"]  # tfds's mock data names none, and has any
-            return features, {split: builder.as_data_source(split=split) for split in splits}
+            sources = {split: builder.as_data_source(split=split) for split in splits}
+            return {split: [source[n][feature] for n in range(len(source))] for split, source in sources.items()}
     finally:
         downloader.MAX_RETRIES = retries
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error; no network in plain words."""
+    request = getattr(error, "request", None)
+    if isinstance(error, OSError) and request is not None:
+        return f"{urlsplit(request.url).hostname} cannot be reached"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
 
 
 def _checked(split: Sequence[float]) -> tuple[float, ...]:
     shares = tuple(split)
     numbers = all(isinstance(share, int | float) for share in shares)
-    if len(shares) != 3 or not numbers or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+    if not (len(shares) == 3 and numbers and min(shares) >= 0 and abs(sum(shares) - 1) < 1e-6):
         given = " ".join(map(str, shares))
         raise InputError(f"split is {given}: it must be three shares (train, valid, test), none negative, of sum 1")
     return tuple(float(share) for share in shares)

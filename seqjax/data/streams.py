@@ -101,7 +101,7 @@ class Stream:
     @cached_property
     def identity(self) -> dict:
         """What a position means something for, JSON-able: tokens (SHA-256), batch_size, length, start, seed."""
-        tokens = hashlib.sha256(np.ascontiguousarray(self.tokens, "<i4")).hexdigest()
+        tokens = hashlib.sha256(self.tokens.astype("<i4").tobytes()).hexdigest()
         return {"tokens": tokens, "batch_size": self.batch_size, "length": self.length, "start": self.start, "seed": self.seed}
 
     @property

@@ -59,7 +59,7 @@ def fit(tokens: np.ndarray, *, order: int, vocabulary_size: int, start: int | No
         raise InputError("there are no tokens to count: an n-gram model needs some")
     tables = []
     context, contexts = np.zeros(tokens.size, np.int64), 1  # the empty gram before every symbol
-    for k in range(order):
+    for k in range(min(order, tokens.size)):
         keys, gram, counts = np.unique(context * vocabulary_size + tokens[k:], return_inverse=True, return_counts=True)
         if start is not None:
             counts[keys % vocabulary_size == start] = 0
