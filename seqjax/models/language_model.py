@@ -36,7 +36,8 @@ class LanguageModel(Model):
         cell: any cell, usually a Stack; it reads embedding_size features, or V without an embedding.
         embedding_size: E; None: symbols go into the cell as they are, one-hot.
         tied: whether W is the embedding transposed; the cell's output size must then be E.
-        dropout: rate on the embedding and on the cell's output, per step (inside the cell it is the Stack's own).
+        dropout: rate on the embedding and on the cell's output (inside the cell it is the Stack's own).
+        per: of the dropout, "step" or "sequence".
         start_symbol: the vocabulary's, which begins every document; it is never emitted. None: there is none.
         forbidden: symbols that are never emitted either, such as padding.
         init_scale: None: the parts' own initialisation; s: every parameter from U(-s, s).
@@ -61,6 +62,7 @@ class LanguageModel(Model):
     embedding_size: int | None = None
     tied: bool = False
     dropout: float = 0.0
+    per: str = "step"
     start_symbol: int | None = None
     forbidden: tuple[int, ...] = ()
     init_scale: float | None = None
@@ -87,8 +89,8 @@ class LanguageModel(Model):
         """The cell between its two dropouts."""
         if not self.dropout:
             return self.cell
-        before = () if self.embedding_size is None else (Dropout(self.dropout),)
-        return Stack((*before, self.cell, Dropout(self.dropout)))
+        before = () if self.embedding_size is None else (Dropout(self.dropout, per=self.per),)
+        return Stack((*before, self.cell, Dropout(self.dropout, per=self.per)))
 
     @functools.cached_property
     def output_size(self) -> int:

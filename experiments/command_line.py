@@ -1,0 +1,127 @@
+"""What every experiment's command line shares: presets that a flag may override, verbs, and one-line errors."""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from seqjax.errors import InputError
+
+Config = TypeVar("Config")
+
+
+def run_verbs(program: str, verbs: Mapping[str, Callable[[list[str]], Any]], argv: Sequence[str]) -> int:
+    """Calls the verb that `argv` names.
+
+    Args:
+        program: what the user typed before the verb, for messages.
+        verbs: functions of the arguments after the verb; the first line of each one's docstring is its help.
+        argv: the arguments.
+
+    Returns:
+        The exit code: 0, or 2 after a wrong input, told in one line on stderr.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(f"usage: {program} VERB [flags]   (VERB --help lists its flags)")
+        for name, verb in verbs.items():
+            print(f"  {name:8} {(verb.__doc__ or '').splitlines()[0]}")
+        return 0 if argv else 2
+    try:
+        if argv[0] not in verbs:
+            raise InputError(f"unknown verb {argv[0]!r}: it must be one of {', '.join(verbs)}")
+        verbs[argv[0]](list(argv[1:]))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `... sample DIR | head`
+        sys.stderr.close()
+        return 141
+    return 0
+
+
+def parse(config_type: type[Config], argv: Sequence[str], *, program: str, default: Config | None = None) -> Config:
+    """A config from flags alone.
+
+    Args:
+        config_type: a frozen dataclass; its docstring and its fields' comments or docstrings are the help.
+        argv: the flags.
+        program: for the help.
+        default: where a flag is not given.
+
+    Returns:
+        The config; the flag parser exits with code 2 and its own box on a flag it does not know.
+    """
+    import tyro
+
+    options = {} if default is None else {"default": default}
+    return tyro.cli(config_type, args=list(argv), prog=program, config=(tyro.conf.AvoidSubcommands,), **options)
+
+
+def take_flag(argv: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
+    """The value of a flag that must be read before the others, and the arguments without it.
+
+    Raises:
+        InputError: the flag stands without a value.
+
+    Example:
+        >>> take_flag(["--preset", "tiny", "--seed", "1"], "--preset")
+        ('tiny', ['--seed', '1'])
+        >>> take_flag(["--preset=tiny"], "--preset")
+        ('tiny', [])
+    """
+    value, rest, arguments = None, [], iter(argv)
+    for argument in arguments:
+        if argument.startswith(f"{flag}="):
+            value = argument.removeprefix(f"{flag}=")
+        elif argument == flag:
+            value = next(arguments, None)
+            if value is None:
+                raise InputError(f"{flag} stands without a value: {flag} NAME")
+        else:
+            rest.append(argument)
+    return value, rest
+
+
+def pick_preset(presets: Mapping[str, Config], name: str) -> Config:
+    """A preset by name.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in presets:
+        raise InputError(f"unknown preset {name!r}: it must be one of {', '.join(presets)}")
+    return presets[name]
+
+
+def flatten(config) -> dict[str, Any]:
+    """A nested dataclass as {"data.path": value, ...}, in the order of its fields."""
+    flat = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            flat |= {f"{field.name}.{name}": inner for name, inner in flatten(value).items()}
+        else:
+            flat[field.name] = value
+    return flat
+
+
+def differences(config, preset) -> dict[str, Any]:
+    """The fields of a config that are not as in the preset, flat, with their values."""
+    base = flatten(preset)
+    return {name: value for name, value in flatten(config).items() if base[name] != value}
+
+
+def from_dict(default: Config, values: Mapping[str, Any]) -> Config:
+    """A nested dataclass with the values of a nested dict, as config.json holds it; the rest as in `default`.
+
+    Raises:
+        InputError: the dict names a field that the dataclass does not have.
+    """
+    fields = {}
+    for name, value in values.items():
+        if not hasattr(default, name):
+            raise InputError(f"the config holds {name!r}, which {type(default).__name__} does not have: another version wrote it")
+        inner = getattr(default, name)
+        is_group = dataclasses.is_dataclass(inner) and isinstance(value, Mapping)
+        fields[name] = from_dict(inner, value) if is_group else tuple(value) if isinstance(value, list) else value
+    return dataclasses.replace(default, **fields)

@@ -1,0 +1,272 @@
+"""A recurrent language model of any text.
+
+python -m experiments.language_model demo
+python -m experiments.language_model train --preset tiny [--any.flag value]
+python -m experiments.language_model sample DIR --prompt "def " --temperature 0.8
+python -m experiments.language_model eval DIR --split test
+"""
+
+import dataclasses
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Literal
+
+import jax
+import tyro
+
+from experiments import command_line
+from experiments.language_model.config import PRESETS, Config, Data, Sampling, build_model
+from experiments.language_model.samples import Milestones, draw
+from experiments.language_model.text import Text, read_text
+from seqjax import metrics
+from seqjax.data.vocabulary import Vocabulary
+from seqjax.errors import InputError
+from seqjax.models.language_model import LanguageModel
+from seqjax.serial import to_json
+from seqjax.train.checkpoint import Checkpoints, resume
+from seqjax.train.log import Progress
+from seqjax.train.loop import loop
+from seqjax.train.mesh import data_mesh, describe
+from seqjax.train.optim import make_optimizer
+from seqjax.train.plots import curves
+from seqjax.train.run import Run, RunFolder, compare, describe_run, load_run
+from seqjax.train.state import init_state
+from seqjax.train.step import evaluate, make_eval_step, make_train_step
+from seqjax.types import Params
+
+EXPERIMENT = "language_model"
+PROGRAM = f"python -m experiments.{EXPERIMENT}"
+DEMO_SAMPLE = Sampling(prompt="def ", temperature=0.5, length=300)
+FREE = ("loop", "run", "sample", "ngrams", "resume", "init_from")  # may differ when a run is resumed
+
+
+def main(config: Config, *, preset: str = "custom") -> Run:
+    """Trains a language model, or goes on with one (config.resume).
+
+    Args:
+        config: a preset, or what `dataclasses.replace` made of one.
+        preset: its name.
+
+    Returns:
+        The run; its params are the best.
+
+    Raises:
+        InputError: text, sizes or folders that do not fit; told before anything is written.
+    """
+    begun = time.perf_counter()
+    data, mesh, run = config.data, data_mesh(), RunFolder.resume(config.resume) if config.resume else None
+    text = read_text(data)
+    stream, position = text.stream(data, config.seed), None
+    model = build_model(config.model, text.vocabulary)
+    plan = config.loop.resolve(stream.steps_per_epoch)
+    optimizer = make_optimizer(config.optimizer, steps=plan.steps, steps_per_epoch=stream.steps_per_epoch)
+    start_from = initial_params(config.init_from, model, text.vocabulary) if run is None else None
+    state = init_state(model, optimizer, batch_size=data.batch_size, seed=config.seed, params=start_from, mesh=mesh)
+    train_step = make_train_step(model, optimizer, mesh=mesh, loss_scale=config.loss_scale)
+    eval_step = make_eval_step(model, mesh=mesh)
+
+    def score(params: Params, split: str = "valid") -> float:
+        return evaluate(eval_step, model, params, text.batches(split, data))
+
+    draw(model, text.vocabulary, state.params, config.sample)  # what is wrong with it is told now
+    run = write_down(config, preset, run, model, text)
+    report(text, state.params, describe(mesh, data.batch_size), plan.steps)
+    references = {f"{order}-gram": text.ngram_loss(order) for order in config.ngrams}
+    with Checkpoints(run.checkpoints) as checkpoints, Progress(plan.steps) as progress:
+        if config.resume:
+            state, position = resume(checkpoints, state, stream, run)
+        samples = Milestones(model, text.vocabulary, config.sample, run, steps=plan.steps, done=int(state.step))
+        samples.pass_by(int(state.step), state.params)
+        files = {"run": run, "checkpoints": checkpoints, "progress": progress}
+        work = {"position": position, "mesh": mesh, "evaluate": score, "tokens_per_batch": data.batch_size * data.length}
+        for event in loop(state, train_step, stream, plan, **work, **files):
+            samples.pass_by(event.step, event.state.params)
+            if event.kind in ("eval", "end", "interrupted"):
+                curves(run.read_metrics(), run.curves, title=f"{preset}: {text.record['source']}", references=references)
+
+    if event.kind == "interrupted":
+        print(f"stopped after step {event.step} of {plan.steps}; to go on: {PROGRAM} train --resume {run.dir}")
+    else:
+        best = load_run(run.dir).params
+        losses = {"validation": score(best), **({"test": score(best, "test")} if "test" in text.tokens else {})}
+        timing = {"steps": event.step, "seconds": event.figures["seconds"], "wall_seconds": time.perf_counter() - begun}
+        run.write_results(figures(losses, references, data) | timing | facts(config.seed, text, mesh))
+    print(run.dir)
+    return load_run(run.dir)
+
+
+def initial_params(dir: str | None, model: LanguageModel, vocabulary: Vocabulary) -> Params | None:
+    """The weights of another run (--init-from).
+
+    Raises:
+        InputError: there are none, or they are of another vocabulary or other sizes.
+    """
+    if dir is None:
+        return None
+    folder = RunFolder(dir)
+    if folder.read_config()["vocabulary"] != to_json(vocabulary):
+        raise InputError(f"--init-from {dir}: its vocabulary is not this text's, its weights would mean other symbols")
+    with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+        return checkpoints.params(jax.eval_shape(model.init, jax.random.key(0)))
+
+
+def write_down(config: Config, preset: str, run: RunFolder | None, model: LanguageModel, text: Text) -> RunFolder:
+    """config.json, in a new folder, or in that of a run that may go on as this one."""
+    overrides = command_line.differences(config, PRESETS[preset]) if preset in PRESETS else {}
+    plain = dataclasses.asdict(dataclasses.replace(config, resume=None))
+    description = describe_run(
+        experiment=EXPERIMENT,
+        preset=preset,
+        overrides=overrides,
+        config=plain,
+        model=model,
+        vocabulary=text.vocabulary,
+        data=text.record,
+    )
+    if run is not None:
+        compare(run.read_config(), description, free=FREE)
+    else:
+        run = RunFolder.create(config.run.dir, experiment=EXPERIMENT, preset=preset)
+    run.write_config(description)
+    return run
+
+
+def report(text: Text, params: Params, rows: str, steps: int):
+    """What is about to be trained, on what."""
+    record, weights = text.record, sum(leaf.size for leaf in jax.tree.leaves(params))
+    print(f"{record['source']}: {record['characters']:,} characters, {len(text.vocabulary):,} symbols")
+    print(f"{weights:,} weights; {steps:,} steps; {rows}", flush=True)
+
+
+def figures(losses: dict[str, float], references: dict[str, float], data: Data) -> dict[str, float]:
+    """Losses in nats per symbol, and as people quote them."""
+    name, quoted = ("perplexity", metrics.perplexity) if data.vocabulary == "word" else ("bits", metrics.bits)
+    found = {f"{split}_loss": nats for split, nats in losses.items()}
+    found |= {f"{split}_{name}": quoted(nats) for split, nats in losses.items()}
+    return found | {f"{model.replace('-', '_')}_validation_loss": nats for model, nats in references.items()}
+
+
+def facts(seed: int, text: Text, mesh) -> dict:
+    """What a figure is worth nothing without."""
+    devices = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
+    versions = f"python {sys.version.split()[0]}, jax {jax.__version__}"
+    return {"seed": seed, "device": devices, "versions": versions} | {f"data_{name}": fact for name, fact in text.record.items()}
+
+
+def train(argv: list[str]) -> Run:
+    """Trains a preset, or goes on with a run: train --preset tiny [--any.flag value]; train --resume DIR."""
+    config, preset = read_config(argv, "train", default_preset="tiny")
+    return main(config, preset=preset)
+
+
+def read_config(argv: list[str], verb: str, default_preset: str) -> tuple[Config, str]:
+    """The preset, or the resumed run's config, under the flags."""
+    name, argv = command_line.take_flag(argv, "--preset")
+    folder, argv = command_line.take_flag(argv, "--resume")
+    if folder is not None:
+        description = RunFolder.resume(folder).read_config()
+        if name not in (None, description["preset"]):
+            raise InputError(f"cannot resume with another preset: it was {description['preset']}, now it is {name}")
+        preset = description["preset"]
+        base = dataclasses.replace(command_line.from_dict(Config(), description["config"]), resume=folder)
+    else:
+        preset = name or default_preset
+        base = command_line.pick_preset(PRESETS, preset)
+    config = command_line.parse(Config, argv, program=f"{PROGRAM} {verb} --preset {{{','.join(PRESETS)}}}", default=base)
+    changed = command_line.differences(config, base)
+    print(f"preset {preset}" + "".join(f"\n  --{flag.replace('_', '-')} {value}" for flag, value in changed.items()))
+    return config, preset
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample(Sampling):
+    """Draws from a run's best weights."""
+
+    dir: tyro.conf.Positional[str] = "runs/language_model/latest"  # a run folder
+
+
+def sample(argv: list[str]):
+    """Draws from a run: sample DIR --prompt "def " --temperature 0.8."""
+    config = command_line.parse(Sample, argv, program=f"{PROGRAM} sample")
+    show(load_run(config.dir), config)
+
+
+def show(run: Run, config: Sampling):
+    """Prints a sample as it is drawn."""
+    for piece in draw(run.model, run.vocabulary, run.params, config):
+        print(piece, end="", flush=True)
+    print()
+
+
+@dataclasses.dataclass(frozen=True)
+class Other:
+    """Another text than the run's own."""
+
+    path: str | None = None  # a UTF-8 file, or a folder of them
+    corpus: Literal["stdlib", "pydoc"] | None = None
+    tfds: str | None = None  # a text of tensorflow-datasets by name
+
+
+@dataclasses.dataclass(frozen=True)
+class Eval:
+    """Measures a run's weights on its own text, or on another."""
+
+    dir: tyro.conf.Positional[str] = "runs/language_model/latest"  # a run folder
+    split: Literal["train", "valid", "test", "all"] = "test"
+    checkpoint: Literal["best", "last"] = "best"
+    data: Other = Other()
+
+
+def evaluate_run(argv: list[str]):
+    """Measures a run: eval DIR [--data.path F] [--split test]; writes eval-<name>.json."""
+    config = command_line.parse(Eval, argv, program=f"{PROGRAM} eval")
+    run, folder = load_run(config.dir), RunFolder(config.dir)
+    data, other = command_line.from_dict(Data(), run.config["data"]), dataclasses.asdict(config.data)
+    if any(other.values()):
+        data = dataclasses.replace(data, **{name: value or getattr(Data, name) for name, value in other.items()})
+    text = read_text(data, run.vocabulary)
+    if config.split not in text.tokens:
+        raise InputError(f"{text.record['source']} has no {config.split} split: it has {', '.join(text.tokens)}")
+    params = run.params
+    if config.checkpoint == "last":
+        with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+            params = checkpoints.params(jax.eval_shape(run.model.init, jax.random.key(0)), "last")
+    mesh = data_mesh(jax.local_devices()[:1])
+    loss = evaluate(make_eval_step(run.model, mesh=mesh), run.model, params, text.batches(config.split, data))
+    found = figures({config.split: loss}, {}, data) | {"checkpoint": config.checkpoint} | facts(run.config["seed"], text, mesh)
+    source = [re.sub(r"\W+", "-", Path(text.record["source"]).name)] if any(other.values()) else []
+    name = "-".join([*source, config.split, *(["last"] if config.checkpoint == "last" else [])])
+    (folder.dir / f"eval-{name}.json").write_text(json.dumps(found, indent=2) + "\n")
+    print("\n".join(f"{figure} {value:.4f}" for figure, value in found.items() if isinstance(value, float)))
+    print(folder.dir / f"eval-{name}.json")
+
+
+def demo(argv: list[str]) -> Run:
+    """Trains the tiny preset and shows how it learns, beside count models."""
+    base = dataclasses.replace(PRESETS["tiny"], sample=DEMO_SAMPLE)
+    config = command_line.parse(Config, argv, program=f"{PROGRAM} demo", default=base)
+    run = main(config, preset="tiny")
+    if not run.results:
+        return run
+    print(f"\n{'model':10} nats/char  bits/char   (validation, {run.results['data_valid_characters']:,} characters)")
+    rows = {f"{n}-gram": run.results[f"{n}_gram_validation_loss"] for n in config.ngrams}
+    rows["ours"] = run.results["validation_loss"]
+    for name, nats in sorted(rows.items(), key=lambda row: -row[1]):
+        print(f"{name:10} {nats:9.3f}  {metrics.bits(nats):9.3f}")
+    for temperature in (0.5, 1.0):
+        print(f"\n--- temperature {temperature} ---")
+        show(run, dataclasses.replace(config.sample, temperature=temperature))
+    print("\nTo try next:")
+    print(f'  {PROGRAM} sample {run.dir} --prompt "class " --temperature 0.8')
+    print(f"  {PROGRAM} eval {run.dir} --split test")
+    print(f"  {PROGRAM} train --resume {run.dir} --loop.epochs 3")
+    return run
+
+
+VERBS = {"train": train, "sample": sample, "eval": evaluate_run, "demo": demo}
+
+if __name__ == "__main__":
+    sys.exit(command_line.run_verbs(PROGRAM, VERBS, sys.argv[1:]))

@@ -1,0 +1,177 @@
+"""What a language-model run is made of, and the presets. Every field is a flag: --model.hidden-size 256."""
+
+import dataclasses
+from typing import Literal
+
+from seqjax.cells.elman import Elman
+from seqjax.cells.gru import GRU
+from seqjax.cells.lstm import LSTM
+from seqjax.compose import Stack
+from seqjax.data.vocabulary import Vocabulary
+from seqjax.errors import InputError
+from seqjax.models.language_model import LanguageModel
+from seqjax.train.loop import LoopConfig
+from seqjax.train.optim import OptimizerConfig
+
+CELLS = {"lstm": LSTM, "gru": GRU, "elman": Elman}
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Which text, in which symbols, in which batches."""
+
+    path: str | None = None  # a UTF-8 file, or a folder of them; instead of corpus
+    corpus: Literal["stdlib", "pydoc"] = "stdlib"  # what every machine has: Python's library source, or its manual
+    tfds: str | None = None  # a text of tensorflow-datasets by name, e.g. tiny_shakespeare; instead of corpus
+    split: tuple[float, float, float] = (0.8, 0.1, 0.1)  # shares of training, validation, test
+    vocabulary: Literal["character", "byte", "word"] = "character"
+    min_count: int = 1  # a symbol seen less often in the training text becomes the unknown symbol
+    max_size: int | None = None  # most symbols of the vocabulary
+    batch_size: int = 32  # rows of a batch, over all devices
+    length: int = 64  # steps of a batch; the state is carried from batch to batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """The recurrent network."""
+
+    cell: Literal["lstm", "gru", "elman"] = "lstm"
+    layers: int = 1
+    hidden_size: int = 128
+    embedding_size: int | None = None  # None: one-hot
+    tied: bool = False  # the projection is the embedding transposed
+    dropout: float = 0.0  # on the embedding, between layers and before the projection
+    per: Literal["step", "sequence"] = "step"  # one dropout mask for each step, or for each row
+    init_scale: float | None = None  # every parameter from U(-s, s); None: each part's own
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """How long, and what happens on the way."""
+
+    epochs: float = 10.0  # times through the training text
+    steps: int | None = None  # the budget in steps, instead of epochs
+    log_every: int = 50
+    eval_every: int | None = None  # steps; None: an epoch
+    save_every: int | None = None  # steps; None: an epoch
+    patience: int | None = None  # evaluations without improvement before the run stops; None: never
+
+    def resolve(self, steps_per_epoch: int) -> LoopConfig:
+        """The same in steps.
+
+        Raises:
+            InputError: a budget below one step, or an interval below 1.
+        """
+        steps = round(self.epochs * steps_per_epoch) if self.steps is None else self.steps
+        every = {"log_every": self.log_every, "eval_every": self.eval_every, "save_every": self.save_every}
+        every = {name: steps_per_epoch if value is None else value for name, value in every.items()}
+        for name, value in {"steps": steps, **every}.items():
+            if value < 1:
+                raise InputError(f"loop.{name} is {value}, it must be at least 1")
+        return LoopConfig(steps=steps, patience=self.patience, **every)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How samples are drawn."""
+
+    prompt: str = ""  # "": a document's beginning
+    temperature: float = 0.7
+    top_k: int | None = None
+    top_p: float | None = None
+    length: int = 400  # symbols
+    seed: int = 0
+    argmax: bool = False  # the likeliest symbol at every step
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """Where the run is written."""
+
+    dir: str | None = None  # a new folder; None: runs/language_model/<preset>-<time>
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A language model of a text."""
+
+    data: Data = Data()
+    model: Network = Network()
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    loss_scale: Literal["mean", "sum"] = "mean"  # the gradient's: of the mean over the steps, or of their sum
+    loop: Loop = Loop()
+    sample: Sampling = Sampling()  # for samples.txt
+    ngrams: tuple[int, ...] = ()  # orders of count models to compare with
+    run: Folder = Folder()
+    seed: int = 0
+    resume: str | None = None  # a run folder to continue
+    init_from: str | None = None  # a run folder whose weights to start from
+
+
+def build_model(config: Network, vocabulary: Vocabulary) -> LanguageModel:
+    """The model of a config for a vocabulary.
+
+    Raises:
+        InputError: sizes that do not fit together.
+    """
+    if config.layers < 1:
+        raise InputError(f"model.layers is {config.layers}, it must be at least 1")
+    first = len(vocabulary) if config.embedding_size is None else config.embedding_size
+    sizes = (first, *[config.hidden_size] * config.layers)
+    return LanguageModel(
+        vocabulary_size=len(vocabulary),
+        cell=Stack.of(CELLS[config.cell], sizes=sizes, dropout=config.dropout, per=config.per),
+        embedding_size=config.embedding_size,
+        tied=config.tied,
+        dropout=config.dropout,
+        per=config.per,
+        start_symbol=vocabulary.start,
+        forbidden=() if vocabulary.pad is None else (vocabulary.pad,),
+        init_scale=config.init_scale,
+    )
+
+
+PRESETS = {
+    # The demo: minutes on two cores.
+    "tiny": Config(
+        data=Data(batch_size=32, length=64),
+        model=Network(hidden_size=256, embedding_size=32),
+        optimizer=OptimizerConfig(name="adam", learning_rate=4e-3, schedule="cosine", warmup_steps=100, clip_norm=5.0),
+        loop=Loop(epochs=1.0, eval_every=1000),
+        ngrams=(2, 3, 5),
+    ),
+    # The 112-line min-char-rnn.py (Karpathy 2015). Its weights start as 0.01 * randn, biases at 0; here all from the
+    # uniform distribution of that standard deviation.
+    "min_char_rnn": Config(
+        data=Data(batch_size=1, length=25),
+        model=Network(cell="elman", hidden_size=100, init_scale=0.01 * 3**0.5),
+        optimizer=OptimizerConfig(name="adagrad", learning_rate=0.1, clip_value=5.0, eps=1e-8),
+        loss_scale="sum",
+        loop=Loop(epochs=1.0, log_every=100, eval_every=10000, save_every=10000),
+        sample=Sampling(temperature=1.0, length=200),
+    ),
+    # Karpathy, Johnson, Fei-Fei 2015; they also stopped early, on validation.
+    "karpathy_lstm": Config(
+        data=Data(batch_size=100, length=100),
+        model=Network(hidden_size=128, init_scale=0.08),
+        optimizer=OptimizerConfig(
+            name="rmsprop", learning_rate=2e-3, rms_decay=0.95, schedule="exponential", decay=0.95, decay_after=10, clip_value=5.0
+        ),
+        loop=Loop(epochs=50.0, patience=5),
+    ),
+    # A better recipe for the same work.
+    "modern_lstm": Config(
+        data=Data(batch_size=50, length=100),
+        model=Network(hidden_size=128),
+        optimizer=OptimizerConfig(name="adam", learning_rate=4e-3, schedule="cosine", warmup_steps=100, clip_norm=5.0),
+        loop=Loop(epochs=15.0),
+    ),
+    # Zaremba, Sutskever, Vinyals 2014, the small model: Penn Treebank words.
+    "zaremba_small": Config(
+        data=Data(vocabulary="word", batch_size=20, length=20),
+        model=Network(layers=2, hidden_size=200, embedding_size=200, init_scale=0.1),
+        optimizer=OptimizerConfig(name="sgd", learning_rate=1.0, schedule="exponential", decay=0.5, decay_after=4, clip_norm=5.0),
+        loop=Loop(epochs=13.0),
+        sample=Sampling(temperature=1.0, length=60),
+    ),
+}

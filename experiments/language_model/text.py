@@ -1,0 +1,67 @@
+"""A config's text: its documents in symbols, split by split."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.language_model.config import Data
+from seqjax.data.corpus import SPLITS, load
+from seqjax.data.streams import Stream, encode_documents, evaluation_batches
+from seqjax.data.vocabulary import Vocabulary, build_vocabulary
+from seqjax.probabilistic import ngram
+
+EVALUATION_TOKENS = 2048  # at least so many a batch: batches of one row by 25 steps would take all day
+
+
+class Text(NamedTuple):
+    """A text in symbols.
+
+    Args:
+        record: where it comes from.
+        vocabulary: of the training split.
+        tokens: int32 [N] of each split that is not empty.
+    """
+
+    record: dict
+    vocabulary: Vocabulary
+    tokens: dict[str, np.ndarray]
+
+    def stream(self, data: Data, seed: int) -> Stream:
+        """The training split's batches, without an end."""
+        shape = {"batch_size": data.batch_size, "length": data.length}
+        return Stream(tokens=self.tokens["train"], start=self.vocabulary.start, seed=seed, **shape)
+
+    def batches(self, split: str, data: Data) -> list[dict]:
+        """Batches in which every symbol of a split is predicted once."""
+        length = max(data.length, EVALUATION_TOKENS // data.batch_size)
+        return evaluation_batches(self.tokens[split], batch_size=data.batch_size, length=length, start=self.vocabulary.start)
+
+    def ngram_loss(self, order: int, split: str = "valid") -> float:
+        """Nats per symbol of a count model of the training split, over the symbols that `batches` has as targets."""
+        vocabulary = self.vocabulary
+        model = ngram.fit(self.tokens["train"], order=order, vocabulary_size=len(vocabulary), start=vocabulary.start)
+        tokens = self.tokens[split]
+        return ngram.cross_entropy(model, tokens, np.arange(len(tokens)) > 0)
+
+
+def read_text(data: Data, vocabulary: Vocabulary | None = None) -> Text:
+    """Reads, splits and encodes.
+
+    Args:
+        data: which text.
+        vocabulary: of an earlier run; None: made from the training split.
+
+    Returns:
+        Text.
+
+    Raises:
+        InputError: a text that is missing, empty, too short or not UTF-8.
+    """
+    corpus = load(data.path, data.corpus, data.tfds, data.split)
+    if vocabulary is None:
+        joint = "\n" if data.vocabulary == "word" else ""  # no word spans two documents
+        whole = joint.join(document.text for document in corpus.train)
+        vocabulary = build_vocabulary(data.vocabulary, whole, min_count=data.min_count, max_size=data.max_size)
+    splits = {split: getattr(corpus, split) for split in SPLITS}
+    tokens = {split: encode_documents(documents, vocabulary) for split, documents in splits.items() if documents}
+    return Text(corpus.record, vocabulary, tokens)
