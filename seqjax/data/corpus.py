@@ -40,7 +40,7 @@ class Corpus:
     Args:
         train, valid, test: the documents of each split; test may be empty.
         record: what a run should write down, flat and JSON-able: source, python (the version, where the text depends
-            on it), files, characters (of all and of each split), sha256 (of names and texts, split by split).
+            on it), files (for tfds, examples), characters (of all and of each split), sha256 (of names and texts, split by split).
 
     Example:
         >>> corpus = pydoc()
@@ -178,7 +178,7 @@ def pydoc(split: Sequence[float] = _DEFAULT) -> Corpus:
     if not path.is_file():
         raise InputError(f"this Python comes without its manual's topics (no {path}): give a text with --data.path")
     assigned = [node.value for node in ast.parse(_read(path)).body if isinstance(node, ast.Assign | ast.AnnAssign)]
-    topics = next(ast.literal_eval(value) for value in assigned if isinstance(value, ast.Dict))
+    topics = next((ast.literal_eval(value) for value in assigned if isinstance(value, ast.Dict)), {})
     documents = [Document(name, topics[name]) for name in sorted(topics) if topics[name]]
     splits = _assign(documents, lambda name: _hashed_split(name, shares))
     return _corpus("pydoc", splits, files=1, python=platform.python_version())

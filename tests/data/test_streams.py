@@ -31,10 +31,8 @@ def some_tokens(count=200, seed=0):
 
 
 def make(tokens=None, **changes):
-    return Stream(
-        tokens=some_tokens() if tokens is None else tokens,
-        **({"batch_size": 3, "length": 5, "start": START, "seed": 7} | changes),
-    )
+    options = {"batch_size": 3, "length": 5, "start": START, "seed": 7} | changes
+    return Stream(tokens=some_tokens() if tokens is None else tokens, **options)
 
 
 def test_documents_are_opened_by_the_start_symbol():
