@@ -111,14 +111,14 @@ def last(ys, lengths=None, mask=None):
     """
     leading = jax.tree.leaves(ys)[0].shape[:2]
     mask = resolve(lengths, mask, leading)
+    if not leading[1]:
+        return jax.tree.map(lambda y: jnp.zeros(y.shape[:1] + y.shape[2:], y.dtype), ys)
     if mask is None:
         return jax.tree.map(lambda y: y[:, -1], ys)
     steps = jnp.arange(leading[1], dtype=jnp.int32)
-    index = jnp.max(jnp.where(mask, steps, -1), axis=1, initial=-1)
+    index = jnp.max(jnp.where(mask, jnp.broadcast_to(steps, leading), -1), axis=1)
 
     def pick(y):
-        if not leading[1]:
-            return jnp.zeros(y.shape[:1] + y.shape[2:], y.dtype)
         at = jnp.maximum(index, 0).reshape((-1,) + (1,) * (y.ndim - 1))
         row = jnp.take_along_axis(y, at, axis=1)[:, 0]
         return jnp.where((index >= 0).reshape((-1,) + (1,) * (row.ndim - 1)), row, jnp.zeros((), y.dtype))

@@ -1,0 +1,66 @@
+"""Plain float64 NumPy twins: the equations as the papers and slides write them, a loop over time, no cleverness."""
+
+import numpy as np
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def elman(p, x, h, activation=np.tanh):
+    """h = tanh(W_hh h + W_xh x + b)"""
+    h = activation(h @ p["recurrent_kernel"] + x @ p["input_kernel"] + p["bias"])
+    return (h,), h
+
+
+def lstm(p, x, c, h):
+    """(i f o g) = (s s s tanh) W (h; x),  c = f * c + i * g,  h = o * tanh(c); in the parameters i f g o"""
+    a = h @ p["recurrent_kernel"] + x @ p["input_kernel"] + p["bias"]
+    i, f, g, o = np.split(a, 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    h = sigmoid(o) * np.tanh(c)
+    return (c, h), h
+
+
+def gru_reset_after(p, x, h):
+    """The form of PyTorch and cuDNN."""
+    zr, zz, zn = np.split(x @ p["input_kernel"] + p["bias"], 3, axis=-1)
+    rr, rz, rn = np.split(h @ p["recurrent_kernel"], 3, axis=-1)
+    r, z = sigmoid(zr + rr), sigmoid(zz + rz)
+    n = np.tanh(zn + r * (rn + p["recurrent_bias"]))
+    h = (1 - z) * n + z * h
+    return (h,), h
+
+
+def gru_reset_before(p, x, h):
+    """Cho et al. 2014."""
+    zr, zz, zn = np.split(x @ p["input_kernel"] + p["bias"], 3, axis=-1)
+    kr, kz, kn = np.split(p["recurrent_kernel"], 3, axis=-1)
+    r, z = sigmoid(zr + h @ kr), sigmoid(zz + h @ kz)
+    n = np.tanh(zn + (r * h) @ kn)
+    h = (1 - z) * n + z * h
+    return (h,), h
+
+
+def unroll(step, params, xs, state, initial, *, mask=None, reset=None, reverse=False):
+    """Row by row, step by step, as the documentation of `seqjax.unroll` says.
+
+    step(params, x, *state) -> (state, y); xs [B, T, D]; state, initial: tuples of [B, H]. Returns (state, ys).
+    """
+    rows, steps = xs.shape[:2]
+    finals, outputs = [], []
+    for b in range(rows):
+        s, ys = tuple(a[b] for a in state), [None] * steps
+        for t in range(steps)[:: -1 if reverse else 1]:
+            real = mask is None or mask[b, t]
+            fresh = real and reset is not None and reset[b, t]
+            if fresh and not reverse:
+                s = tuple(a[b] for a in initial)
+            if real:
+                s, ys[t] = step(params, xs[b, t], *s)
+            if fresh and reverse:
+                s = tuple(a[b] for a in initial)
+        finals.append(s)
+        width = state[-1].shape[-1]
+        outputs.append([np.zeros(width) if y is None else y for y in ys])
+    return tuple(np.stack(a) for a in zip(*finals, strict=True)), np.array(outputs).reshape(rows, steps, -1)

@@ -1,0 +1,284 @@
+"""unroll, truncated and explain: what the law test does not reach."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Elman,
+    InputError,
+    Noise,
+    RecurrentDropout,
+    Residual,
+    Stack,
+    explain,
+    reseed,
+    truncated,
+    unroll,
+)
+from seqjax.recurrence import engine
+
+CELL = LSTM(input_size=3, hidden_size=4)
+PARAMS = CELL.init(jax.random.key(0))
+XS = jax.random.normal(jax.random.key(1), (2, 6, 3))
+NOISY = Stack((Dropout(0.4), RecurrentDropout(CELL, 0.4), Dropout(0.4, per="sequence")))
+NOISY_PARAMS = {"1": PARAMS}
+
+
+def close(a, b, tolerance=1e-6):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance), a, b)
+
+
+# ---- what comes in
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"xs": XS[..., :2]}, r"xs has features of shape \(2,\), LSTM reads \(3,\)"),
+        ({"xs": XS[None]}, r"xs of floating features has shape \(1, 2, 6, 3\) of rank 4, LSTM reads \[B, T, 3\] or \[T, 3\] of rank 3 or 2"),
+        ({"xs": XS.astype(int)}, r"xs of integer tokens has shape \(2, 6, 3\) of rank 3, LSTM reads \[B, T\] or \[T\] of rank 2 or 1"),
+        ({"xs": XS > 0}, "xs has dtype bool, LSTM reads floating features or integer tokens"),
+        ({"lengths": jnp.array([1.0, 2.0])}, "lengths has dtype float32, it must be an integer dtype such as int32"),
+        ({"lengths": jnp.array([1, 2, 3])}, r"lengths has shape \(3,\), it must be \(2,\): one length for each row of xs"),
+        ({"lengths": [1, 7]}, "lengths holds 7, every length must be between 0 and the 6 steps of xs"),
+        ({"lengths": [-1, 6]}, "lengths holds -1, every length must be between 0 and the 6 steps of xs"),
+        ({"lengths": [1, 2], "mask": jnp.ones((2, 6), bool)}, "lengths and mask are both given: give one of them"),
+        ({"mask": jnp.ones((2, 6))}, r"mask has dtype float32, it must be bool \(True marks a real step\)"),
+        ({"mask": jnp.ones((2, 5), bool)}, r"mask has shape \(2, 5\), xs has \(2, 6\) \(rows and steps\): they must be equal"),
+        ({"reset": jnp.ones((6, 2), bool)}, r"reset has shape \(6, 2\), xs has \(2, 6\)"),
+        ({"key": 3}, r"key is not a typed key: give jax\.random\.key\(seed\)"),
+        ({"remat": 0}, "remat=0, it must be None, 'sqrt', or a number of steps of at least 1"),
+        ({"collect": "all"}, "collect='all', it must be 'outputs' or 'states'"),
+        ({"backend": "gpu"}, "backend='gpu' is not known: give one of 'auto', 'scan'"),
+        ({"state": jnp.zeros((2, 4))}, r"state is PyTreeDef\(\*\), the state of LSTM is PyTreeDef\(CustomNode\(namedtuple\[LSTMState\]"),
+        ({"state": CELL.initial_state(PARAMS, (3,))}, r"state\.c is float32\[3, 4\], LSTM with these xs has float32\[2, 4\]"),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments, message):
+    with pytest.raises(InputError, match=message) as error:
+        unroll(CELL, PARAMS, **({"xs": XS} | arguments))
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_not_a_cell():
+    with pytest.raises(InputError, match="unroll runs a Cell or a SequenceLayer, not a dict"):
+        unroll(PARAMS, PARAMS, XS)
+    with pytest.raises(InputError, match="Dropout reads inputs of any shape"):
+        unroll(Dropout(0.1), {}, XS)
+    with pytest.raises(InputError, match="Stack holds cells only, and Bidirectional is a layer that cannot step: put it into a Chain"):
+        Stack((Bidirectional(CELL), CELL))
+
+
+def test_residual_names_both_shapes():
+    with pytest.raises(InputError, match=r"Residual adds an input of shape \(2, 6, 3\) to an output of \(2, 6, 4\)"):
+        unroll(Residual(CELL), PARAMS, XS)
+    with pytest.raises(InputError, match="integer tokens cannot be added"):
+        unroll(Residual(CELL), PARAMS, jnp.zeros((2, 6), int))
+
+
+def test_lengths_are_not_checked_under_jit():
+    run = jax.jit(lambda n: unroll(CELL, PARAMS, XS, lengths=n)[1])
+    assert jnp.isfinite(run(jnp.array([7, 2]))).all()
+
+
+def test_unbatched_has_no_batch_axis_anywhere():
+    state, ys = unroll(CELL, PARAMS, XS[0], CELL.initial_state(PARAMS), lengths=4, reset=np.arange(6) == 2)
+    both, all_ys = unroll(CELL, PARAMS, XS, lengths=[4, 4], reset=np.tile(np.arange(6) == 2, (2, 1)))
+    assert ys.shape == (6, 4)
+    close((state, ys), jax.tree.map(lambda a: a[0], (both, all_ys)))
+
+
+def test_tokens_equal_one_hot_vectors():
+    tokens = jnp.array([[0, 2, 1], [1, 1, 0]])
+    close(unroll(CELL, PARAMS, tokens), unroll(CELL, PARAMS, jax.nn.one_hot(tokens, 3)))
+
+
+# ---- what comes out
+
+
+@pytest.mark.parametrize("remat", [1, 4, 6, 50, "sqrt"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_remat_changes_nothing(remat, reverse):
+    def loss(params, xs, remat):
+        state, ys = unroll(NOISY, params, xs, lengths=jnp.array([6, 3]), key=jax.random.key(5), remat=remat, reverse=reverse)
+        return jnp.vdot(ys, jnp.cos(ys)) + state[1].cell.c.sum()
+
+    run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)), static_argnums=2)
+    close(run(NOISY_PARAMS, XS, remat), run(NOISY_PARAMS, XS, None))
+
+
+@pytest.mark.parametrize("window", [1, 2, 4, 9])
+def test_truncated_equals_unrolls_with_the_gradient_stopped(window):
+    lengths = np.array([6, 3])
+    mask = np.arange(6) < lengths[:, None]
+    given = jax.tree.map(lambda a: a + 0.3, CELL.initial_state(PARAMS, (2,)))
+
+    def by_hand(params, xs, state):
+        pieces = []
+        for start in range(0, 6, window):
+            if start:
+                state = jax.lax.stop_gradient(state)
+            part = slice(start, start + window)
+            state, ys = unroll(CELL, params, xs[:, part], state, mask=mask[:, part])
+            pieces.append(ys)
+        return state, jnp.concatenate(pieces, 1)
+
+    def loss(run):
+        def value(*arguments):
+            state, ys = run(*arguments)
+            return jnp.vdot(ys, jnp.sin(jnp.arange(ys.size, dtype=ys.dtype)).reshape(ys.shape)) + state.c.sum(), (state, ys)
+
+        return jax.grad(value, argnums=(0, 1, 2), has_aux=True)(PARAMS, XS, given)
+
+    found = loss(lambda p, x, s: truncated(CELL, p, x, s, window=window, lengths=lengths))
+    close(found, loss(by_hand))
+    whole = loss(lambda p, x, s: unroll(CELL, p, x, s, lengths=lengths))
+    close(found[1], whole[1])  # the values are those of unroll
+    differs = float(jnp.abs(found[0][0]["recurrent_kernel"] - whole[0][0]["recurrent_kernel"]).max())
+    assert (differs > 1e-4) == (window < 6)
+
+
+def test_truncated_cuts_the_path_from_a_late_output_to_an_early_input():
+    late = lambda x: truncated(CELL, PARAMS, x, window=3)[1][:, 4].sum()  # noqa: E731
+    grads = jax.grad(late)(XS)
+    assert not grads[:, :3].any()
+    assert grads[:, 3:5].all()
+
+
+def test_truncated_refuses_what_it_cannot_cut():
+    with pytest.raises(InputError, match="truncated runs cells, and Bidirectional is a layer that needs the whole sequence"):
+        layer = Bidirectional(CELL)
+        truncated(layer, layer.init(jax.random.key(0)), XS, window=2)
+    with pytest.raises(InputError, match="window=0, it must be an integer of at least 1 step"):
+        truncated(CELL, PARAMS, XS, window=0)
+
+
+def test_truncated_and_remat_go_together():
+    close(truncated(CELL, PARAMS, XS, window=4, remat=2), unroll(CELL, PARAMS, XS))
+
+
+def test_collected_states_of_a_noisy_stack_restart_anywhere():
+    """The state collected at a step, handed to a new unroll, goes on with the same masks."""
+    _, ys = unroll(NOISY, NOISY_PARAMS, XS, key=jax.random.key(2))
+    _, states = unroll(NOISY, NOISY_PARAMS, XS, key=jax.random.key(2), collect="states")
+    middle = jax.tree.map(lambda a: a[:, 2], states)
+    close(unroll(NOISY, NOISY_PARAMS, XS[:, 3:], middle)[1], ys[:, 3:])
+    assert states[1].cell.h.shape == (2, 6, 4)
+
+
+def test_noise_counts_real_steps_and_ignores_reset():
+    mask = np.array([[True, False, True, True, False, True], [False] * 6])
+    state, _ = unroll(NOISY, NOISY_PARAMS, XS, key=jax.random.key(2), mask=mask, reset=np.ones((2, 6), bool))
+    for noise in (state[0], state[1].noise, state[2]):
+        assert noise.count.tolist() == [4, 0]
+
+
+def test_noise_is_a_function_of_key_and_count():
+    off = NOISY.initial_state(NOISY_PARAMS, (2,))
+    on = NOISY.initial_state(NOISY_PARAMS, (2,), key=jax.random.key(3))
+    assert jax.tree.structure(on) == jax.tree.structure(reseed(off, jax.random.key(3)))
+    keyed = unroll(NOISY, NOISY_PARAMS, XS, key=jax.random.key(3))[1]
+    close(keyed, unroll(NOISY, NOISY_PARAMS, XS, on)[1])
+    close(keyed, unroll(NOISY, NOISY_PARAMS, XS, off, key=jax.random.key(3))[1])
+    assert not np.allclose(keyed, unroll(NOISY, NOISY_PARAMS, XS, key=jax.random.key(4))[1])
+    close(unroll(NOISY, NOISY_PARAMS, XS, off)[1], unroll(CELL, PARAMS, XS)[1])  # no key: deterministic, nothing dropped
+    close(unroll(NOISY, NOISY_PARAMS, XS, on, key=None)[1], keyed)  # a carried noise stays as it is
+    assert isinstance(reseed(on, None)[0], Noise) and reseed(on, None)[0].key is None
+
+
+def test_dropout_keeps_the_mean_and_its_rate():
+    ones = jnp.ones((64, 50, 40))
+    for per, axis in (("step", None), ("sequence", 1)):
+        _, ys = unroll(Dropout(0.25, per=per, input_shape=(40,)), {}, ones, key=jax.random.key(0))
+        assert set(np.unique(ys)) == {0.0, np.float32(1 / 0.75)}
+        assert abs(float((ys == 0).mean()) - 0.25) < 0.02
+        same = bool((ys == ys[:, :1]).all())
+        assert same == (axis == 1)
+
+
+def test_recurrent_dropout_draws_one_mask_for_all_steps():
+    """With an identity recurrence and no input, a unit that is dropped once is dropped always."""
+    cell = RecurrentDropout(Elman(input_size=1, hidden_size=200, activation="relu", recurrent_init="identity"), 0.5)
+    params = cell.init(jax.random.key(0))
+    start = cell.initial_state(params, (1,), key=jax.random.key(1))
+    start = start._replace(cell=type(start.cell)(jnp.ones((1, 200))))
+    _, ys = unroll(cell, params, jnp.zeros((1, 5, 1)), start)
+    survivors = np.asarray(ys[0, 0] > 0)
+    assert 60 < survivors.sum() < 140
+    close(ys[0], np.where(survivors, 2.0 ** np.arange(1, 6)[:, None], 0))
+
+
+def test_context_reaches_the_initial_state_and_every_step():
+    class_embedding = jnp.ones((2, 4))
+
+    class Conditioned(GRU):
+        def initial_state(self, params, batch_shape=(), *, context=None, key=None):
+            state = super().initial_state(params, batch_shape)
+            return state._replace(h=state.h + (0 if context is None else context))
+
+    cell = Conditioned(input_size=3, hidden_size=4)
+    params = cell.init(jax.random.key(0))
+    state, _ = unroll(cell, params, XS[:, :0], context=class_embedding)
+    close(state.h, class_embedding)
+    reset = np.zeros((2, 6), bool)
+    reset[:, 3] = True
+    _, ys = unroll(cell, params, XS, context=class_embedding, reset=reset)
+    _, tail = unroll(cell, params, XS[:, 3:], context=class_embedding)
+    close(ys[:, 3:], tail)
+
+
+def test_explain_names_every_backend_and_runs_nothing():
+    choices = explain(Stack((CELL, Dense(4, 2))), {"0": PARAMS, "1": Dense(4, 2).init(jax.random.key(0))}, XS, lengths=[1, 2])
+    assert [(c.cell, c.backend) for c in choices] == [(CELL, "scan")]
+    assert str(choices[0]) == f"{CELL}: scan"
+
+
+def test_a_backend_that_cannot_says_why(monkeypatch):
+    class Never:
+        @staticmethod
+        def supports(cell, call):
+            return f"{type(cell).__name__} is not for it"
+
+    monkeypatch.setattr(engine, "BACKENDS", {"never": Never, **engine.BACKENDS})
+    other = LSTM(input_size=3, hidden_size=5)  # not yet traced
+    params = other.init(jax.random.key(0))
+    assert str(explain(other, params, XS)[0]).endswith("scan\n  not never: LSTM is not for it")
+    with pytest.raises(InputError, match="backend 'never' cannot run LSTM.*: LSTM is not for it"):
+        unroll(other, params, XS, backend="never")
+
+
+def test_bfloat16_in_bfloat16_out_float32_state():
+    params, xs = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (PARAMS, XS))
+    state, ys = unroll(CELL, params, xs)
+    assert ys.dtype == jnp.bfloat16
+    assert state.c.dtype == jnp.float32
+    grads = jax.grad(lambda p: unroll(CELL, p, xs)[1].astype(jnp.float32).sum())(params)
+    assert {g.dtype for g in jax.tree.leaves(grads)} == {jnp.dtype(jnp.bfloat16)}
+
+
+def test_runs_under_pmap(as_user, tmp_path):
+    """Upstream keeps pmap in maintenance; nothing is built on it, and cells work under it."""
+    script = tmp_path / "pmapped.py"
+    script.write_text(
+        "import jax, jax.numpy as jnp, seqjax\n"
+        "assert jax.local_device_count() == 4\n"
+        "cell = seqjax.LSTM(input_size=3, hidden_size=4)\n"
+        "params = cell.init(jax.random.key(0))\n"
+        "xs = jax.random.normal(jax.random.key(1), (8, 5, 3))\n"
+        "loss = lambda p, x: (seqjax.unroll(cell, p, x)[1] ** 2).sum()\n"
+        "grads = jax.pmap(lambda x: jax.lax.psum(jax.grad(loss)(params, x), 'd'), 'd')(xs.reshape(4, 2, 5, 3))\n"
+        "whole = jax.grad(loss)(params, xs)\n"
+        "jax.tree.map(lambda a, b: None if jnp.allclose(a[0], b, atol=1e-5) else 1 / 0, grads, whole)\n"
+    )
+    import os
+
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = as_user("-W", "ignore", script, env=environment | {"PYTHONPATH": os.getcwd()})
+    assert done.returncode == 0, done.stderr

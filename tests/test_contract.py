@@ -1,0 +1,138 @@
+"""The laws over the whole catalogue, and that the law test catches cells that break them."""
+
+import dataclasses
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from seqjax import CompositeCell, Elman, InputError, from_json, to_json
+from seqjax.cells.elman import ElmanState
+from seqjax.compose import Stack
+from seqjax.contracts import Cell, product
+from seqjax.testing import check_cell
+from tests.catalog import CATALOG, SLOW
+
+GOLDEN_TREES = pathlib.Path(__file__).parent / "goldens" / "parameter_trees.json"
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in CATALOG])
+def test_laws(name):
+    cell, options = CATALOG[name]
+    check_cell(cell, **options)
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_json(name):
+    cell = CATALOG[name][0]
+    again = from_json(json.loads(json.dumps(to_json(cell))))
+    assert again == cell
+    assert hash(again) == hash(cell)
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_parameter_tree(name):
+    """Names, shapes and dtypes of parameters are a promise to whoever saved some. To change one, edit the golden by hand."""
+    params = jax.eval_shape(CATALOG[name][0].init, jax.random.key(0))
+    tree = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in jax.tree.leaves_with_path(params)
+    }
+    assert tree == json.loads(GOLDEN_TREES.read_text())[name]
+
+
+def test_a_cell_of_a_user_that_is_not_registered_is_refused_by_name():
+    with pytest.raises(InputError, match=r"type BatchLeak is not registered: call seqjax\.register\(BatchLeak\) once"):
+        to_json(Stack((BatchLeak(input_size=2, hidden_size=3),)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchLeak(Elman):
+    """Adds the mean over the batch to every row."""
+
+    def recur(self, params, state, z, *, dot=product, context=None):
+        state, y = super().recur(params, state, z, dot=dot, context=context)
+        leak = 0.1 * jnp.broadcast_to(state.h.mean(0, keepdims=True), state.h.shape) if state.h.ndim == 2 else 0 * state.h
+        return ElmanState(state.h + leak), y
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DtypeChange(Elman):
+    """Its state takes on the dtype of the parameters."""
+
+    def recur(self, params, state, z, *, dot=product, context=None):
+        state, y = super().recur(params, state, z, dot=dot, context=context)
+        return ElmanState(state.h.astype(params["recurrent_kernel"].dtype)), y
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NeighbourProject(Elman):
+    """Its projection looks at the step before."""
+
+    def project(self, params, xs):
+        zs = super().project(params, xs)
+        return zs + 0.1 * jnp.roll(zs, 1, axis=0) if zs.ndim > 1 else zs
+
+
+@dataclasses.dataclass(frozen=True)
+class PaddingLeak(CompositeCell):
+    """Runs its cell as if no step were masked."""
+
+    cell: Cell
+
+    @property
+    def input_shape(self):
+        return self.cell.input_shape
+
+    def init(self, key):
+        return self.cell.init(key)
+
+    def initial_state(self, params, batch_shape=(), *, context=None, key=None):
+        return self.cell.initial_state(params, batch_shape, context=context, key=key)
+
+    def project(self, params, xs):
+        return self.cell.project(params, xs)
+
+    def recur(self, params, state, z, *, dot=product, context=None):
+        return self.cell.recur(params, state, z, dot=dot, context=context)
+
+    def unroll(self, params, xs, state, *, mask=None, **options):
+        return Stack((self.cell,)).unroll({"0": params}, xs, (state,), **options)[0][0], xs[..., :1]
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskIgnored(PaddingLeak):
+    """As PaddingLeak, with the right outputs."""
+
+    def unroll(self, params, xs, state, *, mask=None, **options):
+        (state,), ys = Stack((self.cell,)).unroll({"0": params}, xs, (state,), **options)
+        return state, ys
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HiddenProduct(Elman):
+    """Hashes by identity: not a value."""
+
+    __hash__ = object.__hash__
+
+
+SIZES = {"input_size": 2, "hidden_size": 3}
+
+
+@pytest.mark.parametrize(
+    ("cell", "law"),
+    [
+        (BatchLeak(**SIZES), "row"),  # seen by whichever law compares rows first
+        (DtypeChange(**SIZES), r"state of one step with bfloat16 parameters: .* is bfloat16\[3, 3\], was float32\[3, 3\]"),
+        (NeighbourProject(**SIZES), "project treats each step alone"),
+        (PaddingLeak(Elman(**SIZES)), "whole sequence == step by step"),
+        (MaskIgnored(Elman(**SIZES)), "padding"),
+        (HiddenProduct(**SIZES), "value: a copy is not equal"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Cell) else "",
+)
+def test_wrong_cells_are_caught(cell, law):
+    with pytest.raises(AssertionError, match=law):
+        check_cell(cell)
