@@ -40,7 +40,8 @@ class Corpus:
     Args:
         train, valid, test: the documents of each split; test may be empty.
         record: what a run should write down, flat and JSON-able: source, python (the version, where the text depends
-            on it), files (for tfds, examples), characters (of all and of each split), sha256 (of names and texts, split by split).
+            on it), files (for tfds, examples), characters (of all and of each split), sha256 (of names and texts, split
+            by split).
 
     Example:
         >>> corpus = pydoc()

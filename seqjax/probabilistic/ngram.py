@@ -71,6 +71,30 @@ def fit(tokens: np.ndarray, *, order: int, vocabulary_size: int, start: int | No
     return NGram(vocabulary_size, start, *zip(*tables, strict=True))
 
 
+def truncate(model: NGram, order: int) -> NGram:
+    """The same text's model of a lower order, without counting again.
+
+    Args:
+        model: from `fit`.
+        order: 1 to the model's; a higher one changes nothing.
+
+    Returns:
+        What `fit` gives for that order.
+
+    Raises:
+        InputError: an order below 1.
+
+    Example:
+        >>> text = np.array([0, 1, 0, 1, 0, 2])
+        >>> bigram = truncate(fit(text, order=5, vocabulary_size=3), 2)
+        >>> distribution(bigram, [0]).round(3).tolist()
+        [0.178, 0.533, 0.289]
+    """
+    if order < 1:
+        raise InputError(f"order is {order}, it must be at least 1 (a unigram model)")
+    return NGram(model.vocabulary_size, model.start, *(tables[:order] for tables in model[2:]))
+
+
 def log_probabilities(model: NGram, tokens: np.ndarray) -> np.ndarray:
     """The log probability of every symbol after the symbols before it.
 

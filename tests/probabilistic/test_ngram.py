@@ -54,6 +54,18 @@ def test_probabilities_equal_the_formula(order, start):
     assert ngram.cross_entropy(model, other, mask) == pytest.approx(-np.log(expected)[counted & mask].mean(), rel=1e-12)
 
 
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_a_truncated_model_is_the_fitted_one(order):
+    text = some_text(6, 200)
+    truncated = ngram.truncate(ngram.fit(text, order=4, vocabulary_size=6, start=0), order)
+    fitted = ngram.fit(text, order=order, vocabulary_size=6, start=0)
+    for one, other in zip(truncated[2:], fitted[2:], strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+    with pytest.raises(InputError, match="order is 0"):
+        ngram.truncate(truncated, 0)
+
+
 def test_a_hand_computed_bigram():
     # unigrams of 0 1 0 1 0 2: (c + 3/3) / (6 + 3); after 0 come 1 1 2: (c + 2 p) / (3 + 2)
     model = ngram.fit(np.array([0, 1, 0, 1, 0, 2]), order=2, vocabulary_size=3)
