@@ -26,7 +26,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")  # no windows
 collect_ignore = ["goldens"]  # what makes the goldens needs PyTorch; no test is there
 
 # {run} is the folder the run is written to.
-TINY_RUN = "-m experiments.language_model train --preset tiny --steps 3 --run.dir {run}"
+TINY_RUN = "-m experiments.language_model train --preset tiny --data.corpus pydoc --ngrams 2 --loop.steps 3 --run.dir {run}"
 
 
 @pytest.fixture
