@@ -227,7 +227,7 @@ def _to_host(state: TrainState) -> dict:
 def _like(array: np.ndarray, old: jax.Array) -> jax.Array:
     if _is_key(old):
         return jax.device_put(jax.random.wrap_key_data(array, impl=jax.random.key_impl(old)), old.sharding)
-    return jax.device_put(array, old.sharding, may_alias=False)
+    return jax.device_put(array, old.sharding)
 
 
 def _flat(tree) -> dict:

@@ -1,6 +1,7 @@
 """Data parallelism: one axis, "data", over the devices. Rows of a batch are split, parameters are copied."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -14,8 +15,8 @@ def data_mesh(devices=None) -> Mesh:
         devices: the devices; None: all local ones.
 
     Example:
-        >>> data_mesh(jax.devices()[:1]).shape
-        OrderedDict({'data': 1})
+        >>> data_mesh(jax.devices()[:1]).axis_names
+        ('data',)
     """
     devices = jax.local_devices() if devices is None else devices
     return Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
@@ -52,12 +53,17 @@ def shard(mesh: Mesh, batch):
     """
     for leaf in jax.tree.leaves(batch):
         check_rows(mesh, leaf.shape[0])
-    return jax.device_put(batch, rows(mesh), may_alias=False)
+    return jax.device_put(_copy(batch), rows(mesh))
 
 
 def replicate(mesh: Mesh, tree):
     """`tree` whole on every device; always a copy, so that donating it leaves the original alone."""
-    return jax.device_put(tree, everywhere(mesh), may_alias=False)
+    return jax.device_put(_copy(tree), everywhere(mesh))
+
+
+def _copy(tree):
+    # device_put may share memory with what it is given, may_alias=False or not: a CPU device with a NumPy array.
+    return jax.tree.map(lambda a: jnp.copy(a) if isinstance(a, jax.Array) else np.array(a), tree)
 
 
 def check_rows(mesh: Mesh, batch_size: int):

@@ -155,7 +155,7 @@ def learning_rate(opt_state) -> Array | None:
         >>> float(learning_rate(optimizer.init({"w": jnp.ones(2)})))
         0.25
     """
-    return optax.tree.get(opt_state, "learning_rate")
+    return optax.tree.get(opt_state, "learning_rate", filtering=lambda path, value: not isinstance(value, tuple))
 
 
 def skipped(opt_state) -> Array | None:

@@ -61,8 +61,9 @@ def make_train_step(
         bad = ~jnp.stack([_finite(grad) for grad in jax.tree.leaves(grads)])
         # A loss that is not finite makes every gradient so, and the optimizer skips the step.
         grads = jax.tree.map(lambda grad: jnp.where(_finite(loss.sum), grad, jnp.full_like(grad, jnp.nan)), grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
 
         broken = ~jnp.stack([_finite(leaf) for leaf in jax.tree.leaves(params)]).all()
         wrong = bad.any() | ~_finite(loss.sum) | broken

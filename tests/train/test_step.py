@@ -1,0 +1,179 @@
+import json
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from seqjax.contracts import Model
+from seqjax.errors import InputError
+from seqjax.losses import Weighted
+from seqjax.train.mesh import data_mesh, shard
+from seqjax.train.optim import OptimizerConfig
+from seqjax.train.state import init_state
+from seqjax.train.step import evaluate, make_train_step
+from tests.train.toy import Bench, Toy, ToyStream
+
+# {float64}: 0 or 1. Prints the losses of one device and of all eight.
+EIGHT = """
+import json, sys
+import jax
+jax.config.update("jax_enable_x64", bool({float64}))
+jax.config.update("jax_default_matmul_precision", "highest")
+from seqjax.train.mesh import data_mesh, describe
+from seqjax.train.optim import OptimizerConfig
+from tests.train.toy import Bench, Toy
+name, dtype = ("adam", "float64") if {float64} else ("sgd", "float32")
+config = OptimizerConfig(name=name, learning_rate=0.05, clip_norm=1.0)
+make = lambda devices: Bench(mesh=data_mesh(devices), optimizer=config, model=Toy(dtype=dtype))
+losses = [make(devices).losses(20)[0] for devices in (jax.devices()[:1], jax.devices())]
+print(json.dumps({{"losses": losses, "said": describe(data_mesh(), 32)}}))
+"""
+
+
+@pytest.mark.parametrize(("float64", "tolerance"), [(0, 1e-5), (1, 1e-9)])
+def test_eight_devices_give_the_losses_of_one(as_user, tmp_path, float64, tolerance):
+    import os
+
+    flags = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTHONPATH": os.getcwd(), "JAX_PLATFORMS": "cpu"}
+    done = as_user("-c", EIGHT.format(float64=float64), env=flags)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    one, eight = result["losses"]
+    np.testing.assert_allclose(eight, one, atol=tolerance, rtol=0)
+    assert one[-1] < one[0] and result["said"] == "8 devices, 4 rows each"
+
+
+def test_rows_that_do_not_divide_are_refused():
+    class Two:
+        size = 2
+
+    from seqjax.train.mesh import check_rows
+
+    with pytest.raises(InputError, match="batch size 5 does not divide by 2 devices"):
+        check_rows(Two(), 5)
+
+
+@pytest.mark.parametrize("mesh", [None, "all"])
+def test_nothing_is_compiled_after_the_first_step(mesh, caplog):
+    bench = Bench(mesh=mesh and data_mesh())
+    state = bench.step(bench.state(), bench.stream.batch(0))
+    jax.block_until_ready(state)
+    with jax.log_compiles(True), caplog.at_level(logging.WARNING):
+        for n in range(1, 4):
+            state = bench.step(state, bench.stream.batch(n))
+    assert not [record.message for record in caplog.records if "ompil" in record.message]
+    assert bench.step._cache_size() == 1
+
+
+def test_a_second_state_of_the_same_shapes_compiles_nothing():
+    bench = Bench()
+    bench.losses(2), bench.losses(2)
+    assert bench.step._cache_size() == 1
+
+
+def test_the_state_is_donated_and_given_params_are_not():
+    bench = Bench()
+    params = bench.model.init(jax.random.key(0))
+    first = bench.state(params=params)
+    bench.step(first, bench.stream.batch(0))
+    assert first.params["net"]["out"].is_deleted() and first.carry.h.is_deleted()
+    assert not params["net"]["out"].is_deleted()
+    numpy_params = jax.tree.map(np.array, params)
+    kept = jax.tree.map(np.copy, numpy_params)
+    bench.step(bench.state(params=numpy_params), bench.stream.batch(0))
+    jax.tree.map(np.testing.assert_array_equal, kept, numpy_params)
+
+
+def test_a_state_that_holds_one_array_twice_can_be_donated():
+    class Twice(Toy):
+        def initial_state(self, params, batch_size):
+            carry = super().initial_state(params, batch_size)
+            return carry, carry
+
+        def apply(self, params, batch, *, state=None, key=None):
+            one, outputs = super().apply(params, batch, state=state[0], key=key)
+            return (one, one), outputs
+
+    bench = Bench(model=Twice())
+    losses, _ = bench.losses(3)
+    assert losses == Bench().losses(3)[0]
+
+
+def test_the_carry_goes_on_and_its_noise_is_off():
+    bench = Bench(model=Toy(rate=0.0), optimizer=OptimizerConfig(name="sgd", learning_rate=1e-30))
+    state = bench.state()
+    for n in range(2):
+        state = bench.step(state, bench.stream.batch(n))
+    params, carry = bench.state().params, None
+    for n in range(2):
+        carry, _ = bench.model.apply(params, bench.stream.batch(n), state=carry)
+    np.testing.assert_allclose(state.carry.h, carry.h, rtol=1e-6)
+    assert state.carry.noise.key is None
+
+
+class Line(Model):
+    """loss = sum over steps of w * x; its gradient is the sum of x."""
+
+    def init(self, key):
+        return {"w": jnp.ones(())}
+
+    def apply(self, params, batch, *, state=None, key=None):
+        return (), params["w"] * batch["x"]
+
+    def loss(self, outputs, batch):
+        return Weighted(outputs.sum(), jnp.asarray(outputs.size, jnp.float32))
+
+
+@pytest.mark.parametrize(("scale", "gradient"), [("mean", 15 / 6), ("sum", 15 / 2)])
+def test_loss_scales(scale, gradient):
+    model, optimizer = Line(), optax.sgd(1.0)
+    step = make_train_step(model, optimizer, loss_scale=scale)
+    state = step(init_state(model, optimizer, batch_size=2, seed=0), {"x": np.arange(6, dtype=np.float32).reshape(2, 3)})
+    np.testing.assert_allclose(state.params["w"], 1 - gradient)
+    assert float(state.loss.sum) == 15.0 and float(state.loss.mean) == 2.5
+    with pytest.raises(InputError, match="loss_scale is 'max'"):
+        make_train_step(model, optimizer, loss_scale="max")
+
+
+def test_smooth_starts_at_the_first_loss_and_follows_min_char_rnn():
+    bench = Bench()
+    state, smooth, losses = bench.state(), None, bench.losses(5)[0]
+    for n in range(5):
+        state = bench.step(state, bench.stream.batch(n))
+        smooth = losses[n] if smooth is None else 0.999 * smooth + 0.001 * losses[n]
+        np.testing.assert_allclose(float(state.smooth), smooth, rtol=1e-5)
+
+
+def test_a_step_that_is_not_finite_changes_nothing_but_is_noted():
+    bench = Bench(stream=ToyStream(bad=(1,)))
+    state = bench.step(bench.state(), bench.stream.batch(0))
+    before = jax.tree.map(np.array, jax.device_get((state.params, state.carry, state.loss, state.smooth)))
+    state = bench.step(state, bench.stream.batch(1))
+    jax.tree.map(np.testing.assert_array_equal, before, jax.device_get((state.params, state.carry, state.loss, state.smooth)))
+    assert state.trouble.tolist() == [1, 0, 0] and int(state.step) == 2
+    state = bench.step(state, bench.stream.batch(2))
+    assert state.trouble.tolist() == [-1, -1, 0]
+
+
+def test_evaluation_is_exact_over_every_target():
+    bench = Bench()
+    params, batches = bench.state().params, [bench.stream.batch(n) for n in range(3)]
+    total, carry = Weighted(jnp.zeros(()), jnp.zeros(())), None
+    for batch in batches:
+        carry, outputs = bench.model.apply(params, batch, state=carry)
+        total += bench.model.loss(outputs, batch)
+    ours = evaluate(bench.eval_step, bench.model, params, batches)
+    np.testing.assert_allclose(ours, float(total.mean), rtol=1e-6)
+    assert sum(batch["mask"].sum() for batch in batches) == float(total.weight)
+    with pytest.raises(InputError, match="nothing to evaluate: 0 batches"):
+        evaluate(bench.eval_step, bench.model, params, [])
+
+
+def test_batches_are_copied_to_the_device():
+    batch = {"x": np.ones((2, 64), np.float32)}
+    placed = shard(data_mesh(jax.devices()[:1]), batch)
+    batch["x"][:] = 7
+    assert float(placed["x"].max()) == 1.0
