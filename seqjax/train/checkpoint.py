@@ -9,6 +9,8 @@ import contextlib
 import hashlib
 import json
 import reprlib
+import sys
+import time
 from typing import Any, Literal
 
 import jax
@@ -66,6 +68,7 @@ class Checkpoints:
         from orbax import checkpoint as ocp
 
         manager, number = self._manager(which), int(state.step)
+        manager.wait_until_finished()
         for later in [step for step in manager.all_steps() if step >= number]:
             manager.delete(later)  # of a run that was cut, and resumed from before that step
         items = _to_host(state)
@@ -73,8 +76,9 @@ class Checkpoints:
             "step": number,
             "position": position,
             "leaves": {name: _leaves(item) for name, item in items.items()},
-            "sha256": {"params": _sha256(items["params"]), "rest": _sha256(items["rest"], position)},
+            "sha256": {name: _sha256(item) for name, item in items.items()},
         }
+        record["sha256"]["record"] = _sha256({}, record)
         arrays = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         manager.save(number, args=ocp.args.Composite(record=ocp.args.JsonSave(record), **arrays))
 
@@ -92,10 +96,10 @@ class Checkpoints:
             InputError: there is none, it is damaged, or it is of another structure.
         """
         items, record = self._read(which, _to_host(target))
-        arrays, treedef = jax.tree.flatten(target._replace(params=()))
-        rest = [_like(array, old) for array, old in zip(items["rest"].values(), arrays, strict=True)]
+        rest = target._replace(params=())
+        arrays = [_like(items["rest"][path], old) for path, old in _flat(rest).items()]
         params = jax.tree.map(_like, items["params"], target.params)
-        return jax.tree.unflatten(treedef, rest)._replace(params=params), record["position"]
+        return jax.tree.unflatten(jax.tree.structure(rest), arrays)._replace(params=params), record["position"]
 
     def params(self, target: Params, which: Which | None = None) -> Params:
         """The parameters alone.
@@ -122,7 +126,9 @@ class Checkpoints:
         where, manager = self.folder / which / str(step), self._manager(which)
         with _readable(where):
             record = manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
-            leaves, hashes, position = record["leaves"], record["sha256"], record["position"]
+            hashes, leaves = record["sha256"], record["leaves"]
+            expected = hashes.pop("record")
+        _verify(where, "record", expected, _sha256({}, record))
         for name, tree in target.items():
             refuse_changes(name, _kinds(leaves[name], same_dtype), _kinds(_leaves(tree), same_dtype))
         with _readable(where):
@@ -131,20 +137,15 @@ class Checkpoints:
             items = manager.restore(step, args=ocp.args.Composite(**arrays))
         items = {name: items[name] for name in target}
         for name, tree in items.items():
-            if _sha256(tree, *[position] * (name == "rest")) != hashes[name]:
-                raise InputError(f"checkpoint {where} is damaged: its {name} are not what was written (SHA-256 differs)")
+            _verify(where, name, hashes[name], _sha256(tree))
         return items, record
 
     def _manager(self, which: Which):
         if which not in self._managers:
             from orbax import checkpoint as ocp
 
-            options = ocp.CheckpointManagerOptions(
-                max_to_keep=1,
-                create=not self._read_only,
-                read_only=self._read_only,
-                cleanup_tmp_directories=not self._read_only,  # of a process that was killed
-            )
+            writes = not self._read_only  # then what a killed process left is cleaned up; orbax's own read_only logs warnings
+            options = ocp.CheckpointManagerOptions(max_to_keep=1, create=writes, cleanup_tmp_directories=writes)
             self._managers[which] = ocp.CheckpointManager(self.folder / which, options=options)
         return self._managers[which]
 
@@ -258,11 +259,26 @@ def _sha256(tree, *more) -> str:
     return digest.hexdigest()
 
 
+def _verify(where, name: str, written: str, read: str):
+    if written != read:
+        raise InputError(f"checkpoint {where} is damaged: its {name} is not what was written (SHA-256)")
+
+
 @contextlib.contextmanager
 def _readable(where):
     """Whatever a damaged file makes the libraries raise, as one line."""
+    loud = sys.unraisablehook
+
+    def quiet(unraisable):  # the other reads under way find their event loop closed, and each would print a traceback
+        if not isinstance(unraisable.exc_value, RuntimeError):
+            loud(unraisable)
+
+    sys.unraisablehook = quiet
     try:
         yield
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:200]
+        time.sleep(0.2)  # until they have ended
+        reason = (str(error).splitlines() or [""])[0][:80]
         raise InputError(f"checkpoint {where} is damaged and cannot be read: {type(error).__name__}: {reason}") from error
+    finally:
+        sys.unraisablehook = loud

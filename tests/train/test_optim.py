@@ -125,7 +125,8 @@ def test_apply_if_finite_skips_and_then_gives_up(problem):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("name", "adamw2"), ("schedule", "steps"), ("learning_rate", 0.0), ("clip_norm", -1.0), ("warmup_steps", -1)]
+    ("field", "value"),
+    [("name", "adamw2"), ("schedule", "steps"), ("learning_rate", 0.0), ("clip_norm", -1.0), ("warmup_steps", -1)],
 )
 def test_wrong_configurations_are_named(field, value):
     with pytest.raises(InputError, match=f"optimizer.{field} is {value!r}"):

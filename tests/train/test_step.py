@@ -37,7 +37,11 @@ print(json.dumps({{"losses": losses, "said": describe(data_mesh(), 32)}}))
 def test_eight_devices_give_the_losses_of_one(as_user, tmp_path, float64, tolerance):
     import os
 
-    flags = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTHONPATH": os.getcwd(), "JAX_PLATFORMS": "cpu"}
+    flags = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "PYTHONPATH": os.getcwd(),
+        "JAX_PLATFORMS": "cpu",
+    }
     done = as_user("-c", EIGHT.format(float64=float64), env=flags)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

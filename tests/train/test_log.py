@@ -1,0 +1,48 @@
+import io
+
+import pytest
+
+from seqjax.train.log import Progress
+from seqjax.train.plots import curves
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    with Progress(100, stream=stream) as progress:
+        for step in range(0, 101, 10):
+            progress.update(step, {"loss": 2.0 - step / 100, "tokens_per_second": 12345.6})
+            progress.update(step, {"validation_loss": 1.5}) if step == 50 else None
+            now[0] += 3.0
+    assert stream.getvalue().splitlines() == [
+        "step 40/100  12,346 tokens/s  loss 1.600  0:18 left",
+        "step 80/100  12,346 tokens/s  loss 1.200  validation 1.500  0:06 left",
+        "step 100/100  12,346 tokens/s  loss 1.000  validation 1.500",
+    ]
+
+
+def test_on_a_terminal_there_is_a_bar():
+    stream = Terminal()
+    with Progress(100, stream=stream) as progress:
+        progress.update(50, {"loss": 1.25, "validation_loss": 1.5, "tokens_per_second": 1000.0})
+    shown = stream.getvalue()
+    assert "50/100" in shown and "loss 1.250" in shown and "validation 1.500" in shown and "1,000 tokens/s" in shown
+
+
+@pytest.mark.parametrize("references", [None, {"bigram": 2.4, "trigram": 1.9}])
+def test_curves(tmp_path, references):
+    metrics = [
+        {"step": 1, "split": "train", "loss": 3.0},
+        {"step": 2, "split": "train", "loss": None},
+        {"step": 2, "split": "validation", "loss": 2.5},
+    ]
+    curves(metrics, tmp_path / "curves.png", title="a run", references=references)
+    curves([], tmp_path / "empty.png", title="nothing yet", references=references)
+    for name in ("curves.png", "empty.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,269 @@
+import math
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from seqjax.contracts import Model
+from seqjax.errors import InputError
+from seqjax.losses import Weighted
+from seqjax.train import loop as loops
+from seqjax.train.checkpoint import Checkpoints
+from seqjax.train.loop import DivergedError, LoopConfig, loop
+from seqjax.train.optim import OptimizerConfig
+from seqjax.train.run import RunFolder, describe_run, load_run
+from seqjax.train.state import init_state
+from seqjax.train.step import make_train_step
+from tests.train.toy import Bench, ToyStream
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return Bench()
+
+
+@pytest.fixture(scope="module")
+def whole(bench, tmp_path_factory):
+    """(folder, events, final state) of a run that nothing cut."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return folder, *bench.train(folder)
+
+
+def record(folder):
+    """The metrics without the wall clock."""
+    clock = ("seconds", "tokens_per_second")
+    return [{name: value for name, value in line.items() if name not in clock} for line in RunFolder(folder).read_metrics()]
+
+
+def same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_events_and_record(bench, whole):
+    folder, events, _ = whole
+    assert [(event.step, event.kind) for event in events] == [
+        (3, "save"),
+        (4, "log"),
+        (5, "eval"),
+        (6, "save"),
+        (8, "log"),
+        (9, "save"),
+        (10, "eval"),
+        (12, "log"),
+        (12, "eval"),
+        (12, "save"),
+        (12, "end"),
+    ]
+    losses, params = bench.losses(12)
+    lines = record(folder)
+    train = [line for line in lines if line["split"] == "train"]
+    weights = [bench.stream.batch(n)["mask"].sum() for n in range(12)]
+    means = [np.average(losses[n : n + 4], weights=weights[n : n + 4]) for n in (0, 4, 8)]
+    np.testing.assert_allclose([line["loss"] for line in train], means, rtol=1e-6)
+    assert [line["epoch"] for line in train] == [0.4, 0.8, 1.2] and train[-1]["skipped"] == 0
+    validation = [line for line in lines if line["split"] == "validation"]
+    assert validation[-1]["loss"] == bench.evaluate(params) and validation[-1]["best"] == min(line["loss"] for line in validation)
+    assert events[-1].figures["best"] == validation[-1]["best"] and events[-1].figures["stopped_early"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("at", [(4, "log"), (5, "eval"), (6, "save")])
+def test_a_signal_saves_and_resuming_changes_no_number(bench, whole, tmp_path, number, at):
+    def send(event):
+        if (event.step, event.kind) == at:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    events, _ = bench.train(tmp_path / "run", on_event=send)
+    # At a save the signal comes after the last look: one more step is done.
+    assert (events[-1].step, events[-1].kind) == (at[0] + (at[1] == "save"), "interrupted")
+    assert signal.getsignal(number) == before
+    events, final = bench.train(tmp_path / "run")
+    assert events[-1].kind == "end"
+    same(final, whole[2])
+    assert record(tmp_path / "run") == record(whole[0])
+
+
+def test_a_crash_goes_back_to_the_last_save_and_changes_no_number(bench, whole, tmp_path):
+    def crash(event):
+        if event.step == 8:
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        bench.train(tmp_path / "run", on_event=crash)
+    assert record(tmp_path / "run")[-1]["step"] == 8  # beyond the checkpoint of step 6
+    same(bench.train(tmp_path / "run")[1], whole[2])
+    assert record(tmp_path / "run") == record(whole[0])
+
+
+def test_more_steps_go_on_from_the_last(bench, whole, tmp_path):
+    bench.train(tmp_path / "run", steps=7)
+    same(bench.train(tmp_path / "run", save_every=5)[1], whole[2])
+    events, _ = bench.train(tmp_path / "run", steps=3)
+    assert [(event.step, event.kind) for event in events] == [(12, "end")]
+
+
+def test_a_second_signal_kills(bench, tmp_path):
+    def twice(event):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.train(tmp_path / "run", on_event=twice)
+
+
+def test_early_stopping_remembers_over_a_resume(bench, tmp_path):
+    losses, options = [3.0, 1.0, 2.0, math.nan, 2.0, 0.0], {"steps": 100, "eval_every": 2, "patience": 3}
+
+    def stop(event):
+        if (event.step, event.kind) == (6, "eval"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    for name, on_event, first in (("whole", lambda event: None, 0), ("cut", stop, 0), ("cut", lambda event: None, 3)):
+        feed = iter(losses[first:])
+        events, _ = bench.train(tmp_path / name, on_event=on_event, evaluate=lambda params, feed=feed: next(feed), **options)
+        end = events[-1]
+        if on_event is stop:
+            assert (end.step, end.kind) == (6, "interrupted")
+        else:
+            assert (end.step, end.kind, end.figures["best"], end.figures["stopped_early"]) == (10, "end", 1.0, 1.0)
+    assert record(tmp_path / "whole") == record(tmp_path / "cut")
+    with Checkpoints(tmp_path / "cut" / "checkpoints", read_only=True) as checkpoints:
+        assert (checkpoints.step("best"), checkpoints.step("last")) == (4, 10)
+    events, _ = bench.train(tmp_path / "cut", **options)
+    assert [(event.step, event.kind) for event in events] == [(10, "end")]
+
+
+def test_divergence_names_step_and_gradient_and_keeps_the_last_good_checkpoint(tmp_path):
+    config = OptimizerConfig(learning_rate=0.03, max_nonfinite=2)
+    bench = Bench(stream=ToyStream(bad=tuple(range(6, 100))), optimizer=config)
+    with pytest.raises(DivergedError) as error:
+        bench.train(tmp_path / "run")
+    folder = tmp_path / "run" / "checkpoints"
+    assert str(error.value) == (
+        "diverged: the gradient of net/embedding is not finite since step 7 (seen at step 9); "
+        f"step 6 is kept in {folder / 'last'}; lower the learning rate or clip"
+    )
+    assert isinstance(error.value, InputError)
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        state, _ = checkpoints.restore("last", bench.state())
+    assert int(state.step) == 6 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+
+
+def test_a_few_steps_that_are_not_finite_are_skipped_and_counted(tmp_path):
+    bench = Bench(stream=ToyStream(bad=(1, 5, 6)))
+    events, final = bench.train(tmp_path / "run")
+    assert events[-1].kind == "end" and record(tmp_path / "run")[-2]["skipped"] == 3
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(final))
+
+
+class Root(Model):
+    """loss = a + sqrt(b): finite at b = 0, where the gradient of b alone is not."""
+
+    def init(self, key):
+        return {"a": jnp.ones(()), "b": jnp.zeros(())}
+
+    def apply(self, params, batch, *, state=None, key=None):
+        return (), params["a"] + jnp.sqrt(params["b"]) * batch["x"].sum()
+
+    def loss(self, outputs, batch):
+        return Weighted(outputs, jnp.ones(()))
+
+
+def endless(batch):
+    class Stream:
+        steps_per_epoch = 1
+
+        def __iter__(self):
+            while True:
+                yield batch
+
+    return Stream()
+
+
+def test_the_gradient_that_is_not_finite_is_the_one_named_with_any_optimizer():
+    model, optimizer = Root(), optax.sgd(0.1)
+    state = init_state(model, optimizer, batch_size=1, seed=0)
+    config = LoopConfig(steps=3, log_every=1)
+    with pytest.raises(DivergedError, match=r"the gradient of b is not finite since step 1 .*; nothing was saved before"):
+        list(loop(state, make_train_step(model, optimizer), endless({"x": np.ones((1, 1), np.float32)}), config))
+
+
+def test_nothing_waits_between_events_and_the_next_batch_is_put_ahead(bench, monkeypatch):
+    done = []
+
+    class Stream(ToyStream):
+        def batch(self, n):
+            done.append(f"batch {n}")
+            return super().batch(n)
+
+    def step(state, batch):
+        done.append("step")
+        return bench.step(state, batch)
+
+    read, device_get = loops._read, jax.device_get
+    monkeypatch.setattr(loops, "_read", lambda *args: (done.append("read"), read(*args))[1])
+    monkeypatch.setattr(jax, "device_get", lambda tree: (done.append("get"), device_get(tree))[1])
+    monkeypatch.setattr(jax, "block_until_ready", lambda tree: done.append("block"))
+    for _ in loop(bench.state(), step, Stream(), LoopConfig(steps=4, log_every=2)):
+        pass
+    first = ["batch 0", "step", "batch 1", "step", "batch 2", "read"]
+    assert done[: len(first)] == first
+    rest = [what for what in done[len(first) :] if what != "get"]
+    assert rest == ["step", "batch 3", "step", "read"]
+
+
+def test_a_loop_needs_no_folder(bench):
+    shown = []
+
+    class Shown:
+        def update(self, step, figures):
+            shown.append((step, sorted(figures)))
+
+    config = LoopConfig(steps=4, log_every=2, eval_every=4, save_every=1)
+    events = list(
+        loop(bench.state(), bench.step, bench.stream, config, evaluate=bench.evaluate, progress=Shown(), tokens_per_batch=48)
+    )
+    assert [event.kind for event in events] == ["log", "log", "eval", "end"]
+    assert events[0].figures["tokens_per_second"] > 0
+    assert [step for step, _ in shown] == [2, 4, 4] and shown[-1][1] == ["validation_loss"]
+
+
+def test_a_stream_that_ends_is_told(bench):
+    class Short(ToyStream):
+        def __iter__(self):
+            return iter([self.batch(n) for n in range(3)])
+
+    with pytest.raises(InputError, match="the stream ends at step 3 of 5"):
+        list(loop(bench.state(), bench.step, Short(), LoopConfig(steps=5)))
+
+
+@pytest.mark.parametrize(("field", "value"), [("steps", 0), ("log_every", -1), ("patience", 0)])
+def test_wrong_budgets_are_named(field, value):
+    with pytest.raises(InputError, match=f"loop.{field} is {value}, it must be at least 1"):
+        LoopConfig(**{field: value})
+
+
+def test_a_run_is_loaded_with_the_best_params(bench, tmp_path):
+    losses = iter([1.0, 2.0, 3.0])
+    kept = []
+
+    def keep(event):
+        if event.kind == "eval" and event.figures["loss"] == 1.0:
+            kept.append(jax.tree.map(np.array, jax.device_get(event.state.params)))
+
+    folder = tmp_path / "run"
+    bench.train(folder, evaluate=lambda params: next(losses), on_event=keep)
+    run = RunFolder(folder)
+    description = {"experiment": "toy", "preset": "tiny", "overrides": {}, "config": {"seed": 3}, "model": bench.model}
+    run.write_config(describe_run(**description))
+    run.write_results({"validation_loss": 1.0})
+    loaded = load_run(str(folder))
+    assert loaded.model == bench.model and loaded.vocabulary is None and loaded.config == {"seed": 3}
+    assert loaded.results == {"validation_loss": 1.0} and [line["step"] for line in loaded.metrics] == [4, 5, 8, 10, 12, 12]
+    same(kept[0], jax.device_get(loaded.params))
+    assert {"jax", "python", "optax"} <= run.read_config()["versions"].keys()

@@ -1,0 +1,92 @@
+import pytest
+
+from seqjax.errors import InputError
+from seqjax.train.run import RunFolder, compare, load_run
+
+
+def test_a_folder_that_exists_is_refused(tmp_path):
+    with pytest.raises(
+        InputError, match=f"{tmp_path} exists: name another folder, or continue that run with --resume {tmp_path}"
+    ):
+        RunFolder.create(str(tmp_path), experiment="toy", preset="tiny")
+
+
+def test_the_default_folder_and_its_latest_link(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = RunFolder.create(None, experiment="toy", preset="a")
+    second = RunFolder.create(None, experiment="toy", preset="b")
+    assert str(first.dir).startswith("runs/toy/a-2") and (tmp_path / second.dir).is_dir()
+    latest = tmp_path / "runs" / "toy" / "latest"
+    assert latest.is_symlink() and latest.resolve() == (tmp_path / second.dir).resolve()
+
+
+def test_resuming_nothing_is_told(tmp_path):
+    with pytest.raises(InputError, match=r"nothing to resume: .*none has no config.json, it is no run folder"):
+        RunFolder.resume(tmp_path / "none")
+    RunFolder(tmp_path).write_config({})
+    with pytest.raises(InputError, match="nothing to resume: .* has no checkpoint yet, start the run anew"):
+        RunFolder.resume(tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_loading_what_is_no_run_is_told(tmp_path):
+    with pytest.raises(InputError, match="is no run folder: it has no config.json"):
+        load_run(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="config.json is damaged"):
+        load_run(tmp_path)
+
+
+def test_metrics_are_lines(tmp_path):
+    run = RunFolder(tmp_path)
+    assert run.read_metrics() == []
+    for step in (1, 2, 3):
+        run.append_metrics(step=step, split="train", loss=float("nan") if step == 2 else 0.1 * step)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 4, "spl')  # a crash in the middle of a line
+    assert run.read_metrics()[1] == {"step": 2, "split": "train", "loss": None}
+    run.trim_metrics(2)
+    assert [line["step"] for line in run.read_metrics()] == [1, 2]
+    assert (tmp_path / "metrics.jsonl").read_text().endswith("}\n")
+
+
+def test_results_and_samples(tmp_path):
+    run = RunFolder(tmp_path)
+    assert run.read_results() == {}
+    run.write_results({"steps": 3})
+    run.write_samples("once\n")
+    assert run.read_results() == {"steps": 3} and (tmp_path / "samples.txt").read_text() == "once\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "samples.txt"]
+
+
+def description(**changes):
+    config = {"optimizer": {"learning_rate": 0.1}, "data": {"batch_size": 8}, "loop": {"steps": 5}, "run": {"dir": "a"}}
+    model, vocabulary = {"type": "Toy", "hidden": 4}, {"type": "Characters", "symbols": ["a", "b"]}
+    whole = {"preset": "tiny", "config": config, "model": model, "vocabulary": vocabulary}
+    for path, value in changes.items():
+        *parents, name = path.split("__")
+        table = whole
+        for parent in parents:
+            table = table[parent]
+        table[name] = value
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"config__optimizer__learning_rate": 0.2}, "optimizer.learning_rate: it was 0.1, now it is 0.2"),
+        ({"config__data__batch_size": 9}, "data.batch_size: it was 8, now it is 9"),
+        ({"model__hidden": 5}, "model.hidden: it was 4, now it is 5"),
+        ({"vocabulary__symbols": ["a", "c"]}, "vocabulary.symbols.1: it was 'b', now it is 'c'"),
+    ],
+)
+def test_what_may_not_change_is_named(change, told):
+    with pytest.raises(InputError) as error:
+        compare(description(), description(**change))
+    assert str(error.value) == f"cannot go on with another {told}"
+
+
+def test_what_may_change():
+    compare(description(), description(config__loop__steps=50, config__run__dir="b", preset="other"))
+    compare(description(), description(config__optimizer__learning_rate=0.2), free=("optimizer",))
