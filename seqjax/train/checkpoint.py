@@ -14,6 +14,7 @@ import time
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
@@ -30,6 +31,19 @@ class Checkpoints:
     Args:
         folder: where they are; made when something is saved.
         read_only: promise to save nothing.
+
+    Example:
+        >>> import optax, tempfile
+        >>> from seqjax.cells.elman import Elman
+        >>> from seqjax.models.language_model import LanguageModel
+        >>> from seqjax.train.state import init_state
+        >>> model = LanguageModel(vocabulary_size=3, cell=Elman(input_size=3, hidden_size=2))
+        >>> state = init_state(model, optax.sgd(0.1), batch_size=2, seed=0)
+        >>> with Checkpoints(tempfile.mkdtemp()) as checkpoints:
+        ...     checkpoints.save("last", state, {"next": 7})
+        ...     again, position = checkpoints.restore("last", state)
+        >>> int(again.step), position
+        (0, {'next': 7})
     """
 
     def __init__(self, folder, *, read_only: bool = False):
@@ -227,7 +241,8 @@ def _to_host(state: TrainState) -> dict:
 
 def _like(array: np.ndarray, old: jax.Array) -> jax.Array:
     if _is_key(old):
-        return jax.device_put(jax.random.wrap_key_data(array, impl=jax.random.key_impl(old)), old.sharding)
+        keys = jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(old))
+        return jax.device_put(keys, old.sharding)
     return jax.device_put(array, old.sharding)
 
 

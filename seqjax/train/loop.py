@@ -110,6 +110,22 @@ def loop(
         DivergedError: the loss or a gradient was not finite for longer than the optimizer skips; names the first such step
             and parameter. Nothing is saved over the last good checkpoint.
         InputError: the stream ends.
+
+    Example:
+        >>> import optax
+        >>> from seqjax.cells.elman import Elman
+        >>> from seqjax.data.streams import Stream
+        >>> from seqjax.models.language_model import LanguageModel
+        >>> from seqjax.train.state import init_state
+        >>> from seqjax.train.step import make_train_step
+        >>> model, optimizer = LanguageModel(vocabulary_size=3, cell=Elman(input_size=3, hidden_size=2)), optax.sgd(0.1)
+        >>> stream = Stream(tokens=np.arange(99) % 3, batch_size=2, length=4, start=None, seed=0)
+        >>> state = init_state(model, optimizer, batch_size=2, seed=0)
+        >>> for event in loop(state, make_train_step(model, optimizer), stream, LoopConfig(steps=4, log_every=2)):
+        ...     print(event.step, event.kind)
+        2 log
+        4 log
+        4 end
     """
     mesh = meshes.one_device(mesh)
     step, record = int(state.step), run.read_metrics() if run is not None else []
@@ -128,7 +144,7 @@ def loop(
     def out_of_patience():
         return config.patience is not None and waited >= config.patience
 
-    def ending(kind="end"):
+    def ending(kind: Literal["end", "interrupted"] = "end"):
         figures = {"seconds": clock.seconds(), "stopped_early": float(out_of_patience())}
         return Event(step, kind, figures | ({"best": best} if math.isfinite(best) else {}), state)
 
@@ -209,8 +225,9 @@ def _read(state: TrainState, step: int, checkpoints: Checkpoints | None) -> dict
 def _diagnosis(params: Params, first: int, leaf: int, step: int, checkpoints: Checkpoints | None) -> str:
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(params)]
     what = f"the gradient of {names[leaf]}" if leaf >= 0 else "the loss or the update"
-    saved = checkpoints.step("last") if checkpoints is not None else None
-    kept = "nothing was saved before" if saved is None else f"step {saved} is kept in {checkpoints.folder / 'last'}"
+    kept = "nothing was saved before"
+    if checkpoints is not None and checkpoints.step("last") is not None:
+        kept = f"step {checkpoints.step('last')} is kept in {checkpoints.folder / 'last'}"
     return f"diverged: {what} is not finite since step {first + 1} (seen at step {step}); {kept}; lower the learning rate or clip"
 
 

@@ -11,6 +11,13 @@ def curves(metrics: list[dict], path, *, title: str, references: dict[str, float
         path: the PNG file to write.
         title: above the picture.
         references: {name: loss}, drawn as horizontal lines.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "curves.png")
+        >>> curves([{"step": 1, "split": "train", "loss": 2.5}], path, title="a run", references={"bigram": 2.4})
+        >>> path.read_bytes()[1:4]
+        b'PNG'
     """
     from etils import epath
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -52,13 +52,18 @@ def load_run(dir) -> Run:
 
     Raises:
         InputError: it is no run folder, has no checkpoint, or is damaged.
+
+    Example:
+        >>> load_run("nowhere")
+        Traceback (most recent call last):
+        seqjax.errors.InputError: nowhere is no run folder: it has no config.json
     """
     import seqjax.data  # their types are registered when they are imported
     import seqjax.models  # noqa: F401
 
     folder = RunFolder(dir)
     description = folder.read_config()
-    model = serial.from_json(description["model"])
+    model: Any = serial.from_json(description["model"])
     with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
         params = checkpoints.params(jax.eval_shape(model.init, jax.random.key(0)))
     return Run(
@@ -187,6 +192,14 @@ def describe_run(*, experiment: str, preset: str, overrides: dict, config: dict,
 
     Returns:
         A dict that JSON takes and gives back unchanged.
+
+    Example:
+        >>> from seqjax.cells.elman import Elman
+        >>> from seqjax.models.language_model import LanguageModel
+        >>> model = LanguageModel(vocabulary_size=3, cell=Elman(input_size=3, hidden_size=2))
+        >>> about = describe_run(experiment="demo", preset="tiny", overrides={}, config={"seed": 0}, model=model)
+        >>> about["model"]["type"], serial.from_json(about["model"]) == model
+        ('LanguageModel', True)
     """
     description = {
         "experiment": experiment,

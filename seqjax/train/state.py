@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -44,8 +43,8 @@ class TrainState(NamedTuple):
 
 def shardings(mesh: Mesh) -> TrainState:
     """The sharding of each part of a TrainState: the carry's rows are split, everything else is everywhere."""
-    parts = dict.fromkeys(TrainState._fields, meshes.everywhere(mesh))
-    return TrainState(**parts | {"carry": meshes.rows(mesh)})
+    whole: Any = meshes.everywhere(mesh)
+    return TrainState(*[whole] * len(TrainState._fields))._replace(carry=meshes.rows(mesh))
 
 
 def place(mesh: Mesh, state: TrainState) -> TrainState:
@@ -78,12 +77,20 @@ def init_state(
 
     Raises:
         InputError: batch_size does not divide by the number of devices.
+
+    Example:
+        >>> from seqjax.cells.elman import Elman
+        >>> from seqjax.models.language_model import LanguageModel
+        >>> model = LanguageModel(vocabulary_size=3, cell=Elman(input_size=3, hidden_size=2))
+        >>> state = init_state(model, optax.sgd(0.1), batch_size=4, seed=0)
+        >>> int(state.step), jax.tree.leaves(state.carry)[0].shape
+        (0, (4, 2))
     """
     mesh = meshes.one_device(mesh)
     meshes.check_rows(mesh, batch_size)
     init_key, key = jax.random.split(jax.random.key(seed))
     params = model.init(init_key) if params is None else params
-    zero = np.zeros((), at_least_float32(float_dtype(params)))
+    zero = jnp.zeros((), at_least_float32(float_dtype(params)))
     return place(
         mesh,
         TrainState(

@@ -43,6 +43,18 @@ def make_train_step(
 
     Raises:
         InputError: another loss_scale.
+
+    Example:
+        >>> from seqjax.cells.elman import Elman
+        >>> from seqjax.models.language_model import LanguageModel
+        >>> from seqjax.train.state import init_state
+        >>> model = LanguageModel(vocabulary_size=3, cell=Elman(input_size=3, hidden_size=2))
+        >>> optimizer = optax.sgd(0.1)
+        >>> tokens = jnp.array([[0, 1, 2], [2, 1, 0]])
+        >>> step = make_train_step(model, optimizer)
+        >>> state = step(init_state(model, optimizer, batch_size=2, seed=0), {"tokens": tokens, "targets": tokens})
+        >>> int(state.step), int(state.loss.weight)
+        (1, 6)
     """
     if loss_scale not in ("mean", "sum"):
         raise InputError(f'loss_scale is {loss_scale!r}, it must be "mean" or "sum"')
@@ -108,6 +120,15 @@ def make_eval_step(model: Model, *, mesh: Mesh | None = None) -> Callable[[Param
 
     Returns:
         eval_step(params, carry, batch) -> (carry, Weighted).
+
+    Example:
+        >>> from seqjax.cells.elman import Elman
+        >>> from seqjax.models.language_model import LanguageModel
+        >>> model = LanguageModel(vocabulary_size=3, cell=Elman(input_size=3, hidden_size=2))
+        >>> params, tokens = model.init(jax.random.key(0)), jnp.array([[0, 1, 2]])
+        >>> carry, loss = make_eval_step(model)(params, model.initial_state(params, 1), {"tokens": tokens, "targets": tokens})
+        >>> float(loss.weight)
+        3.0
     """
     mesh = meshes.one_device(mesh)
     rows, everywhere = meshes.rows(mesh), meshes.everywhere(mesh)
@@ -133,6 +154,14 @@ def evaluate(eval_step, model: Model, params: Params, batches: Iterable[dict]) -
 
     Raises:
         InputError: there is no batch, or none has a target.
+
+    Example:
+        >>> from seqjax.cells.elman import Elman
+        >>> from seqjax.models.language_model import LanguageModel
+        >>> model = LanguageModel(vocabulary_size=3, cell=Elman(input_size=3, hidden_size=2))
+        >>> params, tokens = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0))), jnp.array([[0, 1, 2]])
+        >>> round(evaluate(make_eval_step(model), model, params, [{"tokens": tokens, "targets": tokens}]), 4)  # log 3
+        1.0986
     """
     carry, losses = None, []
     for batch in batches:

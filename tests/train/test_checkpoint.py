@@ -121,7 +121,7 @@ def test_another_structure_is_named(saved):
             InputError, match=r"another params.net.embedding: it was 'float32\[5, 40\]', now it is 'float32\[5, 3\]'"
         ):
             checkpoints.restore("last", Bench(model=Toy(hidden=3)).state())
-        with pytest.raises(InputError, match="no checkpoint in .*best: nothing was saved there"):
+        with pytest.raises(InputError, match=r"no checkpoint in .*best: nothing was saved there"):
             checkpoints.restore("best", Bench().state())
 
 

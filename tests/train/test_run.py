@@ -24,16 +24,16 @@ def test_resuming_nothing_is_told(tmp_path):
     with pytest.raises(InputError, match=r"nothing to resume: .*none has no config.json, it is no run folder"):
         RunFolder.resume(tmp_path / "none")
     RunFolder(tmp_path).write_config({})
-    with pytest.raises(InputError, match="nothing to resume: .* has no checkpoint yet, start the run anew"):
+    with pytest.raises(InputError, match=r"nothing to resume: .* has no checkpoint yet, start the run anew"):
         RunFolder.resume(tmp_path)
     assert not (tmp_path / "checkpoints").exists()
 
 
 def test_loading_what_is_no_run_is_told(tmp_path):
-    with pytest.raises(InputError, match="is no run folder: it has no config.json"):
+    with pytest.raises(InputError, match=r"is no run folder: it has no config.json"):
         load_run(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(InputError, match="config.json is damaged"):
+    with pytest.raises(InputError, match=r"config.json is damaged"):
         load_run(tmp_path)
 
 

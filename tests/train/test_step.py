@@ -1,5 +1,7 @@
 import json
 import logging
+import os
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -10,51 +12,53 @@ import pytest
 from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.losses import Weighted
-from seqjax.train.mesh import data_mesh, shard
+from seqjax.train.mesh import check_rows, data_mesh, shard
 from seqjax.train.optim import OptimizerConfig
 from seqjax.train.state import init_state
 from seqjax.train.step import evaluate, make_train_step
 from tests.train.toy import Bench, Toy, ToyStream
 
-# {float64}: 0 or 1. Prints the losses of one device and of all eight.
+# Prints the losses of one device and of all eight, and of one that goes on from a checkpoint of eight. {float64}: 0 or 1.
 EIGHT = """
 import json, sys
 import jax
 jax.config.update("jax_enable_x64", bool({float64}))
 jax.config.update("jax_default_matmul_precision", "highest")
+from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.mesh import data_mesh, describe
 from seqjax.train.optim import OptimizerConfig
 from tests.train.toy import Bench, Toy
 name, dtype = ("adam", "float64") if {float64} else ("sgd", "float32")
 config = OptimizerConfig(name=name, learning_rate=0.05, clip_norm=1.0)
 make = lambda devices: Bench(mesh=data_mesh(devices), optimizer=config, model=Toy(dtype=dtype))
-losses = [make(devices).losses(20)[0] for devices in (jax.devices()[:1], jax.devices())]
-print(json.dumps({{"losses": losses, "said": describe(data_mesh(), 32)}}))
+one, eight = make(jax.devices()[:1]), make(jax.devices())
+state = eight.state()
+for n in range(10):
+    state = eight.step(state, eight.stream.batch(n))
+with Checkpoints(sys.argv[1]) as checkpoints:
+    checkpoints.save("last", state, {{}})
+    state, _ = checkpoints.restore("last", one.state())
+moved = one.losses(20, state=state)[0]
+print(json.dumps({{"losses": [one.losses(20)[0], eight.losses(20)[0], moved], "said": describe(data_mesh(), 32)}}))
 """
 
 
 @pytest.mark.parametrize(("float64", "tolerance"), [(0, 1e-5), (1, 1e-9)])
 def test_eight_devices_give_the_losses_of_one(as_user, tmp_path, float64, tolerance):
-    import os
-
-    flags = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "PYTHONPATH": os.getcwd(),
-        "JAX_PLATFORMS": "cpu",
-    }
-    done = as_user("-c", EIGHT.format(float64=float64), env=flags)
+    devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parents[2])} | devices
+    done = as_user("-c", EIGHT.format(float64=float64), tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    one, eight = result["losses"]
+    one, eight, moved = result["losses"]
     np.testing.assert_allclose(eight, one, atol=tolerance, rtol=0)
+    np.testing.assert_allclose(moved, one[10:], atol=tolerance, rtol=0)
     assert one[-1] < one[0] and result["said"] == "8 devices, 4 rows each"
 
 
 def test_rows_that_do_not_divide_are_refused():
     class Two:
         size = 2
-
-    from seqjax.train.mesh import check_rows
 
     with pytest.raises(InputError, match="batch size 5 does not divide by 2 devices"):
         check_rows(Two(), 5)

@@ -127,10 +127,10 @@ class Bench:
     def evaluate(self, params):
         return evaluate(self.eval_step, self.model, params, [self.stream.batch(10**6 + n) for n in range(2)])
 
-    def losses(self, steps):
-        """The mean loss of each step, and the parameters after the last."""
-        state, found = self.state(), []
-        for n in range(steps):
+    def losses(self, steps, state=None):
+        """The mean loss of each step up to `steps`, and the parameters after the last."""
+        state, found = self.state() if state is None else state, []
+        for n in range(int(state.step), steps):
             before = jax.device_get(state.loss)
             state = self.step(state, self.stream.batch(n) if self.mesh is None else shard(self.mesh, self.stream.batch(n)))
             after = jax.device_get(state.loss)
