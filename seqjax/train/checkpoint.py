@@ -170,11 +170,11 @@ def resume(checkpoints: Checkpoints, state: TrainState, stream, run=None) -> tup
     Args:
         checkpoints: of the run.
         state: of `init_state`, for its structure and placement.
-        stream: what `loop` reads; its `identity` says what a position means something for.
+        stream: what `train_loop` reads; its `identity` says what a position means something for.
         run: the RunFolder, whose metrics beyond that step are taken out; None: none are kept.
 
     Returns:
-        (state, position), for `loop`: it goes on to the numbers of a run that was never cut.
+        (state, position), for `train_loop`: it goes on to the numbers of a run that was never cut.
 
     Raises:
         InputError: no checkpoint, a damaged one, one of another model or optimizer, or other data.

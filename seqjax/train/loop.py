@@ -71,7 +71,7 @@ class Event(NamedTuple):
     state: TrainState
 
 
-def loop(
+def train_loop(
     state: TrainState,
     train_step: Callable[[TrainState, dict], TrainState],
     stream,
@@ -121,7 +121,7 @@ def loop(
         >>> model, optimizer = LanguageModel(vocabulary_size=3, cell=Elman(input_size=3, hidden_size=2)), optax.sgd(0.1)
         >>> stream = Stream(tokens=np.arange(99) % 3, batch_size=2, length=4, start=None, seed=0)
         >>> state = init_state(model, optimizer, batch_size=2, seed=0)
-        >>> for event in loop(state, make_train_step(model, optimizer), stream, LoopConfig(steps=4, log_every=2)):
+        >>> for event in train_loop(state, make_train_step(model, optimizer), stream, LoopConfig(steps=4, log_every=2)):
         ...     print(event.step, event.kind)
         2 log
         4 log

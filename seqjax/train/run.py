@@ -50,6 +50,9 @@ def load_run(dir) -> Run:
     Args:
         dir: the folder, e.g. runs/language_model/latest.
 
+    Returns:
+        Run, its weights on the default device.
+
     Raises:
         InputError: it is no run folder, has no checkpoint, or is damaged.
 

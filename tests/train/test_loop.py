@@ -13,7 +13,7 @@ from seqjax.errors import InputError
 from seqjax.losses import Weighted
 from seqjax.train import loop as loops
 from seqjax.train.checkpoint import Checkpoints
-from seqjax.train.loop import DivergedError, LoopConfig, loop
+from seqjax.train.loop import DivergedError, LoopConfig, train_loop
 from seqjax.train.optim import OptimizerConfig
 from seqjax.train.run import RunFolder, describe_run, load_run
 from seqjax.train.state import init_state
@@ -190,7 +190,7 @@ def test_the_gradient_that_is_not_finite_is_the_one_named_with_any_optimizer():
     state = init_state(model, optimizer, batch_size=1, seed=0)
     config = LoopConfig(steps=3, log_every=1)
     with pytest.raises(DivergedError, match=r"the gradient of b is not finite since step 1 .*; nothing was saved before"):
-        list(loop(state, make_train_step(model, optimizer), endless({"x": np.ones((1, 1), np.float32)}), config))
+        list(train_loop(state, make_train_step(model, optimizer), endless({"x": np.ones((1, 1), np.float32)}), config))
 
 
 def test_nothing_waits_between_events_and_the_next_batch_is_put_ahead(bench, monkeypatch):
@@ -209,7 +209,7 @@ def test_nothing_waits_between_events_and_the_next_batch_is_put_ahead(bench, mon
     monkeypatch.setattr(loops, "_read", lambda *args: (done.append("read"), read(*args))[1])
     monkeypatch.setattr(jax, "device_get", lambda tree: (done.append("get"), device_get(tree))[1])
     monkeypatch.setattr(jax, "block_until_ready", lambda tree: done.append("block"))
-    for _ in loop(bench.state(), step, Stream(), LoopConfig(steps=4, log_every=2)):
+    for _ in train_loop(bench.state(), step, Stream(), LoopConfig(steps=4, log_every=2)):
         pass
     first = ["batch 0", "step", "batch 1", "step", "batch 2", "read"]
     assert done[: len(first)] == first
@@ -239,7 +239,7 @@ def test_a_stream_that_ends_is_told(bench):
             return iter([self.batch(n) for n in range(3)])
 
     with pytest.raises(InputError, match="the stream ends at step 3 of 5"):
-        list(loop(bench.state(), bench.step, Short(), LoopConfig(steps=5)))
+        list(train_loop(bench.state(), bench.step, Short(), LoopConfig(steps=5)))
 
 
 @pytest.mark.parametrize(("field", "value"), [("steps", 0), ("log_every", -1), ("patience", 0)])

@@ -12,7 +12,7 @@ from seqjax.contracts import Model
 from seqjax.losses import cross_entropy
 from seqjax.noise import Noise, reseed
 from seqjax.train.checkpoint import Checkpoints, resume
-from seqjax.train.loop import LoopConfig, loop
+from seqjax.train.loop import LoopConfig, train_loop
 from seqjax.train.mesh import shard
 from seqjax.train.optim import OptimizerConfig, make_optimizer
 from seqjax.train.run import RunFolder
@@ -147,7 +147,7 @@ class Bench:
             if not new:
                 state, position = resume(checkpoints, state, self.stream, run)
             options = {"mesh": self.mesh, "run": run, "checkpoints": checkpoints, "evaluate": evaluate or self.evaluate}
-            for event in loop(state, self.step, self.stream, config, position=position, tokens_per_batch=48, **options):
+            for event in train_loop(state, self.step, self.stream, config, position=position, tokens_per_batch=48, **options):
                 on_event(event)
                 final = jax.device_get(event.state._replace(key=jax.random.key_data(event.state.key)))
                 events.append(event._replace(state=None))
