@@ -226,7 +226,9 @@ def test_a_loop_needs_no_folder(bench):
 
     config = LoopConfig(steps=4, log_every=2, eval_every=4, save_every=1)
     events = list(
-        loop(bench.state(), bench.step, bench.stream, config, evaluate=bench.evaluate, progress=Shown(), tokens_per_batch=48)
+        train_loop(
+            bench.state(), bench.step, bench.stream, config, evaluate=bench.evaluate, progress=Shown(), tokens_per_batch=48
+        )
     )
     assert [event.kind for event in events] == ["log", "log", "eval", "end"]
     assert events[0].figures["tokens_per_second"] > 0
