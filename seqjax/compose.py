@@ -25,9 +25,7 @@ def init_parts(parts, key: Key) -> Params:
 
 def initial_states(parts, params: Params, batch_shape: Shape, context, key: Key | None) -> tuple[State, ...]:
     """The initial states of several parts; the noise of all is set from one key."""
-    states = tuple(
-        part.initial_state(params.get(str(i), {}), batch_shape, context=context) for i, part in enumerate(parts)
-    )
+    states = tuple(part.initial_state(params.get(str(i), {}), batch_shape, context=context) for i, part in enumerate(parts))
     return states if key is None else noise.reseed(states, key)
 
 
@@ -68,7 +66,9 @@ class Stack(CompositeCell):
             raise InputError("Stack has no cells: give at least one")
         for cell in self.cells:
             if isinstance(cell, SequenceLayer):
-                raise InputError(f"Stack holds cells only, and {type(cell).__name__} is a layer that cannot step: put it into a Chain")
+                raise InputError(
+                    f"Stack holds cells only, and {type(cell).__name__} is a layer that cannot step: put it into a Chain"
+                )
             if not isinstance(cell, Cell):
                 raise InputError(f"Stack holds cells only, not a {type(cell).__name__}")
 
@@ -364,7 +364,9 @@ class RecurrentDropout(Cell):
 
         def dropped(h, kernel):
             call = next(calls)
-            return dot(h if keys is None else noise.drop(noise.fold_counts(keys, jnp.full(keys.shape, call)), self.rate, h), kernel)
+            return dot(
+                h if keys is None else noise.drop(noise.fold_counts(keys, jnp.full(keys.shape, call)), self.rate, h), kernel
+            )
 
         inner, y = self.cell.recur(params, state.cell, z, dot=dropped, context=context)
         return RecurrentDropoutState(inner, state.noise.advance()), y

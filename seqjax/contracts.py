@@ -73,8 +73,31 @@ def project_input(params: Params, xs: Array) -> Array:
 class Cell:
     """One step of recurrence, as a value: equal cells are one jit trace.
 
-    A cell is a frozen dataclass with hashable fields, and these five parts. `step`, the whole
-    unroll and its derivatives follow from them.
+    A cell is a frozen dataclass with hashable fields, and five parts: input_shape, init, initial_state, project, recur.
+    `step`, the whole unroll and its derivatives follow from them.
+
+        state, y = recur(params, state, project(params, x))
+
+    Args:
+        fields: each cell declares its own, keyword-only.
+
+    Returns:
+        A value, to hand to `seqjax.unroll`.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+        ... class Leaky(Cell):  # h = h / 2 + x
+        ...     size: int
+        ...     input_shape = property(lambda self: (self.size,))
+        ...     def init(self, key):
+        ...         return {}
+        ...     def initial_state(self, params, batch_shape=(), *, context=None, key=None):
+        ...         return jnp.zeros((*batch_shape, self.size))
+        ...     def recur(self, params, state, z, *, dot=product, context=None):
+        ...         state = state / 2 + z
+        ...         return state, state
+        >>> Leaky(size=1).step({}, jnp.array([2.0]), jnp.array([1.0]))[1].tolist()
+        [2.0]
     """
 
     gates: ClassVar[tuple[str, ...]] = ()
@@ -149,6 +172,17 @@ class CompositeCell(Cell):
     """A cell with its own way of running a whole sequence: a stack of parts, or one operation over all steps.
 
     `recur` stays defined (stepping, decoding and wrappers use it). The laws say that both are equal.
+
+    Args:
+        fields: each composite declares its own.
+
+    Returns:
+        A value, to hand to `seqjax.unroll`.
+
+    Example:
+        >>> from seqjax.compose import Dense, Stack
+        >>> isinstance(Stack((Dense(2, 3), Dense(3, 1))), CompositeCell)
+        True
     """
 
     def unroll(self, params: Params, xs: Array, state: State, **options) -> tuple[State, Any]:
@@ -168,7 +202,20 @@ class CompositeCell(Cell):
 
 @dataclasses.dataclass(frozen=True)
 class SequenceLayer:
-    """What reads a whole sequence and cannot step, such as a bidirectional layer."""
+    """What reads a whole sequence and cannot step, such as a bidirectional layer.
+
+    Args:
+        fields: each layer declares its own.
+
+    Returns:
+        A value, to hand to `seqjax.unroll`.
+
+    Example:
+        >>> from seqjax.cells.gru import GRU
+        >>> from seqjax.layers import Bidirectional
+        >>> isinstance(Bidirectional(GRU(input_size=2, hidden_size=3)), SequenceLayer)
+        True
+    """
 
     @property
     def input_shape(self) -> Shape | None:
@@ -238,6 +285,26 @@ class Model:
     """A network with a loss: what the training loop, and nothing else of a model, knows.
 
     A batch is a plain dict of arrays; `key` feeds every dropout, the cells' noise included.
+
+    Args:
+        fields: each model declares its own, keyword-only.
+
+    Returns:
+        A value, to hand to the training loop.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+        ... class Mean(Model):  # predicts one number
+        ...     def init(self, key):
+        ...         return {"mean": jnp.zeros(())}
+        ...     def apply(self, params, batch, *, state=None, key=None):
+        ...         return (), params["mean"]
+        ...     def loss(self, outputs, batch):
+        ...         return Weighted(((batch["y"] - outputs) ** 2).sum(), jnp.asarray(float(batch["y"].size)))
+        >>> batch = {"y": jnp.array([1.0, 3.0])}
+        >>> model = Mean()
+        >>> float(model.loss(model.apply(model.init(jax.random.key(0)), batch)[1], batch).mean)
+        5.0
     """
 
     def init(self, key: Key) -> Params:

@@ -56,7 +56,9 @@ class Bidirectional(SequenceLayer):
         check_choice(self, tuple(_MERGES), merge=self.merge)
         for cell in self._cells:
             if not isinstance(cell, Cell):
-                raise InputError(f"Bidirectional runs cells, not a {type(cell).__name__}: layers go one after another into a Chain")
+                raise InputError(
+                    f"Bidirectional runs cells, not a {type(cell).__name__}: layers go one after another into a Chain"
+                )
 
     @property
     def _cells(self) -> tuple[Cell, Cell]:

@@ -20,6 +20,13 @@ class Noise:
     Args:
         key: typed keys, [*batch_shape]; None = off: the cell is deterministic.
         count: int32, [*batch_shape], real steps seen since the key was set.
+
+    Returns:
+        A pytree node, to stand in a state; `reseed` sets it.
+
+    Example:
+        >>> Noise.off((3,)).advance().count.tolist()
+        [1, 1, 1]
     """
 
     key: Array | None

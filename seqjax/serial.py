@@ -108,5 +108,7 @@ def from_json(data):
 
 def _look_up(table, kind, name):
     if name not in table:
-        raise InputError(f"{kind} {name} is not registered (known: {', '.join(sorted(table)) or 'none'}): call seqjax.register on it first")
+        raise InputError(
+            f"{kind} {name} is not registered (known: {', '.join(sorted(table)) or 'none'}): call seqjax.register on it first"
+        )
     return table[name]

@@ -1,6 +1,6 @@
 """The laws that every cell and layer obeys, as one function: for the catalogue's cells and for yours."""
 
-import contextlib
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ TOLERANCE = {"float32": 2e-5, "float64": 1e-11, "bfloat16": 0.1}
 compilations = 0  # of this process, once a check has run
 
 
-def _count(event: str, duration: float, **_):
+def _count(event: str, duration: float, **_: Any) -> None:
     global compilations
     compilations += event == "/jax/core/compile/backend_compile_duration"
 
@@ -58,7 +58,7 @@ def check_cell(cell, *, context=None, tokens: bool = False) -> None:
             if law in _CELL_LAWS and isinstance(cell, SequenceLayer):
                 continue
             law(case)
-        with _x64():
+        with jax.enable_x64(True):
             law_float64(_Case(cell, context, tokens, dtype=jnp.float64))
 
 
@@ -68,36 +68,40 @@ class _Case:
     def __init__(self, cell, context, tokens, dtype=jnp.float32):
         self.cell, self.context, self.tokens = cell, tree.cast_floating(context, dtype), tokens
         self.rows = 3 if context is None else jax.tree.leaves(context)[0].shape[0]
-        keys = iter(jax.random.split(jax.random.key(7), 5))
-        self.params = self._shaken(tree.cast_floating(cell.init(next(keys)), dtype), next(keys), 0.1)
+        rng = np.random.default_rng(7)
         shape = (self.rows, STEPS, *cell.input_shape)
-        self.xs = (
-            jax.random.randint(next(keys), shape[:2], 0, shape[2]) if tokens else jax.random.normal(next(keys), shape, dtype)
-        )
-        initial = cell.initial_state(self.params, (self.rows,), context=self.context)
-        self.state = noise.reseed(self._shaken(initial, next(keys), 0.3), next(keys))
-        self.tolerance = TOLERANCE[jnp.dtype(dtype).name]
+        xs = rng.integers(0, shape[2], shape[:2], np.int32) if tokens else rng.normal(size=shape).astype(dtype)
 
-    @staticmethod
-    def _shaken(values, key, scale):
-        leaves, treedef = jax.tree.flatten(values)
-        keys = jax.random.split(key, max(len(leaves), 1))
-        moved = [
-            a + scale * jax.random.normal(k, a.shape, a.dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a
-            for k, a in zip(keys, leaves, strict=False)
-        ]
-        return jax.tree.unflatten(treedef, moved)
+        def shaken(values, scale):
+            def shake(a):
+                return a + jnp.asarray(scale * rng.normal(size=a.shape), a.dtype) if _is_floating(a) else a
+
+            return jax.tree.map(shake, values)
+
+        self.params = shaken(tree.cast_floating(jax.jit(cell.init)(jax.random.key(7)), dtype), 0.1)
+        self.xs = jnp.asarray(xs)
+        initial = cell.initial_state(self.params, (self.rows,), context=self.context)
+        self.state = noise.reseed(shaken(initial, 0.3), jax.random.key(8))
+        self.tolerance = TOLERANCE[jnp.dtype(dtype).name]
 
     def unroll(self, params, xs, state, context=None, **options):
         return unroll(self.cell, params, xs, state, context=self.context if context is None else context, **options)
 
     def stepped(self, params, xs, state, context):
-        """The sequence step by step, in a Python loop."""
-        ys = []
-        for t in range(STEPS):
-            state, y = self.cell.step(params, state, xs[:, t], context)
-            ys.append(tree.cast_floating(y, float_dtype(params) if is_tokens(xs) else xs.dtype))
-        return state, jax.tree.map(lambda *y: jnp.stack(y, 1), *ys)
+        """The sequence step by step: `step` is a scan's body."""
+        dtype = float_dtype(params) if is_tokens(xs) else xs.dtype
+
+        def body(state, x):
+            state, y = self.cell.step(params, state, x, context)
+            return state, tree.cast_floating(y, dtype)
+
+        state, ys = jax.lax.scan(body, state, tree.swap_batch_time(xs))
+        return state, tree.swap_batch_time(ys)
+
+    @functools.cached_property
+    def plain(self):
+        """The results and gradients of a plain unroll."""
+        return self.gradients(lambda p, x, s, c: self.unroll(p, x, s, c, backend="scan"))
 
     def gradients(self, run: Callable, xs=None) -> tuple[Any, Any]:
         """((state, ys), the gradients of a fixed weighted sum of both) with respect to parameters, inputs, state, context."""
@@ -106,7 +110,6 @@ class _Case:
         arguments = {"params": self.params, "xs": xs, "state": bare, "context": self.context}
         moving, still = _split_floating(arguments)
 
-        @jax.jit
         def value(moving):
             args = _join(moving, still)
             args["state"] = noise.join_keys(args["state"], keys)
@@ -123,7 +126,7 @@ def law_state(case):
         initial = jax.eval_shape(lambda p, b=batch: case.cell.initial_state(p, b, context=case.context), case.params)
         for leaf in jax.tree.leaves(initial):
             _require(leaf.shape[: len(batch)] == batch, "state", f"a leaf has shape {leaf.shape}, batch_shape is {batch}")
-            if jnp.issubdtype(leaf.dtype, jnp.floating):
+            if _is_floating(leaf):
                 _require(jnp.finfo(leaf.dtype).bits >= 32, "state", f"a leaf is {leaf.dtype}, it must be float32 or wider")
     if isinstance(case.cell, Cell):
         for dtype in (jnp.float32, jnp.bfloat16):
@@ -134,10 +137,10 @@ def law_state(case):
 
 def law_value(case):
     """A cell is a hashable value: one equal to it is the same jit trace."""
-    import copy
-
     twin = copy.deepcopy(case.cell)
-    _require(twin == case.cell and hash(twin) == hash(case.cell), "value", "a copy is not equal to the cell, or hashes differently")
+    _require(
+        twin == case.cell and hash(twin) == hash(case.cell), "value", "a copy is not equal to the cell, or hashes differently"
+    )
 
 
 def law_project(case):
@@ -152,11 +155,9 @@ def law_project(case):
 
 def law_step(case):
     """Whole sequence == step by step, in outputs and in gradients of inputs, parameters, state and context."""
-    with jax.disable_jit(False):
-        whole = case.gradients(lambda p, x, s, c: case.unroll(p, x, s, c))
-        steps = case.gradients(case.stepped)
-    _close(whole[0], steps[0], case.tolerance, "whole sequence == step by step, outputs and state")
-    _close(whole[1], steps[1], 10 * case.tolerance, "whole sequence == step by step, gradients")
+    steps = case.gradients(case.stepped)
+    _close(case.plain[0], steps[0], case.tolerance, "whole sequence == step by step, outputs and state")
+    _close(case.plain[1], steps[1], 10 * case.tolerance, "whole sequence == step by step, gradients")
 
 
 def law_chunks(case):
@@ -186,7 +187,7 @@ def law_reset(case):
 
 def law_padding(case):
     """A masked step copies the state and outputs 0; NaN in padding reaches no value and no gradient."""
-    lengths = jnp.array([STEPS, 0, 3] + [2] * (case.rows - 3))[: case.rows]
+    lengths = jnp.array([STEPS, 0, 3] + [2] * (case.rows - 3))
     mask = masks.from_lengths(lengths, STEPS)
     dirty = case.xs if case.tokens else jnp.where(tree.expand_right(mask, case.xs.ndim), case.xs, jnp.nan)
     for reverse in (False, True):
@@ -194,14 +195,24 @@ def law_padding(case):
         (state, ys), grads = case.gradients(
             lambda p, x, s, c, r=reverse: case.unroll(p, x, s, c, lengths=lengths, reverse=r), xs=dirty
         )
-        _require(all(bool(jnp.isfinite(a).all()) for a in _floating((state, ys, grads))), name, "NaN in padding reached a value or a gradient")
+        _require(
+            all(bool(jnp.isfinite(a).all()) for a in _floating((state, ys, grads))),
+            name,
+            "NaN in padding reached a value or a gradient",
+        )
         _close(tree.zero_where_not(~mask, ys), jax.tree.map(jnp.zeros_like, ys), 0, f"{name}: masked outputs are 0")
-        for row, length in enumerate(lengths.tolist()):
+        _close(tree.at(state, 1), tree.at(case.state, 1), 0, f"{name}: a row of no steps returns its initial state")
+        for row, length in enumerate(lengths.tolist()[2:3], start=2):
             pick = functools.partial(jax.tree.map, lambda a, r=row: a[r])
             context = None if case.context is None else pick(case.context)
             alone, y = unroll(case.cell, case.params, case.xs[row, :length], pick(case.state), context=context, reverse=reverse)
             found = noise.split_keys(pick(state))[0], jax.tree.map(lambda a, r=row, n=length: a[r, :n], ys)
-            _close(found, (noise.split_keys(alone)[0], y), case.tolerance, f"{name}: a row of {length} steps == that row alone, unbatched")
+            _close(
+                found,
+                (noise.split_keys(alone)[0], y),
+                case.tolerance,
+                f"{name}: a row of {length} steps == that row alone, unbatched",
+            )
 
 
 def law_reverse(case):
@@ -221,7 +232,7 @@ def law_rows(case):
 
     before = others(case.xs, case.state)
     moved = case.xs.at[0].set((case.xs[0] + 1) % case.cell.input_shape[0] if case.tokens else case.xs[0] * -3 + 1)
-    state = jax.tree.map(lambda a: a.at[0].add(1.5) if jnp.issubdtype(a.dtype, jnp.floating) else a, case.state)
+    state = jax.tree.map(lambda a: a.at[0].add(1.5) if _is_floating(a) else a, case.state)
     _close(others(moved, state), before, 1e-6, "batch rows do not see each other")
 
 
@@ -242,24 +253,22 @@ def law_jvp(case):
     """Forward mode and reverse mode agree: <u, J v> == <J' u, v>."""
     moving, still = _split_floating({"params": case.params, "xs": case.xs})
 
-    @jax.jit
     def value(moving):
         args = _join(moving, still)
         return _weighted(case.unroll(args["params"], args["xs"], case.state)[1])
 
-    tangents = jax.tree.map(lambda a: jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape), moving)
-    _, forward = jax.jvp(value, (moving,), (tangents,))
-    grads = jax.grad(value)(moving)
-    backward = sum(jnp.vdot(a, b) for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(tangents), strict=True))
-    scale = sum(jnp.abs(a * b).sum() for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(tangents), strict=True))
+    tangents = jax.tree.map(lambda a: np.cos(np.arange(a.size)).reshape(a.shape).astype(a.dtype), moving)
+    _, forward = jax.jit(lambda a, b: jax.jvp(value, (a,), (b,)))(moving, tangents)
+    grads = jax.tree.leaves(jax.jit(jax.grad(value))(moving))
+    products = [np.asarray(a) * b for a, b in zip(grads, jax.tree.leaves(tangents), strict=True)]
+    backward, scale = sum(p.sum() for p in products), sum(np.abs(p).sum() for p in products)
     _require(abs(forward - backward) <= 10 * case.tolerance * (scale + 1), "jvp == vjp", f"{forward} against {backward}")
 
 
 def law_remat(case):
     """Recomputed pieces change no value and no gradient."""
-    plain = case.gradients(lambda p, x, s, c: case.unroll(p, x, s, c))
     pieces = case.gradients(lambda p, x, s, c: case.unroll(p, x, s, c, remat=2))
-    _close(pieces, plain, 10 * case.tolerance, "remat == plain")
+    _close(pieces, case.plain, 10 * case.tolerance, "remat == plain")
 
 
 def law_bfloat16(case):
@@ -274,8 +283,6 @@ def law_bfloat16(case):
 
 def law_compiles_once(case):
     """A second call with an equal cell and equal shapes compiles nothing, eager or jitted."""
-    import copy
-
     jitted = jax.jit(lambda p, x, s: case.unroll(p, x, s))
     for run in (case.unroll, jitted):
         jax.block_until_ready(run(case.params, case.xs, case.state))
@@ -289,12 +296,9 @@ def law_compiles_once(case):
 def law_backends(case):
     """Every backend equals the plain scan, gradients too."""
     call = Call(None, None, case.context, False, None, "outputs", float_dtype(case.params))
-    able = [name for name, module in BACKENDS.items() if module.supports(case.cell, call) is None and name != "scan"]
-    if able:
-        plain = case.gradients(lambda p, x, s, c: case.unroll(p, x, s, c, backend="scan"))
-    for name in able:
+    for name in (n for n, module in BACKENDS.items() if n != "scan" and module.supports(case.cell, call) is None):
         fast = case.gradients(lambda p, x, s, c, b=name: case.unroll(p, x, s, c, backend=b))
-        _close(fast, plain, case.tolerance, f"backend {name} == scan")
+        _close(fast, case.plain, case.tolerance, f"backend {name} == scan")
 
 
 def law_float64(case):
@@ -312,28 +316,22 @@ _LAWS = (
 )  # fmt: skip
 
 
-@contextlib.contextmanager
-def _x64():
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_x64", before)
-
-
 def _require(condition: bool, law: str, found: str):
     if not condition:
         raise AssertionError(f"{law}: {found}")
 
 
+def _is_floating(a) -> bool:
+    return bool(jnp.issubdtype(a.dtype, jnp.floating))
+
+
 def _floating(values) -> list:
-    return [a for a in jax.tree.leaves(values) if jnp.issubdtype(a.dtype, jnp.floating)]
+    return [a for a in jax.tree.leaves(values) if _is_floating(a)]
 
 
 def _split_floating(values):
     """(values with None for what is not floating, values with None for what is)."""
-    is_floating = jax.tree.map(lambda a: bool(jnp.issubdtype(a.dtype, jnp.floating)), values)
+    is_floating = jax.tree.map(_is_floating, values)
     moving = jax.tree.map(lambda a, f: a if f else None, values, is_floating)
     return moving, jax.tree.map(lambda a, f: None if f else a, values, is_floating)
 
@@ -352,7 +350,9 @@ def _same_form(found, wanted, what: str):
     _require(jax.tree.structure(found) == jax.tree.structure(wanted), what, "the structure changed")
     for (path, a), b in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(wanted), strict=True):
         where = jax.tree_util.keystr(path)
-        _require((a.shape, a.dtype) == (b.shape, b.dtype), what, f"{where} is {a.dtype}{list(a.shape)}, was {b.dtype}{list(b.shape)}")
+        _require(
+            (a.shape, a.dtype) == (b.shape, b.dtype), what, f"{where} is {a.dtype}{list(a.shape)}, was {b.dtype}{list(b.shape)}"
+        )
 
 
 def _close(found, wanted, tolerance: float, law: str):
@@ -368,4 +368,6 @@ def _close(found, wanted, tolerance: float, law: str):
             _require(bool((a == b).all()), law, f"{where} differs: {a.tolist()} against {b.tolist()}")
             continue
         gap, scale = np.abs(a.astype(np.float64) - b.astype(np.float64)).max(), np.abs(b.astype(np.float64)).max()
-        _require(bool(gap <= tolerance * max(scale, 1e-3)), law, f"{where} differs by {gap:.3g} where the largest entry is {scale:.3g}")
+        _require(
+            bool(gap <= tolerance * max(scale, 1e-3)), law, f"{where} differs by {gap:.3g} where the largest entry is {scale:.3g}"
+        )

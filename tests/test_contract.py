@@ -126,7 +126,7 @@ SIZES = {"input_size": 2, "hidden_size": 3}
     [
         (BatchLeak(**SIZES), "row"),  # seen by whichever law compares rows first
         (DtypeChange(**SIZES), r"state of one step with bfloat16 parameters: .* is bfloat16\[3, 3\], was float32\[3, 3\]"),
-        (NeighbourProject(**SIZES), "project treats each step alone"),
+        (NeighbourProject(**SIZES), "project treats each row alone"),
         (PaddingLeak(Elman(**SIZES)), "whole sequence == step by step"),
         (MaskIgnored(Elman(**SIZES)), "padding"),
         (HiddenProduct(**SIZES), "value: a copy is not equal"),

@@ -21,13 +21,13 @@ def chunked(run, state: State, xs, length: int, *, reverse: bool = False):
     """
     steps = jax.tree.leaves(xs)[0].shape[0]
     pieces, rest = divmod(steps, length)
-    whole = jax.tree.map(lambda a: a[: pieces * length].reshape((pieces, length) + a.shape[1:]), xs)
+    whole = jax.tree.map(lambda a: a[: pieces * length].reshape((pieces, length, *a.shape[1:])), xs)
     tail = jax.tree.map(lambda a: a[pieces * length :], xs)
     tail_ys = None
     if rest and reverse:
         state, tail_ys = run(state, tail)
     state, ys = jax.lax.scan(run, state, whole, reverse=reverse)
-    ys = jax.tree.map(lambda a: a.reshape((pieces * length,) + a.shape[2:]), ys)
+    ys = jax.tree.map(lambda a: a.reshape((pieces * length, *a.shape[2:])), ys)
     if rest and not reverse:
         state, tail_ys = run(state, tail)
     return state, ys if tail_ys is None else jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, tail_ys)

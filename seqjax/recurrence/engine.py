@@ -173,7 +173,19 @@ def unroll(
         ((2, 5, 4), (2, 4))
     """
     args, options = _prepare(
-        cell, params, xs, state, lengths, mask, reset, context, key, reverse=reverse, backend=backend, remat=remat, collect=collect
+        cell,
+        params,
+        xs,
+        state,
+        lengths,
+        mask,
+        reset,
+        context,
+        key,
+        reverse=reverse,
+        backend=backend,
+        remat=remat,
+        collect=collect,
     )
     return _jitted(*args, **options)
 
@@ -296,7 +308,10 @@ def _check_inputs(name: str, input_shape, xs) -> bool:
     kind = "integer tokens" if is_tokens(xs) else "floating features"
     if xs.ndim not in (len(wanted) + 1, len(wanted) + 2):
         both = " or ".join(f"[{lead}{''.join(f', {n}' for n in wanted)}]" for lead in ("B, T", "T"))
-        raise InputError(f"xs of {kind} has shape {xs.shape} of rank {xs.ndim}, {name} reads {both} of rank {len(wanted) + 2} or {len(wanted) + 1}")
+        raise InputError(
+            f"xs of {kind} has shape {xs.shape} of rank {xs.ndim}, "
+            f"{name} reads {both} of rank {len(wanted) + 2} or {len(wanted) + 1}"
+        )
     if wanted and xs.shape[-len(wanted) :] != wanted:
         raise InputError(f"xs has features of shape {xs.shape[-len(wanted) :]}, {name} reads {wanted}")
     return xs.ndim == len(wanted) + 2
@@ -326,7 +341,9 @@ def _unroll(
     if state is None:
         state = cell.initial_state(params, rows, context=context, key=key)
     else:
-        _check_state(type(cell).__name__, state, jax.eval_shape(lambda p, c: cell.initial_state(p, rows, context=c), params, context))
+        _check_state(
+            type(cell).__name__, state, jax.eval_shape(lambda p, c: cell.initial_state(p, rows, context=c), params, context)
+        )
         state = state if key is None else noise.reseed(state, key)
     options = {"context": context, "reverse": reverse, "backend": backend, "remat": remat, "collect": collect}
 

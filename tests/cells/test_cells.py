@@ -125,9 +125,7 @@ def test_deep_bidirectional_equals_pytorch(packed, x64):
     lengths = jnp.asarray(case["lengths"]) if packed else None
     layers = Chain((Bidirectional(LSTM(**SIZES)), Bidirectional(LSTM(input_size=10, hidden_size=5))))
     directions = {"forward": "", "backward": "_reverse"}
-    params = {
-        str(n): {name: from_torch(case, 5, f"_l{n}{suffix}") for name, suffix in directions.items()} for n in range(2)
-    }
+    params = {str(n): {name: from_torch(case, 5, f"_l{n}{suffix}") for name, suffix in directions.items()} for n in range(2)}
     start = [LSTMState(jnp.asarray(case["c0"][i]), jnp.asarray(case["h0"][i])) for i in range(4)]
     state = ((start[0], start[1]), (start[2], start[3]))
 

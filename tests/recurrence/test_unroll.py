@@ -42,8 +42,14 @@ def close(a, b, tolerance=1e-6):
     ("arguments", "message"),
     [
         ({"xs": XS[..., :2]}, r"xs has features of shape \(2,\), LSTM reads \(3,\)"),
-        ({"xs": XS[None]}, r"xs of floating features has shape \(1, 2, 6, 3\) of rank 4, LSTM reads \[B, T, 3\] or \[T, 3\] of rank 3 or 2"),
-        ({"xs": XS.astype(int)}, r"xs of integer tokens has shape \(2, 6, 3\) of rank 3, LSTM reads \[B, T\] or \[T\] of rank 2 or 1"),
+        (
+            {"xs": XS[None]},
+            r"xs of floating features has shape \(1, 2, 6, 3\) of rank 4, LSTM reads \[B, T, 3\] or \[T, 3\] of rank 3 or 2",
+        ),
+        (
+            {"xs": XS.astype(int)},
+            r"xs of integer tokens has shape \(2, 6, 3\) of rank 3, LSTM reads \[B, T\] or \[T\] of rank 2 or 1",
+        ),
         ({"xs": XS > 0}, "xs has dtype bool, LSTM reads floating features or integer tokens"),
         ({"lengths": jnp.array([1.0, 2.0])}, "lengths has dtype float32, it must be an integer dtype such as int32"),
         ({"lengths": jnp.array([1, 2, 3])}, r"lengths has shape \(3,\), it must be \(2,\): one length for each row of xs"),
@@ -57,7 +63,10 @@ def close(a, b, tolerance=1e-6):
         ({"remat": 0}, "remat=0, it must be None, 'sqrt', or a number of steps of at least 1"),
         ({"collect": "all"}, "collect='all', it must be 'outputs' or 'states'"),
         ({"backend": "gpu"}, "backend='gpu' is not known: give one of 'auto', 'scan'"),
-        ({"state": jnp.zeros((2, 4))}, r"state is PyTreeDef\(\*\), the state of LSTM is PyTreeDef\(CustomNode\(namedtuple\[LSTMState\]"),
+        (
+            {"state": jnp.zeros((2, 4))},
+            r"state is PyTreeDef\(\*\), the state of LSTM is PyTreeDef\(CustomNode\(namedtuple\[LSTMState\]",
+        ),
         ({"state": CELL.initial_state(PARAMS, (3,))}, r"state\.c is float32\[3, 4\], LSTM with these xs has float32\[2, 4\]"),
     ],
 )
@@ -72,7 +81,9 @@ def test_what_is_not_a_cell():
         unroll(PARAMS, PARAMS, XS)
     with pytest.raises(InputError, match="Dropout reads inputs of any shape"):
         unroll(Dropout(0.1), {}, XS)
-    with pytest.raises(InputError, match="Stack holds cells only, and Bidirectional is a layer that cannot step: put it into a Chain"):
+    with pytest.raises(
+        InputError, match="Stack holds cells only, and Bidirectional is a layer that cannot step: put it into a Chain"
+    ):
         Stack((Bidirectional(CELL), CELL))
 
 
@@ -250,7 +261,7 @@ def test_a_backend_that_cannot_says_why(monkeypatch):
     other = LSTM(input_size=3, hidden_size=5)  # not yet traced
     params = other.init(jax.random.key(0))
     assert str(explain(other, params, XS)[0]).endswith("scan\n  not never: LSTM is not for it")
-    with pytest.raises(InputError, match="backend 'never' cannot run LSTM.*: LSTM is not for it"):
+    with pytest.raises(InputError, match=r"backend 'never' cannot run LSTM.*: LSTM is not for it"):
         unroll(other, params, XS, backend="never")
 
 
