@@ -28,7 +28,7 @@ from seqjax.models.language_model import LanguageModel
 from seqjax.serial import to_json
 from seqjax.train.checkpoint import Checkpoints, resume
 from seqjax.train.log import Progress
-from seqjax.train.loop import loop
+from seqjax.train.loop import train_loop
 from seqjax.train.mesh import data_mesh, describe
 from seqjax.train.optim import make_optimizer
 from seqjax.train.plots import curves
@@ -82,7 +82,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
         samples.pass_by(int(state.step), state.params)
         files = {"run": run, "checkpoints": checkpoints, "progress": progress}
         work = {"position": position, "mesh": mesh, "evaluate": score, "tokens_per_batch": data.batch_size * data.length}
-        for event in loop(state, train_step, stream, plan, **work, **files):
+        for event in train_loop(state, train_step, stream, plan, **work, **files):
             samples.pass_by(event.step, event.state.params)
             if event.kind in ("eval", "end", "interrupted"):
                 curves(run.read_metrics(), run.curves, title=f"{preset}: {text.record['source']}", references=references)
