@@ -1,6 +1,7 @@
 """The only place a mask is made. True marks a real step, False padding."""
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 

@@ -61,7 +61,7 @@ class GRU(Cell):
         return (self.input_size,)
 
     def init(self, key: Key) -> Params:
-        """`input_kernel` [D, 3H], `recurrent_kernel` [H, 3H], `bias` [3H]; with reset_after `recurrent_bias` [H], the candidate's."""
+        """`input_kernel` [D, 3H], `recurrent_kernel` [H, 3H], `bias` [3H]; with reset_after the candidate's `recurrent_bias` [H]."""
         k_input, k_recurrent = jax.random.split(key)
         hidden = self.hidden_size
         params = {

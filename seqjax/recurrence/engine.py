@@ -290,7 +290,7 @@ def _prepare(
         lengths = lengths if isinstance(lengths, jax.Array) else jnp.asarray(np.asarray(lengths))
     masks.resolve(lengths, mask, leading)
     masks.resolve_reset(reset, leading)
-    if key is not None and not jnp.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key):
+    if key is not None and not jnp.issubdtype(jnp.result_type(key), jax.dtypes.prng_key):
         raise InputError("key is not a typed key: give jax.random.key(seed)")
     if remat not in (None, "sqrt") and (not isinstance(remat, int) or remat < 1):
         raise InputError(f"remat={remat!r}, it must be None, 'sqrt', or a number of steps of at least 1")
