@@ -1,0 +1,278 @@
+"""The language model: what it computes, what it refuses, and that reading whole equals reading step by step."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax import decode, serial
+from seqjax.cells.elman import Elman
+from seqjax.cells.gru import GRU
+from seqjax.cells.lstm import LSTM
+from seqjax.compose import Stack
+from seqjax.errors import InputError
+from seqjax.models.language_model import LanguageModel
+
+V, E, H = 7, 4, 6
+TOKENS = jnp.array([[3, 1, 4, 1, 5], [2, 6, 5, 3, 2]], jnp.int32)
+
+MODELS = {
+    "one_hot": LanguageModel(vocabulary_size=V, cell=LSTM(input_size=V, hidden_size=H)),
+    "embedded": LanguageModel(vocabulary_size=V, cell=GRU(input_size=E, hidden_size=H), embedding_size=E),
+    "tied": LanguageModel(
+        vocabulary_size=V, cell=Stack.of(LSTM, sizes=(E, H, E)), embedding_size=E, tied=True, start_symbol=0, forbidden=(1,)
+    ),
+    "noisy": LanguageModel(
+        vocabulary_size=V,
+        cell=Stack.of(GRU, sizes=(E, H, H), dropout=0.5),
+        embedding_size=E,
+        dropout=0.5,
+        per="sequence",
+        start_symbol=0,
+    ),
+}
+every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
+
+
+def initial(model, seed=0):
+    """Parameters with every bias off 0, so that a bias that is left out shows."""
+    params = model.init(jax.random.key(seed))
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(seed + 100), len(leaves))
+    noise = [jax.random.normal(key, leaf.shape) * 0.3 for key, leaf in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(tree, [leaf + more for leaf, more in zip(leaves, noise, strict=True)])
+
+
+# What it computes.
+
+
+@every_model
+def test_shapes_and_dtypes(model):
+    params = initial(model)
+    state, logits = model.apply(params, {"tokens": TOKENS})
+    assert logits.shape == (2, 5, V)
+    assert logits.dtype == jnp.float32
+    expected = jax.eval_shape(lambda params: model.initial_state(params, 2), params)
+    assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, expected)
+
+
+def test_it_is_the_equations_of_the_slides():
+    model = LanguageModel(vocabulary_size=V, cell=Elman(input_size=V, hidden_size=H))
+    params = initial(model)
+    cell, out = params["cell"], params["projection"]
+    _, logits = model.apply(params, {"tokens": TOKENS})
+    for row, expected in zip(np.asarray(TOKENS), logits, strict=True):
+        h = np.zeros(H)
+        for t, token in enumerate(row):
+            h = np.tanh(h @ cell["recurrent_kernel"] + cell["input_kernel"][token] + cell["bias"])
+            np.testing.assert_allclose(expected[t], h @ out["kernel"] + out["bias"], atol=1e-5)
+
+
+def test_one_hot_reads_what_an_identity_embedding_reads():
+    plain = MODELS["one_hot"]
+    params = initial(plain)
+    looked_up = LanguageModel(vocabulary_size=V, cell=plain.cell, embedding_size=V)
+    _, expected = plain.apply(params, {"tokens": TOKENS})
+    _, logits = looked_up.apply(params | {"embedding": jnp.eye(V)}, {"tokens": TOKENS})
+    np.testing.assert_allclose(logits, expected, atol=1e-6)
+    assert "embedding" not in params
+
+
+def test_tied_projects_with_the_embedding():
+    tied = MODELS["tied"]
+    params = initial(tied)
+    assert params["projection"].keys() == {"bias"}
+    loose = LanguageModel(vocabulary_size=V, cell=tied.cell, embedding_size=E)
+    untied = params | {"projection": {"bias": params["projection"]["bias"], "kernel": params["embedding"].T}}
+    np.testing.assert_allclose(tied.apply(params, {"tokens": TOKENS})[1], loose.apply(untied, {"tokens": TOKENS})[1], atol=1e-6)
+    grad = jax.grad(lambda params: tied.apply(params, {"tokens": TOKENS})[1].sum())(params)["embedding"]
+    assert (jnp.abs(grad).sum(axis=1) > 0).all()  # also the rows of symbols that were never read: through the projection
+
+
+def test_loss_is_the_cross_entropy_of_what_counts():
+    model = MODELS["one_hot"]
+    params, mask = initial(model), jnp.array([[True, True, False, True, True], [False, False, False, True, False]])
+    batch = {"tokens": TOKENS, "targets": jnp.roll(TOKENS, -1, axis=1), "target_mask": mask}
+    _, logits = model.apply(params, batch)
+    log_p = np.asarray(jax.nn.log_softmax(logits))
+    places = [(b, t) for b, t in itertools.product(range(2), range(5)) if mask[b, t]]
+    loss = model.loss(logits, batch)
+    np.testing.assert_allclose(loss.sum, -sum(log_p[b, t, batch["targets"][b, t]] for b, t in places), rtol=1e-5)
+    assert loss.weight == len(places) == 5
+
+
+def test_chunks_with_the_state_carried_are_one_pass():
+    model = MODELS["tied"]
+    params = initial(model)
+    _, whole = model.apply(params, {"tokens": TOKENS})
+    state, first = model.apply(params, {"tokens": TOKENS[:, :2]})
+    _, second = model.apply(params, {"tokens": TOKENS[:, 2:]}, state=state)
+    np.testing.assert_allclose(jnp.concatenate([first, second], axis=1), whole, atol=1e-6)
+
+
+def test_reset_forgets_what_came_before():
+    model = MODELS["embedded"]
+    params, reset = initial(model), jnp.zeros((2, 5), bool).at[:, 3].set(True)
+    _, logits = model.apply(params, {"tokens": TOKENS, "reset": reset})
+    _, fresh = model.apply(params, {"tokens": TOKENS[:, 3:]})
+    np.testing.assert_allclose(logits[:, 3:], fresh, atol=1e-6)
+    assert not np.allclose(model.apply(params, {"tokens": TOKENS})[1][:, 3:], fresh, atol=1e-3)
+
+
+def test_init_scale_bounds_every_parameter():
+    model = LanguageModel(vocabulary_size=V, cell=LSTM(input_size=V, hidden_size=40), init_scale=0.08)
+    for leaf in jax.tree.leaves(model.init(jax.random.key(0))):
+        assert jnp.abs(leaf).max() <= 0.08 and jnp.std(leaf) > 0  # the biases too
+
+
+@every_model
+def test_it_is_a_value_and_json(model):
+    assert serial.from_json(serial.to_json(model)) == model
+    assert hash(serial.from_json(serial.to_json(model))) == hash(model)
+
+
+# Dropout: through key alone.
+
+
+def test_dropout_comes_from_the_key_and_from_nothing_else():
+    model = MODELS["noisy"]
+    params, batch = initial(model), {"tokens": TOKENS}
+
+    def logits(key):
+        return model.apply(params, batch, key=key)[1]
+
+    quiet, one, two = logits(None), logits(jax.random.key(1)), logits(jax.random.key(2))
+    np.testing.assert_array_equal(quiet, logits(None))
+    np.testing.assert_array_equal(one, logits(jax.random.key(1)))
+    assert not np.allclose(one, two) and not np.allclose(one, quiet)
+    dry = LanguageModel(vocabulary_size=V, cell=Stack.of(GRU, sizes=(E, H, H)), embedding_size=E)
+    cells = {str(i): params["cell"]["1"][part] for i, part in enumerate(sorted(params["cell"]["1"]))}
+    np.testing.assert_allclose(quiet, dry.apply(params | {"cell": cells}, batch)[1], atol=1e-6)
+
+
+def test_dropout_falls_on_the_embedding_and_on_the_output():
+    rate, size = 0.25, 100
+    cell = Elman(input_size=size, hidden_size=size)
+    model = LanguageModel(vocabulary_size=size, cell=cell, embedding_size=size, dropout=rate)
+    params = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0)))
+    inner = params["cell"]["1"] | {"input_kernel": jnp.eye(size)}
+    projection = {"kernel": jnp.eye(size), "bias": jnp.zeros(size)}
+    params |= {"cell": {"1": inner}, "projection": projection, "embedding": jnp.full((size, size), 0.1)}
+    _, logits = model.apply(params, {"tokens": TOKENS}, key=jax.random.key(0))
+    survivors = np.tanh(0.1 / (1 - rate)) / (1 - rate)
+    assert np.isclose(logits, 0, atol=1e-6).sum() + np.isclose(logits, survivors, atol=1e-5).sum() == logits.size
+    assert abs((np.asarray(logits) != 0).mean() - (1 - rate) ** 2) < 0.04  # both masks: 0.5625
+
+
+# Wrong sizes and symbols.
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"cell": GRU(input_size=5, hidden_size=H)}, r"the cell reads \(5,\), one-hot symbols .* 7 features: they must be equal"),
+        ({"embedding_size": E}, r"the cell reads \(7,\), the embedding .* 4 features"),
+        ({"tied": True}, "tied=True needs an embedding"),
+        ({"tied": True, "embedding_size": V}, "tied=True needs embedding_size equal .* they are 7 and 6"),
+        ({"start_symbol": 7}, "symbol 7 is not in the vocabulary of 7"),
+        ({"forbidden": (-1,)}, "symbol -1 is not in the vocabulary of 7"),
+        ({"vocabulary_size": 0}, "vocabulary_size"),
+        ({"dropout": 1.0}, "rate"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(fields, line):
+    with pytest.raises(InputError, match=line) as caught:
+        model = LanguageModel(**{"vocabulary_size": V, "cell": GRU(input_size=V, hidden_size=H)} | fields)
+        model.init(jax.random.key(0))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "lengths", "line"),
+    [
+        ([[1, 2]], [3], "3"),
+        ([[1, 2]], [-1], "-1"),
+        ([[1, 2]], [1, 1], "lengths"),
+        ([[1.0, 2.0]], [1], "prompts have shape .* float32, they must be integers"),
+        ([1, 2], [2], r"prompts have shape \(2,\)"),
+        ([[1, 2]], [0], "a prompt is empty and the vocabulary has no start symbol"),
+    ],
+)
+def test_a_wrong_prompt_is_refused_in_one_line(tokens, lengths, line):
+    model = MODELS["one_hot"]
+    with pytest.raises(InputError, match=line) as caught:
+        model.start(initial(model), {"tokens": jnp.array(tokens), "lengths": jnp.array(lengths)})
+    assert "\n" not in str(caught.value)
+
+
+# The decode pair.
+
+
+def prompts(*rows, width=None):
+    width = max(map(len, rows)) if width is None else width
+    padded = [list(row) + [6] * (width - len(row)) for row in rows]  # what stands behind a prompt must not matter
+    return {"tokens": jnp.array(padded, jnp.int32).reshape(len(rows), width), "lengths": jnp.array([*map(len, rows)], jnp.int32)}
+
+
+@every_model
+def test_start_and_step_are_apply(model):
+    params, text = initial(model), np.asarray(TOKENS)
+    opening = [] if model.start_symbol is None else [model.start_symbol]
+    _, expected = model.apply(params, {"tokens": jnp.array([opening + row.tolist() for row in text])})
+    _, state, token = model.start(params, prompts(*text[:, :2].tolist()))
+    assert token.tolist() == text[:, 1].tolist()
+    for t in range(1, 5):
+        state, logits = model.step(params, (), state, token)
+        said = np.isin(np.arange(V), (*opening, *model.forbidden), invert=True)
+        np.testing.assert_allclose(logits[:, said], expected[:, t + len(opening)][:, said], atol=1e-5)
+        assert np.isneginf(logits[:, ~said]).all()
+        token = TOKENS[:, min(t + 1, 4)]
+
+
+@every_model
+def test_prompts_of_many_lengths_are_each_read_alone(model):
+    rows = [[3, 1, 4, 5], [2], [5, 5, 2]] + ([] if model.start_symbol is None else [[]])
+    params = initial(model)
+    together = decode.greedy(model, params, prompts(*rows), max_length=9)
+    wider = decode.greedy(model, params, prompts(*rows, width=7), max_length=9)
+    assert wider.tokens.tolist() == together.tokens.tolist()
+    for i, row in enumerate(rows):
+        alone = decode.greedy(model, params, prompts(row), max_length=9)
+        assert together.tokens[i].tolist() == alone.tokens[0].tolist()
+        np.testing.assert_allclose(together.scores[i], alone.scores[0], rtol=1e-5)
+
+
+def test_samples_after_prompts_of_many_lengths_are_those_of_each_alone():
+    model = MODELS["tied"]
+    rows, params, key = [[3, 2, 4, 5], [2], [], [5, 5, 2]], initial(model), jax.random.key(5)
+    together = decode.sample(model, params, prompts(*rows), max_length=9, key=key, temperature=0.8, top_k=4)
+    for i, row in enumerate(rows):
+        same_place = prompts(*[row] * len(rows))  # row i draws with the i-th key
+        alone = decode.sample(model, params, same_place, max_length=9, key=key, temperature=0.8, top_k=4)
+        assert together.tokens[i].tolist() == alone.tokens[i].tolist()
+
+
+def test_an_empty_prompt_begins_with_the_start_symbol():
+    model = MODELS["tied"]
+    params = initial(model)
+    state, expected = model.apply(params, {"tokens": jnp.array([[model.start_symbol]])})
+    for width in (0, 3):
+        _, state, token = model.start(params, prompts([], width=width))
+        assert token.tolist() == [model.start_symbol]
+        for leaf, fresh in zip(jax.tree.leaves(state), jax.tree.leaves(model.initial_state(params, 1)), strict=True):
+            np.testing.assert_array_equal(leaf, fresh)
+        _, logits = model.step(params, (), state, token)
+        np.testing.assert_allclose(logits[0, 2:], expected[0, 0, 2:], atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0.0}, {"temperature": 3.0}, {"top_p": 1.0}, {"top_k": V}])
+def test_start_symbol_and_padding_are_never_emitted(options):
+    model = MODELS["tied"]
+    params = initial(model)
+    bias = params["projection"]["bias"].at[jnp.array([0, 1])].set(50.0)  # they would be likeliest by far
+    params |= {"projection": {"bias": bias}}
+    found = decode.sample(model, params, prompts(*[[3]] * 20), max_length=30, key=jax.random.key(0), **options)
+    assert set(np.unique(found.tokens)) <= set(range(2, V))
+    assert np.isfinite(found.scores).all()
