@@ -122,8 +122,13 @@ class _Case:
 
 def law_state(case):
     """The state keeps its structure, shapes and dtypes, float32 or wider; every leaf starts with the batch shape."""
+    half = tree.cast_floating(case.params, jnp.bfloat16)
     for batch in ((), (2,), (2, 3)) if case.context is None else ((case.rows,),):
-        initial = jax.eval_shape(lambda p, b=batch: case.cell.initial_state(p, b, context=case.context), case.params)
+        initial, of_half = (
+            jax.eval_shape(lambda p, b=batch: case.cell.initial_state(p, b, context=case.context), params)
+            for params in (case.params, half)
+        )
+        _same_form(of_half, initial, "initial state with bfloat16 parameters")
         for leaf in jax.tree.leaves(initial):
             _require(leaf.shape[: len(batch)] == batch, "state", f"a leaf has shape {leaf.shape}, batch_shape is {batch}")
             if _is_floating(leaf):

@@ -1,4 +1,4 @@
-"""Every Python block of the README runs as printed.
+"""Every Python block of the README, and of the pages in docs/, runs as printed.
 
 A block that needs a trained run is preceded by the comment `<!-- needs: run -->`; it then finds one in
 runs/language_model/latest, where the language model's own command leaves it.
@@ -10,16 +10,18 @@ import pytest
 
 from tests.conftest import ROOT
 
-README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^(?P<needs><!-- needs: run -->\n+)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [
-    pytest.param(block["code"], bool(block["needs"]), id=f"line{README[: block.start('code')].count(chr(10)) + 1}")
-    for block in BLOCK.finditer(README)
+    pytest.param(block["code"], bool(block["needs"]), id=f"{page.name}-line{text[: block.start('code')].count(chr(10)) + 1}")
+    for page in PAGES
+    for text in [page.read_text()]
+    for block in BLOCK.finditer(text)
 ]
 
 
 def test_the_readme_shows_python():
-    assert BLOCKS, "README.md has no ```python block"
+    assert BLOCK.search(PAGES[0].read_text()), "README.md has no ```python block"
 
 
 @pytest.mark.parametrize(("code", "needs_run"), BLOCKS)
