@@ -19,7 +19,7 @@ def run_verbs(program: str, verbs: Mapping[str, Callable[[list[str]], Any]], arg
         argv: the arguments.
 
     Returns:
-        The exit code: 0, or 2 after a wrong input, told in one line on stderr.
+        The exit code: 0; 2 after a wrong input, told in one line on stderr; 130 and 141 where the user or the pipe ended it.
     """
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: {program} VERB [flags]   (VERB --help lists its flags)")
@@ -30,12 +30,14 @@ def run_verbs(program: str, verbs: Mapping[str, Callable[[list[str]], Any]], arg
         if argv[0] not in verbs:
             raise InputError(f"unknown verb {argv[0]!r}: it must be one of {', '.join(verbs)}")
         verbs[argv[0]](list(argv[1:]))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except BrokenPipeError:  # `... sample DIR | head`
         sys.stderr.close()
         return 141
+    except KeyboardInterrupt:  # outside training, which saves and ends
+        return 130
+    except (InputError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -9,6 +9,7 @@ python -m experiments.language_model eval DIR --split test
 import dataclasses
 import json
 import re
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -20,7 +21,7 @@ import tyro
 from experiments import command_line
 from experiments.language_model.config import PRESETS, Config, Data, Sampling, build_model
 from experiments.language_model.samples import Milestones, draw
-from experiments.language_model.text import Text, read_text
+from experiments.language_model.text import Text, ngram_name, read_text
 from seqjax import metrics
 from seqjax.data.vocabulary import Vocabulary
 from seqjax.errors import InputError
@@ -39,7 +40,7 @@ from seqjax.types import Params
 
 EXPERIMENT = "language_model"
 PROGRAM = f"python -m experiments.{EXPERIMENT}"
-DEMO_SAMPLE = Sampling(prompt="def ", temperature=0.5, length=300)
+DEMO_SAMPLE = Sampling(temperature=0.5, length=300)
 FREE = ("loop", "run", "sample", "ngrams", "resume", "init_from")  # may differ when a run is resumed
 
 
@@ -60,6 +61,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     data, mesh, run = config.data, data_mesh(), RunFolder.resume(config.resume) if config.resume else None
     text = read_text(data)
     stream, position = text.stream(data, config.seed), None
+    held_out = {split: text.batches(split, data) for split in ("valid", "test") if split in text.tokens}
     model = build_model(config.model, text.vocabulary)
     plan = config.loop.resolve(stream.steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, steps=plan.steps, steps_per_epoch=stream.steps_per_epoch)
@@ -69,15 +71,21 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     eval_step = make_eval_step(model, mesh=mesh)
 
     def score(params: Params, split: str = "valid") -> float:
-        return evaluate(eval_step, model, params, text.batches(split, data))
+        return evaluate(eval_step, model, params, held_out[split])
 
     draw(model, text.vocabulary, state.params, config.sample)  # what is wrong with it is told now
-    run = write_down(config, preset, run, model, text)
+    description = describe_config(config, preset, model, text)
+    if run is None:
+        run = RunFolder.create(config.run.dir, experiment=EXPERIMENT, preset=preset)
+        run.write_config(description)
+    else:
+        compare(run.read_config(), description, free=FREE)
     report(text, state.params, describe(mesh, data.batch_size), plan.steps)
-    references = {f"{order}-gram": text.ngram_loss(order) for order in config.ngrams}
+    references = text.ngram_losses(config.ngrams)
     with Checkpoints(run.checkpoints) as checkpoints, Progress(plan.steps) as progress:
         if config.resume:
             state, position = resume(checkpoints, state, stream, run)
+            run.write_config(description)  # not before it is sure that the run goes on
         samples = Milestones(model, text.vocabulary, config.sample, run, steps=plan.steps, done=int(state.step))
         samples.pass_by(int(state.step), state.params)
         files = {"run": run, "checkpoints": checkpoints, "progress": progress}
@@ -94,7 +102,6 @@ def main(config: Config, *, preset: str = "custom") -> Run:
         losses = {"validation": score(best), **({"test": score(best, "test")} if "test" in text.tokens else {})}
         timing = {"steps": event.step, "seconds": event.figures["seconds"], "wall_seconds": time.perf_counter() - begun}
         run.write_results(figures(losses, references, data) | timing | facts(config.seed, text, mesh))
-    print(run.dir)
     return load_run(run.dir)
 
 
@@ -113,40 +120,35 @@ def initial_params(dir: str | None, model: LanguageModel, vocabulary: Vocabulary
         return checkpoints.params(jax.eval_shape(model.init, jax.random.key(0)))
 
 
-def write_down(config: Config, preset: str, run: RunFolder | None, model: LanguageModel, text: Text) -> RunFolder:
-    """config.json, in a new folder, or in that of a run that may go on as this one."""
-    overrides = command_line.differences(config, PRESETS[preset]) if preset in PRESETS else {}
-    plain = dataclasses.asdict(dataclasses.replace(config, resume=None))
-    description = describe_run(
+def describe_config(config: Config, preset: str, model: LanguageModel, text: Text) -> dict:
+    """What config.json holds."""
+    return describe_run(
         experiment=EXPERIMENT,
         preset=preset,
-        overrides=overrides,
-        config=plain,
+        overrides=command_line.differences(config, PRESETS[preset]) if preset in PRESETS else {},
+        config=dataclasses.asdict(dataclasses.replace(config, resume=None)),
         model=model,
         vocabulary=text.vocabulary,
         data=text.record,
     )
-    if run is not None:
-        compare(run.read_config(), description, free=FREE)
-    else:
-        run = RunFolder.create(config.run.dir, experiment=EXPERIMENT, preset=preset)
-    run.write_config(description)
-    return run
 
 
 def report(text: Text, params: Params, rows: str, steps: int):
     """What is about to be trained, on what."""
     record, weights = text.record, sum(leaf.size for leaf in jax.tree.leaves(params))
-    print(f"{record['source']}: {record['characters']:,} characters, {len(text.vocabulary):,} symbols")
-    print(f"{weights:,} weights; {steps:,} steps; {rows}", flush=True)
+    source = "Python's standard library" if record["source"] == "stdlib" else record["source"]
+    size = f"{record['characters']:,} characters in {record['files']:,} {'file' if record['files'] == 1 else 'files'}"
+    print(f"text: {source}, {size}; {len(text.vocabulary):,} symbols")
+    print(f"model: {weights:,} weights; {steps:,} steps")
+    print(f"devices: {rows}", flush=True)
 
 
 def figures(losses: dict[str, float], references: dict[str, float], data: Data) -> dict[str, float]:
     """Losses in nats per symbol, and as people quote them."""
-    name, quoted = ("perplexity", metrics.perplexity) if data.vocabulary == "word" else ("bits", metrics.bits)
+    quoted, quote = ("perplexity", metrics.perplexity) if data.vocabulary == "word" else ("bits", metrics.bits)
     found = {f"{split}_loss": nats for split, nats in losses.items()}
-    found |= {f"{split}_{name}": quoted(nats) for split, nats in losses.items()}
-    return found | {f"{model.replace('-', '_')}_validation_loss": nats for model, nats in references.items()}
+    found |= {f"{split}_{quoted}": quote(nats) for split, nats in losses.items()}
+    return found | {f"{model}_validation_loss": nats for model, nats in references.items()}
 
 
 def facts(seed: int, text: Text, mesh) -> dict:
@@ -159,7 +161,9 @@ def facts(seed: int, text: Text, mesh) -> dict:
 def train(argv: list[str]) -> Run:
     """Trains a preset, or goes on with a run: train --preset tiny [--any.flag value]; train --resume DIR."""
     config, preset = read_config(argv, "train", default_preset="tiny")
-    return main(config, preset=preset)
+    run = main(config, preset=preset)
+    print(run.dir)
+    return run
 
 
 def read_config(argv: list[str], verb: str, default_preset: str) -> tuple[Config, str]:
@@ -228,15 +232,14 @@ def evaluate_run(argv: list[str]):
     if any(other.values()):
         data = dataclasses.replace(data, **{name: value or getattr(Data, name) for name, value in other.items()})
     text = read_text(data, run.vocabulary)
-    if config.split not in text.tokens:
-        raise InputError(f"{text.record['source']} has no {config.split} split: it has {', '.join(text.tokens)}")
-    params = run.params
+    params, batches = run.params, text.batches(config.split, data)
     if config.checkpoint == "last":
         with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
             params = checkpoints.params(jax.eval_shape(run.model.init, jax.random.key(0)), "last")
     mesh = data_mesh(jax.local_devices()[:1])
-    loss = evaluate(make_eval_step(run.model, mesh=mesh), run.model, params, text.batches(config.split, data))
-    found = figures({config.split: loss}, {}, data) | {"checkpoint": config.checkpoint} | facts(run.config["seed"], text, mesh)
+    loss = evaluate(make_eval_step(run.model, mesh=mesh), run.model, params, batches)
+    split = "validation" if config.split == "valid" else config.split
+    found = figures({split: loss}, {}, data) | {"checkpoint": config.checkpoint} | facts(run.config["seed"], text, mesh)
     source = [re.sub(r"\W+", "-", Path(text.record["source"]).name)] if any(other.values()) else []
     name = "-".join([*source, config.split, *(["last"] if config.checkpoint == "last" else [])])
     (folder.dir / f"eval-{name}.json").write_text(json.dumps(found, indent=2) + "\n")
@@ -245,24 +248,29 @@ def evaluate_run(argv: list[str]):
 
 
 def demo(argv: list[str]) -> Run:
-    """Trains the tiny preset and shows how it learns, beside count models."""
-    base = dataclasses.replace(PRESETS["tiny"], sample=DEMO_SAMPLE)
-    config = command_line.parse(Config, argv, program=f"{PROGRAM} demo", default=base)
+    """Trains the tiny preset and shows how it learns, beside count models: demo [--data.path F]."""
+    base = PRESETS["tiny"]
+    config = command_line.parse(Config, argv, program=f"{PROGRAM} demo", default=dataclasses.replace(base, sample=DEMO_SAMPLE))
+    if config.sample == DEMO_SAMPLE and config.data == base.data:  # Python's library; the user's text may know no such word
+        config = dataclasses.replace(config, sample=dataclasses.replace(DEMO_SAMPLE, prompt="def "))
     run = main(config, preset="tiny")
     if not run.results:
         return run
-    print(f"\n{'model':10} nats/char  bits/char   (validation, {run.results['data_valid_characters']:,} characters)")
-    rows = {f"{n}-gram": run.results[f"{n}_gram_validation_loss"] for n in config.ngrams}
+    rows = {name: run.results[f"{name}_validation_loss"] for name in map(ngram_name, config.ngrams)}
     rows["ours"] = run.results["validation_loss"]
-    for name, nats in sorted(rows.items(), key=lambda row: -row[1]):
-        print(f"{name:10} {nats:9.3f}  {metrics.bits(nats):9.3f}")
+    print(f"\nloss on {run.results['data_valid_characters']:,} characters kept for validation, per {config.data.vocabulary}:")
+    for name, nats in rows.items():
+        print(f"  {name:8} {nats:.3f} nats  {metrics.bits(nats):.3f} bits")
     for temperature in (0.5, 1.0):
         print(f"\n--- temperature {temperature} ---")
         show(run, dataclasses.replace(config.sample, temperature=temperature))
+    prompt = f" --prompt {shlex.quote(config.sample.prompt)}" if config.sample.prompt else ""
+    loop = config.loop
+    longer = f"--loop.epochs {2 * loop.epochs:g}" if loop.steps is None else f"--loop.steps {2 * loop.steps}"
     print("\nTo try next:")
-    print(f'  {PROGRAM} sample {run.dir} --prompt "class " --temperature 0.8')
+    print(f"  {PROGRAM} sample {run.dir}{prompt} --temperature 0.8")
     print(f"  {PROGRAM} eval {run.dir} --split test")
-    print(f"  {PROGRAM} train --resume {run.dir} --loop.epochs 3")
+    print(f"  {PROGRAM} train --resume {run.dir} {longer}")
     return run
 
 

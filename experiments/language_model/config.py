@@ -98,7 +98,7 @@ class Config:
     data: Data = Data()
     model: Network = Network()
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
-    loss_scale: Literal["mean", "sum"] = "mean"  # the gradient's: of the mean over the steps, or of their sum
+    loss_scale: Literal["mean", "sum"] = "mean"  # the gradient's: of the mean over steps and rows, or summed over the steps
     loop: Loop = Loop()
     sample: Sampling = Sampling()  # for samples.txt
     ngrams: tuple[int, ...] = ()  # orders of count models to compare with
@@ -106,6 +106,10 @@ class Config:
     seed: int = 0
     resume: str | None = None  # a run folder to continue
     init_from: str | None = None  # a run folder whose weights to start from
+
+    def __post_init__(self):
+        if any(order < 1 for order in self.ngrams):
+            raise InputError(f"ngrams is {' '.join(map(str, self.ngrams))}, every order must be at least 1 (a unigram model)")
 
 
 def build_model(config: Network, vocabulary: Vocabulary) -> LanguageModel:
@@ -150,13 +154,16 @@ PRESETS = {
         loop=Loop(epochs=1.0, log_every=100, eval_every=10000, save_every=10000),
         sample=Sampling(temperature=1.0, length=200),
     ),
-    # Karpathy, Johnson, Fei-Fei 2015; they also stopped early, on validation.
+    # Karpathy, Johnson, Fei-Fei 2015; they also stopped early, on validation. As in char-rnn's train.lua, what is clipped
+    # is the gradient summed over the steps and averaged over the rows (it prints the mean over the steps, and leaves the
+    # division of the gradient out because RMSProp undoes it).
     "karpathy_lstm": Config(
         data=Data(batch_size=100, length=100),
         model=Network(hidden_size=128, init_scale=0.08),
         optimizer=OptimizerConfig(
             name="rmsprop", learning_rate=2e-3, rms_decay=0.95, schedule="exponential", decay=0.95, decay_after=10, clip_value=5.0
         ),
+        loss_scale="sum",
         loop=Loop(epochs=50.0, patience=5),
     ),
     # A better recipe for the same work.
@@ -166,11 +173,13 @@ PRESETS = {
         optimizer=OptimizerConfig(name="adam", learning_rate=4e-3, schedule="cosine", warmup_steps=100, clip_norm=5.0),
         loop=Loop(epochs=15.0),
     ),
-    # Zaremba, Sutskever, Vinyals 2014, the small model: Penn Treebank words.
+    # Zaremba, Sutskever, Vinyals 2014, the small model: Penn Treebank words. The gradient is of the loss summed over the
+    # steps and averaged over the rows, as in their main.lua: with plain SGD at rate 1 a mean would be 20 times too slow.
     "zaremba_small": Config(
         data=Data(vocabulary="word", batch_size=20, length=20),
         model=Network(layers=2, hidden_size=200, embedding_size=200, init_scale=0.1),
         optimizer=OptimizerConfig(name="sgd", learning_rate=1.0, schedule="exponential", decay=0.5, decay_after=4, clip_norm=5.0),
+        loss_scale="sum",
         loop=Loop(epochs=13.0),
         sample=Sampling(temperature=1.0, length=60),
     ),

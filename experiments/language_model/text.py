@@ -1,5 +1,6 @@
 """A config's text: its documents in symbols, split by split."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ from experiments.language_model.config import Data
 from seqjax.data.corpus import SPLITS, load
 from seqjax.data.streams import Stream, encode_documents, evaluation_batches
 from seqjax.data.vocabulary import Vocabulary, build_vocabulary
+from seqjax.errors import InputError
 from seqjax.probabilistic import ngram
 
 EVALUATION_TOKENS = 2048  # at least so many a batch: batches of one row by 25 steps would take all day
@@ -32,16 +34,35 @@ class Text(NamedTuple):
         return Stream(tokens=self.tokens["train"], start=self.vocabulary.start, seed=seed, **shape)
 
     def batches(self, split: str, data: Data) -> list[dict]:
-        """Batches in which every symbol of a split is predicted once."""
-        length = max(data.length, EVALUATION_TOKENS // data.batch_size)
-        return evaluation_batches(self.tokens[split], batch_size=data.batch_size, length=length, start=self.vocabulary.start)
+        """Batches in which every symbol of a split ("all": of all three, one after another) is predicted once.
 
-    def ngram_loss(self, order: int, split: str = "valid") -> float:
-        """Nats per symbol of a count model of the training split, over the symbols that `batches` has as targets."""
-        vocabulary = self.vocabulary
-        model = ngram.fit(self.tokens["train"], order=order, vocabulary_size=len(vocabulary), start=vocabulary.start)
-        tokens = self.tokens[split]
-        return ngram.cross_entropy(model, tokens, np.arange(len(tokens)) > 0)
+        Raises:
+            InputError: there is no such split, or it is too short.
+        """
+        if split != "all" and split not in self.tokens:
+            raise InputError(f"{self.record['source']} has no {split} split: it has {', '.join(self.tokens)}")
+        tokens = np.concatenate([*self.tokens.values()]) if split == "all" else self.tokens[split]
+        length = max(data.length, EVALUATION_TOKENS // data.batch_size)
+        return evaluation_batches(tokens, batch_size=data.batch_size, length=length, start=self.vocabulary.start)
+
+    def ngram_losses(self, orders: Sequence[int], split: str = "valid") -> dict[str, float]:
+        """Nats per symbol of the training split's count models, over the symbols that `batches` has as targets, by name."""
+        if not orders:
+            return {}
+        vocabulary, tokens = self.vocabulary, self.tokens[split]
+        longest = ngram.fit(self.tokens["train"], order=max(orders), vocabulary_size=len(vocabulary), start=vocabulary.start)
+        targets = np.arange(len(tokens)) > 0
+        return {ngram_name(n): ngram.cross_entropy(ngram.truncate(longest, n), tokens, targets) for n in orders}
+
+
+def ngram_name(order: int) -> str:
+    """What a count model is called in results and tables.
+
+    Example:
+        >>> [ngram_name(order) for order in (2, 3, 5)]
+        ['bigram', 'trigram', '5gram']
+    """
+    return {1: "unigram", 2: "bigram", 3: "trigram"}.get(order, f"{order}gram")
 
 
 def read_text(data: Data, vocabulary: Vocabulary | None = None) -> Text:
