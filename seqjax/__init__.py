@@ -30,6 +30,7 @@ _HOMES = {
     "train.run": ("load_run",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
+_REGISTER = ("cells", "compose", "layers")  # what from_json must have seen
 _FOLDERS = ("decode", "models", "testing", "data", "train", "probabilistic", "losses", "metrics")
 
 __all__ = [  # noqa: RUF022 (as in _HOMES)
@@ -47,6 +48,9 @@ __all__ = [  # noqa: RUF022 (as in _HOMES)
 
 
 def __getattr__(name: str):
+    if name == "from_json":
+        for home in _REGISTER:
+            importlib.import_module(f"seqjax.{home}")
     if name in _HOME:
         value = getattr(importlib.import_module(f"seqjax.{_HOME[name]}"), name)
     elif name in _FOLDERS:

@@ -43,6 +43,12 @@ def test_parameter_tree(name):
     assert tree == json.loads(GOLDEN_TREES.read_text())[name]
 
 
+def test_json_is_read_in_a_fresh_process(as_user):
+    text = json.dumps(to_json(CATALOG["chain"][0]))
+    done = as_user("-c", f"import json, seqjax; print(seqjax.from_json(json.loads({text!r})))")
+    assert done.stdout.strip() == str(CATALOG["chain"][0]), done.stderr
+
+
 def test_a_cell_of_a_user_that_is_not_registered_is_refused_by_name():
     with pytest.raises(InputError, match=r"type BatchLeak is not registered: call seqjax\.register\(BatchLeak\) once"):
         to_json(Stack((BatchLeak(input_size=2, hidden_size=3),)))

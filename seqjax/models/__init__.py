@@ -1,5 +1,6 @@
-"""Networks with a loss, built from cells. Importing this registers them all, so that `load_run` can read any run."""
+"""Networks with a loss, built from cells. Importing this registers them and their parts, so that any run can be read."""
 
+from seqjax import cells, compose, layers
 from seqjax.models.language_model import LanguageModel
 
-__all__ = ["LanguageModel"]
+__all__ = ["LanguageModel", "cells", "compose", "layers"]

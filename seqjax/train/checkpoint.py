@@ -47,7 +47,8 @@ class Checkpoints:
     """
 
     def __init__(self, folder, *, read_only: bool = False):
-        self.folder = epath.Path(folder)
+        folder = epath.Path(folder)
+        self.folder = folder if folder.is_absolute() else folder.absolute()  # orbax refuses a relative one
         self._read_only = read_only
         self._managers: dict[str, Any] = {}
 
