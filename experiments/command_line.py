@@ -55,7 +55,7 @@ def parse(config_type: type[Config], argv: Sequence[str], *, program: str, defau
     """
     import tyro
 
-    options = {} if default is None else {"default": default}
+    options: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(config_type, args=list(argv), prog=program, config=(tyro.conf.AvoidSubcommands,), **options)
 
 
@@ -113,7 +113,7 @@ def differences(config, preset) -> dict[str, Any]:
     return {name: value for name, value in flatten(config).items() if base[name] != value}
 
 
-def from_dict(default: Config, values: Mapping[str, Any]) -> Config:
+def from_dict(default: Any, values: Mapping[str, Any]) -> Any:
     """A nested dataclass with the values of a nested dict, as config.json holds it; the rest as in `default`.
 
     Raises:

@@ -9,9 +9,9 @@ import numpy as np
 
 from experiments.language_model.config import Sampling
 from seqjax import decode
+from seqjax.contracts import Model
 from seqjax.data.vocabulary import Vocabulary
 from seqjax.errors import InputError
-from seqjax.models.language_model import LanguageModel
 from seqjax.train.run import RunFolder
 from seqjax.types import Params
 
@@ -32,7 +32,7 @@ def prompt_batch(vocabulary: Vocabulary, prompt: str) -> dict:
     return {"tokens": ids[None], "lengths": np.array([len(ids)], np.int32)}
 
 
-def draw(model: LanguageModel, vocabulary: Vocabulary, params: Params, config: Sampling) -> Iterator[str]:
+def draw(model: Model, vocabulary: Vocabulary, params: Params, config: Sampling) -> Iterator[str]:
     """A sample, piece by piece as it is drawn; the prompt comes first.
 
     Raises:
@@ -70,7 +70,7 @@ class Milestones:
         InputError: a prompt outside the vocabulary, or a wrong temperature, top_k, top_p or length.
     """
 
-    def __init__(self, model: LanguageModel, vocabulary: Vocabulary, config: Sampling, run: RunFolder, *, steps: int, done: int):
+    def __init__(self, model: Model, vocabulary: Vocabulary, config: Sampling, run: RunFolder, *, steps: int, done: int):
         self._sample = lambda params: "".join(draw(model, vocabulary, params, config))
         self._run, self._steps = run, steps
         milestones = [0, *(math.ceil(share * steps) for share in SHARES)]
