@@ -20,7 +20,7 @@ TOLERANCE = {"float32": 2e-5, "float64": 1e-11, "bfloat16": 0.1}
 compilations = 0  # of this process, once a check has run
 
 
-def _count(event: str, duration: float, **_: str | int) -> None:
+def _count(event: str, duration_secs: float, **kwargs: str | int) -> None:
     global compilations
     compilations += event == "/jax/core/compile/backend_compile_duration"
 

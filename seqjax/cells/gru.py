@@ -61,7 +61,7 @@ class GRU(Cell):
         return (self.input_size,)
 
     def init(self, key: Key) -> Params:
-        """`input_kernel` [D, 3H], `recurrent_kernel` [H, 3H], `bias` [3H]; with reset_after the candidate's `recurrent_bias` [H]."""
+        """`input_kernel` [D, 3H], `recurrent_kernel` [H, 3H], `bias` [3H]; `recurrent_bias` [H] with reset_after."""
         k_input, k_recurrent = jax.random.split(key)
         hidden = self.hidden_size
         params = {

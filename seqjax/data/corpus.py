@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from seqjax.errors import InputError
@@ -232,13 +233,15 @@ def _tfds_texts(name: str, data_dir) -> dict[str, list[str | bytes]]:
     try:
         with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
             builder = tfds.builder(name, data_dir=data_dir, try_gcs=False, file_format="array_record")
-            texts = [key for key, feature in builder.info.features.items() if isinstance(feature, tfds.features.Text)]
+            features: Any = builder.info.features
+            texts = [key for key, feature in features.items() if isinstance(feature, tfds.features.Text)]
             if "text" not in texts and len(texts) != 1:
                 raise InputError(f"it must have one text feature, or one named text; it has {', '.join(texts) or 'none'}")
             feature = "text" if "text" in texts else texts[0]
             builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
             splits = list(builder.info.splits) or ["train", "validation", "test"]  # tfds's mock data names none, and has any
-            sources = {split: builder.as_data_source(split=split) for split in splits}
+            read: Any = builder.as_data_source
+            sources = {split: read(split=split) for split in splits}
             return {split: [source[n][feature] for n in range(len(source))] for split, source in sources.items()}
     finally:
         downloader.MAX_RETRIES = retries

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-PROGRAM = '''
+PROGRAM = """
 import dataclasses, json, sys
 import jax, jax.numpy as jnp, numpy as np, optax
 import seqjax, seqjax.masks
@@ -59,7 +59,7 @@ def losses(devices):
 
 
 print(json.dumps([losses(jax.devices()[:1]), losses(jax.devices())]))
-'''
+"""
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-9)])
