@@ -166,11 +166,12 @@ PRESETS = {
         loss_scale="sum",
         loop=Loop(epochs=50.0, patience=5),
     ),
-    # A better recipe for the same work.
+    # A better recipe for the same work. The rate is high because the networks are small and the run is short: of 0.004, 0.008,
+    # 0.016, 0.03 and 0.06 each beat the one before after 3 epochs of War and Peace (H = 128); from H = 256 on take 0.02 or less.
     "modern_lstm": Config(
         data=Data(batch_size=50, length=100),
         model=Network(hidden_size=128),
-        optimizer=OptimizerConfig(name="adam", learning_rate=4e-3, schedule="cosine", warmup_steps=100, clip_norm=5.0),
+        optimizer=OptimizerConfig(name="adam", learning_rate=0.03, schedule="cosine", warmup_steps=100, clip_norm=5.0),
         loop=Loop(epochs=15.0),
     ),
     # Zaremba, Sutskever, Vinyals 2014, the small model: Penn Treebank words. The gradient is of the loss summed over the
