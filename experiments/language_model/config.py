@@ -140,8 +140,8 @@ PRESETS = {
     "tiny": Config(
         data=Data(batch_size=32, length=64),
         model=Network(hidden_size=128),
-        optimizer=OptimizerConfig(name="adam", learning_rate=4e-3, schedule="cosine", warmup_steps=100, clip_norm=5.0),
-        loop=Loop(epochs=2.0, eval_every=1000),
+        optimizer=OptimizerConfig(name="adam", learning_rate=0.03, schedule="cosine", warmup_steps=100, clip_norm=5.0),
+        loop=Loop(epochs=1.5, eval_every=1000),
         ngrams=(2, 3, 5),
     ),
     # The 112-line min-char-rnn.py (Karpathy 2015). Its weights start as 0.01 * randn, biases at 0; here all from the
