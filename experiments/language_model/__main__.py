@@ -92,7 +92,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
         work = {"position": position, "mesh": mesh, "evaluate": score, "tokens_per_batch": data.batch_size * data.length}
         for event in train_loop(state, train_step, stream, plan, **work, **files):
             samples.pass_by(event.step, event.state.params)
-            if event.kind in ("eval", "end", "interrupted"):
+            if event.kind in ("eval", "interrupted"):
                 curves(run.read_metrics(), run.curves, title=f"{preset}: {text.record['source']}", references=references)
 
     if event.kind == "interrupted":

@@ -1,0 +1,459 @@
+"""The language model's command, verb by verb, through its real entry point."""
+
+import dataclasses
+import itertools
+import json
+import re
+import shlex
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+import seqjax
+from experiments import command_line
+from experiments.language_model.config import PRESETS, Config
+from seqjax.probabilistic import ngram
+from seqjax.train.checkpoint import Checkpoints
+from seqjax.train.run import RunFolder
+from tests.experiments.conftest import PACE, SIZES, command, contents, words
+
+
+def results_of(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def symbols_of(run, text, split):
+    """A split's symbols, cut here anew: 80, 10 and 10 per cent of the characters, in order."""
+    content = text.read_text()
+    first, second = round(0.8 * len(content)), round(0.9 * len(content))
+    part = {"train": content[:first], "valid": content[first:second], "test": content[second:]}[split]
+    return np.array([run.vocabulary.start, *run.vocabulary.encode(part)])
+
+
+def loss_of(run, params, symbols):
+    """Nats per symbol in one pass of one row."""
+    _, logits = run.model.apply(params, {"tokens": symbols[None, :-1]})
+    picked = jax.nn.log_softmax(logits)[0, np.arange(len(symbols) - 1), symbols[1:]]
+    return -float(picked.mean())
+
+
+# train
+
+
+def test_train_writes_every_file_of_a_run(finished, text):
+    folder, outcome = finished
+    assert outcome.out.splitlines()[-1] == str(folder)
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "metrics.jsonl",
+        "results.json",
+        "samples.txt",
+        "curves.png",
+        "checkpoints",
+    }
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best", "last"}
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["experiment"], config["preset"]) == ("language_model", "tiny")
+    assert config["config"]["model"]["hidden_size"] == config["overrides"]["model.hidden_size"] == 8
+    assert config["overrides"]["data.path"] == str(text)
+    assert config["config"]["data"]["vocabulary"] == "character" and "data.vocabulary" not in config["overrides"]
+    assert config["model"]["type"] == "LanguageModel" and config["vocabulary"]["type"] == "CharacterVocabulary"
+    assert config["data"]["characters"] == len(text.read_text()) and config["versions"]["jax"] == jax.__version__
+
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["split"] == "train"] == [1, 2, 3, 4]
+    assert [line["step"] for line in lines if line["split"] == "validation"] == [2, 4]
+    assert {"loss", "learning_rate", "epoch", "tokens_per_second", "seconds"} <= lines[0].keys()
+
+
+def test_train_says_what_it_does(finished, text):
+    _, outcome = finished
+    head = outcome.out[: outcome.out.index("--- after 0 of")]
+    assert "preset tiny" in head and "--model.hidden-size 8" in head
+    assert f"{text}, {len(text.read_text()):,} characters in 1 file" in head
+    assert "devices: 1 device, 2 rows each" in head
+    assert "step 4/4" in outcome.err and "validation" in outcome.err
+
+
+def test_results_are_flat_and_are_those_of_the_best_weights(finished, text):
+    folder, _ = finished
+    results, run = results_of(folder), seqjax.load_run(folder)
+    assert all(isinstance(value, int | float | str) for value in results.values())
+    assert results["steps"] == 4 and results["seed"] == 0 and results["seconds"] > 0
+    assert "cpu" in results["device"] and jax.__version__ in results["versions"]
+    for name, split in (("validation", "valid"), ("test", "test")):
+        expected = loss_of(run, run.params, symbols_of(run, text, split))
+        assert results[f"{name}_loss"] == pytest.approx(expected, abs=1e-4)
+        assert results[f"{name}_bits"] == pytest.approx(expected / np.log(2), abs=1e-4)
+    best = min(line["loss"] for line in run.metrics if line["split"] == "validation")
+    assert results["validation_loss"] == pytest.approx(best, abs=1e-5)
+
+
+def test_results_hold_the_count_models(finished, text):
+    folder, _ = finished
+    results, run = results_of(folder), seqjax.load_run(folder)
+    train, valid = symbols_of(run, text, "train"), symbols_of(run, text, "valid")
+    for order, name in ((2, "bigram"), (3, "trigram"), (5, "5gram")):
+        counted = ngram.fit(train, order=order, vocabulary_size=len(run.vocabulary), start=run.vocabulary.start)
+        expected = ngram.cross_entropy(counted, valid)
+        assert results[f"{name}_validation_loss"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_samples_are_of_one_prompt_before_at_a_tenth_at_a_third_and_at_the_end(finished):
+    folder, outcome = finished
+    samples = (folder / "samples.txt").read_text()
+    parts = re.findall(r"--- after (\d) of 4 steps ---\n(.*?)\n\n", samples, re.DOTALL)
+    assert [int(step) for step, _ in parts] == [0, 1, 2, 4]
+    assert all(sample.startswith("the") and len(sample) == 3 + 12 for _, sample in parts)
+    assert len({sample for _, sample in parts}) > 1  # it learned something, and the key is the same
+    assert all(sample in outcome.out for _, sample in parts)
+
+
+def test_a_run_without_a_folder_gets_one_and_is_the_latest(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = command("train", "--data.path", text, *SIZES, *PACE, "--loop.steps", 1, "--preset=modern_lstm")
+    assert outcome.code == 0, outcome.err
+    last = outcome.out.splitlines()[-1]
+    assert re.fullmatch(r"runs/language_model/modern_lstm-\d{8}-\d{6}", last)
+    assert (tmp_path / "runs/language_model/latest").resolve() == (tmp_path / last).resolve()
+    assert command("sample", "--length", 3).code == 0  # the latest, without being told
+
+
+def test_bytes_are_a_vocabulary_too(train, tmp_path):
+    outcome = train(tmp_path / "run", "--data.vocabulary", "byte", "--loop.steps", 1)
+    assert outcome.code == 0, outcome.err
+    results = results_of(tmp_path / "run")
+    assert results["test_bits"] == pytest.approx(results["test_loss"] / np.log(2))
+    sampled = command("sample", tmp_path / "run", "--prompt", "caf\u00e9", "--argmax", "--length", 2)
+    assert sampled.code == 0 and sampled.out.startswith("caf\u00e9")
+
+
+@pytest.mark.parametrize("preset", ["min_char_rnn", "karpathy_lstm", "zaremba_small"])
+def test_the_recipes_of_papers_train(preset, text, tmp_path):
+    small = ["--data.length", 5, "--data.batch-size", min(PRESETS[preset].data.batch_size, 4), "--model.hidden-size", 4]
+    if PRESETS[preset].model.embedding_size is not None:
+        small += ["--model.embedding-size", 4]
+    flags = ["--data.path", text, *small, "--loop.steps", 1, "--sample.length", 3, "--run.dir", tmp_path / "run"]
+    outcome = command("train", "--preset", preset, *flags)
+    assert outcome.code == 0, outcome.err
+    results = results_of(tmp_path / "run")
+    assert np.isfinite(results["test_loss"])
+    if preset == "zaremba_small":  # words
+        assert results["test_perplexity"] == pytest.approx(np.exp(results["test_loss"]))
+        sampled = command("sample", tmp_path / "run", "--length", 5)  # no start symbol: what follows a line's end
+        assert sampled.code == 0, sampled.err
+        assert len(re.findall(r"\S+|\n", sampled.out[:-1])) == 5
+
+
+# sample
+
+
+@pytest.fixture(scope="module")
+def draw(finished):
+    """A function of flags: what `sample` prints."""
+
+    def sample(*flags):
+        outcome = command("sample", finished[0], "--length", 15, *flags)
+        assert outcome.code == 0, outcome.err
+        return outcome.out.removesuffix("\n")
+
+    return sample
+
+
+def test_sample_goes_on_from_the_prompt(draw):
+    sampled = draw("--prompt", "two birds ")
+    assert sampled.startswith("two birds ") and len(sampled) == len("two birds ") + 15
+    assert len(draw("--prompt", "a", "--length", 4)) == 5
+    assert len(draw()) == 15  # a document's beginning
+
+
+def test_sample_draws_by_its_seed(draw):
+    hot = ["--temperature", 1.5]
+    assert draw(*hot, "--seed", 3) == draw(*hot, "--seed", 3)
+    assert len({draw(*hot, "--seed", seed) for seed in range(4)}) == 4
+
+
+def test_argmax_is_what_every_sharpening_ends_in(draw):
+    argmax = draw("--argmax", "--prompt", "old ")
+    for flags in (["--temperature", 0], ["--temperature", 1e-6], ["--top-k", 1], ["--top-p", 1e-6]):
+        for seed in (0, 1):
+            assert draw(*flags, "--prompt", "old ", "--seed", seed) == argmax
+    loose = {draw("--prompt", "old ", "--seed", seed, "--temperature", 2.0) for seed in range(4)}
+    assert argmax not in loose and len(loose) == 4
+
+
+def test_top_k_keeps_the_likeliest(draw, finished):
+    run = seqjax.load_run(finished[0])
+    _, logits = run.model.apply(run.params, {"tokens": np.array([[run.vocabulary.start]])})
+    ranked = [i for i in np.argsort(-logits[0, 0]) if i != run.vocabulary.start]
+    likeliest = {run.vocabulary.decode([i]) for i in ranked[:3]}
+    first = {draw("--top-k", 3, "--length", 1, "--seed", seed, "--temperature", 50) for seed in range(40)}
+    assert first == likeliest
+
+
+# eval
+
+
+def test_eval_writes_its_own_file_and_leaves_the_rest(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    before, results = contents(tmp_path / "run"), results_of(tmp_path / "run")
+    for split, name in (("test", "test"), ("valid", "validation")):
+        outcome = command("eval", tmp_path / "run", "--split", split)
+        assert outcome.code == 0, outcome.err
+        path = tmp_path / "run" / f"eval-{split}.json"
+        assert outcome.out.splitlines()[-1] == str(path)
+        found = json.loads(path.read_text())
+        assert found[f"{name}_loss"] == pytest.approx(results[f"{name}_loss"], abs=1e-6)
+        assert found["checkpoint"] == "best" and found["seed"] == 0
+    after = contents(tmp_path / "run")
+    assert {name: after[name] for name in before} == before
+    assert after.keys() - before.keys() == {"eval-test.json", "eval-valid.json"}
+
+
+def test_eval_measures_the_last_weights_too(finished, text, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    assert command("eval", tmp_path / "run", "--checkpoint", "last").code == 0
+    run, folder = seqjax.load_run(finished[0]), RunFolder(finished[0])
+    with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+        last = checkpoints.params(run.params, "last")
+    expected = loss_of(run, last, symbols_of(run, text, "test"))
+    found = json.loads((tmp_path / "run" / "eval-test-last.json").read_text())
+    assert found["test_loss"] == pytest.approx(expected, abs=1e-4)
+    assert abs(found["test_loss"] - results_of(finished[0])["test_loss"]) > 1e-3  # they are not the best
+
+
+def test_eval_reads_another_text(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    other = tmp_path / "other.txt"
+    other.write_text(words(100, seed=1) + "QUITE OTHER SYMBOLS")  # outside the vocabulary: unknown, and counted
+    outcome = command("eval", tmp_path / "run", "--data.path", other, "--split", "all")
+    assert outcome.code == 0, outcome.err
+    found = json.loads((tmp_path / "run" / "eval-other-txt-all.json").read_text())
+    run = seqjax.load_run(finished[0])
+    content, ids = other.read_text(), []
+    for begin, end in itertools.pairwise(round(share * len(content)) for share in (0, 0.8, 0.9, 1)):
+        ids.append(np.array([run.vocabulary.start, *run.vocabulary.encode(content[begin:end])]))
+    losses = [(loss_of(run, run.params, part), len(part) - 1) for part in ids]
+    expected = sum(loss * count for loss, count in losses) / sum(count for _, count in losses)
+    assert found["all_loss"] == pytest.approx(expected, abs=1e-4)
+    assert found["data_source"] == str(other)
+
+
+# resume, init-from
+
+
+class Interrupt:
+    """A run folder's method that a signal interrupts at a step."""
+
+    def __init__(self, monkeypatch, step):
+        append = RunFolder.append_metrics
+
+        def interrupted(self, **line):
+            append(self, **line)
+            if line["step"] == step:
+                signal.raise_signal(signal.SIGTERM)
+
+        monkeypatch.setattr(RunFolder, "append_metrics", interrupted)
+
+
+def figures_of(folder):
+    """A run's record without its clock."""
+    clock = ("seconds", "tokens_per_second")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in clock} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory, train):
+    """A run that was told to stop after step 3 of 4; nobody may change it."""
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
+    with pytest.MonkeyPatch.context() as patch:
+        Interrupt(patch, 3)
+        outcome = train(folder, "--optimizer.learning-rate", 5, "--optimizer.warmup-steps", 0, "--ngrams", 2, 3, 5)
+    assert outcome.code == 0, outcome.err
+    assert f"stopped after step 3 of 4; to go on: python -m experiments.language_model train --resume {folder}" in outcome.out
+    assert outcome.out.splitlines()[-1] == str(folder)
+    assert not (folder / "results.json").exists() and figures_of(folder)[-1]["step"] == 3
+    return folder
+
+
+def test_resume_alone_goes_on_to_the_numbers_of_an_uninterrupted_run(stopped, finished, tmp_path):
+    folder, whole = tmp_path / "run", finished[0]
+    shutil.copytree(stopped, folder)
+    outcome = command("train", "--resume", folder)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines()[-1] == str(folder)
+    assert figures_of(folder) == figures_of(whole)
+    assert (folder / "samples.txt").read_text() == (whole / "samples.txt").read_text()
+    measured = ("validation_loss", "test_loss", "trigram_validation_loss", "steps")
+    assert [results_of(folder)[name] for name in measured] == [results_of(whole)[name] for name in measured]
+    for ours, theirs in zip(*(jax.tree.leaves(seqjax.load_run(run).params) for run in (folder, whole)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_finished_run_goes_on_for_more_steps(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    again = command("train", "--resume", tmp_path / "run")  # nothing is left to do
+    assert again.code == 0, again.err
+    assert figures_of(tmp_path / "run") == figures_of(finished[0])
+    more = command("train", "--resume", tmp_path / "run", "--loop.steps", 6, "--loop.log-every", 2)
+    assert more.code == 0, more.err
+    assert figures_of(tmp_path / "run")[-1]["step"] == 6 and results_of(tmp_path / "run")["steps"] == 6
+    assert figures_of(tmp_path / "run")[: len(figures_of(finished[0]))] == figures_of(finished[0])
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--optimizer.learning-rate", 0.5], ["optimizer.learning_rate", "5", "0.5"]),
+        (["--model.hidden-size", 9], ["hidden_size", "8", "9"]),
+        (["--data.batch-size", 3], ["data.batch_size", "2", "3"]),
+        (["--data.vocabulary", "byte"], ["it was", "now it is"]),
+        (["--seed", 1], ["seed", "0", "1"]),
+        (["--preset", "modern_lstm"], ["preset", "tiny", "modern_lstm"]),
+    ],
+)
+def test_resume_refuses_another_run_and_names_what_differs(flags, told, stopped):
+    before = contents(stopped)
+    outcome = command("train", "--resume", stopped, *flags)
+    assert outcome.code == 2
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("error: cannot") and all(part in line for part in told), line
+    assert contents(stopped) == before
+
+
+def test_resume_refuses_a_text_that_has_changed(tmp_path):
+    text, folder = tmp_path / "text.txt", tmp_path / "run"
+    text.write_text(words(400))
+    flags = ["--data.path", text, *SIZES, *PACE, "--loop.steps", 1, "--run.dir", folder]
+    assert command("train", *flags).code == 0
+    text.write_text(words(400, seed=1)[:-1].ljust(len(words(400)) - 1, "a")[: len(words(400)) - 1] + "\n")
+    before = contents(folder)
+    outcome = command("train", "--resume", folder, "--loop.steps", 2)
+    assert outcome.code == 2
+    (line,) = outcome.err.splitlines()
+    assert "cannot go on with another data.tokens" in line
+    assert contents(folder) == before
+
+
+def test_init_from_takes_the_weights_and_nothing_else(finished, train, tmp_path):
+    still = ["--optimizer.learning-rate", 1e-30, "--loop.steps", 1, "--init-from", finished[0]]
+    before = contents(finished[0])
+    assert train(tmp_path / "run", *still).code == 0
+    ours, theirs = seqjax.load_run(tmp_path / "run"), seqjax.load_run(finished[0])
+    assert [line["step"] for line in ours.metrics] == [1, 1]
+    for leaf, source in zip(jax.tree.leaves(ours.params), jax.tree.leaves(theirs.params), strict=True):
+        np.testing.assert_allclose(leaf, source, rtol=0, atol=1e-12)
+    assert ours.results["validation_loss"] == pytest.approx(theirs.results["validation_loss"], abs=1e-6)
+    assert contents(finished[0]) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--model.hidden-size", 9], ["hidden"]),
+        (["--data.vocabulary", "byte"], ["vocabulary"]),
+        (["--init-from", "nowhere"], ["nowhere is no run folder"]),
+    ],
+)
+def test_init_from_refuses_weights_that_do_not_fit(flags, told, finished, train, tmp_path):
+    outcome = train(tmp_path / "run", "--init-from", finished[0], *flags)
+    assert outcome.code == 2
+    (line,) = outcome.err.splitlines()
+    assert all(part in line for part in told) or "params" in line, line
+    assert not (tmp_path / "run").exists()
+
+
+# load_run
+
+
+THREE_LINES = """
+import sys
+import jax
+import numpy as np
+import seqjax
+from seqjax import decode
+run = seqjax.load_run(sys.argv[1])
+prompt = {"tokens": run.vocabulary.encode("the")[None], "lengths": np.array([3])}
+found = decode.sample(run.model, run.params, prompt, max_length=15, key=jax.random.key(4))
+print(run.vocabulary.decode(np.asarray(found.tokens[0])))
+assert "experiments" not in sys.modules
+"""
+
+
+def test_a_fresh_process_loads_a_run_and_samples_in_three_lines(finished, draw, as_user, tmp_path):
+    done = as_user("-c", THREE_LINES, finished[0], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.removesuffix("\n") == draw("--prompt", "the", "--temperature", 1, "--seed", 4).removeprefix("the")
+
+
+# demo
+
+
+def test_demo_shows_how_it_learns(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = command("demo", "--data.path", text, *SIZES, "--loop.steps", 12, "--loop.log-every", 1, "--sample.length", 20)
+    assert outcome.code == 0, outcome.err
+    out = outcome.out
+    (folder,) = (path for path in (tmp_path / "runs/language_model").iterdir() if path.name != "latest")
+    folder = folder.relative_to(tmp_path)
+    tour = [f"text: {text}, ", "model: ", "devices: 1 device, 2 rows each", "--- after 0 of 12", "--- after 2 of 12"]
+    tour += ["--- after 4 of 12", "--- after 12 of 12", "  bigram ", "  trigram ", "  5gram ", "  ours "]
+    tour += ["--- temperature 0.5 ---", "--- temperature 1.0 ---", f"sample {folder}", f"eval {folder}", f"--resume {folder}"]
+    places = [out.find(part) for part in tour]
+    assert -1 not in places and places == sorted(places), dict(zip(tour, places, strict=True))
+    for name, key in (("bigram", "bigram_validation_loss"), ("5gram", "5gram_validation_loss"), ("ours", "validation_loss")):
+        nats = results_of(folder)[key]
+        assert re.search(rf"  {name} +{nats:.3f} nats  {nats / np.log(2):.3f} bits\n", out)
+    last = re.search(r"after 12 of 12 steps ---\n(.*?)\n\n", out, re.DOTALL)[1]
+    assert f"--- temperature 0.5 ---\n{last}\n" in out  # the same prompt, key and temperature
+
+    tries = re.findall(r"^  python -m experiments.language_model (.*)$", out, re.MULTILINE)
+    assert [line.split()[0] for line in tries] == ["sample", "eval", "train"]
+    for line in tries:
+        tried = command(*shlex.split(line))
+        assert tried.code == 0, tried.err
+    assert results_of(folder)["steps"] == 24
+
+
+def test_the_demo_begins_a_definition_in_python_and_a_document_elsewhere(monkeypatch):
+    from experiments.language_model import __main__ as program
+
+    class Enough(Exception):
+        pass
+
+    def seen(config, **_):
+        raise Enough(config.sample.prompt)
+
+    monkeypatch.setattr(program, "main", seen)
+    for flags, prompt in (([], "def "), (["--data.corpus", "pydoc"], ""), (["--sample.prompt", "class "], "class ")):
+        with pytest.raises(Enough, match=f"^{prompt}$"):
+            program.demo(flags)
+
+
+# The parts of a command line.
+
+
+def test_flags_override_the_preset():
+    config = command_line.parse(Config, ["--model.hidden-size", "7"], program="p", default=PRESETS["zaremba_small"])
+    expected = dataclasses.replace(PRESETS["zaremba_small"].model, hidden_size=7)
+    assert config == dataclasses.replace(PRESETS["zaremba_small"], model=expected)
+    assert command_line.differences(config, PRESETS["zaremba_small"]) == {"model.hidden_size": 7}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_config_comes_back_from_json(preset):
+    plain = json.loads(json.dumps(dataclasses.asdict(PRESETS[preset])))
+    assert command_line.from_dict(Config(), plain) == PRESETS[preset]
+
+
+def test_help_names_the_verbs(capsys):
+    assert command("--help").code == 0
+    assert command().code == 2
+    for verb in ("train", "sample", "eval", "demo"):
+        assert f"  {verb}" in command("--help").out
