@@ -251,8 +251,9 @@ def demo(argv: list[str]) -> Run:
     """Trains the tiny preset and shows how it learns, beside count models: demo [--data.path F]."""
     base = PRESETS["tiny"]
     config = command_line.parse(Config, argv, program=f"{PROGRAM} demo", default=dataclasses.replace(base, sample=DEMO_SAMPLE))
-    if config.sample == DEMO_SAMPLE and config.data == base.data:  # Python's library; the user's text may know no such word
-        config = dataclasses.replace(config, sample=dataclasses.replace(DEMO_SAMPLE, prompt="def "))
+    is_python = config.data.corpus == "stdlib" and config.data.path is config.data.tfds is None
+    if is_python and not config.sample.prompt:  # another text may not know such a word
+        config = dataclasses.replace(config, sample=dataclasses.replace(config.sample, prompt="def "))
     run = main(config, preset="tiny")
     if not run.results:
         return run

@@ -431,7 +431,12 @@ def test_the_demo_begins_a_definition_in_python_and_a_document_elsewhere(monkeyp
         raise Enough(config.sample.prompt)
 
     monkeypatch.setattr(program, "main", seen)
-    for flags, prompt in (([], "def "), (["--data.corpus", "pydoc"], ""), (["--sample.prompt", "class "], "class ")):
+    python, short = ["--data.length", "9"], ["--sample.length", "9"]
+    for flags, prompt in (
+        ([*python, *short], "def "),
+        (["--data.corpus", "pydoc"], ""),
+        (["--sample.prompt", "class "], "class "),
+    ):
         with pytest.raises(Enough, match=f"^{prompt}$"):
             program.demo(flags)
 
