@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import random
 import re
 import shlex
@@ -43,6 +44,10 @@ def contents(folder) -> dict:
     """Every file below a folder, with its bytes and the time it was written."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def results_of(folder) -> dict:
+    return json.loads((folder / "results.json").read_text())
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,135 @@
+"""Runs that are stopped and go on, and runs that start from another's weights, through the real command."""
+
+import json
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+import seqjax
+from seqjax.train.run import RunFolder
+from tests.experiments.conftest import PACE, SIZES, command, contents, results_of, words
+
+
+class Interrupt:
+    """A run folder's method that a signal interrupts at a step."""
+
+    def __init__(self, monkeypatch, step):
+        append = RunFolder.append_metrics
+
+        def interrupted(self, **line):
+            append(self, **line)
+            if line["step"] == step:
+                signal.raise_signal(signal.SIGTERM)
+
+        monkeypatch.setattr(RunFolder, "append_metrics", interrupted)
+
+
+def figures_of(folder):
+    """A run's record without its clock."""
+    clock = ("seconds", "tokens_per_second")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in clock} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory, train):
+    """A run that was told to stop after step 3 of 4; nobody may change it."""
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
+    with pytest.MonkeyPatch.context() as patch:
+        Interrupt(patch, 3)
+        outcome = train(folder, "--optimizer.learning-rate", 5, "--optimizer.warmup-steps", 0, "--ngrams", 2, 3, 5)
+    assert outcome.code == 0, outcome.err
+    assert f"stopped after step 3 of 4; to go on: python -m experiments.language_model train --resume {folder}" in outcome.out
+    assert outcome.out.splitlines()[-1] == str(folder)
+    assert not (folder / "results.json").exists() and figures_of(folder)[-1]["step"] == 3
+    return folder
+
+
+def test_resume_alone_goes_on_to_the_numbers_of_an_uninterrupted_run(stopped, finished, tmp_path):
+    folder, whole = tmp_path / "run", finished[0]
+    shutil.copytree(stopped, folder)
+    outcome = command("train", "--resume", folder)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines()[-1] == str(folder)
+    assert figures_of(folder) == figures_of(whole)
+    assert (folder / "samples.txt").read_text() == (whole / "samples.txt").read_text()
+    measured = ("validation_loss", "test_loss", "trigram_validation_loss", "steps")
+    assert [results_of(folder)[name] for name in measured] == [results_of(whole)[name] for name in measured]
+    for ours, theirs in zip(*(jax.tree.leaves(seqjax.load_run(run).params) for run in (folder, whole)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_finished_run_goes_on_for_more_steps(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    again = command("train", "--resume", tmp_path / "run")  # nothing is left to do
+    assert again.code == 0, again.err
+    assert figures_of(tmp_path / "run") == figures_of(finished[0])
+    more = command("train", "--resume", tmp_path / "run", "--loop.steps", 6, "--loop.log-every", 2)
+    assert more.code == 0, more.err
+    assert figures_of(tmp_path / "run")[-1]["step"] == 6 and results_of(tmp_path / "run")["steps"] == 6
+    assert figures_of(tmp_path / "run")[: len(figures_of(finished[0]))] == figures_of(finished[0])
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--optimizer.learning-rate", 0.5], ["optimizer.learning_rate", "5", "0.5"]),
+        (["--model.hidden-size", 9], ["hidden_size", "8", "9"]),
+        (["--data.batch-size", 3], ["data.batch_size", "2", "3"]),
+        (["--data.vocabulary", "byte"], ["it was", "now it is"]),
+        (["--seed", 1], ["seed", "0", "1"]),
+        (["--preset", "modern_lstm"], ["preset", "tiny", "modern_lstm"]),
+    ],
+)
+def test_resume_refuses_another_run_and_names_what_differs(flags, told, stopped):
+    before = contents(stopped)
+    outcome = command("train", "--resume", stopped, *flags)
+    assert outcome.code == 2
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("error: cannot") and all(part in line for part in told), line
+    assert contents(stopped) == before
+
+
+def test_resume_refuses_a_text_that_has_changed(tmp_path):
+    text, folder = tmp_path / "text.txt", tmp_path / "run"
+    text.write_text(words(400))
+    flags = ["--data.path", text, *SIZES, *PACE, "--loop.steps", 1, "--run.dir", folder]
+    assert command("train", *flags).code == 0
+    text.write_text(words(400, seed=1)[:-1].ljust(len(words(400)) - 1, "a")[: len(words(400)) - 1] + "\n")
+    before = contents(folder)
+    outcome = command("train", "--resume", folder, "--loop.steps", 2)
+    assert outcome.code == 2
+    (line,) = outcome.err.splitlines()
+    assert "cannot go on with another data.tokens" in line
+    assert contents(folder) == before
+
+
+def test_init_from_takes_the_weights_and_nothing_else(finished, train, tmp_path):
+    still = ["--optimizer.learning-rate", 1e-30, "--loop.steps", 1, "--init-from", finished[0]]
+    before = contents(finished[0])
+    assert train(tmp_path / "run", *still).code == 0
+    ours, theirs = seqjax.load_run(tmp_path / "run"), seqjax.load_run(finished[0])
+    assert [line["step"] for line in ours.metrics] == [1, 1]
+    for leaf, source in zip(jax.tree.leaves(ours.params), jax.tree.leaves(theirs.params), strict=True):
+        np.testing.assert_allclose(leaf, source, rtol=0, atol=1e-12)
+    assert ours.results["validation_loss"] == pytest.approx(theirs.results["validation_loss"], abs=1e-6)
+    assert contents(finished[0]) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--model.hidden-size", 9], ["hidden"]),
+        (["--data.vocabulary", "byte"], ["vocabulary"]),
+        (["--init-from", "nowhere"], ["nowhere is no run folder"]),
+    ],
+)
+def test_init_from_refuses_weights_that_do_not_fit(flags, told, finished, train, tmp_path):
+    outcome = train(tmp_path / "run", "--init-from", finished[0], *flags)
+    assert outcome.code == 2
+    (line,) = outcome.err.splitlines()
+    assert all(part in line for part in told) or "params" in line, line
+    assert not (tmp_path / "run").exists()
