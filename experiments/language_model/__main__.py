@@ -7,7 +7,6 @@ python -m experiments.language_model eval DIR --split test
 """
 
 import dataclasses
-import json
 import re
 import shlex
 import sys
@@ -242,9 +241,9 @@ def evaluate_run(argv: list[str]):
     found = figures({split: loss}, {}, data) | {"checkpoint": config.checkpoint} | facts(run.config["seed"], text, mesh)
     source = [re.sub(r"\W+", "-", Path(text.record["source"]).name)] if any(other.values()) else []
     name = "-".join([*source, config.split, *(["last"] if config.checkpoint == "last" else [])])
-    (folder.dir / f"eval-{name}.json").write_text(json.dumps(found, indent=2) + "\n")
+    path = folder.write_evaluation(name, found)
     print("\n".join(f"{figure} {value:.4f}" for figure, value in found.items() if isinstance(value, float)))
-    print(folder.dir / f"eval-{name}.json")
+    print(path)
 
 
 def demo(argv: list[str]) -> Run:

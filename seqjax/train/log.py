@@ -69,7 +69,8 @@ def _bar(stream, steps: int):
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(file=stream), auto_refresh=False)
+    # What is printed beside the bar goes above it on a terminal, and to where it was sent anywhere else.
+    bar = Progress(*columns, console=Console(file=stream), auto_refresh=False, redirect_stdout=sys.stdout.isatty())
     bar.add_task("", total=steps, figures="")
     bar.start()
     return bar

@@ -91,7 +91,8 @@ def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: int):
     def rate(count):
         count = jnp.asarray(count)
         epoch = count // max(steps_per_epoch, 1)
-        done = (count - config.warmup_steps) / max(steps - config.warmup_steps, 1)
+        # float: an integer divided by an integer would be float32 under x64 too
+        done = jnp.asarray(count - config.warmup_steps, float) / max(steps - config.warmup_steps, 1)
         done = jnp.clip(done, 0.0, 1.0)
         factor = {
             "constant": lambda: jnp.ones_like(done),
@@ -99,7 +100,7 @@ def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: int):
             "linear": lambda: 1 - (1 - end) * done,
             "exponential": lambda: config.decay ** jnp.maximum(epoch + 1 - config.decay_after, 0).astype(done.dtype),
         }[config.schedule]()
-        warm = jnp.minimum((count + 1) / max(config.warmup_steps, 1), 1.0)
+        warm = jnp.minimum(jnp.asarray(count + 1, float) / max(config.warmup_steps, 1), 1.0)
         return config.learning_rate * warm * factor
 
     return rate

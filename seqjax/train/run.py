@@ -178,6 +178,16 @@ class RunFolder:
         path = self.dir / "results.json"
         return _read_json(path) if path.exists() else {}
 
+    def write_evaluation(self, name: str, results: dict):
+        """eval-<name>.json: a later measurement of the same weights.
+
+        Returns:
+            Its path.
+        """
+        path = self.dir / f"eval-{name}.json"
+        _write_json(path, results)
+        return path
+
     def write_samples(self, text: str):
         """samples.txt."""
         _write_text(self.dir / "samples.txt", text)
@@ -233,10 +243,10 @@ def compare(old: dict, new: dict, *, free: tuple[str, ...] = ("loop", "run")):
         seqjax.errors.InputError: cannot go on with another batch: it was 8, now it is 9
     """
 
+    before, after = ({key: part for key, part in table["config"].items() if key not in free} for table in (old, new))
+    refuse_changes("", before, after)  # first: it names the flag that was given
     for name in ("model", "vocabulary"):
         refuse_changes(name, old[name], new[name])
-    before, after = ({key: part for key, part in table["config"].items() if key not in free} for table in (old, new))
-    refuse_changes("", before, after)
 
 
 def _version(package: str) -> str | None:
