@@ -288,6 +288,7 @@ class Dropout(CompositeCell):
 
     def recur(self, params: Params, state: Noise, z: Array, *, dot=product, context=None) -> tuple[Noise, Array]:
         """This step's mask, or the sequence's."""
+        self._check(z)
         keys = state.key
         if keys is not None and self.per == "step":
             keys = noise.fold_counts(keys, state.count)
@@ -295,6 +296,7 @@ class Dropout(CompositeCell):
 
     def unroll(self, params: Params, xs: Array, state: Noise, *, mask=None, reverse=False, **options):
         """The masks of all steps at once: the count of a step is the real steps before it."""
+        self._check(xs)
         real = jnp.ones(xs.shape[:2], jnp.bool_) if mask is None else mask
         keys = state.key
         if keys is not None:
@@ -302,6 +304,11 @@ class Dropout(CompositeCell):
             if self.per == "step":
                 keys = noise.fold_counts(keys, state.count[:, None] + masks.real_steps_before(real, reverse=reverse))
         return Noise(state.key, state.count + real.sum(1, dtype=jnp.int32)), noise.drop(keys, self.rate, xs)
+
+    @staticmethod
+    def _check(xs):
+        if is_tokens(xs):
+            raise InputError("Dropout drops features, and integer tokens are none: put it after the cell that reads them")
 
 
 class RecurrentDropoutState(NamedTuple):

@@ -118,8 +118,8 @@ class MaskIgnored(PaddingLeak):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class HiddenProduct(Elman):
-    """Hashes by identity: not a value."""
+class HashedByIdentity(Elman):
+    """Two equal cells have two hashes: not a value."""
 
     __hash__ = object.__hash__
 
@@ -135,7 +135,7 @@ SIZES = {"input_size": 2, "hidden_size": 3}
         (NeighbourProject(**SIZES), "project treats each row alone"),
         (PaddingLeak(Elman(**SIZES)), "whole sequence == step by step"),
         (MaskIgnored(Elman(**SIZES)), "padding"),
-        (HiddenProduct(**SIZES), "value: a copy is not equal"),
+        (HashedByIdentity(**SIZES), "value: a copy is not equal"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Cell) else "",
 )

@@ -87,6 +87,11 @@ def test_what_is_not_a_cell():
         Stack((Bidirectional(CELL), CELL))
 
 
+def test_dropout_refuses_tokens():
+    with pytest.raises(InputError, match="Dropout drops features, and integer tokens are none"):
+        unroll(NOISY, NOISY_PARAMS, jnp.zeros((2, 6), int))
+
+
 def test_residual_names_both_shapes():
     with pytest.raises(InputError, match=r"Residual adds an input of shape \(2, 6, 3\) to an output of \(2, 6, 4\)"):
         unroll(Residual(CELL), PARAMS, XS)
