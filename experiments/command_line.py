@@ -1,6 +1,8 @@
 """What every experiment's command line shares: presets that a flag may override, verbs, and one-line errors."""
 
 import dataclasses
+import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -8,6 +10,19 @@ from typing import Any, TypeVar
 from seqjax.errors import InputError
 
 Config = TypeVar("Config")
+
+
+def program_of(experiment: str) -> str:
+    """What to type to run an experiment again: with this Python, which need not be the `python` on the path.
+
+    Example:
+        >>> program_of("language_model").endswith(" -m experiments.language_model")
+        True
+    """
+    found = shutil.which("python")
+    if found and os.path.dirname(found) == os.path.dirname(sys.executable):
+        return f"python -m experiments.{experiment}"
+    return f"{min(sys.executable, os.path.relpath(sys.executable), key=len)} -m experiments.{experiment}"
 
 
 def run_verbs(program: str, verbs: Mapping[str, Callable[[list[str]], Any]], argv: Sequence[str]) -> int:

@@ -38,7 +38,7 @@ from seqjax.train.step import evaluate, make_eval_step, make_train_step
 from seqjax.types import Params
 
 EXPERIMENT = "language_model"
-PROGRAM = f"python -m experiments.{EXPERIMENT}"
+PROGRAM = command_line.program_of(EXPERIMENT)
 DEMO_SAMPLE = Sampling(temperature=0.5, length=300)
 FREE = ("loop", "run", "sample", "ngrams", "resume", "init_from")  # may differ when a run is resumed
 

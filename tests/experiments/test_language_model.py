@@ -283,7 +283,7 @@ def test_demo_shows_how_it_learns(text, tmp_path, monkeypatch):
     last = re.search(r"after 12 of 12 steps ---\n(.*?)\n\n", out, re.DOTALL)[1]
     assert f"--- temperature 0.5 ---\n{last}\n" in out  # the same prompt, key and temperature
 
-    tries = re.findall(r"^  python -m experiments.language_model (.*)$", out, re.MULTILINE)
+    tries = re.findall(r"^  \S*python\S* -m experiments.language_model (.*)$", out, re.MULTILINE)
     assert [line.split()[0] for line in tries] == ["sample", "eval", "train"]
     for line in tries:
         tried = command(*shlex.split(line))
