@@ -8,33 +8,14 @@ recurrent products through one door, `dot`.
 import dataclasses
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 
 from seqjax import masks
 from seqjax.errors import InputError
 from seqjax.losses import Weighted
 from seqjax.noise import reseed
+from seqjax.products import product
 from seqjax.types import Array, Key, Params, Shape, State, at_least_float32
-
-
-def product(h: Array, kernel: Array) -> Array:
-    """The matrix product of every cell: `h` cast to the kernel's dtype, the result at least float32.
-
-    Args:
-        h: floating, [..., K].
-        kernel: floating, [K, M].
-
-    Returns:
-        [..., M], float32 or wider.
-
-    Example:
-        >>> product(jnp.ones((2, 3)), jnp.ones((3, 4), jnp.bfloat16)).dtype
-        dtype('float32')
-    """
-    dims = (((h.ndim - 1,), (0,)), ((), ()))
-    out = at_least_float32(kernel.dtype)
-    return jax.lax.dot_general(h.astype(kernel.dtype), kernel, dims, preferred_element_type=out)
 
 
 def logistic(x: Array) -> Array:
@@ -150,6 +131,7 @@ class Cell:
             InputError: the cell has no gates.
 
         Example:
+            >>> import jax
             >>> from seqjax.cells.lstm import LSTM
             >>> cell = LSTM(input_size=2, hidden_size=3)
             >>> cell.split(cell.init(jax.random.key(0)))["f"]["bias"].tolist()
@@ -293,6 +275,7 @@ class Model:
         A value, to hand to the training loop.
 
     Example:
+        >>> import jax
         >>> @dataclasses.dataclass(frozen=True, kw_only=True)
         ... class Mean(Model):  # predicts one number
         ...     def init(self, key):

@@ -82,15 +82,14 @@ class GRU(Cell):
     def recur(self, params: Params, state: GRUState, z: Array, *, dot=product, context=None) -> tuple[GRUState, Array]:
         """The reset and update gates, the candidate, and their mixture with h."""
         h, kernel, hidden = state.h, params["recurrent_kernel"], self.hidden_size
+        z_gates, z_n = jnp.split(z, [2 * hidden], axis=-1)  # the transpose of a split is one concatenation, of slices two pads
         if self.reset_after:
-            recurrent = dot(h, kernel)
-            gates = logistic(z[..., : 2 * hidden] + recurrent[..., : 2 * hidden])
-            r, update = jnp.split(gates, 2, axis=-1)
+            of_gates, of_n = jnp.split(dot(h, kernel), [2 * hidden], axis=-1)
+            r, update = jnp.split(logistic(z_gates + of_gates), 2, axis=-1)
             bias = jnp.broadcast_to(params["recurrent_bias"].astype(h.dtype), h.shape)
-            n = jnp.tanh(z[..., 2 * hidden :] + r * (recurrent[..., 2 * hidden :] + bias))
+            n = jnp.tanh(z_n + r * (of_n + bias))
         else:
-            gates = logistic(z[..., : 2 * hidden] + dot(h, kernel[:, : 2 * hidden]))
-            r, update = jnp.split(gates, 2, axis=-1)
-            n = jnp.tanh(z[..., 2 * hidden :] + dot(r * h, kernel[:, 2 * hidden :]))
+            r, update = jnp.split(logistic(z_gates + dot(h, kernel[:, : 2 * hidden])), 2, axis=-1)
+            n = jnp.tanh(z_n + dot(r * h, kernel[:, 2 * hidden :]))
         h = n + update * (h - n)
         return GRUState(h), h
