@@ -300,7 +300,8 @@ def law_compiles_once(case):
 
 def law_backends(case):
     """Every backend equals the plain scan, gradients too."""
-    call = Call(None, None, case.context, False, None, "outputs", float_dtype(case.params))
+    arguments = (case.params, case.xs, case.state)
+    call = Call(None, None, case.context, False, None, "outputs", float_dtype(case.params), arguments)
     for name in (n for n, module in BACKENDS.items() if n != "scan" and module.supports(case.cell, call) is None):
         fast = case.gradients(lambda p, x, s, c, b=name: case.unroll(p, x, s, c, backend=b))
         _close(fast, case.plain, case.tolerance, f"backend {name} == scan")

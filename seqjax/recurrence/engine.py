@@ -12,15 +12,15 @@ import numpy as np
 from seqjax import masks, noise, tree
 from seqjax.contracts import Cell, CompositeCell, SequenceLayer
 from seqjax.errors import InputError
-from seqjax.recurrence import scan
+from seqjax.recurrence import fused, scan
 from seqjax.recurrence.bptt import chunked
 from seqjax.types import Array, Key, Params, State, float_dtype, is_tokens
 
-BACKENDS = {"scan": scan}  # the fastest first
+BACKENDS = {"fused": fused, "scan": scan}  # the fastest first
 
 
 class Call(NamedTuple):
-    """What a backend is asked for, beside cell, parameters, inputs and state.
+    """What a backend is asked for.
 
     Args:
         mask: bool, [B, T], or None: every step is real.
@@ -30,6 +30,7 @@ class Call(NamedTuple):
         remat: None, or steps of a piece whose inside is recomputed in the backward pass, or "sqrt".
         collect: "outputs" or "states".
         output_dtype: of the floating leaves of ys.
+        arguments: (params, xs, state), for their shapes and dtypes.
     """
 
     mask: Array | None
@@ -39,6 +40,7 @@ class Call(NamedTuple):
     remat: int | str | None
     collect: str
     output_dtype: Any
+    arguments: tuple
 
 
 class Choice(NamedTuple):
@@ -108,7 +110,7 @@ def run(
     if isinstance(part, CompositeCell) and collect == "outputs":
         return part.unroll(params, xs, state, **options)
     dtype = float_dtype(params) if is_tokens(xs) else xs.dtype
-    call = Call(mask, reset, context, reverse, remat, collect, dtype)
+    call = Call(mask, reset, context, reverse, remat, collect, dtype, (params, xs, state))
     choice = choose(part, call, backend)
     if (choices := _recorder.get()) is not None:
         choices.append(choice)
@@ -206,7 +208,7 @@ def explain(cell, params: Params, xs: Array, state: State = None, **options) -> 
         >>> from seqjax.cells.elman import Elman
         >>> cell = Elman(input_size=3, hidden_size=4)
         >>> explain(cell, cell.init(jax.random.key(0)), jnp.ones((2, 5, 3)))[0].backend
-        'scan'
+        'fused'
     """
     names = ("lengths", "mask", "reset", "context", "key")
     args, options = _prepare(cell, params, xs, state, *(options.pop(name, None) for name in names), **options)

@@ -1,10 +1,12 @@
 """The reference backend: one big `project`, then `jax.lax.scan` over `recur`. Any cell, any device."""
 
+import functools
 import math
 
 import jax
 
 from seqjax import noise, tree
+from seqjax.contracts import product
 from seqjax.recurrence.bptt import chunked
 
 
@@ -13,7 +15,12 @@ def supports(cell, call) -> str | None:
     return None
 
 
-def run(cell, params, xs, state, call):
+def plain(step, constants, state, inputs, *, reverse):
+    """The loop: `step(product, constants, state, input) -> (state, output)` over the leading axis of inputs."""
+    return jax.lax.scan(functools.partial(step, product, constants), state, inputs, reverse=reverse)
+
+
+def run(cell, params, xs, state, call, loop=plain):
     """All steps of a cell, batch first; see `seqjax.recurrence.engine.Call` for the options.
 
     Args:
@@ -22,6 +29,7 @@ def run(cell, params, xs, state, call):
         xs: [B, T, *input_shape], or integer tokens [B, T].
         state: leaves [B, ...].
         call: the options.
+        loop: `plain`, or what gives the same with other derivatives.
 
     Returns:
         (state, ys), ys [B, T, ...]; of masked steps anything finite. With collect="states" the states instead of ys.
@@ -29,25 +37,27 @@ def run(cell, params, xs, state, call):
     state, keys = noise.split_keys(state)  # no step changes a key: the loop need not carry it
     fresh = None if call.reset is None else cell.initial_state(params, xs.shape[:1], context=call.context)
 
-    def restart(flags, state):
+    def restart(flags, fresh, state):
         return tree.where(flags, noise.keep_noise(noise.split_keys(fresh)[0], state), state)
 
-    def step(state, inputs):
+    def step(dot, constants, state, inputs):
+        params, context, fresh, keys = constants
         z, real, reset = inputs
         if reset is not None and not call.reverse:
-            state = restart(reset, state)
-        new, y = cell.recur(params, noise.join_keys(state, keys), z, context=call.context)
+            state = restart(reset, fresh, state)
+        new, y = cell.recur(params, noise.join_keys(state, keys), z, dot=dot, context=context)
         new, _ = noise.split_keys(new)
         if real is not None:
             new = tree.where(real, new, state)
         out = tree.cast_floating(y, call.output_dtype) if call.collect == "outputs" else new
         if reset is not None and call.reverse:
-            new = restart(reset, new)
+            new = restart(reset, fresh, new)
         return new, out
 
     def piece(state, inputs):
         xs, real, reset = inputs
-        return jax.lax.scan(step, state, (cell.project(params, xs), real, reset), reverse=call.reverse)
+        constants = (params, call.context, fresh, keys)
+        return loop(step, constants, state, (cell.project(params, xs), real, reset), reverse=call.reverse)
 
     inputs = tree.swap_batch_time((xs, call.mask, call.reset))
     if call.remat is None or not xs.shape[1]:
