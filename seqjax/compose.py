@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import masks, noise
-from seqjax.contracts import Cell, CompositeCell, SequenceLayer, check_choice, check_rate, check_size, product
+from seqjax.contracts import Cell, CompositeCell, SequenceLayer, check_cell_field, check_choice, check_rate, check_size, product
 from seqjax.errors import InputError
 from seqjax.noise import Noise
 from seqjax.recurrence.engine import run
 from seqjax.serial import register
-from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, is_tokens
+from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, float_dtype, is_tokens
 
 
 def init_parts(parts, key: Key) -> Params:
@@ -158,6 +158,9 @@ class Residual(CompositeCell):
 
     cell: Cell
 
+    def __post_init__(self):
+        check_cell_field(self, self.cell)
+
     @property
     def input_shape(self) -> Shape | None:
         return self.cell.input_shape
@@ -233,7 +236,7 @@ class Dense(CompositeCell):
     def project(self, params: Params, xs: Array) -> Array:
         """All of it: xs @ kernel + bias."""
         kernel = params["kernel"]
-        ys = kernel[xs].astype(at_least_float32(kernel.dtype)) if is_tokens(xs) else product(xs, kernel)
+        ys = kernel[xs.astype(jnp.int32)].astype(at_least_float32(kernel.dtype)) if is_tokens(xs) else product(xs, kernel)
         return ys + jnp.broadcast_to(params["bias"].astype(ys.dtype), ys.shape)
 
     def recur(self, params: Params, state, z, *, dot=product, context=None):
@@ -243,7 +246,7 @@ class Dense(CompositeCell):
     def unroll(self, params: Params, xs: Array, state, **options):
         """One product over all steps."""
         ys = self.project(params, xs)
-        return state, ys if is_tokens(xs) else ys.astype(xs.dtype)
+        return state, ys.astype(float_dtype(params) if is_tokens(xs) else xs.dtype)
 
 
 @register
@@ -277,6 +280,12 @@ class Dropout(CompositeCell):
     def __post_init__(self):
         check_rate(self, self.rate)
         check_choice(self, ("step", "sequence"), per=self.per)
+        if self.input_shape is not None:
+            object.__setattr__(self, "input_shape", tuple(self.input_shape))
+
+    def __repr__(self):
+        shape = "" if self.input_shape is None else f", input_shape={self.input_shape}"
+        return f"Dropout({self.rate}, per={self.per!r}{shape}, noisy)"
 
     def init(self, key: Key) -> Params:
         """{}."""
@@ -346,7 +355,11 @@ class RecurrentDropout(Cell):
     rate: float
 
     def __post_init__(self):
+        check_cell_field(self, self.cell)
         check_rate(self, self.rate)
+
+    def __repr__(self):
+        return f"RecurrentDropout({self.cell}, {self.rate}, noisy)"
 
     @property
     def input_shape(self) -> Shape | None:

@@ -46,7 +46,7 @@ def project_input(params: Params, xs: Array) -> Array:
     """
     kernel, bias = params["input_kernel"], params["bias"]
     out = at_least_float32(kernel.dtype)
-    zs = product(xs, kernel) if jnp.issubdtype(xs.dtype, jnp.floating) else kernel[xs].astype(out)
+    zs = product(xs, kernel) if jnp.issubdtype(xs.dtype, jnp.floating) else kernel[xs.astype(jnp.int32)].astype(out)
     return zs + jnp.broadcast_to(bias.astype(out), zs.shape)
 
 
@@ -319,6 +319,12 @@ def check_choice(owner, choices: tuple, **values):
     for name, value in values.items():
         if value not in choices:
             raise InputError(f"{type(owner).__name__} has {name}={value!r}, it must be one of {', '.join(map(repr, choices))}")
+
+
+def check_cell_field(owner, cell):
+    """Raises InputError unless `cell` is a cell, which a layer is not."""
+    if not isinstance(cell, Cell):
+        raise InputError(f"{type(owner).__name__} wraps a cell, and a {type(cell).__name__} is none: it cannot step")
 
 
 def check_rate(owner, rate: float):

@@ -89,7 +89,12 @@ class Bidirectional(SequenceLayer):
         options["collect"] = collect
         first, ys = run(forward, params["forward"], xs, state[0], reverse=reverse, **options)
         second, back = run(backward, params["backward"], xs, state[1], reverse=not reverse, **options)
-        return (first, second), (ys, back) if collect == "states" else jax.tree.map(_MERGES[self.merge], ys, back)
+        if collect == "states":
+            return (first, second), (ys, back)
+        if self.merge != "concat" and jax.tree.map(jnp.shape, ys) != jax.tree.map(jnp.shape, back):
+            both = f"{jax.tree.map(jnp.shape, ys)} and {jax.tree.map(jnp.shape, back)}"
+            raise InputError(f"Bidirectional with merge={self.merge!r} needs equal outputs of both cells: they are {both}")
+        return (first, second), jax.tree.map(_MERGES[self.merge], ys, back)
 
 
 @register

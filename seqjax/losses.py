@@ -51,6 +51,8 @@ def cross_entropy(logits: Array, targets: Array, mask: Array | None = None) -> W
         1.3862943649291992
     """
     logits = logits.astype(at_least_float32(logits.dtype))
+    if mask is not None:  # before the logarithm: NaN times a zero cotangent would still be NaN
+        logits = jnp.where(mask[..., None], logits, jnp.zeros((), logits.dtype))
     picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
     nats = jax.nn.logsumexp(logits, axis=-1) - picked
     if mask is None:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.errors import InputError
-from seqjax.types import Array
+from seqjax.types import Array, at_least_float32
 
 
 def from_lengths(lengths: Array, steps: int) -> Array:
@@ -23,6 +23,8 @@ def from_lengths(lengths: Array, steps: int) -> Array:
         >>> from_lengths(jnp.array([2, 0]), 3).astype(int).tolist()
         [[1, 1, 0], [0, 0, 0]]
     """
+    if jnp.iinfo(lengths.dtype).bits < 32:  # too narrow to count to T
+        lengths = lengths.astype(jnp.int32)
     index = jax.lax.broadcasted_iota(lengths.dtype, (*lengths.shape, steps), lengths.ndim)
     return index < lengths[..., None]
 
@@ -148,9 +150,10 @@ def masked_mean(ys: Array, lengths=None, mask=None) -> Array:
     if mask is None:
         mask = jnp.ones(ys.shape[:2], jnp.bool_)
     flags = mask.reshape(mask.shape + (1,) * (ys.ndim - 2))
-    total = jnp.sum(jnp.where(flags, ys, jnp.zeros((), ys.dtype)), axis=1)
+    wide = at_least_float32(ys.dtype)
+    total = jnp.sum(jnp.where(flags, ys, jnp.zeros((), ys.dtype)), axis=1, dtype=wide)
     count = jnp.sum(flags, axis=1, dtype=jnp.int32)
-    return total / jnp.maximum(count, 1).astype(ys.dtype)
+    return (total / jnp.maximum(count, 1).astype(wide)).astype(ys.dtype)
 
 
 def masked_max(ys: Array, lengths=None, mask=None) -> Array:

@@ -10,7 +10,6 @@ import dataclasses
 import re
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import Literal
 
@@ -56,7 +55,8 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     Raises:
         InputError: text, sizes or folders that do not fit; told before anything is written.
     """
-    begun = time.perf_counter()
+    if config.resume and config.init_from:
+        raise InputError("--resume and --init-from are both given: a resumed run has weights, give one of them")
     data, mesh, run = config.data, data_mesh(), RunFolder.resume(config.resume) if config.resume else None
     text = read_text(data)
     stream, position = text.stream(data, config.seed), None
@@ -83,6 +83,9 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     references = text.ngram_losses(config.ngrams)
     with Checkpoints(run.checkpoints) as checkpoints, Progress(plan.steps) as progress:
         if config.resume:
+            done = checkpoints.step("last") or 0
+            if plan.steps < done:
+                raise InputError(f"loop.steps is {plan.steps}, and the run is at step {done} already: give more")
             state, position = resume(checkpoints, state, stream, run)
             run.write_config(description)  # not before it is sure that the run goes on
         samples = Milestones(model, text.vocabulary, config.sample, run, steps=plan.steps, done=int(state.step))
@@ -99,7 +102,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     else:
         best = load_run(run.dir).params
         losses = {"validation": score(best), **({"test": score(best, "test")} if "test" in text.tokens else {})}
-        timing = {"steps": event.step, "seconds": event.figures["seconds"], "wall_seconds": time.perf_counter() - begun}
+        timing = {"steps": event.step, "seconds": event.figures["seconds"]}
         run.write_results(figures(losses, references, data) | timing | facts(config.seed, text, mesh))
     return load_run(run.dir)
 

@@ -1,6 +1,7 @@
 """What a language-model run is made of, and the presets. Every field is a flag: --model.hidden-size 256."""
 
 import dataclasses
+import math
 from typing import Literal
 
 from seqjax.cells.elman import Elman
@@ -62,6 +63,8 @@ class Loop:
         Raises:
             InputError: a budget below one step, or an interval below 1.
         """
+        if not math.isfinite(self.epochs):
+            raise InputError(f"loop.epochs is {self.epochs}, it must be a finite number")
         steps = round(self.epochs * steps_per_epoch) if self.steps is None else self.steps
         every = {"log_every": self.log_every, "eval_every": self.eval_every, "save_every": self.save_every}
         every = {name: steps_per_epoch if value is None else value for name, value in every.items()}

@@ -118,6 +118,8 @@ def from_path(path: str | Path, split: Sequence[float] = _DEFAULT) -> Corpus:
         >>> corpus.train[0].text, corpus.valid[0].text, corpus.test[0].text
         ('abcdefgh', 'i', 'j')
     """
+    if not str(path):
+        raise InputError("the path is empty: give a UTF-8 text file or a folder of them")
     shares, path = _checked(split), Path(path)
     if path.is_file():
         document = Document(path.name, _read(path))

@@ -163,6 +163,11 @@ def stream(
 
 
 def _settings(max_length, end, key, temperature, top_k, top_p) -> _Settings:
+    for name, value in {"max_length": max_length, "top_k": top_k}.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer | None):
+            raise InputError(f"{name} is {value!r}, it must be an integer")
+    if not jnp.issubdtype(jnp.result_type(key), jax.dtypes.prng_key):
+        raise InputError("key is not a typed key: give jax.random.key(seed)")
     if max_length < 1:
         raise InputError(f"max_length is {max_length}, it must be at least 1")
     if not temperature >= 0:

@@ -10,7 +10,7 @@ import numpy as np
 
 from seqjax import masks
 from seqjax.compose import Dropout, Stack
-from seqjax.contracts import Cell, Model, check_size, product
+from seqjax.contracts import Cell, Model, check_cell_field, check_choice, check_rate, check_size, product
 from seqjax.errors import InputError
 from seqjax.initializers import uniform_like
 from seqjax.losses import Weighted, cross_entropy
@@ -70,6 +70,9 @@ class LanguageModel(Model):
 
     def __post_init__(self):
         check_size(self, vocabulary_size=self.vocabulary_size)
+        check_cell_field(self, self.cell)
+        check_rate(self, self.dropout)
+        check_choice(self, ("step", "sequence"), per=self.per)
         if self.embedding_size is not None:
             check_size(self, embedding_size=self.embedding_size)
         reads = self.vocabulary_size if self.embedding_size is None else self.embedding_size
@@ -81,6 +84,8 @@ class LanguageModel(Model):
         if self.tied and self.embedding_size != self.output_size:
             sizes = f"{self.embedding_size} and {self.output_size}"
             raise InputError(f"tied=True needs embedding_size equal to the cell's output size: they are {sizes}")
+        if len(set(self._silent)) >= self.vocabulary_size:
+            raise InputError(f"all {self.vocabulary_size} symbols are forbidden: nothing could be emitted")
         for symbol in self._silent:
             if not 0 <= symbol < self.vocabulary_size:
                 raise InputError(f"symbol {symbol} is not in the vocabulary of {self.vocabulary_size} symbols")
@@ -156,12 +161,20 @@ class LanguageModel(Model):
         Raises:
             InputError: a wrong shape or dtype, or an empty prompt where the vocabulary has no start symbol.
         """
+        for name in ("tokens", "lengths"):
+            if name not in batch:
+                raise InputError(f'prompts have no "{name}": give a dict with "tokens" [B, T] and "lengths" [B]')
         tokens, lengths = jnp.asarray(batch["tokens"]), jnp.asarray(batch["lengths"])
         if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise InputError(f"prompts have shape {tokens.shape} and dtype {tokens.dtype}, they must be integers [B, T]")
         masks.resolve(lengths, None, tokens.shape)
         if self.start_symbol is None and not isinstance(lengths, jax.core.Tracer) and (np.asarray(lengths) < 1).any():
             raise InputError("a prompt is empty and the vocabulary has no start symbol: give at least one symbol")
+        if not isinstance(tokens, jax.core.Tracer) and not isinstance(lengths, jax.core.Tracer):
+            symbols = np.asarray(tokens)[np.asarray(masks.from_lengths(lengths, tokens.shape[1]))]
+            outside = symbols[(symbols < 0) | (symbols >= self.vocabulary_size)]
+            if outside.size:
+                raise InputError(f"prompts hold symbol {outside[0]}, the vocabulary has 0 to {self.vocabulary_size - 1}")
         state, token = _read(self, params, tokens.astype(jnp.int32), lengths.astype(jnp.int32))
         return (), state, token
 

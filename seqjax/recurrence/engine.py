@@ -105,6 +105,8 @@ def run(
         (state, ys), ys [B, T, ...].
     """
     options = {"mask": mask, "reset": reset, "context": context, "reverse": reverse, "backend": backend, "remat": remat}
+    if part.input_shape is not None:  # in a composite, what the part before gives
+        _check_inputs(type(part).__name__, part.input_shape, xs)
     if isinstance(part, SequenceLayer):
         return part.unroll(params, xs, state, collect=collect, **options)
     if isinstance(part, CompositeCell) and collect == "outputs":

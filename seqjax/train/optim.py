@@ -56,6 +56,9 @@ class OptimizerConfig:
         for field, choices in (("name", get_args(Rule)), ("schedule", get_args(Schedule))):
             if getattr(self, field) not in choices:
                 raise InputError(f"optimizer.{field} is {getattr(self, field)!r}, it must be one of {', '.join(choices)}")
+        for field in ("b1", "b2", "rms_decay", "decay", "final_fraction"):
+            if not 0 <= getattr(self, field) <= 1:
+                raise InputError(f"optimizer.{field} is {getattr(self, field)}, it must be from 0 to 1")
         for field in ("learning_rate", "clip_norm", "clip_value", "eps"):
             value = getattr(self, field)
             if value is not None and not value > 0:

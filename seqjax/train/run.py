@@ -150,7 +150,11 @@ class RunFolder:
         path = self.dir / "config.json"
         if not path.exists():
             raise InputError(f"{self.dir} is no run folder: it has no config.json")
-        return _read_json(path)
+        description = _read_json(path)
+        missing = [name for name in ("preset", "config", "model", "vocabulary") if name not in description]
+        if missing or not isinstance(description, dict):
+            raise InputError(f"{path} is damaged: it has no {', '.join(missing) or 'entries'}")
+        return description
 
     def append_metrics(self, *, step: int, split: str, **figures: float):
         """One more line of metrics.jsonl; a figure that is not finite is written as null."""
@@ -162,7 +166,10 @@ class RunFolder:
         """The lines of metrics.jsonl; one that was cut short by a crash is left out."""
         path = self.dir / "metrics.jsonl"
         lines = path.read_text().split("\n")[:-1] if path.exists() else []
-        return [json.loads(line) for line in lines]
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise InputError(f"{path} is damaged: {error}") from error
 
     def trim_metrics(self, step: int):
         """Takes out the lines beyond a step, which a resumed run writes again."""

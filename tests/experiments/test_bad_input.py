@@ -46,6 +46,9 @@ def refused(outcome, *told):
 GOOD = ["--data.path", "good.txt"]
 TRAIN = {
     "missing text": (["--data.path", "missing.txt"], ["missing.txt", "does not exist"]),
+    "empty path": (["--data.path", ""], ["the path is empty"]),
+    "no end": ([*GOOD, "--loop.epochs", "inf"], ["loop.epochs is inf, it must be a finite number"]),
+    "momentum of 2": ([*GOOD, "--optimizer.b1", 2], ["optimizer.b1 is 2.0, it must be from 0 to 1"]),
     "empty text": (["--data.path", "empty.txt"], ["empty.txt is empty"]),
     "empty folder": (["--data.path", "nothing"], ["nothing holds no text"]),
     "text too short for a batch": (["--data.path", "short.txt"], ["tokens", "batch 2 x length 8 needs 17"]),
@@ -113,6 +116,8 @@ OF_A_RUN = {
     "length": (["sample", "RUN", "--length", 0], ["max_length is 0"]),
     "another text that is missing": (["eval", "RUN", "--data.path", "missing.txt"], ["missing.txt does not exist"]),
     "two texts": (["eval", "RUN", "--data.path", "good.txt", "--data.tfds", "lm1b"], ["good.txt", "lm1b"]),
+    "fewer steps than it has": (["train", "--resume", "RUN", "--loop.steps", 1], ["loop.steps is 1", "at step 4 already"]),
+    "two sets of weights": (["train", "--resume", "RUN", "--init-from", "RUN"], ["--resume and --init-from are both given"]),
     "run folder that exists": (["train", *GOOD, *SIZES, *PACE, "--run.dir", "RUN"], ["exists", "--resume"]),
 }
 

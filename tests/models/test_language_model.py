@@ -13,6 +13,8 @@ from seqjax.cells.gru import GRU
 from seqjax.cells.lstm import LSTM
 from seqjax.compose import Stack
 from seqjax.errors import InputError
+from seqjax.layers import Bidirectional
+from seqjax.losses import cross_entropy
 from seqjax.models.language_model import LanguageModel
 
 V, E, H = 7, 4, 6
@@ -276,3 +278,24 @@ def test_start_symbol_and_padding_are_never_emitted(options):
     found = decode.sample(model, params, prompts(*[[3]] * 20), max_length=30, key=jax.random.key(0), **options)
     assert set(np.unique(found.tokens)) <= set(range(2, V))
     assert np.isfinite(found.scores).all()
+
+
+def test_prompts_outside_the_vocabulary_are_refused():
+    model = LanguageModel(vocabulary_size=3, cell=GRU(input_size=3, hidden_size=4))
+    params = model.init(jax.random.key(0))
+    for wrong in (9, -2):
+        with pytest.raises(InputError, match=f"prompts hold symbol {wrong}, the vocabulary has 0 to 2"):
+            decode.greedy(model, params, {"tokens": jnp.array([[1, wrong]]), "lengths": jnp.array([2])}, max_length=2)
+    with pytest.raises(InputError, match='prompts have no "lengths"'):
+        decode.greedy(model, params, {"tokens": jnp.array([[1]])}, max_length=2)
+
+
+def test_a_layer_is_no_cell_of_a_language_model():
+    with pytest.raises(InputError, match="LanguageModel wraps a cell, and a Bidirectional is none"):
+        LanguageModel(vocabulary_size=3, cell=Bidirectional(GRU(input_size=3, hidden_size=4)))
+
+
+def test_masked_logits_pass_nothing_on():
+    logits, mask = jnp.array([[[1.0, 2.0], [jnp.nan, 0.0]]]), jnp.array([[True, False]])
+    grads = jax.grad(lambda x: cross_entropy(x, jnp.array([[0, 1]]), mask).mean)(logits)
+    assert jnp.isfinite(grads).all() and not grads[0, 1].any()

@@ -92,6 +92,47 @@ def test_dropout_refuses_tokens():
         unroll(NOISY, NOISY_PARAMS, jnp.zeros((2, 6), int))
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: Stack((GRU(input_size=3, hidden_size=3), LSTM(input_size=4, hidden_size=3))),
+            r"xs has features of shape \(3,\), LSTM reads \(4,\)",
+        ),
+        (lambda: Stack((CELL, Dense(5, 2))), r"xs has features of shape \(4,\), Dense reads \(5,\)"),
+        (lambda: Bidirectional(CELL, Elman(input_size=3, hidden_size=2), merge="sum"), "needs equal outputs of both cells"),
+    ],
+)
+def test_parts_that_do_not_fit_are_named(make, message):
+    part = make()
+    with pytest.raises(InputError, match=message):
+        unroll(part, part.init(jax.random.key(0)), XS)
+
+
+@pytest.mark.parametrize("wrap", [Residual, lambda layer: RecurrentDropout(layer, 0.1)])
+def test_wrappers_of_cells_refuse_layers(wrap):
+    with pytest.raises(InputError, match="wraps a cell, and a Bidirectional is none"):
+        wrap(Bidirectional(CELL))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int64"])
+def test_narrow_lengths_count_to_any_step(dtype):
+    xs = jnp.ones((1, 300, 3))
+    _, ys = unroll(CELL, PARAMS, xs, lengths=np.array([100], dtype))
+    assert int((ys != 0).any(-1).sum()) == 100
+
+
+def test_noisy_cells_say_so():
+    assert "noisy" in repr(Dropout(0.5)) and "noisy" in repr(NOISY)
+    assert "noisy" not in repr(CELL)
+
+
+def test_dense_over_tokens_has_the_dtype_of_its_parameters():
+    dense = Dense(3, 2)
+    params = jax.tree.map(lambda a: a.astype(jnp.bfloat16), dense.init(jax.random.key(0)))
+    assert unroll(dense, params, jnp.zeros((2, 4), jnp.int8))[1].dtype == jnp.bfloat16
+
+
 def test_residual_names_both_shapes():
     with pytest.raises(InputError, match=r"Residual adds an input of shape \(2, 6, 3\) to an output of \(2, 6, 4\)"):
         unroll(Residual(CELL), PARAMS, XS)
