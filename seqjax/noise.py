@@ -90,11 +90,6 @@ def join_keys(state, keys):
     return jax.tree.unflatten(treedef, [Noise(next(keys), node.count) if _is_noise(node) else node for node in nodes])
 
 
-def has_noise(state) -> bool:
-    """Whether a state holds any Noise, on or off."""
-    return any(map(_is_noise, jax.tree.leaves(state, is_leaf=_is_noise)))
-
-
 def fold_counts(keys: Array, counts: Array) -> Array:
     """`fold_in` element by element: keys and counts of one shape to keys of that shape."""
     folded = jax.vmap(jax.random.fold_in)(keys.reshape(-1), counts.reshape(-1))

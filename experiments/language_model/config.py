@@ -169,8 +169,8 @@ PRESETS = {
         loss_scale="sum",
         loop=Loop(epochs=50.0, patience=5),
     ),
-    # A better recipe for the same work. The rate is high because the networks are small and the run is short: of 0.004, 0.008,
-    # 0.016, 0.03 and 0.06 each beat the one before after 3 epochs of War and Peace (H = 128); from H = 256 on take 0.02 or less.
+    # A better recipe for the same work. The rate was chosen on War and Peace's validation part (H = 128, 3 epochs, one seed):
+    # 0.008 gave 1.697 nats, 0.016 1.560, 0.03 1.496, 0.06 1.470. With H = 256 only 0.02 was tried.
     "modern_lstm": Config(
         data=Data(batch_size=50, length=100),
         model=Network(hidden_size=128),
