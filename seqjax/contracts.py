@@ -6,6 +6,7 @@ recurrent products through one door, `dot`.
 """
 
 import dataclasses
+import math
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -48,6 +49,29 @@ def project_input(params: Params, xs: Array) -> Array:
     out = at_least_float32(kernel.dtype)
     zs = product(xs, kernel) if jnp.issubdtype(xs.dtype, jnp.floating) else kernel[xs.astype(jnp.int32)].astype(out)
     return zs + jnp.broadcast_to(bias.astype(out), zs.shape)
+
+
+def recurrent_product(dot, h: Array, kernel: Array) -> Array:
+    """`dot(h, kernel)` of all gates, where the kernel may be one of block-diagonal heads: a head's gates see its own units alone.
+
+    Args:
+        dot: as a cell's recur is given it.
+        h: [..., H].
+        kernel: [H, nH]; of N heads [N, H/N, n H/N], a head's gates side by side.
+
+    Returns:
+        [..., nH], every gate over the whole hidden vector, as z has them.
+
+    Example:
+        >>> kernel = jnp.array([[[1.0, 10.0]], [[2.0, 20.0]]])  # two heads of one unit, two gates
+        >>> recurrent_product(product, jnp.ones(2), kernel).tolist()
+        [1.0, 2.0, 10.0, 20.0]
+    """
+    if kernel.ndim == 2:
+        return dot(h, kernel)
+    heads, size, _ = kernel.shape
+    gates = dot(h.reshape(*h.shape[:-1], heads, size), kernel).reshape(*h.shape[:-1], heads, -1, size)
+    return jnp.swapaxes(gates, -3, -2).reshape(*h.shape[:-1], -1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,7 +146,8 @@ class Cell:
         """The parameters gate by gate.
 
         Args:
-            params: of `init`, arrays [..., nH] of n gates side by side; an array [H] is the last gate's own.
+            params: of `init`, arrays [..., nH] of n gates side by side (of heads: [N, H/N, n H/N]); an array [H] is the last
+                gate's own.
 
         Returns:
             {gate: {name: [..., H]}}, names as in `gates`.
@@ -139,10 +164,11 @@ class Cell:
         """
         if not self.gates:
             raise InputError(f"{type(self).__name__} names no gates")
-        count, hidden = len(self.gates), params["recurrent_kernel"].shape[0]
+        *heads, size, _ = params["recurrent_kernel"].shape
+        count, hidden = len(self.gates), math.prod(heads, start=size)
         views: dict[str, Params] = {gate: {} for gate in self.gates}
         for name, array in params.items():
-            whole = array.shape[-1] == count * hidden
+            whole = array.shape[-1] == count * (size if array.ndim == 3 else hidden)
             for gate, part in zip(self.gates, jnp.split(array, count, axis=-1), strict=True) if whole else ():
                 views[gate][name] = part
             if not whole:
@@ -312,6 +338,13 @@ def check_size(owner, **sizes: int):
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise InputError(f"{type(owner).__name__} has {name}={size!r}, it must be a positive integer")
+
+
+def check_heads(owner, hidden_size: int, heads: int):
+    """Raises InputError unless `heads` is a positive integer that divides hidden_size."""
+    check_size(owner, heads=heads)
+    if hidden_size % heads:
+        raise InputError(f"{type(owner).__name__} has heads={heads}, it must divide hidden_size={hidden_size}")
 
 
 def check_choice(owner, choices: tuple, **values):

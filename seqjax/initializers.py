@@ -36,6 +36,28 @@ def gate_kernel(kind: str, key: Key, rows: int, hidden_size: int, gates: int, dt
     return jnp.concatenate([draw(k, (rows, hidden_size), dtype) for k in jax.random.split(key, gates)], axis=1)
 
 
+def recurrent_kernel(key: Key, hidden_size: int, gates: int, heads: int = 1) -> Array:
+    """A recurrent kernel, orthogonal for every gate of every head.
+
+    Args:
+        key: a typed key.
+        hidden_size: H, of all heads together.
+        gates: n.
+        heads: N, of H/N units each; every head sees itself alone.
+
+    Returns:
+        [H, nH]; of several heads [N, H/N, n H/N], a head's gates side by side.
+
+    Example:
+        >>> recurrent_kernel(jax.random.key(0), 6, gates=4, heads=2).shape
+        (2, 3, 12)
+    """
+    size = hidden_size // heads
+    if heads == 1:
+        return gate_kernel("orthogonal", key, size, size, gates)
+    return jnp.stack([gate_kernel("orthogonal", k, size, size, gates) for k in jax.random.split(key, heads)])
+
+
 def uniform_like(params, key: Key, scale: float):
     """Every parameter drawn anew from U(-scale, scale): the start of Karpathy et al. 2015 and Zaremba et al. 2014.
 

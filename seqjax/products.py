@@ -7,6 +7,7 @@ the larger one; h^T dz needs no copy. The kernel's gradient costs a half to a th
 import functools
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -17,14 +18,13 @@ def product(h: Array, kernel: Array) -> Array:
     """The matrix product of every cell: `h` cast to the kernel's dtype, the result at least float32.
 
     Args:
-        h: floating, [..., K].
-        kernel: floating, [K, M].
+        h: floating, [..., K]; or [..., N, K] of N heads.
+        kernel: floating, [K, M]; or [N, K, M], every head's own.
 
     Returns:
-        [..., M], float32 or wider.
+        [..., M], or [..., N, M]; float32 or wider.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> product(jnp.ones((2, 3)), jnp.ones((3, 4), jnp.bfloat16)).dtype
         dtype('float32')
     """
@@ -32,30 +32,39 @@ def product(h: Array, kernel: Array) -> Array:
     return _product.bind(h.astype(kernel.dtype), kernel, precision=precision)
 
 
-def _dot(a, b, contract, precision, dtype):
-    return jax.lax.dot_general(a, b, (contract, ((), ())), precision=precision, preferred_element_type=dtype)
+def _dimensions(a, kernel, axis):
+    """The last axis of a contracted with an axis of the kernel; the heads of both, where there are any, side by side."""
+    heads = ((a.ndim - 2,), (0,)) if kernel.ndim == 3 else ((), ())
+    return ((a.ndim - 1,), (axis % kernel.ndim,)), heads
+
+
+def _dot(a, kernel, axis, precision, dtype):
+    dims = _dimensions(a, kernel, axis)
+    out = jax.lax.dot_general(a, kernel, dims, precision=precision, preferred_element_type=dtype)
+    return jnp.moveaxis(out, 0, -2) if kernel.ndim == 3 else out  # XLA puts the heads first
 
 
 def _plain(h, kernel, *, precision):
-    return _dot(h, kernel, ((h.ndim - 1,), (0,)), precision, at_least_float32(kernel.dtype))
+    return _dot(h, kernel, -2, precision, at_least_float32(kernel.dtype))
 
 
 def _shape(h, kernel, *, precision):
-    dims = (((h.ndim - 1,), (0,)), ((), ()))
     out = at_least_float32(kernel.dtype)
-    return jax.lax.dot_general_p.abstract_eval(
-        h, kernel, dimension_numbers=dims, precision=None, preferred_element_type=out, out_sharding=None
+    shaped = jax.lax.dot_general_p.abstract_eval(
+        h, kernel, dimension_numbers=_dimensions(h, kernel, -2), precision=None, preferred_element_type=out, out_sharding=None
     )[0]
+    return shaped if kernel.ndim == 2 else shaped.update(shape=(*h.shape[:-1], kernel.shape[-1]))
 
 
 def _cotangent_of_h(dz, h, kernel, *, precision):
-    kept = tuple(range(dz.ndim - kernel.ndim + 1, dz.ndim)), tuple(range(1, kernel.ndim))
-    return _dot(dz, kernel, kept, precision, h.aval.dtype)
+    return _dot(dz, kernel, -1, precision, h.aval.dtype)
 
 
 def _cotangent_of_kernel(dz, h, kernel, *, precision):
-    leading = tuple(range(h.ndim - 1))
-    return _dot(h, dz, (leading, leading), precision, kernel.aval.dtype)
+    heads = kernel.aval.ndim - 2
+    leading, heads = tuple(range(h.ndim - 1 - heads)), tuple(range(h.ndim - 1 - heads, h.ndim - 1))
+    dims = (leading, leading), (heads, heads)
+    return jax.lax.dot_general(h, dz, dims, precision=precision, preferred_element_type=kernel.aval.dtype)
 
 
 def _batched(arguments, axes, *, precision):

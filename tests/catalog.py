@@ -15,6 +15,9 @@ CATALOG = {
     "lstm_tokens": (LSTM_3_4, {"tokens": True}),
     "gru": (GRU_3_4, {}),
     "gru_reset_before": (GRU(input_size=3, hidden_size=4, reset_after=False), {}),
+    "lstm_heads": (LSTM(input_size=3, hidden_size=6, heads=2), {}),
+    "gru_heads": (GRU(input_size=3, hidden_size=6, heads=2), {}),
+    "gru_reset_before_heads": (GRU(input_size=3, hidden_size=6, heads=3, reset_after=False), {}),
     "dense": (Dense(3, 4), {}),
     "dropout": (Dropout(0.3, input_shape=(3,)), {}),
     "dropout_sequence": (Dropout(0.3, per="sequence", input_shape=(3,)), {}),
@@ -29,4 +32,7 @@ CATALOG = {
 }
 
 # A few of one kind are enough in the default suite; `make test-all` checks them all.
-SLOW = {"elman_relu", "irnn", "lstm_tokens", "dropout_sequence", "recurrent_dropout_two_products", "residual", "bidirectional"}
+SLOW = {
+    "elman_relu", "irnn", "lstm_tokens", "dropout_sequence", "recurrent_dropout_two_products", "residual", "bidirectional",
+    "gru_reset_before_heads",
+}  # fmt: skip

@@ -6,8 +6,8 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.contracts import Cell, check_size, logistic, product, project_input
-from seqjax.initializers import gate_kernel
+from seqjax.contracts import Cell, check_heads, check_size, logistic, product, project_input, recurrent_product
+from seqjax.initializers import gate_kernel, recurrent_kernel
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, at_least_float32
 
@@ -33,6 +33,7 @@ class GRU(Cell):
         input_size: D, features of one step (or symbols, for integer tokens).
         hidden_size: H.
         reset_after: True is the form of PyTorch, cuDNN and Keras; False that of Cho et al. 2014.
+        heads: N blocks of H/N units that see only themselves (block-diagonal recurrent kernels).
 
     Raises:
         InputError: a size that cannot be.
@@ -50,23 +51,25 @@ class GRU(Cell):
     input_size: int
     hidden_size: int
     reset_after: bool = True
+    heads: int = 1
 
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
 
     def __post_init__(self):
         check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
+        check_heads(self, self.hidden_size, self.heads)
 
     @property
     def input_shape(self) -> Shape:
         return (self.input_size,)
 
     def init(self, key: Key) -> Params:
-        """`input_kernel` [D, 3H], `recurrent_kernel` [H, 3H], `bias` [3H]; `recurrent_bias` [H] with reset_after."""
+        """`input_kernel` [D, 3H], `recurrent_kernel` [H, 3H] or [N, H/N, 3H/N], `bias` [3H]; reset_after: `recurrent_bias` [H]."""
         k_input, k_recurrent = jax.random.split(key)
         hidden = self.hidden_size
         params = {
             "input_kernel": gate_kernel("glorot", k_input, self.input_size, hidden, 3),
-            "recurrent_kernel": gate_kernel("orthogonal", k_recurrent, hidden, hidden, 3),
+            "recurrent_kernel": recurrent_kernel(k_recurrent, hidden, 3, self.heads),
             "bias": jnp.zeros(3 * hidden),
         }
         return params | ({"recurrent_bias": jnp.zeros(hidden)} if self.reset_after else {})
@@ -84,12 +87,13 @@ class GRU(Cell):
         h, kernel, hidden = state.h, params["recurrent_kernel"], self.hidden_size
         z_gates, z_n = jnp.split(z, [2 * hidden], axis=-1)  # the transpose of a split is one concatenation, of slices two pads
         if self.reset_after:
-            of_gates, of_n = jnp.split(dot(h, kernel), [2 * hidden], axis=-1)
+            of_gates, of_n = jnp.split(recurrent_product(dot, h, kernel), [2 * hidden], axis=-1)
             r, update = jnp.split(logistic(z_gates + of_gates), 2, axis=-1)
             bias = jnp.broadcast_to(params["recurrent_bias"].astype(h.dtype), h.shape)
             n = jnp.tanh(z_n + r * (of_n + bias))
         else:
-            r, update = jnp.split(logistic(z_gates + dot(h, kernel[:, : 2 * hidden])), 2, axis=-1)
-            n = jnp.tanh(z_n + dot(r * h, kernel[:, 2 * hidden :]))
+            size = 2 * hidden // self.heads
+            r, update = jnp.split(logistic(z_gates + recurrent_product(dot, h, kernel[..., :size])), 2, axis=-1)
+            n = jnp.tanh(z_n + recurrent_product(dot, r * h, kernel[..., size:]))
         h = n + update * (h - n)
         return GRUState(h), h

@@ -6,8 +6,8 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.contracts import Cell, check_size, logistic, product, project_input
-from seqjax.initializers import gate_kernel
+from seqjax.contracts import Cell, check_heads, check_size, logistic, product, project_input, recurrent_product
+from seqjax.initializers import gate_kernel, recurrent_kernel
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, at_least_float32
 
@@ -32,6 +32,7 @@ class LSTM(Cell):
         input_size: D, features of one step (or symbols, for integer tokens).
         hidden_size: H.
         forget_bias: what the forget gate's bias starts at.
+        heads: N blocks of H/N units that see only themselves (block-diagonal recurrent kernels).
 
     Raises:
         InputError: a size that cannot be.
@@ -44,29 +45,31 @@ class LSTM(Cell):
         ((3,), (3,))
 
     Hochreiter, Schmidhuber 1997; Gers, Schmidhuber, Cummins 2000 (the forget gate);
-    Jozefowicz, Zaremba, Sutskever 2015 (its bias of 1).
+    Jozefowicz, Zaremba, Sutskever 2015 (its bias of 1); Beck et al. 2024, arXiv:2405.04517 (heads).
     """
 
     input_size: int
     hidden_size: int
     forget_bias: float = 1.0
+    heads: int = 1
 
     gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
 
     def __post_init__(self):
         check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
+        check_heads(self, self.hidden_size, self.heads)
 
     @property
     def input_shape(self) -> Shape:
         return (self.input_size,)
 
     def init(self, key: Key) -> Params:
-        """`input_kernel` [D, 4H], `recurrent_kernel` [H, 4H], `bias` [4H]; gates `i f g o`."""
+        """`input_kernel` [D, 4H], `recurrent_kernel` [H, 4H] or [N, H/N, 4H/N], `bias` [4H]; gates `i f g o`."""
         k_input, k_recurrent = jax.random.split(key)
         hidden = self.hidden_size
         return {
             "input_kernel": gate_kernel("glorot", k_input, self.input_size, hidden, 4),
-            "recurrent_kernel": gate_kernel("orthogonal", k_recurrent, hidden, hidden, 4),
+            "recurrent_kernel": recurrent_kernel(k_recurrent, hidden, 4, self.heads),
             "bias": jnp.zeros(4 * hidden).at[hidden : 2 * hidden].set(self.forget_bias),
         }
 
@@ -81,7 +84,7 @@ class LSTM(Cell):
 
     def recur(self, params: Params, state: LSTMState, z: Array, *, dot=product, context=None) -> tuple[LSTMState, Array]:
         """The gates from z + W_h h, then c and h."""
-        i, f, g, o = jnp.split(z + dot(state.h, params["recurrent_kernel"]), 4, axis=-1)
+        i, f, g, o = jnp.split(z + recurrent_product(dot, state.h, params["recurrent_kernel"]), 4, axis=-1)
         c = logistic(f) * state.c + logistic(i) * jnp.tanh(g)
         h = logistic(o) * jnp.tanh(c)
         return LSTMState(c, h), h

@@ -1,5 +1,7 @@
 """The cells against the lectures' worked example, float64 NumPy twins, and PyTorch."""
 
+import dataclasses
+import functools
 import pathlib
 
 import jax
@@ -180,6 +182,46 @@ def test_starts_as_documented(cell):
         assert part["bias"].tolist() == [1.0 if (type(cell), gate) == (LSTM, "f") else 0.0] * 5
 
 
+def dense_twin(cell, params):
+    """The cell of one head with zeros between what were heads, and its parameters."""
+    heads, size, columns = params["recurrent_kernel"].shape
+    kernel = params["recurrent_kernel"].reshape(heads, size, columns // size, size)
+    eye = jnp.eye(heads, dtype=kernel.dtype)
+    dense = jnp.einsum("nkgm,no->nkgom", kernel, eye).reshape(heads * size, -1)
+    return dataclasses.replace(cell, heads=1), params | {"recurrent_kernel": dense}
+
+
+@pytest.mark.parametrize("cell", [LSTM, GRU, functools.partial(GRU, reset_after=False)], ids=["lstm", "gru", "gru_reset_before"])
+@pytest.mark.parametrize("backend", ["scan", "fused"])
+def test_heads_equal_a_block_diagonal_kernel(cell, backend, x64):
+    """Values, and gradients with respect to every parameter and input; three heads of two gates' worth of units and more."""
+    cell = cell(input_size=4, hidden_size=6, heads=3)
+    params = random_like(cell.init(jax.random.key(0)), 1)
+    xs = jnp.asarray(np.random.default_rng(2).normal(size=(2, 5, 4)))
+
+    def loss(params, xs, dense):
+        one, own = dense_twin(cell, params) if dense else (cell, params)
+        state, ys = unroll(one, own, xs, lengths=jnp.array([5, 3]), backend=backend)
+        return jnp.vdot(ys, jnp.sin(jnp.arange(60.0)).reshape(ys.shape)) + state.h.sum(), ys
+
+    found, wanted = (jax.grad(loss, argnums=(0, 1), has_aux=True)(params, xs, dense) for dense in (False, True))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+def test_heads_start_orthogonal_and_split_by_gate():
+    cell = GRU(input_size=4, hidden_size=9, heads=3)  # a recurrent bias is as long as a head's gates together
+    params = cell.init(jax.random.key(0))
+    parts = cell.split(params)
+    for gate, part in parts.items():
+        for kernel in np.asarray(part["recurrent_kernel"]):
+            np.testing.assert_allclose(kernel @ kernel.T, np.eye(3), atol=1e-5)
+        assert part["bias"].shape == (9,)
+        assert ("recurrent_bias" in part) == (gate == "n")
+    np.testing.assert_array_equal(parts["z"]["recurrent_kernel"][1], params["recurrent_kernel"][1, :, 3:6])
+    assert len(np.unique(np.asarray(params["recurrent_kernel"]))) == 81  # no head is another's copy
+
+
 def test_split_puts_an_array_of_one_gate_with_the_last():
     params = GRU(**SIZES).init(jax.random.key(0))
     parts = GRU(**SIZES).split(params)
@@ -193,6 +235,8 @@ def test_split_puts_an_array_of_one_gate_with_the_last():
     [
         (lambda: LSTM(input_size=0, hidden_size=3), "LSTM has input_size=0, it must be a positive integer"),
         (lambda: GRU(input_size=2, hidden_size=2.5), "GRU has hidden_size=2.5, it must be a positive integer"),
+        (lambda: LSTM(input_size=2, hidden_size=6, heads=4), "LSTM has heads=4, it must divide hidden_size=6"),
+        (lambda: GRU(input_size=2, hidden_size=6, heads=0), "GRU has heads=0, it must be a positive integer"),
         (lambda: Elman(input_size=2, hidden_size=2, activation="sin"), "activation='sin', it must be one of 'tanh', 'relu'"),
     ],
 )
