@@ -1,0 +1,251 @@
+"""The clock: what is timed, what is checked before, and how the competitors take turns.
+
+Every competitor is a `Work`. `measure` prepares all of one case (trace, compile and first run timed apart), checks that their
+results are the reference's, then lets them take turns: in every round each idles, runs once untimed, and fills a slice of time
+with calls. A round gives one time for each competitor (the slice's median call), so a round's ratio to the reference compares
+times measured within a second of each other; the median over rounds and the quartiles are what is reported.
+"""
+
+import dataclasses
+import gc
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from seqjax.errors import InputError
+
+REFERENCE = "seqjax"
+TOLERANCES = {"float32": (1e-4, 1e-3), "bfloat16": (5e-2, 2e-1), "float64": (1e-4, 1e-3)}  # of outputs, of gradients
+
+Values = dict[str, np.ndarray]
+
+
+class Pace(NamedTuple):
+    """How long is measured.
+
+    Args:
+        rounds: turns of every competitor.
+        slice: seconds of calls in a turn; at least one call.
+        idle: seconds of rest before a turn: PyTorch's OpenMP workers spin for a while after a call, and slow the next.
+    """
+
+    rounds: int = 5
+    slice: float = 0.1
+    idle: float = 0.04
+
+
+class Clock(NamedTuple):
+    """Where time comes from; tests have their own."""
+
+    now: Callable[[], float] = time.perf_counter
+    sleep: Callable[[float], None] = time.sleep
+
+
+class Stages(NamedTuple):
+    """Seconds of what happens once; None where it is not apart from the first run.
+
+    Args:
+        trace: Python to StableHLO.
+        compile: StableHLO to machine code.
+        first: the first run.
+        memory: bytes the compiled program needs beyond arguments and results, exact; None where nothing tells.
+    """
+
+    trace: float | None
+    compile: float | None
+    first: float
+    memory: int | None = None
+
+    @property
+    def first_call(self) -> float:
+        """From nothing to the first result."""
+        return (self.trace or 0.0) + (self.compile or 0.0) + self.first
+
+
+@dataclasses.dataclass
+class Work:
+    """A competitor's part of one case.
+
+    Args:
+        call: runs once, waits for the result and returns it.
+        values: the result as named float32 arrays: outputs, and gradients under names that begin with "gradient".
+        against: the competitor it is compared with; a reference is compared with itself.
+        expected: what its values must be; None: the values of `against`.
+        note: what a reader must know of this comparison.
+    """
+
+    call: Callable[[], Any]
+    values: Callable[[Any], Values]
+    against: str = REFERENCE
+    expected: Callable[[], Values] | None = None
+    note: str = ""
+
+    def prepare(self, clock: Clock) -> Stages:
+        """Everything before the steady state."""
+        start = clock.now()
+        self.call()
+        return Stages(None, None, clock.now() - start)
+
+
+@dataclasses.dataclass
+class JaxWork(Work):
+    """A pure function of arrays, jitted."""
+
+    call: Callable[[], Any] = lambda: None
+    values: Callable[[Any], Values] = lambda out: out
+    function: Callable = lambda: None
+    args: tuple = ()
+    _compiled: Any = None
+
+    def __post_init__(self):
+        self.args = jax.block_until_ready(jax.device_put(self.args))
+        self.call = lambda: jax.block_until_ready(self._compiled(*self.args))
+
+    def prepare(self, clock: Clock) -> Stages:
+        jax.clear_caches()  # what another competitor had traced helps nobody
+        start = clock.now()
+        lowered = jax.jit(self.function).lower(*self.args)
+        traced = clock.now()
+        self._compiled = lowered.compile()
+        compiled = clock.now()
+        self.call()
+        done = clock.now()
+        analysis = self._compiled.memory_analysis()
+        memory = None if analysis is None else int(analysis.temp_size_in_bytes)
+        return Stages(traced - start, compiled - traced, done - compiled, memory)
+
+    def run_by(self, other: "JaxWork") -> Values:
+        """The values of another one's compiled program for these arguments; it has been prepared, and has the same shapes."""
+        return self.values(jax.block_until_ready(other._compiled(*self.args)))
+
+
+class Missing(Exception):
+    """A peer does not have what a case asks for; the text says what."""
+
+
+def cold():
+    """Compiled code is not kept on disk, and the first compile of the process is of nothing that is measured."""
+    jax.config.update("jax_enable_compilation_cache", False)
+
+    def loop(xs):
+        return jax.lax.scan(lambda h, x: (jax.numpy.tanh(h @ xs[0] + x), h), xs[0], xs)[1].sum()
+
+    jax.block_until_ready(jax.jit(jax.grad(loop))(np.ones((3, 4, 4), np.float32)))
+
+
+def summary(figures: Iterable[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    low, median, high = np.percentile(np.fromiter(figures, float), [25, 50, 75])
+    return {"median": float(median), "low": float(low), "high": float(high)}
+
+
+def difference(found: Values, expected: Values) -> dict[str, float]:
+    """The largest difference of each array, relative to the expected array's largest entry.
+
+    Raises:
+        InputError: other arrays, or other shapes.
+    """
+    if found.keys() != expected.keys():
+        raise InputError(f"gives {sorted(found)}, {REFERENCE} gives {sorted(expected)}")
+    off = {}
+    for name, want in expected.items():
+        got = found[name]
+        if got.shape != want.shape:
+            raise InputError(f"{name} has shape {got.shape}, {REFERENCE}'s has {want.shape}")
+        largest = np.abs(want).max(initial=0.0)
+        off[name] = float(np.abs(got - want).max(initial=0.0) / (largest or 1.0))  # NaN fails the comparison below
+    return off
+
+
+def check(name: str, found: Values, expected: Values, dtype: str = "float32") -> float:
+    """That a competitor computes what it is compared with.
+
+    Args:
+        name: of the competitor.
+        found, expected: named arrays.
+        dtype: of the computation, for the tolerance.
+
+    Returns:
+        The largest relative difference.
+
+    Raises:
+        InputError: one line with competitor, array, difference and tolerance.
+    """
+    try:
+        off = difference(found, expected)
+    except InputError as error:
+        raise InputError(f"{name} {error}") from None
+    for array, relative in off.items():
+        allowed = TOLERANCES[dtype][array.startswith("gradient")]
+        if not relative <= allowed:
+            raise InputError(
+                f"{name} does not compute what {REFERENCE} computes: {array} differs by {relative:.1e} of its largest entry, "
+                f"{allowed:.0e} is allowed"
+            )
+    return max(off.values(), default=0.0)
+
+
+def take_turn(work: Work, pace: Pace, clock: Clock) -> float:
+    """One competitor's slice: the median of its calls' seconds."""
+    clock.sleep(pace.idle)
+    work.call()
+    calls: list[float] = []
+    end = clock.now() + pace.slice
+    while True:
+        start = clock.now()
+        work.call()
+        now = clock.now()
+        calls.append(now - start)
+        if now >= end:
+            return float(np.median(calls))
+
+
+def measure(works: dict[str, Work], pace: Pace, *, dtype: str = "float32", clock: Clock | None = None) -> dict[str, dict]:
+    """Prepares, checks and times the competitors of one case.
+
+    Args:
+        works: by name; those that others are compared with stand before them.
+        pace: how long.
+        dtype: of the computation, for the tolerances.
+        clock: where time comes from.
+
+    Returns:
+        For each: seconds of every stage and round, their median and quartiles, and those of the ratio to what it is compared
+        with (above 1: it took longer).
+
+    Raises:
+        InputError: a competitor computes something else.
+    """
+    clock = Clock() if clock is None else clock
+    stages, off, known = {}, {}, {}
+    for name, work in works.items():
+        stages[name] = work.prepare(clock)
+        values = work.values(work.call())
+        if work.against == name:
+            known[name] = values
+        else:
+            off[name] = check(name, values, work.expected() if work.expected else known[work.against], dtype)
+    del known
+    times: dict[str, list[float]] = {name: [] for name in works}
+    names = list(works)
+    gc.collect()
+    gc.disable()
+    try:
+        for turn in range(pace.rounds):
+            first = turn % len(names)  # nobody always follows the same one
+            for name in names[first:] + names[:first]:
+                times[name].append(take_turn(works[name], pace, clock))
+    finally:
+        gc.enable()
+    return {name: _describe(work, stages[name], times, name, off.get(name)) for name, work in works.items()}
+
+
+def _describe(work: Work, stages: Stages, times: dict[str, list[float]], name: str, off: float | None) -> dict:
+    described = stages._asdict() | {"first_call": stages.first_call, "rounds": times[name], "seconds": summary(times[name])}
+    if work.against != name:
+        ratios = [mine / theirs for mine, theirs in zip(times[name], times[work.against], strict=True)]
+        described |= {"against": work.against, "ratio": summary(ratios), "difference": off}
+    return described | ({"note": work.note} if work.note else {})

@@ -1,0 +1,117 @@
+"""What is run: recurrent networks by size, their weights and their data, in no library's own form."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+import seqjax
+
+GATES = {"lstm": 4, "gru": 3}
+# after: the reset gate acts after the recurrent product (PyTorch, cuDNN, Keras), the candidate has a recurrent bias;
+# unbiased: the same without that bias; before: the gate acts on the state, before the product (Cho et al. 2014).
+FORMS = ("after", "unbiased", "before")
+
+Weights = tuple[tuple[dict[str, np.ndarray], ...], ...]  # a dict for each layer and direction, as seqjax's cells name them
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Layers of recurrent cells, one after another.
+
+    Args:
+        cell: "lstm" or "gru".
+        input_size: D.
+        hidden_size: H, of every layer and direction.
+        layers: how many.
+        bidirectional: whether every layer runs both ways and hands on [.., 2H].
+        form: of a GRU, one of FORMS.
+        dtype: of weights and data.
+    """
+
+    cell: str
+    input_size: int
+    hidden_size: int
+    layers: int = 1
+    bidirectional: bool = False
+    form: str = "after"
+    dtype: str = "float32"
+
+    @property
+    def output_size(self) -> int:
+        return self.hidden_size * (1 + self.bidirectional)
+
+    @property
+    def input_sizes(self) -> tuple[int, ...]:
+        """Features that each layer reads."""
+        return (self.input_size, *[self.output_size] * (self.layers - 1))
+
+    def cell_of(self, layer: int) -> seqjax.Cell:
+        """The seqjax cell of a layer."""
+        sizes = {"input_size": self.input_sizes[layer], "hidden_size": self.hidden_size}
+        if self.cell == "lstm":
+            return seqjax.LSTM(**sizes)
+        return seqjax.GRU(**sizes, reset_after=self.form != "before")
+
+
+def make_weights(network: Network, seed: int = 0) -> Weights:
+    """seqjax's own initial weights, with biases that are not zero, so that a forgotten one shows."""
+    random = np.random.default_rng(seed)
+
+    def direction(layer: int) -> dict[str, np.ndarray]:
+        key = jax.random.key(int(random.integers(2**31)))
+        weights = {name: np.array(value, np.float32) for name, value in network.cell_of(layer).init(key).items()}
+        for name in sorted(weights):
+            if name == "recurrent_bias" and network.form == "unbiased":
+                continue
+            if name.endswith("bias"):
+                weights[name] += 0.1 * random.standard_normal(weights[name].shape, np.float32)
+        return weights
+
+    return tuple(tuple(direction(layer) for _ in range(1 + network.bidirectional)) for layer in range(network.layers))
+
+
+class Data(NamedTuple):
+    """A batch, time first.
+
+    Args:
+        xs: [T, B, D].
+        cotangent: of the outputs, [T, B, output_size]; 0 at padded steps.
+        lengths: int32 [B], or None: every step is real.
+        last: cotangent of the last real step's h, [B, H]; None without lengths.
+    """
+
+    xs: np.ndarray
+    cotangent: np.ndarray
+    lengths: np.ndarray | None = None
+    last: np.ndarray | None = None
+
+    @property
+    def real(self) -> np.ndarray:
+        """float32 [T, B, 1], 1 at real steps."""
+        steps, rows = self.xs.shape[:2]
+        lengths = np.full(rows, steps) if self.lengths is None else self.lengths
+        return (np.arange(steps)[:, None] < lengths)[..., None].astype(np.float32)
+
+
+def make_data(network: Network, steps: int, rows: int, *, lengths: bool = False, seed: int = 1) -> Data:
+    """Normal inputs; lengths from a quarter of T to T, evenly spread, in random order."""
+    random = np.random.default_rng(seed)
+    xs = random.standard_normal((steps, rows, network.input_size), np.float32)
+    cotangent = random.standard_normal((steps, rows, network.output_size), np.float32)
+    if not lengths:
+        return Data(xs, cotangent)
+    spread = random.permutation(np.linspace(max(steps // 4, 1), steps, rows).round().astype(np.int32))
+    last = random.standard_normal((rows, network.hidden_size), np.float32)
+    data = Data(xs, cotangent, spread, last)
+    return data._replace(cotangent=cotangent * data.real)
+
+
+def name_weights(weights: Weights) -> dict[str, np.ndarray]:
+    """Each array by a name a reader understands."""
+    named = {}
+    for i, layer in enumerate(weights):
+        for way, direction in zip(("", " backward"), layer, strict=False):
+            named |= {f"layer {i}{way} {name}": np.asarray(value, np.float32) for name, value in direction.items()}
+    return named

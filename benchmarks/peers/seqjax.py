@@ -1,0 +1,85 @@
+"""seqjax itself: one `unroll`."""
+
+import seqjax
+from benchmarks.harness import Missing, Work
+from benchmarks.network import Network, Weights
+from benchmarks.peers import JaxPeer, Recurrent
+from seqjax.models.language_model import LanguageModel
+
+
+class Seqjax(JaxPeer):
+    name = "seqjax"
+    distributions = ("seqjax", "jax", "jaxlib", "numpy", "optax")
+
+    def recurrent(self, network: Network, weights: Weights, **options) -> Recurrent:
+        part = build(network)
+
+        def apply(params, xs, lengths=None):
+            state, ys = seqjax.unroll(part, params, xs, lengths=lengths, **options)
+            return ys if lengths is None else (ys, state.h)
+
+        def back(params):
+            layers = tuple(network_weights(network, params))
+            if network.form != "unbiased":
+                return layers
+            return tuple(tuple({k: v for k, v in way.items() if k != "recurrent_bias"} for way in layer) for layer in layers)
+
+        return Recurrent(params_of(network, weights), apply, back, time_major=False)
+
+    def logits(self, task, weights: dict) -> Recurrent:
+        model = language_model(task)
+
+        def apply(params, tokens):
+            return model.apply(params, {"tokens": tokens})[1]
+
+        def back(params):
+            layers = network_weights(task.network, params["cell"])
+            return {"embedding": params["embedding"], "layers": tuple(layers)} | params["projection"]
+
+        return Recurrent(language_model_params(task, weights), apply, back, time_major=False)
+
+    def decode(self, task) -> Work:
+        if task.network.bidirectional:
+            raise Missing("decodes with cells that step")
+        model, params, batch = language_model(task), language_model_params(task, task.weights()), task.prompts()
+
+        def call():
+            return seqjax.decode.greedy(model, params, batch, max_length=task.length).tokens.block_until_ready()
+
+        return Work(call=call, values=task.values)
+
+
+def build(network: Network):
+    """The network as a seqjax cell or layer."""
+    cells = [network.cell_of(layer) for layer in range(network.layers)]
+    if network.bidirectional:
+        layers = tuple(seqjax.Bidirectional(cell) for cell in cells)
+        return layers[0] if len(layers) == 1 else seqjax.Chain(layers)
+    return cells[0] if len(cells) == 1 else seqjax.Stack(tuple(cells))
+
+
+def params_of(network: Network, weights: Weights):
+    """Weights as the parameters of `build(network)`."""
+    layers = [dict(zip(("forward", "backward"), way, strict=True)) if network.bidirectional else way[0] for way in weights]
+    return layers[0] if len(layers) == 1 else {str(i): layer for i, layer in enumerate(layers)}
+
+
+def network_weights(network: Network, params):
+    """The other way round."""
+    for i in range(network.layers):
+        layer = params if network.layers == 1 else params[str(i)]
+        yield (layer["forward"], layer["backward"]) if network.bidirectional else (layer,)
+
+
+def language_model(task) -> LanguageModel:
+    """The model of a language model task."""
+    return LanguageModel(vocabulary_size=task.symbols, cell=build(task.network), embedding_size=task.network.input_size)
+
+
+def language_model_params(task, weights: dict) -> dict:
+    """Its parameters."""
+    projection = {"kernel": weights["kernel"], "bias": weights["bias"]}
+    return {"cell": params_of(task.network, weights["layers"]), "embedding": weights["embedding"], "projection": projection}
+
+
+PEER = Seqjax()

@@ -1,0 +1,158 @@
+"""A picture a suite: bars of the ratio to each peer, or lines against a size."""
+
+import pathlib
+
+from benchmarks import peers, suites
+from benchmarks.harness import REFERENCE
+
+# Okabe and Ito's colours, told apart by colour-blind readers too; seqjax is black.
+COLOURS = {
+    "seqjax": "#000000",
+    "linen": "#0072B2",
+    "nnx": "#56B4E9",
+    "keras": "#D55E00",
+    "haiku": "#E69F00",
+    "equinox": "#009E73",
+    "torch": "#CC79A7",
+}
+OTHERS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#999999", "#F0E442")
+MARKS = "osD^vPX*"
+TICKS = (1 / 16, 1 / 8, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 0.8, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 16, 32)
+
+
+def paths(results: dict, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Where a suite's pictures are: one for each way its module names."""
+    return [folder / f"{results['suite']}{end}.png" for end in suites.load(results["suite"]).PICTURES]
+
+
+def draw(results: dict, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Draws a suite.
+
+    Args:
+        results: of one suite.
+        folder: to write into.
+
+    Returns:
+        The files.
+    """
+    written = paths(results, folder)
+    for path, way in zip(written, suites.load(results["suite"]).PICTURES.values(), strict=True):
+        figure = way(results)
+        figure.savefig(path, format="png", dpi=110)
+    return written
+
+
+def bars(results: dict):
+    """A panel for each cell and mode; a group of bars for each size; a bar for each peer, with its quartiles."""
+    panels: dict[tuple, list[dict]] = {}
+    for case in results["cases"]:
+        panels.setdefault(_panel(case), []).append(case)
+    names = list(dict.fromkeys(n for case in results["cases"] for n, record in case["peers"].items() if "ratio" in record))
+    widest = max(map(len, panels.values()))
+    columns = 2 if len(panels) > 1 and widest * len(names) <= 50 else 1
+    rows = -(-len(panels) // columns)
+    figure, axes = _figure(rows, columns, width=max(6.0, 1.5 + widest * (0.5 + 0.17 * len(names))) * columns, height=3.1 * rows)
+    for ax, (panel, cases) in zip(axes, panels.items(), strict=False):
+        _bars(ax, cases, names)
+        ax.set_title(" ".join(panel), fontsize=10, loc="left")
+    for ax in axes[len(panels) :]:
+        ax.set_visible(False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4 if columns == 1 else 7), frameon=False)
+    _title(figure, results, "time relative to seqjax's (above 1: seqjax is faster; whiskers: quartiles over rounds)")
+    return figure
+
+
+def _bars(ax, cases: list[dict], names: list[str]):
+    """From 1 upwards or downwards, on a logarithmic axis: twice as fast is as far from 1 as half as fast."""
+    width = 0.8 / max(len(names), 1)
+    lowest, highest = 0.9, 1.1
+    for i, name in enumerate(names):
+        records = [(place, case["peers"].get(name, {}).get("ratio")) for place, case in enumerate(cases)]
+        drawn = [(place - 0.4 + (i + 0.5) * width, ratio) for place, ratio in records if ratio is not None]
+        for x, ratio in drawn:
+            label = peers.shown(name) if x == drawn[0][0] else None
+            ax.bar(x, ratio["median"] - 1, width * 0.92, bottom=1, label=label, color=_colour(name, i))
+            ax.plot([x, x], [ratio["low"], ratio["high"]], color="#444444", linewidth=0.8)
+            if len(names) * len(cases) <= 60:
+                up = ratio["median"] >= 1
+                place = {"xytext": (0, 3 if up else -3), "ha": "center", "va": "bottom" if up else "top", "fontsize": 6}
+                at = (x, ratio["high" if up else "low"])
+                ax.annotate(f"{ratio['median']:.2f}", at, textcoords="offset points", rotation=90, **place)
+            lowest, highest = min(lowest, ratio["low"]), max(highest, ratio["high"])
+    ax.axhline(1, color="black", linewidth=1)
+    ax.set_xticks(range(len(cases)), [_size(case) for case in cases], fontsize=7)
+    ax.set_yscale("log", base=2)
+    margin = (highest / lowest) ** 0.16
+    ax.set_ylim(lowest / margin, highest * margin)
+    ticks = [tick for tick in TICKS if lowest / margin <= tick <= highest * margin]
+    ax.set_yticks(ticks, [f"{tick:.2f}".rstrip("0").rstrip(".") for tick in ticks], fontsize=8)
+    ax.minorticks_off()
+    ax.set_xlim(-0.6, len(cases) - 0.4)
+    ax.grid(axis="y", linewidth=0.4, alpha=0.6)
+    ax.set_axisbelow(True)
+
+
+def lines(results: dict, figures=None):
+    """A panel for each size that is varied: milliseconds against it, both logarithmic."""
+    figures = figures or {"ms": lambda record: record["seconds"]["median"] * 1e3}
+    panels: dict[str, list[dict]] = {}
+    for case in results["cases"]:
+        panels.setdefault(case["facts"].get("varied", "T"), []).append(case)
+    grid = [(axis, label, figure) for label, figure in figures.items() for axis in panels]
+    columns = max(len(panels), len(grid) if len(panels) == 1 else 0)
+    rows = -(-len(grid) // columns)
+    figure, axes = _figure(rows, columns, width=3.8 * columns, height=3.6 * rows)
+    for ax, (axis, label, of_record) in zip(axes, grid, strict=False):
+        cases = sorted(panels[axis], key=lambda case, axis=axis: case["facts"][axis])
+        names = list(dict.fromkeys(name for case in cases for name in case["peers"]))
+        for i, name in enumerate(names):
+            points = [(c["facts"][axis], of_record(c["peers"][name])) for c in cases if name in c["peers"]]
+            style = {"linewidth": 2.2 if name == REFERENCE else 1.2, "marker": MARKS[i % len(MARKS)], "markersize": 4}
+            points = [(x, y) for x, y in points if y]
+            if points:
+                x, y = zip(*points, strict=True)
+                ax.plot(x, y, label=peers.shown(name), color=_colour(name, i - 1), zorder=3 if name == REFERENCE else 2, **style)
+        ax.set_xscale("log", base=2)
+        ax.set_yscale("log")
+        ticks = [case["facts"][axis] for case in cases]
+        ax.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=8)
+        ax.minorticks_off()
+        fixed = ", ".join(f"{n}={cases[0]['facts'][n]}" for n in "TBDH" if n != axis and n in cases[0]["facts"])
+        ax.set_title(f"{label} against {axis} ({fixed})", fontsize=9, loc="left")
+        ax.grid(linewidth=0.4, alpha=0.6)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 7), frameon=False)
+    _title(figure, results, "")
+    return figure
+
+
+def _panel(case: dict) -> tuple:
+    return tuple(str(case["facts"][name]) for name in ("cell", "mode") if name in case["facts"])
+
+
+def _size(case: dict) -> str:
+    sizes = ",".join(str(case["facts"][name]) for name in "TBDH" if name in case["facts"])
+    facts = [str(v) for name, v in case["facts"].items() if name not in ("cell", "mode", *"TBDH") and name not in suites.SIZES]
+    facts += [f"{name}={v}" for name, v in case["facts"].items() if name in suites.SIZES and name not in "TBDH"]
+    return "\n".join([*facts, *filter(None, [sizes])])
+
+
+def _colour(name: str, index: int) -> str:
+    return COLOURS.get(name, OTHERS[index % len(OTHERS)])
+
+
+def _figure(rows: int, columns: int, *, width: float, height: float):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height + 0.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False).flatten()
+
+
+def _title(figure, results: dict, measure: str):
+    about = results["environment"]
+    title = suites.load(results["suite"]).TITLE
+    where = f"{about['device']}, {about['cores']} cores, {results['dtype']}"
+    figure.suptitle(f"{title[0].upper()}{title[1:]}: {measure}\n{where}" if measure else f"{title}\n{where}", fontsize=10)

@@ -1,0 +1,166 @@
+"""Tables of the results, and their place in benchmarks/README.md."""
+
+import math
+import pathlib
+import re
+
+from benchmarks import peers, pictures, results, suites
+from benchmarks.environment import ROOT
+from seqjax.errors import InputError
+
+COMMITTED = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "benchmarks" / "README.md"
+MARKERS = "<!-- tables: begin (python -m benchmarks report) -->", "<!-- tables: end -->"
+
+
+def draw(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The pictures and the page of one hardware class.
+
+    Args:
+        folder: with the JSON files.
+
+    Returns:
+        What was written, into the same folder: a PNG a suite, README.md.
+    """
+    found = results.read(folder)
+    written = [path for suite in found.values() if suite["cases"] for path in pictures.draw(suite, folder)]
+    page = folder / "README.md"
+    page.write_text(f"# {next(iter(found.values()))['environment']['hardware']}\n\n" + tables(found, folder, folder))
+    return [*written, page]
+
+
+def report(out: pathlib.Path) -> list[pathlib.Path]:
+    """Pictures and tables of all results below a folder; those of the repository go into benchmarks/README.md too.
+
+    Raises:
+        InputError: there are no results.
+    """
+    written = [path for folder in results.folders(out) for path in draw(folder)]
+    if out.resolve() == COMMITTED:
+        text = []
+        for folder in results.folders(COMMITTED):
+            found = results.read(folder)
+            text.append(f"### {next(iter(found.values()))['environment']['hardware']}\n\n{tables(found, folder, PAGE.parent)}")
+        PAGE.write_text(between_markers(PAGE.read_text(), "\n".join(text)))
+        written.append(PAGE)
+    return written
+
+
+def between_markers(page: str, text: str) -> str:
+    """The page with the text between its markers.
+
+    Raises:
+        InputError: a marker is gone.
+    """
+    begin, end = map(re.escape, MARKERS)
+    if not re.search(f"{begin}.*{end}", page, re.DOTALL):
+        raise InputError(f"{PAGE} has lost its markers: {MARKERS[0]} and {MARKERS[1]}")
+    return re.sub(f"{begin}.*{end}", lambda _: f"{MARKERS[0]}\n\n{text}\n{MARKERS[1]}", page, flags=re.DOTALL)
+
+
+def tables(found: dict[str, results.Results], folder: pathlib.Path, page: pathlib.Path) -> str:
+    """All suites of a hardware class, as Markdown.
+
+    Args:
+        found: results by suite.
+        folder: where the pictures are.
+        page: the folder of the page that shows them.
+    """
+    parts = [conditions(found)]
+    for name in sorted(found, key=lambda name: suites.SUITES.index(name) if name in suites.SUITES else len(suites.SUITES)):
+        if not found[name]["cases"]:
+            continue
+        suite = suites.load(name)
+        parts.append(f"#### {suite.TITLE[0].upper()}{suite.TITLE[1:]}\n")
+        parts += [TABLES[kind](found[name]["cases"]) for kind in suite.TABLES]
+        for picture in pictures.paths(found[name], folder):
+            parts.append(f"![{suite.TITLE}]({picture.relative_to(page).as_posix()})\n")
+    return "\n".join(parts)
+
+
+def conditions(found: dict[str, results.Results]) -> str:
+    """Where and with what it was measured: one line for each set of conditions."""
+    lines = {}
+    for name, suite in found.items():
+        about, pace = suite["environment"], suite["pace"]
+        versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items())
+        load = f"load before {about['load_average_before'][0]:.1f}; " if about["load_average_before"] else ""
+        where = f"{about['device']}, {about['cores']} cores, {about['platform']}; {load}{about['date'][:10]}; {suite['dtype']}"
+        text = f"{where}; {pace['rounds']} rounds of {pace['slice']} s; commit {about['commit']}; {versions}."
+        lines.setdefault(text, []).append(name)
+    return "\n".join(f"{', '.join(names)}: {text}\n" for text, names in lines.items())
+
+
+def geometric_mean(figures) -> float:
+    figures = list(figures)
+    return math.exp(sum(map(math.log, figures)) / len(figures))
+
+
+def rows_of(cases: list[dict]) -> dict[str, list[dict]]:
+    """Cases by what they are, whatever their sizes."""
+    rows: dict[str, list[dict]] = {}
+    for case in cases:
+        facts = [str(value) for name, value in case["facts"].items() if name not in suites.SIZES]
+        rows.setdefault(", ".join(facts) or "all", []).append(case)
+    return rows
+
+
+def columns_of(cases: list[dict]) -> list[str]:
+    """Every competitor that is compared with another."""
+    return list(dict.fromkeys(name for case in cases for name, record in case["peers"].items() if "ratio" in record))
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def ratio_table(cases: list[dict]) -> str:
+    """Geometric mean over sizes of time / seqjax's time, and the smallest."""
+    columns, rows = columns_of(cases), []
+    for row, of_row in rows_of(cases).items():
+        cells = [f"{row} ({len(of_row)})"]
+        for name in columns:
+            ratios = [case["peers"][name]["ratio"]["median"] for case in of_row if name in case["peers"]]
+            cells.append(f"{geometric_mean(ratios):.2f} ({min(ratios):.2f})" if ratios else "-")
+        rows.append(cells)
+    head = "Time relative to seqjax's: geometric mean over sizes (smallest); above 1 seqjax is faster."
+    return f"{head}\n\n{markdown(['(sizes)', *map(peers.shown, columns)], rows)}"
+
+
+def first_call_table(cases: list[dict]) -> str:
+    """Geometric mean over sizes of the seconds from Python to the first result."""
+    columns = list(dict.fromkeys(name for case in cases for name in case["peers"]))
+    rows = []
+    for row, of_row in rows_of(cases).items():
+        of_columns = ([case["peers"][name]["first_call"] for case in of_row if name in case["peers"]] for name in columns)
+        rows.append([row, *(f"{geometric_mean(seconds):.2f}" if seconds else "-" for seconds in of_columns)])
+    head = "First call, seconds: trace, compile and first run, geometric mean over sizes."
+    return f"{head}\n\n{markdown(['', *map(peers.shown, columns)], rows)}"
+
+
+def tokens_table(cases: list[dict]) -> str:
+    """Tokens per second of every case."""
+    columns = list(dict.fromkeys(name for case in cases for name in case["peers"]))
+    rows = []
+    for case in cases:
+        facts = " ".join(f"{name}={value}" if name in suites.SIZES else str(value) for name, value in case["facts"].items())
+        speeds = [case["peers"].get(name) for name in columns]
+        rows.append([facts, *(f"{case['tokens'] / s['seconds']['median']:,.0f}" if s else "-" for s in speeds)])
+    return f"Tokens per second.\n\n{markdown(['', *map(peers.shown, columns)], rows)}"
+
+
+def time_and_memory_table(cases: list[dict]) -> str:
+    """Milliseconds, and the compiled program's temporary memory, of every case."""
+    columns = list(dict.fromkeys(name for case in cases for name in case["peers"]))
+    rows = []
+    for case in cases:
+        facts = " ".join(f"{name}={value}" if name in suites.SIZES else str(value) for name, value in case["facts"].items())
+        records = [case["peers"].get(name) for name in columns]
+        cells = [f"{r['seconds']['median'] * 1e3:,.0f} ms, {(r['memory'] or 0) / 2**20:,.1f} MB" if r else "-" for r in records]
+        rows.append([facts, *cells])
+    head = "Time, and memory beyond arguments and results, as the compiled program states it (exact)."
+    return f"{head}\n\n{markdown(['', *map(peers.shown, columns)], rows)}"
+
+
+TABLES = {"ratio": ratio_table, "first call": first_call_table, "tokens": tokens_table, "memory": time_and_memory_table}

@@ -1,0 +1,58 @@
+"""Results on disk: a folder for a hardware class, in it a JSON file for each suite that says all about itself."""
+
+import json
+import os
+import pathlib
+
+from seqjax.errors import InputError
+
+Results = dict  # {"suite", "environment", "pace", "complete", "cases": [{"facts", "tokens", "peers", "missing"}]}
+
+
+def write(folder: pathlib.Path, results: Results):
+    """Writes results["suite"].json, whole or not at all.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    path = folder / f"{results['suite']}.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        half = path.with_suffix(".json.new")
+        half.write_text(json.dumps(results, indent=1) + "\n")
+        os.replace(half, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def read(folder: pathlib.Path) -> dict[str, Results]:
+    """The results of a hardware class, by suite.
+
+    Raises:
+        InputError: a file that holds something else.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            results = json.loads(path.read_text())
+            found[results["suite"]] = results
+            _ = results["environment"]["versions"], [case["peers"] for case in results["cases"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} does not hold results of `python -m benchmarks`: {type(error).__name__} {error}") from None
+    return found
+
+
+def folders(out: pathlib.Path) -> list[pathlib.Path]:
+    """The hardware classes below a folder, or the folder itself where it is one.
+
+    Raises:
+        InputError: there are none.
+    """
+    if not out.is_dir():
+        raise InputError(f"{out} is no folder: give one that `python -m benchmarks --out` wrote to")
+    if any(out.glob("*.json")):
+        return [out]
+    found = sorted(path for path in out.iterdir() if path.is_dir() and any(path.glob("*.json")))
+    if not found:
+        raise InputError(f"{out} holds no results: `python -m benchmarks --out {out}` writes them")
+    return found

@@ -1,0 +1,117 @@
+"""What is measured, one file a suite: each names its cases, and who competes in them."""
+
+import dataclasses
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from benchmarks import peers
+from benchmarks.harness import REFERENCE, Missing, Work
+from benchmarks.network import Network
+from benchmarks.peers import Task
+
+SUITES = ("layer",)
+# The shapes of a layer, (T, B, D, H): small and large, a language model's, one row, a wide one, a narrow one.
+SHAPES = (
+    (128, 32, 128, 128),
+    (50, 100, 128, 256),
+    (256, 16, 256, 256),
+    (35, 20, 650, 650),
+    (512, 1, 128, 128),
+    (100, 64, 64, 512),
+    (1000, 8, 32, 64),
+)
+SIZES = ("T", "B", "D", "H")  # facts that are sizes; the tables take the mean over them
+RESET_BEFORE = f"{REFERENCE}, reset before"
+
+Shape = tuple[int, int, int, int]
+Entries = tuple[dict[str, Work], dict[str, str]]  # competitors; who is missing, and why
+
+
+class Choice(NamedTuple):
+    """What the user asked for.
+
+    Args:
+        peers: names, seqjax's own not among them.
+        cells: "lstm", "gru".
+        modes: "forward", "training".
+        shapes: (T, B, D, H); None: the suite's own.
+        dtype: of weights and data.
+    """
+
+    peers: tuple[str, ...]
+    cells: tuple[str, ...] = ("lstm", "gru")
+    modes: tuple[str, ...] = peers.MODES
+    shapes: tuple[Shape, ...] | None = None
+    dtype: str = "float32"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One comparison.
+
+    Args:
+        facts: what distinguishes it: cell, mode, T, B, D, H ...; kept in the results.
+        build: makes the competitors; called when their turn comes.
+        tokens: read or written in a call, for tokens per second; None: not of interest.
+    """
+
+    facts: dict[str, Any]
+    build: Callable[[], Entries]
+    tokens: int | None = None
+
+    def __str__(self):
+        sizes = ",".join(str(self.facts[name]) for name in "TBDH" if name in self.facts)
+        words = [str(value) for name, value in self.facts.items() if name not in "TBDH"]
+        return " ".join([*words, sizes])
+
+
+def load(name: str):
+    """A suite: TITLE, SHAPED (whether it takes shapes), cases(choice), TABLES, and PICTURES by the end of their names."""
+    return importlib.import_module(f"benchmarks.suites.{name}")
+
+
+def networks(choice: Choice, shapes: tuple[Shape, ...] = SHAPES, **fields) -> list[Case]:
+    """A case for each cell, mode and shape: the network by every peer.
+
+    Args:
+        choice: what the user asked for.
+        shapes: where the user named none.
+        **fields: of Network and Task, e.g. layers=2, lengths=True; facts is what is kept of them.
+    """
+    facts = fields.pop("facts", {})
+    lengths = fields.pop("lengths", False)
+    cases = []
+    for cell in choice.cells:
+        for mode in choice.modes:
+            for T, B, D, H in choice.shapes or shapes:
+                task = Task(Network(cell, D, H, dtype=choice.dtype, **fields), T, B, mode, lengths)
+                about = {"cell": cell, "mode": mode} | facts | {"T": T, "B": B, "D": D, "H": H}
+                cases.append(Case(about, functools.partial(compete, task, choice.peers)))
+    return cases
+
+
+def compete(task: Task, names: tuple[str, ...]) -> Entries:
+    """seqjax and its peers on one task. A peer whose GRU is another form is compared with seqjax's of that form."""
+    ours = peers.load(REFERENCE)
+    works, missing = {REFERENCE: ours.layers(task)}, {}
+    for name in names:
+        peer = peers.load(name)
+        form = peer.gru if task.network.cell == "gru" else task.network.form
+        same_form = task._replace(network=dataclasses.replace(task.network, form=form))
+        try:
+            work = peer.layers(same_form)
+        except Missing as reason:
+            missing[name] = str(reason)
+            continue
+        if form == "before":
+            if RESET_BEFORE not in works:
+                works[RESET_BEFORE] = ours.layers(same_form)
+                works[RESET_BEFORE].against = RESET_BEFORE
+            work.against, work.note = RESET_BEFORE, "its GRU resets before the product, as seqjax's with reset_after=False"
+        elif form == "unbiased":  # seqjax's program is the same one, with a recurrent bias of 0
+            work.expected = functools.partial(ours.layers(same_form).run_by, works[REFERENCE])
+            work.note = "its GRU has no recurrent bias, seqjax's has one"
+        works[name] = work
+    return works, missing
