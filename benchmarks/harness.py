@@ -18,7 +18,7 @@ import numpy as np
 from seqjax.errors import InputError
 
 REFERENCE = "seqjax"
-TOLERANCES = {"float32": (1e-4, 1e-3), "bfloat16": (5e-2, 2e-1), "float64": (1e-4, 1e-3)}  # of outputs, of gradients
+TOLERANCES = {"float32": (1e-4, 1e-3), "reduced": (5e-2, 2e-1)}  # of outputs, of gradients
 
 Values = dict[str, np.ndarray]
 
@@ -178,8 +178,10 @@ def check(name: str, found: Values, expected: Values, dtype: str = "float32") ->
         off = difference(found, expected)
     except InputError as error:
         raise InputError(f"{name} {error}") from None
+    # An accelerator's default products of float32 are not of float32 (TF32, passes of bfloat16).
+    exact = dtype == "float32" and jax.default_backend() == "cpu"
     for array, relative in off.items():
-        allowed = TOLERANCES[dtype][array.startswith("gradient")]
+        allowed = TOLERANCES["float32" if exact else "reduced"][array.startswith("gradient")]
         if not relative <= allowed:
             raise InputError(
                 f"{name} does not compute what {REFERENCE} computes: {array} differs by {relative:.1e} of its largest entry, "

@@ -56,18 +56,18 @@ class Network:
 
 
 def make_weights(network: Network, seed: int = 0) -> Weights:
-    """seqjax's own initial weights, with biases that are not zero, so that a forgotten one shows."""
+    """Weights as seqjax's cells have them: normal, of the usual scale; no bias is 0, so that a forgotten one shows."""
     random = np.random.default_rng(seed)
 
+    def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        if name == "recurrent_bias" and network.form == "unbiased":
+            return np.zeros(shape, np.float32)
+        scale = 0.1 if name.endswith("bias") else shape[0] ** -0.5
+        return np.float32(scale) * random.standard_normal(shape, np.float32)
+
     def direction(layer: int) -> dict[str, np.ndarray]:
-        key = jax.random.key(int(random.integers(2**31)))
-        weights = {name: np.array(value, np.float32) for name, value in network.cell_of(layer).init(key).items()}
-        for name in sorted(weights):
-            if name == "recurrent_bias" and network.form == "unbiased":
-                continue
-            if name.endswith("bias"):
-                weights[name] += 0.1 * random.standard_normal(weights[name].shape, np.float32)
-        return weights
+        shapes = jax.eval_shape(network.cell_of(layer).init, jax.random.key(0))
+        return {name: draw(name, like.shape) for name, like in sorted(shapes.items())}
 
     return tuple(tuple(direction(layer) for _ in range(1 + network.bidirectional)) for layer in range(network.layers))
 

@@ -98,7 +98,8 @@ def lines(results: dict, figures=None):
     figures = figures or {"ms": lambda record: record["seconds"]["median"] * 1e3}
     panels: dict[str, list[dict]] = {}
     for case in results["cases"]:
-        panels.setdefault(case["facts"].get("varied", "T"), []).append(case)
+        for axis in case["facts"].get("varied", "T"):
+            panels.setdefault(axis, []).append(case)
     grid = [(axis, label, figure) for label, figure in figures.items() for axis in panels]
     columns = max(len(panels), len(grid) if len(panels) == 1 else 0)
     rows = -(-len(grid) // columns)

@@ -3,6 +3,7 @@
 import math
 import pathlib
 import re
+from collections.abc import Callable
 
 from benchmarks import peers, pictures, results, suites
 from benchmarks.environment import ROOT
@@ -128,6 +129,24 @@ def ratio_table(cases: list[dict]) -> str:
     return f"{head}\n\n{markdown(['(sizes)', *map(peers.shown, columns)], rows)}"
 
 
+def time_table(cases: list[dict]) -> str:
+    """Milliseconds of every case."""
+    return "Milliseconds.\n\n" + each(cases, lambda case, record: f"{record['seconds']['median'] * 1e3:,.1f}")
+
+
+def each(cases: list[dict], text: Callable[[dict, dict], str]) -> str:
+    """A row for every case, a column for every competitor."""
+    columns = list(dict.fromkeys(name for case in cases for name in case["peers"]))
+    rows = []
+    for case in cases:
+        facts = " ".join(
+            f"{name}={v}" if name in suites.SIZES else str(v) for name, v in case["facts"].items() if name != "varied"
+        )
+        records = [case["peers"].get(name) for name in columns]
+        rows.append([" ".join(facts), *(text(case, record) if record else "-" for record in records)])
+    return markdown(["", *map(peers.shown, columns)], rows)
+
+
 def first_call_table(cases: list[dict]) -> str:
     """Geometric mean over sizes of the seconds from Python to the first result."""
     columns = list(dict.fromkeys(name for case in cases for name in case["peers"]))
@@ -141,26 +160,22 @@ def first_call_table(cases: list[dict]) -> str:
 
 def tokens_table(cases: list[dict]) -> str:
     """Tokens per second of every case."""
-    columns = list(dict.fromkeys(name for case in cases for name in case["peers"]))
-    rows = []
-    for case in cases:
-        facts = " ".join(f"{name}={value}" if name in suites.SIZES else str(value) for name, value in case["facts"].items())
-        speeds = [case["peers"].get(name) for name in columns]
-        rows.append([facts, *(f"{case['tokens'] / s['seconds']['median']:,.0f}" if s else "-" for s in speeds)])
-    return f"Tokens per second.\n\n{markdown(['', *map(peers.shown, columns)], rows)}"
+    return "Tokens per second.\n\n" + each(cases, lambda case, record: f"{case['tokens'] / record['seconds']['median']:,.0f}")
 
 
 def time_and_memory_table(cases: list[dict]) -> str:
     """Milliseconds, and the compiled program's temporary memory, of every case."""
-    columns = list(dict.fromkeys(name for case in cases for name in case["peers"]))
-    rows = []
-    for case in cases:
-        facts = " ".join(f"{name}={value}" if name in suites.SIZES else str(value) for name, value in case["facts"].items())
-        records = [case["peers"].get(name) for name in columns]
-        cells = [f"{r['seconds']['median'] * 1e3:,.0f} ms, {(r['memory'] or 0) / 2**20:,.1f} MB" if r else "-" for r in records]
-        rows.append([facts, *cells])
-    head = "Time, and memory beyond arguments and results, as the compiled program states it (exact)."
-    return f"{head}\n\n{markdown(['', *map(peers.shown, columns)], rows)}"
+
+    def text(case, record):
+        return f"{record['seconds']['median'] * 1e3:,.0f} ms, {(record['memory'] or 0) / 2**20:,.1f} MB"
+
+    return f"Time, and memory beyond arguments and results as the compiled program states it (exact).\n\n{each(cases, text)}"
 
 
-TABLES = {"ratio": ratio_table, "first call": first_call_table, "tokens": tokens_table, "memory": time_and_memory_table}
+TABLES = {
+    "ratio": ratio_table,
+    "time": time_table,
+    "first call": first_call_table,
+    "tokens": tokens_table,
+    "memory": time_and_memory_table,
+}

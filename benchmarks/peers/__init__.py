@@ -58,12 +58,16 @@ class Recurrent(NamedTuple):
         apply: (weights, xs) -> ys; with lengths (weights, xs, lengths) -> (ys, h of the last real step).
         restore: the gradient of weights, as seqjax names and arranges them.
         time_major: whether xs and ys are [T, B, ..], else [B, T, ..].
+        pick: ys of what apply gives.
+        spread: (what apply gives, cotangent of ys) -> the cotangent of what apply gives.
     """
 
     weights: Any
     apply: Callable
     restore: Callable[[Any], Any]
     time_major: bool = True
+    pick: Callable = lambda out: out
+    spread: Callable = lambda out, cotangent: cotangent
 
 
 class Peer:
@@ -121,24 +125,24 @@ def cast(tree, dtype: str):
     return jax.tree.map(lambda a: jnp.asarray(a, dtype) if a.dtype == np.float32 else jnp.asarray(a), tree)
 
 
-def work_of(model: Recurrent, task: Task) -> JaxWork:
-    """The one way every JAX peer is run and differentiated."""
+def work_of(model: Recurrent, task: Task, extra: tuple = ()) -> JaxWork:
+    """The one way every JAX peer is run and differentiated; `extra` are more arguments of apply."""
     data, dtype = task.data(), task.network.dtype
     turn = (lambda a: a) if model.time_major else (lambda a: np.swapaxes(a, 0, 1))
     xs, cotangent, last = cast((turn(data.xs), turn(data.cotangent), data.last), dtype)
     weights = cast(model.weights, dtype)
-    more = () if data.lengths is None else (jnp.asarray(data.lengths),)
+    more = (*(() if data.lengths is None else (jnp.asarray(data.lengths),)), *extra)
 
     def forward(weights, xs, *more):
         return model.apply(weights, xs, *more)
 
     def training(weights, xs, cotangent, *more):
         out, pull = jax.vjp(lambda weights, xs: model.apply(weights, xs, *more), weights, xs)
-        return out, *pull(jax.tree.map(lambda a, b: a.astype(b.dtype), cotangent, out))
+        return out, *pull(jax.tree.map(lambda a, b: a.astype(b.dtype), model.spread(out, cotangent), out))
 
     def values(out) -> Values:
         out, *gradients = out if task.mode == "training" else (out,)
-        ys, *state = out if more else (out,)
+        ys, *state = (model.pick(out),) if data.lengths is None else out
         named = {"outputs": turn(np.asarray(ys, np.float32)) * data.real}
         if state:
             named["last state"] = np.asarray(state[0], np.float32)
@@ -150,7 +154,7 @@ def work_of(model: Recurrent, task: Task) -> JaxWork:
 
     if task.mode == "forward":
         return JaxWork(function=forward, args=(weights, xs, *more), values=values)
-    cotangents = (cotangent, last) if more else cotangent
+    cotangents = cotangent if data.lengths is None else (cotangent, last)
     return JaxWork(function=training, args=(weights, xs, cotangents, *more), values=values)
 
 

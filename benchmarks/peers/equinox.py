@@ -68,7 +68,7 @@ class LanguageModel(eqx.Module):
     def __init__(self, task, weights: dict):
         self.embedding = eqx.nn.Embedding(weight=jnp.asarray(weights["embedding"]))
         self.recurrent = layers_of(task.network, weights["layers"])
-        linear = eqx.nn.Linear(task.network.output_size, task.symbols, key=jax.random.key(0))
+        linear = eqx.filter_eval_shape(eqx.nn.Linear, task.network.output_size, task.symbols, key=jax.random.key(0))
         arrays = jnp.asarray(weights["kernel"].T), jnp.asarray(weights["bias"])
         self.projection = eqx.tree_at(lambda linear: (linear.weight, linear.bias), linear, arrays)
 
@@ -80,7 +80,7 @@ def layers_of(network: Network, weights: Weights) -> Layers:
     """The network with these weights, kernels turned to [nH, D]."""
     cells = []
     for size, (way,) in zip(network.input_sizes, weights, strict=True):
-        cell = CELLS[network.cell](size, network.hidden_size, key=jax.random.key(0))
+        cell = eqx.filter_eval_shape(CELLS[network.cell], size, network.hidden_size, key=jax.random.key(0))
         arrays = [way["input_kernel"].T, way["recurrent_kernel"].T, way["bias"]]
         where = ["weight_ih", "weight_hh", "bias"]
         if network.cell == "gru":

@@ -72,7 +72,8 @@ def layers_of(network: Network) -> list:
     """The network's layers."""
 
     def layer():
-        return LAYERS[network.cell](network.hidden_size, return_sequences=True, dtype=network.dtype)
+        zeros = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}  # replaced by seqjax's weights
+        return LAYERS[network.cell](network.hidden_size, return_sequences=True, dtype=network.dtype, **zeros)
 
     return [keras.layers.Bidirectional(layer()) if network.bidirectional else layer() for _ in range(network.layers)]
 

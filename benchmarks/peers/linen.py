@@ -66,15 +66,17 @@ class Linen(JaxPeer):
         return JaxWork(function=greedy, args=(cast(params, network.dtype), task.first()), values=task.values)
 
 
-def layers_of(network: Network) -> nn.Module:
-    """The network's layers, one after another."""
+def layers_of(network: Network, name: str | None = None) -> nn.Module:
+    """The network's layers, one after another; inside another module they need a name."""
 
     def rnn():
-        return nn.RNN(CELLS[network.cell](network.hidden_size, param_dtype=network.dtype), time_major=True)
+        cell = CELLS[network.cell](network.hidden_size, param_dtype=network.dtype, parent=None)
+        return nn.RNN(cell, time_major=True, parent=None)
 
-    if network.bidirectional:
-        return nn.Sequential([nn.Bidirectional(rnn(), rnn(), time_major=True) for _ in range(network.layers)])
-    return nn.Sequential([rnn() for _ in range(network.layers)])
+    def layer():
+        return nn.Bidirectional(rnn(), rnn(), time_major=True, parent=None) if network.bidirectional else rnn()
+
+    return nn.Sequential([layer() for _ in range(network.layers)], name=name)
 
 
 class LanguageModel(nn.Module):
@@ -87,7 +89,7 @@ class LanguageModel(nn.Module):
     def __call__(self, tokens):
         dtype = self.network.dtype
         xs = nn.Embed(self.symbols, self.network.input_size, param_dtype=dtype, name="embedding")(tokens)
-        hs = layers_of(self.network).clone(name="recurrent")(xs)
+        hs = layers_of(self.network, name="recurrent")(xs)
         return nn.Dense(self.symbols, param_dtype=dtype, name="projection")(hs)
 
 

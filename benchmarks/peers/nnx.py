@@ -7,6 +7,7 @@ from benchmarks.network import Network, Weights
 from benchmarks.peers import JaxPeer, Recurrent, cast
 
 CELLS = {"lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell}
+INITIALIZERS = ("kernel_init", "recurrent_kernel_init")  # zeros: what they would draw is replaced
 
 
 class Nnx(JaxPeer):
@@ -62,7 +63,8 @@ def layers_of(network: Network) -> list[nnx.Module]:
     """The network's layers."""
 
     def rnn(size: int) -> nnx.RNN:
-        cell = CELLS[network.cell](size, network.hidden_size, param_dtype=network.dtype, rngs=nnx.Rngs(0))
+        options = {"param_dtype": network.dtype, "rngs": nnx.Rngs(0)} | dict.fromkeys(INITIALIZERS, nnx.initializers.zeros)
+        cell = CELLS[network.cell](size, network.hidden_size, **options)
         return nnx.RNN(cell, time_major=True)
 
     if network.bidirectional:

@@ -4,6 +4,7 @@ import seqjax
 from benchmarks.harness import Missing, Work
 from benchmarks.network import Network, Weights
 from benchmarks.peers import JaxPeer, Recurrent
+from benchmarks.suites.language_model import training_step
 from seqjax.models.language_model import LanguageModel
 
 
@@ -37,6 +38,14 @@ class Seqjax(JaxPeer):
             return {"embedding": params["embedding"], "layers": tuple(layers)} | params["projection"]
 
         return Recurrent(language_model_params(task, weights), apply, back, time_major=False)
+
+    def language_model(self, task) -> Work:
+        model = language_model(task)
+
+        def loss(logits, targets):
+            return model.loss(logits, {"targets": targets}).mean
+
+        return training_step(self.logits(task, task.weights()), task, loss)
 
     def decode(self, task) -> Work:
         if task.network.bidirectional:

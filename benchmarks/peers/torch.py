@@ -77,7 +77,7 @@ class Torch(Peer):
             optimizer.step()
             self.wait()
             if not first:  # the first step's moments are the gradient times 1 - b1
-                moments = {name: optimizer.state[p]["exp_avg"] for name, p in model.named_parameters()}
+                moments = {name: optimizer.state[p]["exp_avg"].clone() for name, p in model.named_parameters()}
                 first.update(task.named(loss.item(), _read(network, moments)))
             return first
 

@@ -11,7 +11,7 @@ from benchmarks.harness import REFERENCE, Missing, Work
 from benchmarks.network import Network
 from benchmarks.peers import Task
 
-SUITES = ("layer",)
+SUITES = ("layer", "lines", "floor", "stacks", "lengths", "unroll", "language_model", "decode", "long")
 # The shapes of a layer, (T, B, D, H): small and large, a language model's, one row, a wide one, a narrow one.
 SHAPES = (
     (128, 32, 128, 128),
@@ -22,7 +22,7 @@ SHAPES = (
     (100, 64, 64, 512),
     (1000, 8, 32, 64),
 )
-SIZES = ("T", "B", "D", "H")  # facts that are sizes; the tables take the mean over them
+SIZES = ("T", "B", "D", "H", "V", "layers")  # facts that are sizes; the tables take the mean over them
 RESET_BEFORE = f"{REFERENCE}, reset before"
 
 Shape = tuple[int, int, int, int]
@@ -72,24 +72,38 @@ def load(name: str):
     return importlib.import_module(f"benchmarks.suites.{name}")
 
 
-def networks(choice: Choice, shapes: tuple[Shape, ...] = SHAPES, **fields) -> list[Case]:
-    """A case for each cell, mode and shape: the network by every peer.
+def networks(
+    choice: Choice,
+    shapes: tuple[Shape, ...] = SHAPES,
+    *,
+    facts: dict[str, str] | None = None,
+    lengths: bool = False,
+    build: Callable[[Task, tuple[str, ...]], Entries] | None = None,
+    **fields,
+) -> list[Case]:
+    """A case for each cell, mode and shape.
 
     Args:
         choice: what the user asked for.
         shapes: where the user named none.
-        **fields: of Network and Task, e.g. layers=2, lengths=True; facts is what is kept of them.
+        facts: of these cases, beside cell, mode and sizes.
+        lengths: whether rows have lengths of their own.
+        build: (task, peers) -> who competes; None: seqjax and every peer on the network.
+        **fields: of Network, e.g. layers=2.
     """
-    facts = fields.pop("facts", {})
-    lengths = fields.pop("lengths", False)
     cases = []
     for cell in choice.cells:
         for mode in choice.modes:
             for T, B, D, H in choice.shapes or shapes:
                 task = Task(Network(cell, D, H, dtype=choice.dtype, **fields), T, B, mode, lengths)
-                about = {"cell": cell, "mode": mode} | facts | {"T": T, "B": B, "D": D, "H": H}
-                cases.append(Case(about, functools.partial(compete, task, choice.peers)))
+                about = {"cell": cell, "mode": mode} | (facts or {}) | {"T": T, "B": B, "D": D, "H": H}
+                cases.append(Case(about, functools.partial(build or compete, task, choice.peers)))
     return cases
+
+
+def narrow(choice: Choice) -> Choice:
+    """One cell and one mode of those asked for, the LSTM's training first: where each case has much to run."""
+    return choice._replace(cells=choice.cells[:1], modes=choice.modes[-1:])
 
 
 def compete(task: Task, names: tuple[str, ...]) -> Entries:

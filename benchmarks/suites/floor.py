@@ -1,0 +1,64 @@
+"""The matrix products alone: what no layer written as hoisted products around a loop can be faster than.
+
+Forward: x W for all steps at once, then a loop of h R whose h depends on the product by a sum. Training: the loop of dz R^T too,
+and dW, dR and dx as one product each. There are no gates; what else a layer does comes on top.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.harness import REFERENCE, JaxWork
+from benchmarks.network import GATES, make_weights
+from benchmarks.peers import Task, cast, load
+from benchmarks.pictures import bars
+from benchmarks.suites import Case, Choice, Entries, networks
+
+TITLE = "the matrix products alone"
+SHAPED = True
+TABLES = ("ratio",)
+PICTURES = {"": bars}
+
+
+def cases(choice: Choice) -> list[Case]:
+    return networks(choice, build=build)
+
+
+def build(task: Task, peers: tuple[str, ...]) -> Entries:
+    return {REFERENCE: load(REFERENCE).layers(task), "products alone": products(task)}, {}
+
+
+def products(task: Task) -> JaxWork:
+    """The products of one layer, time first. It computes nothing that could be checked."""
+    (weights,) = make_weights(task.network)[0]
+    data, gates, precise = task.data(), GATES[task.network.cell], jnp.float32
+
+    def multiply(a, b):
+        return jnp.dot(a, b, preferred_element_type=precise)
+
+    def forward(W, R, xs):
+        zs = multiply(xs.reshape(-1, xs.shape[-1]), W).reshape(*xs.shape[:2], -1)
+
+        def step(h, z):
+            h = sum(jnp.split(z + multiply(h.astype(R.dtype), R), gates, axis=-1)) * (0.5 / gates)
+            return h, h
+
+        return jax.lax.scan(step, jnp.zeros((xs.shape[1], R.shape[0]), precise), zs)[1].astype(xs.dtype)
+
+    def training(W, R, xs, cotangent):
+        hs = forward(W, R, xs)
+
+        def step(dh, dy):
+            dz = jnp.concatenate([dh + dy] * gates, axis=-1).astype(R.dtype)
+            return multiply(dz, R.T) * (0.5 / gates), dz
+
+        _, dz = jax.lax.scan(step, jnp.zeros(hs.shape[1:], precise), cotangent, reverse=True)
+        flat, before = dz.reshape(-1, dz.shape[-1]), jnp.concatenate([jnp.zeros_like(hs[:1]), hs[:-1]])
+        dW = multiply(xs.reshape(-1, xs.shape[-1]).T, flat)
+        dR = multiply(before.reshape(-1, hs.shape[-1]).T, flat)
+        return hs, dW, dR, multiply(flat, W.T).reshape(xs.shape)
+
+    arrays = weights["input_kernel"], weights["recurrent_kernel"], data.xs, data.cotangent.astype(np.float32)
+    args = tuple(cast(arrays, task.network.dtype))
+    function, args = (forward, args[:3]) if task.mode == "forward" else (training, args)
+    return JaxWork(function=function, args=args, values=lambda out: {}, expected=dict)
