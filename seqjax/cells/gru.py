@@ -64,7 +64,7 @@ class GRU(Cell):
         return (self.input_size,)
 
     def init(self, key: Key) -> Params:
-        """`input_kernel` [D, 3H], `recurrent_kernel` [H, 3H] or [N, H/N, 3H/N], `bias` [3H]; reset_after: `recurrent_bias` [H]."""
+        """`input_kernel` [D, 3H], `recurrent_kernel` [H, 3H] or [N, H/N, 3H/N], `bias` [3H]; maybe `recurrent_bias` [H]."""
         k_input, k_recurrent = jax.random.split(key)
         hidden = self.hidden_size
         params = {

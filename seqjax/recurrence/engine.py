@@ -12,11 +12,11 @@ import numpy as np
 from seqjax import masks, noise, tree
 from seqjax.contracts import Cell, CompositeCell, SequenceLayer
 from seqjax.errors import InputError
-from seqjax.recurrence import fused, scan
+from seqjax.recurrence import fused, pallas, scan
 from seqjax.recurrence.bptt import chunked
 from seqjax.types import Array, Key, Params, State, float_dtype, is_tokens
 
-BACKENDS = {"fused": fused, "scan": scan}  # the fastest first
+BACKENDS = {"pallas": pallas, "fused": fused, "scan": scan}  # the fastest first
 
 
 class Call(NamedTuple):
@@ -31,6 +31,7 @@ class Call(NamedTuple):
         collect: "outputs" or "states".
         output_dtype: of the floating leaves of ys.
         arguments: (params, xs, state), for their shapes and dtypes.
+        backend: as asked for; "auto": none by name.
     """
 
     mask: Array | None
@@ -41,6 +42,7 @@ class Call(NamedTuple):
     collect: str
     output_dtype: Any
     arguments: tuple
+    backend: str = "auto"
 
 
 class Choice(NamedTuple):
@@ -112,7 +114,7 @@ def run(
     if isinstance(part, CompositeCell) and collect == "outputs":
         return part.unroll(params, xs, state, **options)
     dtype = float_dtype(params) if is_tokens(xs) else xs.dtype
-    call = Call(mask, reset, context, reverse, remat, collect, dtype, (params, xs, state))
+    call = Call(mask, reset, context, reverse, remat, collect, dtype, (params, xs, state), backend)
     choice = choose(part, call, backend)
     if (choices := _recorder.get()) is not None:
         choices.append(choice)
@@ -156,7 +158,8 @@ def unroll(
         context: a pytree, leaves [B, ...], that every step sees; its gradient comes back once.
         key: a typed key; turns the noise of the state on and sets it anew. None leaves the state's noise as it is.
         reverse: from the last step to the first; ys stay at their places.
-        backend: "auto", or one of the names that `explain` prints.
+        backend: "auto", or one of the names that `explain` prints: "pallas" (LSTM, GRU: one kernel on NVIDIA GPUs that keeps
+            a head's recurrent kernel on chip; by name also elsewhere, interpreted), "fused", "scan".
         remat: None; a number of steps, or "sqrt" for sqrt(T): the backward pass recomputes pieces of that length
             instead of storing what is inside them.
         collect: "outputs", or "states": the second result is then the state after every step, leaves [B, T, ...].
