@@ -12,11 +12,11 @@ import numpy as np
 from seqjax import masks, noise, tree
 from seqjax.contracts import Cell, CompositeCell, SequenceLayer
 from seqjax.errors import InputError
-from seqjax.recurrence import fused, pallas, scan
+from seqjax.recurrence import cudnn, fused, pallas, scan
 from seqjax.recurrence.bptt import chunked
 from seqjax.types import Array, Key, Params, State, float_dtype, is_tokens
 
-BACKENDS = {"pallas": pallas, "fused": fused, "scan": scan}  # the fastest first
+BACKENDS = {"cudnn": cudnn, "pallas": pallas, "fused": fused, "scan": scan}  # the fastest first
 
 
 class Call(NamedTuple):
@@ -158,8 +158,8 @@ def unroll(
         context: a pytree, leaves [B, ...], that every step sees; its gradient comes back once.
         key: a typed key; turns the noise of the state on and sets it anew. None leaves the state's noise as it is.
         reverse: from the last step to the first; ys stay at their places.
-        backend: "auto", or one of the names that `explain` prints: "pallas" (LSTM, GRU: one kernel on NVIDIA GPUs that keeps
-            a head's recurrent kernel on chip; by name also elsewhere, interpreted), "fused", "scan".
+        backend: "auto", or one of the names that `explain` prints: "cudnn" (float32 LSTM, NVIDIA), "pallas" (LSTM and GRU, one
+            kernel that keeps a head's recurrent kernel on chip, NVIDIA; by name also elsewhere, interpreted), "fused", "scan".
         remat: None; a number of steps, or "sqrt" for sqrt(T): the backward pass recomputes pieces of that length
             instead of storing what is inside them.
         collect: "outputs", or "states": the second result is then the state after every step, leaves [B, T, ...].

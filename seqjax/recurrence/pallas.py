@@ -28,7 +28,7 @@ from jax.custom_derivatives import SymbolicZero
 from seqjax.cells.gru import GRU
 from seqjax.cells.lstm import LSTM
 from seqjax.contracts import product
-from seqjax.recurrence import fused, scan
+from seqjax.recurrence import devices, fused, scan
 from seqjax.recurrence.adjoint import linear_map
 from seqjax.recurrence.persistent import scan_on_chip, too_large
 from seqjax.recurrence.pieces import on_chip
@@ -122,10 +122,9 @@ def supports(cell, call) -> str | None:
     if (reason := too_large(units, gates, params["recurrent_kernel"].dtype)) is not None:
         return reason
     if call.backend != "pallas":
-        if jax.default_backend() != "gpu" or "cuda" not in jax.devices()[0].client.platform_version.lower():
-            return 'it is for NVIDIA GPUs; backend="pallas" interprets it elsewhere, slowly'
-        if jax.device_count() > 1:
-            return "XLA cannot split its kernels over devices: ask for it by name, inside jax.shard_map"
+        if (reason := devices.no_nvidia_gpu()) is not None:
+            return f'{reason}; backend="pallas" interprets it elsewhere, slowly'
+        return devices.many_devices()
     return None
 
 
@@ -163,7 +162,7 @@ def _loop(run_step, constants, state, inputs, *, reverse, interpret):
     def on_device(kernel, plain, *arguments):
         """The GPU's kernel; on other devices the same interpreted if it was asked for by name, else the plain form."""
         other = functools.partial(kernel, interpret=True) if interpret else plain
-        return jax.lax.platform_dependent(*arguments, cuda=kernel, default=other)
+        return devices.on_nvidia(kernel, other, *arguments)
 
     def with_states(dot, constants, state, inputs):
         new, out = run_step(dot, constants, state, inputs)
