@@ -1,4 +1,4 @@
-"""A linear map whose value and whose transpose are computed by functions of their own, and that every derivative goes through.
+"""A linear map whose transpose is computed by a function of its own, and that every derivative goes through.
 
 `jax.custom_vjp` takes away forward mode, and `jax.custom_derivatives.linear_call` has no rule for vmap or for a derivative
 with respect to what the map is made of. Here both follow from a plain form of the map, which any JAX can differentiate.
@@ -43,10 +43,10 @@ class _Map:
         return list(values[: self.residuals]), list(values[self.residuals :])
 
 
-def linear_map(plain, residuals, x, *, value: Callable | None = None, transposed: Callable | None = None) -> Any:
+def linear_map(plain, residuals, x, *, transposed: Callable) -> Any:
     """plain(residuals, x), linear in x.
 
-        value(r, x) = plain(r, x),   <c, plain(r, x)> = <transposed(r, c), x>
+        <c, plain(r, x)> = <transposed(r, c), x>
 
     Jacobians, derivatives of the transpose, and derivatives with respect to the residuals are those of `plain`.
 
@@ -54,8 +54,7 @@ def linear_map(plain, residuals, x, *, value: Callable | None = None, transposed
         plain: (residuals, x) -> result, linear in x; any JAX.
         residuals: a pytree of arrays.
         x: a pytree of floating arrays.
-        value: computes the same faster; None: plain itself.
-        transposed: (residuals, cotangent of the result) -> cotangent of x; None: JAX's transpose of plain.
+        transposed: (residuals, cotangent of the result) -> cotangent of x, by any means.
 
     Returns:
         The result, a pytree of floating arrays.
@@ -78,9 +77,9 @@ def linear_map(plain, residuals, x, *, value: Callable | None = None, transposed
 
     shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in map(jnp.asarray, flat_x)]
     linear = _Map(
-        flat(value or plain, x_tree),
         flat(plain, x_tree),
-        flat(transposed or plain_transposed, out_tree),
+        flat(plain, x_tree),
+        flat(transposed, out_tree),
         flat(plain_transposed, out_tree),
         len(flat_residuals),
         shapes,

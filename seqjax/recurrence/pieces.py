@@ -73,7 +73,7 @@ def evaluate(program: ClosedJaxpr, width: int, block: tuple[int, int], arguments
         width: as given to it.
         block: (rows, width) of the arrays that are run on.
         arguments: for every argument the list of its pieces.
-        product: (piece, index of the kernel, transposed) -> list of pieces; given the list of pieces.
+        product: (pieces of the left operand, index of the kernel, whether it is transposed) -> pieces of the product.
 
     Returns:
         For every result the list of its pieces.

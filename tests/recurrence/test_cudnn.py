@@ -136,6 +136,14 @@ def test_refused_with_a_reason(nvidia):
     assert "there are no steps" in reason(xs=jnp.ones((2, 0, 3)))
 
 
+@pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs an NVIDIA GPU; not here")
+@pytest.mark.parametrize("reverse", [False, True])
+def test_cudnn_itself_equals_the_plain_scan(reverse):
+    case = Case(CELL, masked=False, lengths=np.array([7, 0, 3]), reverse=reverse)
+    assert gap_to_scan(case, lambda f: jax.value_and_grad(f, argnums=(0, 1, 2))) <= 1e-5
+
+
+@pytest.mark.skipif(jax.default_backend() == "gpu", reason="is about machines without a GPU")
 def test_without_a_gpu_it_says_so():
     choice = explain(CELL, CELL.init(jax.random.key(0)), jnp.ones((2, 3, 3)))[0]
     assert choice.refused["cudnn"] == "it is for NVIDIA GPUs"

@@ -57,7 +57,7 @@ def test_bfloat16(name):
     assert (state.h.dtype, ys.dtype) == (jnp.float32, jnp.bfloat16)
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru_heads"])
+@pytest.mark.parametrize("name", ["lstm", pytest.param("gru_heads", marks=pytest.mark.slow)])
 def test_forward_mode_second_order_and_vmap(name):
     case = Case(CELLS[name], steps=3)
     along = jax.tree.map(lambda a: jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape), case.arguments)
@@ -102,6 +102,14 @@ def test_lowers_for_cuda(name, dtype):
         text = traced.lower(lowering_platforms=("cuda",)).as_text()
         assert len(re.findall(r"custom_call @__gpu\$xla\.gpu\.triton|triton_kernel_call", text)) == kernels
         assert "stablehlo.while" not in text
+
+
+def test_vmap_lowers_for_cuda():
+    """Over parameters and rows: one more axis of the grid beside that of the heads."""
+    case = Case(CELLS["lstm_heads"], steps=5)
+    many = jax.tree.map(lambda a: jnp.stack([a, a]), case.arguments)
+    text = jax.jit(jax.vmap(gradient(case.value("pallas")))).trace(*many).lower(lowering_platforms=("cuda",)).as_text()
+    assert text.count("grid_z = 2 : i32") == 2
 
 
 def test_on_another_device_than_it_was_chosen_for(monkeypatch):
