@@ -11,17 +11,19 @@ ASK    := import sys; v = sys.version_info; print("%d.%d" % v[:2], getattr(sys, 
 FOUND  := $(shell env -u PYTHONPATH -u PYTHONHOME $(PYTHON) -c '$(ASK)' 2>/dev/null)
 LOCKED := $(VENV)/.locked-$(firstword $(FOUND))-$(shell cksum requirements.lock | cut -d ' ' -f 1)
 READY  := $(VENV)/.ready
+PEERS  := $(VENV)/.bench
 RUN    := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest -q -n $(JOBS) --dist worksteal --doctest-modules
 LOCK   := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
           --no-header --extra dev pyproject.toml -o requirements.lock
 
-.PHONY: help demo test test-all lint lock clean FORCE
+.PHONY: help demo test test-all bench lint lock clean FORCE
 
 help:
 	@echo 'make demo      trains a small character model on the source of the standard library and shows it (minutes)'
 	@echo 'make test      the tests, and the examples in docstrings'
 	@echo 'make test-all  those and the slow ones'
+	@echo 'make bench     times seqjax beside Flax, Keras, Haiku, Equinox and PyTorch, and draws it (about 10 minutes)'
 	@echo 'make lint      ruff and pyright'
 	@echo 'make lock      requirements.lock anew from pyproject.toml (LOCK_FLAGS=--upgrade takes newer versions)'
 	@echo 'make clean     removes $(VENV), caches and build output; keeps runs/'
@@ -34,6 +36,15 @@ test: $(READY)
 
 test-all: $(READY)
 	@$(PYTEST) tests seqjax
+
+bench: $(PEERS)
+	@$(RUN) -m benchmarks --out benchmarks/results
+
+# What seqjax is compared with is no part of the lock.
+$(PEERS): $(READY)
+	@echo 'installing the libraries that seqjax is compared with, once'
+	@$(RUN) -m pip --disable-pip-version-check install --quiet --no-build-isolation -e '.[bench]'
+	@touch $@
 
 lint: $(READY)
 	@failed=0; \

@@ -38,13 +38,18 @@ def report(out: pathlib.Path) -> list[pathlib.Path]:
     """
     written = [path for folder in results.folders(out) for path in draw(folder)]
     if out.resolve() == COMMITTED:
-        text = []
-        for folder in results.folders(COMMITTED):
-            found = results.read(folder)
-            text.append(f"### {next(iter(found.values()))['environment']['hardware']}\n\n{tables(found, folder, PAGE.parent)}")
-        PAGE.write_text(between_markers(PAGE.read_text(), "\n".join(text)))
+        PAGE.write_text(between_markers(PAGE.read_text(), sections(COMMITTED)))
         written.append(PAGE)
     return written
+
+
+def sections(out: pathlib.Path) -> str:
+    """A section for each hardware class below `out`, for the page beside it."""
+    text = []
+    for folder in results.folders(out):
+        found = results.read(folder)
+        text.append(f"### {next(iter(found.values()))['environment']['hardware']}\n\n{tables(found, folder, out.parent)}")
+    return "\n".join(text)
 
 
 def between_markers(page: str, text: str) -> str:

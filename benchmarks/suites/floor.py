@@ -33,11 +33,12 @@ def products(task: Task) -> JaxWork:
     (weights,) = make_weights(task.network)[0]
     data, gates, precise = task.data(), GATES[task.network.cell], jnp.float32
 
-    def multiply(a, b):
-        return jnp.dot(a, b, preferred_element_type=precise)
+    def multiply(a, b, of_a=(-1,), of_b=(0,)):
+        contracted = tuple(axis % a.ndim for axis in of_a), tuple(axis % b.ndim for axis in of_b)
+        return jax.lax.dot_general(a, b, (contracted, ((), ())), preferred_element_type=precise)
 
     def forward(W, R, xs):
-        zs = multiply(xs.reshape(-1, xs.shape[-1]), W).reshape(*xs.shape[:2], -1)
+        zs = multiply(xs, W)
 
         def step(h, z):
             h = sum(jnp.split(z + multiply(h.astype(R.dtype), R), gates, axis=-1)) * (0.5 / gates)
@@ -50,13 +51,12 @@ def products(task: Task) -> JaxWork:
 
         def step(dh, dy):
             dz = jnp.concatenate([dh + dy] * gates, axis=-1).astype(R.dtype)
-            return multiply(dz, R.T) * (0.5 / gates), dz
+            return multiply(dz, R, of_b=(1,)) * (0.5 / gates), dz
 
         _, dz = jax.lax.scan(step, jnp.zeros(hs.shape[1:], precise), cotangent, reverse=True)
-        flat, before = dz.reshape(-1, dz.shape[-1]), jnp.concatenate([jnp.zeros_like(hs[:1]), hs[:-1]])
-        dW = multiply(xs.reshape(-1, xs.shape[-1]).T, flat)
-        dR = multiply(before.reshape(-1, hs.shape[-1]).T, flat)
-        return hs, dW, dR, multiply(flat, W.T).reshape(xs.shape)
+        before = jnp.concatenate([jnp.zeros_like(hs[:1]), hs[:-1]])
+        dW, dR = (multiply(a, dz, of_a=(0, 1), of_b=(0, 1)) for a in (xs, before))
+        return hs, dW, dR, multiply(dz, W, of_b=(1,))
 
     arrays = weights["input_kernel"], weights["recurrent_kernel"], data.xs, data.cotangent.astype(np.float32)
     args = tuple(cast(arrays, task.network.dtype))
