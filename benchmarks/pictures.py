@@ -15,8 +15,9 @@ COLOURS = {
     "equinox": "#009E73",
     "torch": "#CC79A7",
 }
-OTHERS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#999999", "#F0E442")
+OTHERS = ("#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#999999", "#F0E442", "#0072B2")
 MARKS = "osD^vPX*"
+WIDE = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16, 32, 64)
 TICKS = (1 / 16, 1 / 8, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 0.8, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 16, 32)
 
 
@@ -49,17 +50,20 @@ def bars(results: dict):
         panels.setdefault(_panel(case), []).append(case)
     names = list(dict.fromkeys(n for case in results["cases"] for n, record in case["peers"].items() if "ratio" in record))
     widest = max(map(len, panels.values()))
-    columns = 2 if len(panels) > 1 and widest * len(names) <= 50 else 1
+    width = 1.0 + widest * max(1.0, 0.5 + 0.17 * len(names))
+    columns = 2 if len(panels) > 1 and width <= 8 else 1
     rows = -(-len(panels) // columns)
-    figure, axes = _figure(rows, columns, width=max(6.0, 1.5 + widest * (0.5 + 0.17 * len(names))) * columns, height=3.1 * rows)
+    figure, axes = _figure(rows, columns, width=max(7.5, width * columns), height=2.9 * rows)
     for ax, (panel, cases) in zip(axes, panels.items(), strict=False):
         _bars(ax, cases, names)
         ax.set_title(" ".join(panel), fontsize=10, loc="left")
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4 if columns == 1 else 7), frameon=False)
-    _title(figure, results, "time relative to seqjax's (above 1: seqjax is faster; whiskers: quartiles over rounds)")
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(len(labels), 7 if figure.get_figwidth() > 9 else 4), frameon=False
+    )
+    _title(figure, results, "time relative to seqjax's, above 1 seqjax is faster; whiskers: quartiles")
     return figure
 
 
@@ -83,9 +87,9 @@ def _bars(ax, cases: list[dict], names: list[str]):
     ax.axhline(1, color="black", linewidth=1)
     ax.set_xticks(range(len(cases)), [_size(case) for case in cases], fontsize=7)
     ax.set_yscale("log", base=2)
-    margin = (highest / lowest) ** 0.16
+    margin = (highest / lowest) ** 0.2
     ax.set_ylim(lowest / margin, highest * margin)
-    ticks = [tick for tick in TICKS if lowest / margin <= tick <= highest * margin]
+    ticks = [tick for tick in (TICKS if highest / lowest < 8 else WIDE) if lowest / margin <= tick <= highest * margin]
     ax.set_yticks(ticks, [f"{tick:.2f}".rstrip("0").rstrip(".") for tick in ticks], fontsize=8)
     ax.minorticks_off()
     ax.set_xlim(-0.6, len(cases) - 0.4)
@@ -120,11 +124,14 @@ def lines(results: dict, figures=None):
         ax.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=8)
         ax.minorticks_off()
         fixed = ", ".join(f"{n}={cases[0]['facts'][n]}" for n in "TBDH" if n != axis and n in cases[0]["facts"])
+        low, high = ax.get_ylim()
+        ticks = [tick * 10.0**n for n in range(-4, 9) for tick in (1, 2, 5) if low <= tick * 10.0**n <= high]
+        ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=8)
         ax.set_title(f"{label} against {axis} ({fixed})", fontsize=9, loc="left")
         ax.grid(linewidth=0.4, alpha=0.6)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 7), frameon=False)
-    _title(figure, results, "")
+    _title(figure, results, ", ".join(dict.fromkeys(" ".join(_panel(case)) for case in results["cases"])))
     return figure
 
 
@@ -156,4 +163,4 @@ def _title(figure, results: dict, measure: str):
     about = results["environment"]
     title = suites.load(results["suite"]).TITLE
     where = f"{about['device']}, {about['cores']} cores, {results['dtype']}"
-    figure.suptitle(f"{title[0].upper()}{title[1:]}: {measure}\n{where}" if measure else f"{title}\n{where}", fontsize=10)
+    figure.suptitle("\n".join(filter(None, [f"{title[0].upper()}{title[1:]}", measure, where])), fontsize=9)

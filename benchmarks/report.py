@@ -124,14 +124,18 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 def ratio_table(cases: list[dict]) -> str:
     """Geometric mean over sizes of time / seqjax's time, and the smallest."""
     columns, rows = columns_of(cases), []
+    one = all(len(of_row) == 1 for of_row in rows_of(cases).values())
     for row, of_row in rows_of(cases).items():
-        cells = [f"{row} ({len(of_row)})"]
+        cells = [row if one else f"{row} ({len(of_row)} sizes)"]
         for name in columns:
             ratios = [case["peers"][name]["ratio"]["median"] for case in of_row if name in case["peers"]]
-            cells.append(f"{geometric_mean(ratios):.2f} ({min(ratios):.2f})" if ratios else "-")
+            mean = f"{geometric_mean(ratios):.2f}" if ratios else "-"
+            cells.append(mean if one or not ratios else f"{mean} ({min(ratios):.2f})")
         rows.append(cells)
-    head = "Time relative to seqjax's: geometric mean over sizes (smallest); above 1 seqjax is faster."
-    return f"{head}\n\n{markdown(['(sizes)', *map(peers.shown, columns)], rows)}"
+    head = "Time relative to seqjax's; above 1 seqjax is faster."
+    if not one:
+        head = "Time relative to seqjax's, geometric mean over sizes (smallest); above 1 seqjax is faster."
+    return f"{head}\n\n{markdown(['', *map(peers.shown, columns)], rows)}"
 
 
 def time_table(cases: list[dict]) -> str:
@@ -144,9 +148,7 @@ def each(cases: list[dict], text: Callable[[dict, dict], str]) -> str:
     columns = list(dict.fromkeys(name for case in cases for name in case["peers"]))
     rows = []
     for case in cases:
-        facts = " ".join(
-            f"{name}={v}" if name in suites.SIZES else str(v) for name, v in case["facts"].items() if name != "varied"
-        )
+        facts = [f"{name}={v}" if name in suites.SIZES else v for name, v in case["facts"].items() if name != "varied"]
         records = [case["peers"].get(name) for name in columns]
         rows.append([" ".join(facts), *(text(case, record) if record else "-" for record in records)])
     return markdown(["", *map(peers.shown, columns)], rows)

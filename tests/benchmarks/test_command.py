@@ -44,7 +44,7 @@ def test_a_run_draws_itself(finished):
     for name in ("layer.png", "floor.png"):
         assert (folder / name).read_bytes()[1:4] == b"PNG"
     page = (folder / "README.md").read_text()
-    assert "| gru, forward (1) |" in page and "![one layer](layer.png)" in page and "products alone" in page
+    assert "| gru, forward | " in page and "![one layer](layer.png)" in page and "products alone" in page
 
 
 def test_the_report_is_made_anew_from_the_json_alone(finished, tmp_path, capsys):
@@ -131,6 +131,46 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, capsys, monkeypatch):
     (path,) = tmp_path.glob("*/layer.json")
     kept = json.loads(path.read_text())
     assert not kept["complete"] and len(kept["cases"]) == 1
+
+
+def record(seconds, ratio=None, **fields):
+    summary = {"median": seconds, "low": seconds, "high": seconds}
+    relative = {} if ratio is None else {"ratio": {"median": ratio, "low": ratio * 0.9, "high": ratio * 1.1}}
+    return {"seconds": summary, "first_call": 0.5, "memory": 3 * 2**20} | relative | fields
+
+
+def made_up(suite, facts):
+    """Results of a suite whose peers take twice and half of seqjax's time, then eight times and half."""
+    cases = []
+    for i, about in enumerate(facts):
+        named = {"seqjax": record(0.25), "linen": record(0.5, (2.0, 8.0)[i % 2]), "torch": record(0.125, 0.5)}
+        cases.append({"facts": about, "tokens": 1000, "missing": {}, "peers": named})
+    about = {"hardware": "abacus", "device": "beads", "cores": 1, "platform": "wood", "load_average_before": None}
+    about |= {"date": "2026-01-01", "commit": "0", "versions": {"jax": "0"}}
+    pace = {"rounds": 5, "slice": 0.1}
+    return {"suite": suite, "environment": about, "pace": pace, "dtype": "float32", "complete": True, "cases": cases}
+
+
+def test_tables_say_what_the_records_say(tmp_path):
+    sizes = [{"T": 8, "B": 2, "D": 3, "H": 4}, {"T": 16, "B": 2, "D": 3, "H": 4}]
+    kinds = {
+        "layer": [{"cell": "lstm", "mode": "training"} | size for size in sizes],
+        "lines": [{"cell": "lstm", "mode": "training", "varied": "T"} | size for size in sizes],
+        "decode": [size | {"V": 9} for size in sizes[:1]],
+        "long": [{"cell": "lstm", "mode": "training"} | size for size in sizes],
+    }
+    for suite, facts in kinds.items():
+        results.write(tmp_path / "abacus", made_up(suite, facts))
+    drawn = report.report(tmp_path)
+    assert {path.name for path in drawn} == {"layer.png", "lines.png", "decode.png", "long.png", "README.md"}
+    assert all(path.stat().st_size > 5000 for path in drawn if path.suffix == ".png")
+    page = (tmp_path / "abacus" / "README.md").read_text()
+    assert "| lstm, training (2 sizes) | 4.00 (2.00) | 0.50 (0.50) |" in page
+    assert "| lstm, training | 0.50 | 0.50 | 0.50 |" in page  # first calls
+    assert "| lstm training T=8 B=2 D=3 H=4 | 250.0 | 500.0 | 125.0 |" in page
+    assert "| T=8 B=2 D=3 H=4 V=9 | 4,000 | 2,000 | 8,000 |" in page
+    assert "| lstm training T=16 B=2 D=3 H=4 | 250 ms, 3.0 MB | 500 ms, 3.0 MB | 125 ms, 3.0 MB |" in page
+    assert page.index("One layer\n") < page.index("Decoding") < page.index("Long sequences")
 
 
 def test_the_page_shows_the_committed_results():
