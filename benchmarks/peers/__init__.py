@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.harness import JaxWork, Missing, Values, Work
+from benchmarks.harness import SUMS, JaxWork, Missing, Values, Work
 from benchmarks.network import Data, Network, Weights, make_data, make_weights, name_weights
 
 NAMES = {  # what is typed, in the order of the tables: (what is shown, what is imported)
@@ -149,7 +149,7 @@ def work_of(model: Recurrent, task: Task, extra: tuple = ()) -> JaxWork:
         if gradients:
             of_weights, of_xs = gradients
             named["gradient of inputs"] = turn(np.asarray(of_xs, np.float32))
-            named |= {f"gradient of {name}": g for name, g in name_weights(model.restore(of_weights)).items()}
+            named |= {f"{SUMS} {name}": g for name, g in name_weights(model.restore(of_weights)).items()}
         return named
 
     if task.mode == "forward":

@@ -3,7 +3,7 @@
 import seqjax
 from benchmarks.harness import Missing, Work
 from benchmarks.network import Network, Weights
-from benchmarks.peers import JaxPeer, Recurrent
+from benchmarks.peers import JaxPeer, Recurrent, cast
 from benchmarks.suites.language_model import training_step
 from seqjax.models.language_model import LanguageModel
 
@@ -50,7 +50,8 @@ class Seqjax(JaxPeer):
     def decode(self, task) -> Work:
         if task.network.bidirectional:
             raise Missing("decodes with cells that step")
-        model, params, batch = language_model(task), language_model_params(task, task.weights()), task.prompts()
+        model, batch = language_model(task), task.prompts()
+        params = cast(language_model_params(task, task.weights()), task.network.dtype)
 
         def call():
             return seqjax.decode.greedy(model, params, batch, max_length=task.length).tokens.block_until_ready()

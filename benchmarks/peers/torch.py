@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.utils import rnn
 
 from benchmarks.environment import cores
-from benchmarks.harness import Values, Work
+from benchmarks.harness import SUMS, Values, Work
 from benchmarks.network import Network, Weights, make_weights, name_weights
 from benchmarks.peers import Peer, Task
 
@@ -53,18 +53,13 @@ class Torch(Peer):
                 *of_weights, of_xs = gradients
                 named["gradient of inputs"] = to_numpy(of_xs)
                 found = weights_of(network, dict(zip(names(module), of_weights, strict=True)))
-                named |= {f"gradient of {name}": g for name, g in name_weights(found).items()}
+                named |= {f"{SUMS} {name}": g for name, g in name_weights(found).items()}
             return named
 
         return Work(call=call, values=values)
 
     def language_model(self, task) -> Work:
-        network, weights = task.network, task.weights()
-        model = LanguageModel(task, self.module(network, weights["layers"])).to(self.device, getattr(torch, network.dtype))
-        with torch.no_grad():
-            model.embedding.weight.copy_(torch.from_numpy(weights["embedding"]))
-            model.projection.weight.copy_(torch.from_numpy(weights["kernel"].T))
-            model.projection.bias.copy_(torch.from_numpy(weights["bias"]))
+        network, model = task.network, self.model(task, task.weights())
         optimizer = torch.optim.Adam(model.parameters(), lr=task.learning_rate, fused=True)
         tokens, targets = (torch.from_numpy(a.T.astype(np.int64)).contiguous().to(self.device) for a in task.batch())
         first: Values = {}
@@ -84,12 +79,7 @@ class Torch(Peer):
         return Work(call=call, values=lambda first: first)
 
     def decode(self, task) -> Work:
-        network, weights = task.network, task.weights()
-        model = LanguageModel(task, self.module(network, weights["layers"])).to(self.device)
-        with torch.no_grad():
-            model.embedding.weight.copy_(torch.from_numpy(weights["embedding"]))
-            model.projection.weight.copy_(torch.from_numpy(weights["kernel"].T))
-            model.projection.bias.copy_(torch.from_numpy(weights["bias"]))
+        model = self.model(task, task.weights())
         first = torch.from_numpy(task.first().astype(np.int64)).to(self.device)
 
         @torch.inference_mode()
@@ -103,6 +93,15 @@ class Torch(Peer):
             return torch.cat(tokens).T
 
         return Work(call=call, values=lambda tokens: task.values(tokens.cpu().numpy()))
+
+    def model(self, task, weights: dict) -> nn.Module:
+        """The language model with these weights."""
+        model = LanguageModel(task, self.module(task.network, weights["layers"]))
+        with torch.no_grad():
+            model.embedding.weight.copy_(torch.from_numpy(weights["embedding"]))
+            model.projection.weight.copy_(torch.from_numpy(weights["kernel"].T))
+            model.projection.bias.copy_(torch.from_numpy(weights["bias"]))
+        return model.to(self.device, getattr(torch, task.network.dtype))
 
     def module(self, network: Network, weights: Weights) -> nn.Module:
         """The network with these weights."""

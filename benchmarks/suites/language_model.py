@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from benchmarks import peers
-from benchmarks.harness import REFERENCE, JaxWork, Missing, Values
+from benchmarks.harness import REFERENCE, SUMS, JaxWork, Missing, Values
 from benchmarks.network import Network, make_weights, name_weights
 from benchmarks.pictures import bars
 from benchmarks.suites import Case, Choice, Entries
@@ -57,7 +57,7 @@ class Task:
     def named(self, loss: float, gradient: dict) -> Values:
         """What is checked."""
         named = name_weights(gradient["layers"]) | {name: gradient[name] for name in ("embedding", "kernel", "bias")}
-        found = {f"gradient of {name}": np.asarray(value, np.float32) for name, value in named.items()}
+        found = {f"{SUMS} {name}": np.asarray(value, np.float32) for name, value in named.items()}
         return found | {"loss": np.float32([loss])}
 
 

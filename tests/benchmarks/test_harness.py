@@ -116,6 +116,16 @@ def test_rounding_is_no_difference():
     assert harness.check("peer", near, WANT) == pytest.approx(5e-4)
 
 
+def test_a_sum_of_bfloat16_may_be_rough():
+    rough = {"outputs": np.array([1.03, -4.0]), "gradient of weights bias": np.array([9.0])}
+    want = {"outputs": np.array([1.0, -4.0]), "gradient of weights bias": np.array([2.0])}
+    assert harness.check("peer", rough, want, "bfloat16") == 3.5
+    with pytest.raises(InputError, match="outputs differs"):
+        harness.check("peer", rough, want)
+    with pytest.raises(InputError, match="5e-02 is allowed"):
+        harness.check("peer", rough | {"outputs": np.array([2.0, -4.0])}, want, "bfloat16")
+
+
 def test_a_wrong_competitor_is_not_timed():
     time = FakeTime()
     wrong = Work(call=lambda: time.spend("peer", 1.0), values=lambda _: {"outputs": np.array([1.0, 1.1])})

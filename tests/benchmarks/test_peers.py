@@ -52,7 +52,7 @@ def test_peer_computes_what_seqjax_computes(peer, which):
     form = peers.load(peer).gru if network.cell == "gru" else "after"
     assert found[peer]["against"] == (RESET_BEFORE if form == "before" else REFERENCE)
     values = works[peer].values(works[peer].call())
-    assert "gradient of layer 0 recurrent_kernel" in values and "gradient of inputs" in values
+    assert "gradient of weights layer 0 recurrent_kernel" in values and "gradient of inputs" in values
     assert ("last state" in values) == lengths
     assert all(np.abs(array).max() > 0 for array in values.values())
 
