@@ -35,6 +35,28 @@ def logistic(x: Array) -> Array:
     return 0.5 * jnp.tanh(0.5 * x) + 0.5
 
 
+def gate_values(z: Array, kinds: str) -> tuple[Array, ...]:
+    """The gates of a cell, each through its own squashing function, in one tanh over all of them.
+
+        logistic(z) = tanh(z / 2) / 2 + 1/2
+
+    Args:
+        z: floating, [..., nH], n gates side by side.
+        kinds: a letter for each gate, "s" for the logistic function and "t" for tanh.
+
+    Returns:
+        The n gates, [..., H] each.
+
+    Example:
+        >>> [gate.tolist() for gate in gate_values(jnp.zeros(2), "st")]
+        [[0.5], [0.0]]
+    """
+    size = z.shape[-1] // len(kinds)
+    half = jnp.concatenate([jnp.full(size, 0.5 if kind == "s" else 1.0, z.dtype) for kind in kinds])
+    values = jnp.split(jnp.tanh(z * jnp.broadcast_to(half, z.shape)), len(kinds), axis=-1)
+    return tuple(0.5 * a + 0.5 if kind == "s" else a for a, kind in zip(values, kinds, strict=True))
+
+
 def project_input(params: Params, xs: Array) -> Array:
     """`xs @ input_kernel + bias`: the part of a cell that sees only the input.
 
@@ -47,7 +69,13 @@ def project_input(params: Params, xs: Array) -> Array:
     """
     kernel, bias = params["input_kernel"], params["bias"]
     out = at_least_float32(kernel.dtype)
-    zs = product(xs, kernel) if jnp.issubdtype(xs.dtype, jnp.floating) else kernel[xs.astype(jnp.int32)].astype(out)
+    if jnp.issubdtype(xs.dtype, jnp.floating):  # the bias as one more row: a pass over zs, and one over their gradient, less
+        ones = jnp.ones((*xs.shape[:-1], 1), kernel.dtype)
+        rows = jnp.concatenate([kernel, bias.astype(kernel.dtype)[None]])
+        return product(jnp.concatenate([xs.astype(kernel.dtype), ones], axis=-1), rows)
+    if xs.size >= kernel.shape[0]:  # fewer additions
+        return (kernel.astype(out) + jnp.broadcast_to(bias.astype(out), kernel.shape))[xs.astype(jnp.int32)]
+    zs = kernel[xs.astype(jnp.int32)].astype(out)
     return zs + jnp.broadcast_to(bias.astype(out), zs.shape)
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.contracts import Cell, check_heads, check_size, logistic, product, project_input, recurrent_product
+from seqjax.contracts import Cell, check_heads, check_size, gate_values, product, project_input, recurrent_product
 from seqjax.initializers import gate_kernel, recurrent_kernel
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, at_least_float32
@@ -88,12 +88,12 @@ class GRU(Cell):
         z_gates, z_n = jnp.split(z, [2 * hidden], axis=-1)  # the transpose of a split is one concatenation, of slices two pads
         if self.reset_after:
             of_gates, of_n = jnp.split(recurrent_product(dot, h, kernel), [2 * hidden], axis=-1)
-            r, update = jnp.split(logistic(z_gates + of_gates), 2, axis=-1)
+            r, update = gate_values(z_gates + of_gates, "ss")
             bias = jnp.broadcast_to(params["recurrent_bias"].astype(h.dtype), h.shape)
             n = jnp.tanh(z_n + r * (of_n + bias))
         else:
             size = 2 * hidden // self.heads
-            r, update = jnp.split(logistic(z_gates + recurrent_product(dot, h, kernel[..., :size])), 2, axis=-1)
+            r, update = gate_values(z_gates + recurrent_product(dot, h, kernel[..., :size]), "ss")
             n = jnp.tanh(z_n + recurrent_product(dot, r * h, kernel[..., size:]))
         h = n + update * (h - n)
         return GRUState(h), h

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.contracts import Cell, check_heads, check_size, logistic, product, project_input, recurrent_product
+from seqjax.contracts import Cell, check_heads, check_size, gate_values, product, project_input, recurrent_product
 from seqjax.initializers import gate_kernel, recurrent_kernel
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, at_least_float32
@@ -84,7 +84,7 @@ class LSTM(Cell):
 
     def recur(self, params: Params, state: LSTMState, z: Array, *, dot=product, context=None) -> tuple[LSTMState, Array]:
         """The gates from z + W_h h, then c and h."""
-        i, f, g, o = jnp.split(z + recurrent_product(dot, state.h, params["recurrent_kernel"]), 4, axis=-1)
-        c = logistic(f) * state.c + logistic(i) * jnp.tanh(g)
-        h = logistic(o) * jnp.tanh(c)
+        i, f, g, o = gate_values(z + recurrent_product(dot, state.h, params["recurrent_kernel"]), "ssts")
+        c = f * state.c + i * g
+        h = o * jnp.tanh(c)
         return LSTMState(c, h), h

@@ -2,122 +2,32 @@
 
 Autodiff of a scan adds h_t^T dz_t to an [H, nH] array at every step. Here a `dot` of our own keeps its left operands h_t,
 and has a tap: an input whose value is ignored and whose tangent is added to the product's. With the kernels R held fixed
-the loop is linearized in the taps and in everything else, and
+a step is pulled back to the taps and to everything else, and
 
-    d ys = J_taps (h_t dR  of all t)  +  J_rest d rest
+    dR = sum_t h_t^T (cotangent of tap t)
 
-is the whole derivative. Both h_t dR and its transpose, sum_t h_t^T dz_t, are one product over all steps. Forward mode uses
-the line as it stands, reverse mode its transpose, higher orders its derivative.
+is one product over all steps. Forward mode is the plain scan's; reverse mode runs the loop here (see `linear_map`).
+What a step keeps for the backward pass takes the memory of the z_t that it has read, and what the backward step gives
+takes that memory in turn (see `sweep`).
 """
 
-import collections
 import functools
-from typing import NamedTuple
+import itertools
+import math
 
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Var, get_opaque_trace_state
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from seqjax.contracts import product
-from seqjax.recurrence import scan
-
-
-class Products(NamedTuple):
-    """What one step does with `dot`.
-
-    Args:
-        kernels: a function of the leaves of constants that gives the kernel of every product; None for one that is not the
-            same at every step.
-        outs: shape and dtype of every product.
-        sums: for every product the leaf of (constants, state, input) to which it is added where either is used nowhere
-            else, so that one tangent serves both; None for others.
-        lives: for every leaf of (constants, state, input) whether it acts on the step otherwise than as such a kernel.
-        hidden: how many more products stand inside another transformation, a vmap or a loop of the cell's own.
-    """
-
-    kernels: list
-    outs: list
-    sums: list
-    lives: list[bool]
-    hidden: int
-
-
-def find_products(step, constants, state, inputs) -> Products:
-    """Traces one step, on shapes alone, and sees where the products' kernels come from.
-
-    Args:
-        step: (dot, constants, state, input) -> (state, output).
-        constants, state: pytrees of arrays or shapes.
-        inputs: of one step.
-
-    Returns:
-        The products, in the order of their calls.
-    """
-    outs, hidden = [], []
-
-    def probe(constants, state, inputs):
-        lefts, kernels, results, outside = [], [], [], get_opaque_trace_state()
-
-        def dot(h, kernel):
-            if get_opaque_trace_state() != outside:
-                hidden.append(None)
-                return product(h, kernel)
-            lefts.append(h)
-            kernels.append(kernel)
-            outs.append(jax.eval_shape(product, h, kernel))
-            results.append(jnp.zeros(outs[-1].shape, outs[-1].dtype))  # behind it, only other uses of a kernel are seen
-            return results[-1]
-
-        return step(dot, constants, state, inputs), lefts, kernels, results
-
-    closed = jax.make_jaxpr(probe)(constants, state, inputs)
-    fixed = len(jax.tree.leaves(constants))
-    count = len(outs)
-    others = len(closed.jaxpr.outvars) - 2 * count
-
-    def kernel_function(index):
-        jaxpr, used = dce_jaxpr(closed.jaxpr, [i == others + index for i in range(others + 2 * count)])
-        if any(used[fixed:]):
-            return None
-        return lambda leaves: jax.core.eval_jaxpr(jaxpr, closed.consts, *(a for a, u in zip(leaves, used, strict=False) if u))[0]
-
-    functions = [kernel_function(i) for i in range(count)]
-    _, lives = dce_jaxpr(closed.jaxpr, [True] * others + [f is None for f in functions] + [False] * count)
-    return Products(functions, outs, _sums(closed.jaxpr, count), lives, len(hidden))
-
-
-def _sums(jaxpr, count):
-    """For each of the last `count` outputs the input that it is added to, where neither is used otherwise."""
-    users = collections.defaultdict(list)
-    for eqn in jaxpr.eqns:
-        for var in eqn.invars:
-            if isinstance(var, Var):
-                users[var].append(eqn)
-    for var in jaxpr.outvars[: len(jaxpr.outvars) - count]:
-        if isinstance(var, Var):
-            users[var].append(None)
-    place = {var: i for i, var in enumerate(jaxpr.invars)}
-
-    def partner(var):
-        if len(users[var]) != 1 or users[var][0] is None or users[var][0].primitive.name != "add":
-            return None
-        [other] = [v for v in users[var][0].invars if v is not var] or [None]
-        return place[other] if other in place and len(users[other]) == 1 and other.aval == var.aval else None
-
-    return [partner(var) for var in jaxpr.outvars[len(jaxpr.outvars) - count :]]
-
-
-@jax.custom_jvp
-def _tapped(out, tap):
-    return out
-
-
-@_tapped.defjvp
-def _(primals, tangents):
-    return primals[0], tangents[0] + tangents[1]
+from seqjax.recurrence import scan, tape
+from seqjax.recurrence.adjoint import linear_map
+from seqjax.recurrence.steps import find_products
+from seqjax.recurrence.sweeps import sweep
 
 
 def supports(cell, call) -> str | None:
@@ -141,12 +51,14 @@ def supports(cell, call) -> str | None:
     return None
 
 
-# What the backward pass makes again from its operands: cheaper than to store it at every step and read it back.
-_REMADE = {"add", "sub", "mul", "neg", "max", "min", "select_n", "convert_element_type", "broadcast_in_dim", "integer_pow"}
+@jax.custom_jvp
+def _tapped(out, tap):
+    return out
 
 
-def _worth_storing(primitive, *_, **__):
-    return primitive.name not in _REMADE
+@_tapped.defjvp
+def _(primals, tangents):
+    return primals[0], tangents[0] + tangents[1]
 
 
 def loop(step, constants, state, inputs, *, reverse):
@@ -162,65 +74,240 @@ def loop(step, constants, state, inputs, *, reverse):
     Returns:
         (state, outputs), outputs [T, ...].
     """
-    values, treedef = jax.tree.flatten((constants, state, inputs))
-    found = find_products(step, constants, state, jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), inputs))
-    kernels = [None if f is None else f(values) for f in found.kernels]
-
-    def run(kernels, values, taps=None, keep=()):
-        """(state, outputs), and [T, ...] each the left operands of the products in `keep`; taps: {product: [T, ...]}."""
-        constants, state, inputs = jax.tree.unflatten(treedef, values)
-
-        def tapped_step(state, inputs):
-            inputs, taps = inputs
-            lefts, calls, outside = [], iter(range(len(kernels))), get_opaque_trace_state()
-
-            def dot(h, kernel):
-                if get_opaque_trace_state() != outside:
-                    return product(h, kernel)
-                call = next(calls)
-                kernel = kernel if kernels[call] is None else kernels[call]
-                if call in keep:
-                    lefts.append(h.astype(kernel.dtype))
-                out = product(h, kernel)
-                return _tapped(out, taps[call]) if call in taps else out
-
-            state, out = step(dot, constants, state, inputs)
-            return state, (out, lefts)
-
-        if keep:
-            tapped_step = jax.checkpoint(tapped_step, prevent_cse=False, policy=_worth_storing)
-        state, (outputs, lefts) = jax.lax.scan(tapped_step, state, (inputs, taps or {}), reverse=reverse)
-        return (state, outputs), lefts
+    if not jax.tree.leaves(inputs)[0].shape[0]:
+        return scan.plain(step, constants, state, inputs, reverse=reverse)
+    this = _Loop(step, constants, state, inputs, reverse)
 
     @jax.custom_jvp
     def whole(kernels, values):
-        return run(kernels, values)[0]
+        return this.forward(kernels, values)
 
     def jvp(primals, tangents):
-        kernels, values = primals
-        d_kernels = {i: d for i, d in enumerate(tangents[0]) if d is not None and not isinstance(d, SymbolicZero)}
-        d_values = {i: d for i, d in enumerate(tangents[1]) if not isinstance(d, SymbolicZero)}
-        sums = {i: found.sums[i] for i in d_kernels if found.sums[i] is not None}
-        taps = {i: jnp.zeros((steps, *found.outs[i].shape), found.outs[i].dtype) for i in d_kernels if i not in sums}
-
-        def of_moving(taps, moved):
-            return run(kernels, [moved.get(i, value) for i, value in enumerate(values)], taps, tuple(d_kernels))
-
-        moving = {i: values[i] for i in {*d_values, *sums.values()}}
-        results, push, lefts = jax.linearize(of_moving, taps, moving, has_aux=True)
-        d_taps = {}
-        for i, left in zip(d_kernels, lefts, strict=True):
-            d_out = product(left, d_kernels[i])
-            if i not in sums:
-                d_taps[i] = d_out
-            else:
-                d_values[sums[i]] = d_values[sums[i]] + d_out if sums[i] in d_values else d_out
-        return results, push(d_taps, d_values)
+        moving = [[i for i, d in enumerate(ds) if not isinstance(d, SymbolicZero) and _is_floating(d)] for ds in tangents]
+        results, residuals, pull_back = this.linearize(*primals, *moving)
+        push_forward = functools.partial(this.push_forward, moving)
+        given = [[ds[i] for i in which] for ds, which in zip(tangents, moving, strict=True)]
+        moved = iter(linear_map(push_forward, (primals, residuals), given, transposed=pull_back))
+        return results, [next(moved) if _is_floating(a) else np.zeros(a.shape, jax.dtypes.float0) for a in results]
 
     whole.defjvp(jvp, symbolic_zeros=True)
-    steps = jax.tree.leaves(inputs)[0].shape[0]
-    still = [a if lives else jax.lax.stop_gradient(a) for a, lives in zip(values, found.lives, strict=True)]
-    return whole(kernels, still)
+    lives = zip(this.values, this.found.lives, strict=True)
+    return this.pack(whole(this.kernels, [a if alive else jax.lax.stop_gradient(a) for a, alive in lives]))
+
+
+class _Loop:
+    """A loop over leaves, in the order constants, state, inputs. Its results are the state's and the outputs' leaves."""
+
+    def __init__(self, step, constants, state, inputs, reverse):
+        self.step, self.reverse = step, reverse
+        self.values, self.treedef = jax.tree.flatten((constants, state, inputs))
+        self.begin = len(jax.tree.leaves(constants))  # of the state's leaves
+        self.end = self.begin + len(jax.tree.leaves(state))
+        self.found = find_products(step, constants, state, jax.tree.map(_one, inputs))
+        self.constant = [kernel is not None for kernel in self.found.kernels]
+        self.kernels = [kernel(self.values) for kernel in self.found.kernels if kernel is not None]
+        self.outs = list(itertools.compress(self.found.outs, self.constant))
+        self.sums = list(itertools.compress(self.found.sums, self.constant))
+        self.added = {i - self.end for i in self.sums if i is not None}  # inputs that are only added to a product
+        self.steps = self.values[self.end].shape[0]
+        self.results = jax.eval_shape(lambda kernels, values: self.one(kernels, values)[0], self.kernels, self.first())
+
+    def first(self):
+        """The shapes of one step's leaves."""
+        return [*map(jax.typeof, self.values[: self.end]), *map(_one, self.values[self.end :])]
+
+    def pack(self, results):
+        return jax.tree.unflatten(self.results_tree, results)
+
+    def one(self, kernels, values, taps=None):
+        """One step: its results, and the left operands of its products."""
+        lefts, kernels, constant, outside = [], iter(kernels), iter(self.constant), get_opaque_trace_state()
+
+        def dot(h, kernel):
+            if get_opaque_trace_state() != outside or not next(constant):
+                return product(h, kernel)
+            kernel, tap = next(kernels), (taps or {}).get(len(lefts))
+            lefts.append(h.astype(kernel.dtype))
+            out = product(h, kernel)
+            return out if tap is None else _tapped(out, tap)
+
+        results, self.results_tree = jax.tree.flatten(self.step(dot, *jax.tree.unflatten(self.treedef, values)))
+        return results, lefts
+
+    def forward(self, kernels, values):
+        """All steps and nothing else."""
+        size = self.end - self.begin
+
+        def body(state, inputs):
+            results, _ = self.one(kernels, [*values[: self.begin], *state, *inputs])
+            return results[:size], results[size:]
+
+        state, outputs = self.sweep(
+            body, values[self.begin : self.end], values[self.end :], self.results[size:], (), self.reverse, self.added
+        )
+        return [*state, *outputs]
+
+    def push_forward(self, moving, residuals, tangents):
+        """The plain scan's forward mode: the tangents of the floating results."""
+        (kernels, values), _ = residuals
+
+        def floating(some_kernels, some_values):
+            ks, vs = _put(kernels, moving[0], some_kernels), _put(values, moving[1], some_values)
+
+            def body(state, inputs):
+                results, _ = self.one(ks, [*vs[: self.begin], *state, *inputs])
+                return results[: self.end - self.begin], results[self.end - self.begin :]
+
+            state, outputs = jax.lax.scan(body, vs[self.begin : self.end], vs[self.end :], reverse=self.reverse)
+            return [a for a in (*state, *outputs) if _is_floating(a)]
+
+        at = [[old[i] for i in which] for old, which in zip((kernels, values), moving, strict=True)]
+        return jax.jvp(floating, at, tangents)[1]
+
+    def stage(self, kernels, taps, moving):
+        """One step with what its pullback needs, and that pullback.
+
+        Args:
+            kernels: numbers of the products whose left operands are kept.
+            taps: numbers of the products that get a tap.
+            moving: numbers of the leaves in which the step is pulled back.
+
+        Returns:
+            (forth, back): jaxprs (kernels, values) -> (results, left operands, residuals) and (residuals, cotangents of the
+            floating results) -> (cotangents of the moving leaves and of the taps).
+        """
+
+        def of_moving(kernels_, values, moved, tap):
+            results, lefts = self.one(kernels_, _put(values, moving, moved), dict(zip(taps, tap, strict=True)))
+            return [a for a in results if _is_floating(a)], (results, [lefts[i] for i in kernels])
+
+        def forth(kernels_, values):
+            nonlocal tree
+            zeros = [jnp.zeros(self.outs[i].shape, self.outs[i].dtype) for i in taps]
+            at = [values[i] for i in moving]
+            _, pull, (results, lefts) = jax.vjp(functools.partial(of_moving, kernels_, values), at, zeros, has_aux=True)
+            residuals, tree = jax.tree.flatten(pull)
+            return results, lefts, residuals
+
+        def back(residuals, cotangents):
+            return jax.tree.unflatten(tree, residuals)(cotangents)
+
+        tree = None
+        staged, (_, _, residuals) = jax.make_jaxpr(forth, return_shape=True)([*map(jax.typeof, self.kernels)], self.first())
+        return staged, jax.make_jaxpr(back)(residuals, [a for a in self.results if _is_floating(a)])
+
+    def linearize(self, kernels, values, moving_kernels, moving_values):
+        """All steps, with what the way back needs.
+
+        Args:
+            kernels, values: all of them, at all steps.
+            moving_kernels, moving_values: numbers of those that have a tangent.
+
+        Returns:
+            (results, residuals, pull_back); pull_back: (((kernels, values), residuals), cotangents of the floating results)
+            -> the cotangents of the moving kernels and values.
+        """
+        begin, end, size, count = self.begin, self.end, self.end - self.begin, len(self.results)
+        sums = {i: self.sums[i] for i in moving_kernels if self.sums[i] is not None}
+        taps = [i for i in moving_kernels if i not in sums]
+        # a step is pulled back to its state, to its inputs, and to what is the same at every step
+        states = [i for i in range(begin, end) if _is_floating(values[i])]
+        inputs = sorted({i for i in moving_values if i >= end} | set(sums.values()))
+        constants = [i for i in moving_values if i < begin]
+        forth, back = self.stage(moving_kernels, taps, [*states, *inputs, *constants])
+        back_jaxpr, used = dce_jaxpr(back.jaxpr, [True] * len(back.jaxpr.outvars))
+
+        jaxpr, first = forth.jaxpr, len(kernels) + begin  # of the state among its arguments
+        state_in, inputs_in = jaxpr.invars[first : first + size], jaxpr.invars[first + size :]
+        state_out, outputs_out = jaxpr.outvars[:size], jaxpr.outvars[size:count]
+        lefts, residuals = jaxpr.outvars[count : count + len(moving_kernels)], jaxpr.outvars[count + len(moving_kernels) :]
+        wanted, used = list(itertools.compress(residuals, used)), used[len(residuals) :]
+        changing = tape.varying(jaxpr, first)
+        store, again = tape.stored(jaxpr, lefts, wanted, changing, [v for v in inputs_in if _is_floating(v.aval)])
+        # what a state was before a step is, but for the first, what it is after one
+        after = {old: new for old, new in zip(state_in, state_out, strict=True) if new in (*outputs_out, *store)}
+        stacked = [*outputs_out, *(v for v in store if v not in (*outputs_out, *inputs_in, *after))]
+
+        env = dict(zip(jaxpr.constvars, forth.consts, strict=True))
+        env |= zip(jaxpr.invars[:first], [*kernels, *values[:begin]], strict=True)
+        tape.play([eqn for eqn in jaxpr.eqns if not changing.intersection(eqn.outvars)], env)
+        steps = [eqn for eqn in jaxpr.eqns if changing.intersection(eqn.outvars)]
+
+        def forward(state, now):
+            step = env | dict(zip([*state_in, *inputs_in], [*state, *now], strict=True))
+            tape.play(steps, step)
+            return tape.read(step, state_out), tape.read(step, stacked)
+
+        free = {i for i, v in enumerate(inputs_in) if v not in store}
+        state, stacks = self.sweep(
+            forward, values[begin:end], values[end:], tape.shapes_of(stacked), free, self.reverse, self.added
+        )
+        needed = {v for v in itertools.chain(wanted, *(eqn.invars for eqn in again)) if isinstance(v, Var)}
+        constant = [v for v in env if v in needed or v in lefts]
+
+        def pull_back(residuals, cotangents):
+            (kernels, values), (same, stacks) = residuals
+            same, found = dict(zip(constant, same, strict=True)), dict(zip(stacked, stacks, strict=True))
+            found |= zip(inputs_in, values[end:], strict=True)
+            for old, first in zip(state_in, values[begin:end], strict=True):
+                if old in after and old in store:
+                    found[old] = _shifted(first, found[after[old]], self.reverse)
+            reads = [v for v in store if v in needed]
+
+            def backward(carry, now):
+                d_state, totals = carry
+                step = same | dict(zip(reads, now, strict=False))
+                tape.play(again, step)
+                arguments = [*tape.read(step, wanted), *itertools.compress([*d_state, *now[len(reads) :]], used)]
+                out = iter(jax.core.eval_jaxpr(back_jaxpr, back.consts, *arguments))
+                d_state, d_inputs = [next(out) for _ in states], [next(out) for _ in inputs]
+                return (d_state, [total + next(out) for total in totals]), [*d_inputs, *out]
+
+            d_state, d_outputs = cotangents[: len(states)], cotangents[len(states) :]
+            totals = [jnp.zeros_like(values[i]) for i in constants]
+            outputs = [*(_one(values[i]) for i in inputs), *(self.outs[i] for i in taps)]
+            free = {i for i, v in enumerate(reads) if v not in lefts and v not in inputs_in}
+            (d_state, totals), d_stacks = self.sweep(
+                backward, (d_state, totals), [*(found[v] for v in reads), *d_outputs], outputs, free, not self.reverse
+            )
+            d_values = dict(zip([*states, *constants, *inputs], [*d_state, *totals, *d_stacks], strict=False))
+            d_outs = dict(zip(taps, d_stacks[len(inputs) :], strict=True)) | {i: d_values[j] for i, j in sums.items()}
+            d_kernels = []
+            for i, v in zip(moving_kernels, lefts, strict=True):
+                left = found[v] if v in found else jnp.broadcast_to(same[v], (self.steps, *same[v].shape))
+                d_kernels += jax.linear_transpose(functools.partial(product, left), kernels[i])(d_outs[i])
+            return d_kernels, [d_values[i] for i in moving_values]
+
+        return [*state, *stacks[: count - size]], (tape.read(env, constant), stacks), pull_back
+
+    def sweep(self, body, state, inputs, outputs, free, reverse, in_time=()):
+        """`sweep`, long inputs read ahead but for those in_time, outputs in the memory of those that are free."""
+        ahead = [i for i, a in enumerate(inputs) if _is_long(a) and i not in in_time]
+        overwrite = tape.same_memory(outputs, {i: _one(a) for i, a in enumerate(inputs) if _is_long(a) and i in free})
+        return sweep(body, state, inputs, outputs, reverse=reverse, ahead=ahead, overwrite=overwrite)
+
+
+def _shifted(first, stack, reverse):
+    """What stood before every step, where `stack` is what stood after it."""
+    first = first[None].astype(stack.dtype)
+    return jnp.concatenate([stack[1:], first] if reverse else [first, stack[:-1]])
+
+
+def _put(values, numbers, new):
+    put = dict(zip(numbers, new, strict=True))
+    return [put.get(i, a) for i, a in enumerate(values)]
+
+
+def _is_floating(a):
+    return jnp.issubdtype(a.dtype, jnp.inexact)
+
+
+def _is_long(stack):
+    return math.prod(stack.shape[1:]) >= 1024
+
+
+def _one(stack):
+    return jax.ShapeDtypeStruct(stack.shape[1:], stack.dtype)
 
 
 run = functools.partial(scan.run, loop=loop)

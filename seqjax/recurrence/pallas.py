@@ -28,10 +28,11 @@ from jax.custom_derivatives import SymbolicZero
 from seqjax.cells.gru import GRU
 from seqjax.cells.lstm import LSTM
 from seqjax.contracts import product
-from seqjax.recurrence import devices, fused, scan
+from seqjax.recurrence import devices, scan
 from seqjax.recurrence.adjoint import linear_map
 from seqjax.recurrence.persistent import scan_on_chip, too_large
 from seqjax.recurrence.pieces import on_chip
+from seqjax.recurrence.steps import find_products
 
 RUNS = {jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)}
 
@@ -154,7 +155,7 @@ def _loop(run_step, constants, state, inputs, *, reverse, interpret):
         return scan.plain(run_step, constants, state, inputs, reverse=reverse)
     values, treedef = jax.tree.flatten((constants, state, inputs))
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), inputs)
-    found = fused.find_products(run_step, constants, state, one)
+    found = find_products(run_step, constants, state, one)
     kernels = [f(values) for f in found.kernels]
     shapes = [k.shape for k in kernels]
     still = [a if lives else jax.lax.stop_gradient(a) for a, lives in zip(values, found.lives, strict=True)]

@@ -245,6 +245,15 @@ class Conditioned(Elman):
         return type(state)(h), h
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Added(Elman):
+    """Its product is added to the context, which is no input of every step."""
+
+    def recur(self, params, state, z, *, dot=product, context=None):
+        h = jnp.tanh(z * (dot(state.h, params["recurrent_kernel"]) + context["h"]))
+        return type(state)(h), h
+
+
 @pytest.mark.parametrize("kind", [Odd, Plain])
 def test_kernels_made_of_parameters(kind, x64):
     case = Case(kind(input_size=3, hidden_size=4), dtype=jnp.float64)
@@ -259,8 +268,9 @@ def test_what_is_refused_would_be_right_too(kind, monkeypatch):
     assert Case(kind(input_size=3, hidden_size=4)).gap(gradient) <= 1e-5
 
 
-def test_context_gradients_come_back_once(x64):
-    cell = Conditioned(input_size=3, hidden_size=4)
+@pytest.mark.parametrize("kind", [Conditioned, Added])
+def test_context_gradients_come_back_once(kind, x64):
+    cell = kind(input_size=3, hidden_size=4)
     params, xs = cell.init(jax.random.key(0)), jnp.sin(jnp.arange(36.0)).reshape(2, 6, 3)
     params = jax.tree.map(lambda a: a.astype(jnp.float64), params)
     context, reset = {"h": jnp.cos(jnp.arange(8.0)).reshape(2, 4)}, jnp.arange(12).reshape(2, 6) % 4 == 3
@@ -325,6 +335,34 @@ def test_no_kernel_is_summed_copied_or_transposed_inside_a_loop(name):
 
     assert in_loops("fused") == set()
     assert "add" in in_loops("scan")  # what this test looks for
+
+
+# Instructions of the loops of one layer, forward and in training (jax 0.10, CPU): what is not a product or a fusion costs too.
+MOST_INSTRUCTIONS = {"elman": (7, 17), "lstm": (9, 36), "gru": (9, 44), "gru_reset_before": (12, 42)}
+
+
+@pytest.mark.parametrize("name", MOST_INSTRUCTIONS)
+def test_the_loops_are_short_and_copy_no_stacked_array(name):
+    """What a step leaves is written over what it has read, and that only pays if the compiler sees no need for a copy."""
+    steps, rows = 9, 32
+    cell = MAKERS[name](input_size=24, hidden_size=48)
+    params, xs = cell.init(jax.random.key(0)), jnp.ones((rows, steps, 24))
+
+    def forward(params, xs):
+        return unroll(cell, params, xs)[1]
+
+    def training(params, xs):
+        return jax.grad(lambda p, x: weighted(forward(p, x)), argnums=(0, 1))(params, xs)
+
+    for function, most in zip((forward, training), MOST_INSTRUCTIONS[name], strict=True):
+        text = jax.jit(function).lower(params, xs).compile().as_text()
+        assert not re.findall(rf"= f32\[{steps},\d+,\d+\]\S* copy\(", loop_bodies(text))
+        bodies = set(re.findall(r"body=%([\w.\-]+)", text))
+        lines = [
+            line for body in bodies for line in re.search(rf"\n%{re.escape(body)} .*?\n}}", text, re.S)[0].splitlines()[2:-1]
+        ]
+        work = [line for line in lines if not re.search(r" (parameter|constant|get-tuple-element|tuple|bitcast)\(", line)]
+        assert len(work) <= most, "\n".join(line.split(", metadata")[0] for line in work)
 
 
 def test_sharded_batch(as_user, tmp_path):
