@@ -78,22 +78,24 @@ class GRU(Cell):
         """h = 0."""
         return GRUState(jnp.zeros((*batch_shape, self.hidden_size), at_least_float32(params["recurrent_kernel"].dtype)))
 
-    def project(self, params: Params, xs: Array) -> Array:
-        """W x + b of all three gates: [..., D] to [..., 3H]."""
-        return project_input(params, xs)
+    def project(self, params: Params, xs: Array) -> tuple[Array, Array]:
+        """W x + b: [..., D] to ([..., 2H] of r and z, [..., H] of n), apart since only the first is added to a product."""
+        ends = [2 * self.hidden_size]
+        of_gates, of_n = ({name: jnp.split(params[name], ends, axis=-1)[i] for name in ("input_kernel", "bias")} for i in (0, 1))
+        return project_input(of_gates, xs), project_input(of_n, xs)
 
-    def recur(self, params: Params, state: GRUState, z: Array, *, dot=product, context=None) -> tuple[GRUState, Array]:
+    def recur(
+        self, params: Params, state: GRUState, z: tuple[Array, Array], *, dot=product, context=None
+    ) -> tuple[GRUState, Array]:
         """The reset and update gates, the candidate, and their mixture with h."""
-        h, kernel, hidden = state.h, params["recurrent_kernel"], self.hidden_size
-        z_gates, z_n = jnp.split(z, [2 * hidden], axis=-1)  # the transpose of a split is one concatenation, of slices two pads
+        (z_gates, z_n), h, kernel = z, state.h, params["recurrent_kernel"]
+        size = 2 * self.hidden_size // self.heads
+        of_n = kernel[..., size:]
+        r, update = gate_values(z_gates + recurrent_product(dot, h, kernel[..., :size]), "ss")
         if self.reset_after:
-            of_gates, of_n = jnp.split(recurrent_product(dot, h, kernel), [2 * hidden], axis=-1)
-            r, update = gate_values(z_gates + of_gates, "ss")
             bias = jnp.broadcast_to(params["recurrent_bias"].astype(h.dtype), h.shape)
-            n = jnp.tanh(z_n + r * (of_n + bias))
+            n = jnp.tanh(z_n + r * (recurrent_product(dot, h, of_n) + bias))
         else:
-            size = 2 * hidden // self.heads
-            r, update = gate_values(z_gates + recurrent_product(dot, h, kernel[..., :size]), "ss")
-            n = jnp.tanh(z_n + recurrent_product(dot, r * h, kernel[..., size:]))
+            n = jnp.tanh(z_n + recurrent_product(dot, r * h, of_n))
         h = n + update * (h - n)
         return GRUState(h), h

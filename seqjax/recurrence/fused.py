@@ -142,8 +142,10 @@ class _Loop:
             results, _ = self.one(kernels, [*values[: self.begin], *state, *inputs])
             return results[:size], results[size:]
 
+        # of a state of one array XLA:CPU makes the whole step one fusion, and that reads every input element by element
+        in_time = self.added if size > 1 else ()
         state, outputs = self.sweep(
-            body, values[self.begin : self.end], values[self.end :], self.results[size:], (), self.reverse, self.added
+            body, values[self.begin : self.end], values[self.end :], self.results[size:], (), self.reverse, in_time
         )
         return [*state, *outputs]
 
