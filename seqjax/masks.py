@@ -1,5 +1,7 @@
 """The only place a mask is made. True marks a real step, False padding."""
 
+import functools
+
 import jax
 import jax.core
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from seqjax.errors import InputError
 from seqjax.types import Array, at_least_float32
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def from_lengths(lengths: Array, steps: int) -> Array:
     """The mask of left-aligned sequences: `mask[b, t] = t < lengths[b]`.
 

@@ -5,12 +5,12 @@ A decoder is anything with
     start(params, batch) -> (memory, state, token)              token [B]: what the first step reads
     step(params, memory, state, token) -> (state, logits)       logits [B, V]
 
-`memory` stays the same at every step. The model is static under jit, so it must be hashable.
+`memory` is any pytree, the same at every step. The model is static under jit, so it must be hashable.
 """
 
 import functools
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,24 +21,31 @@ from seqjax.decode.truncation import truncate
 from seqjax.errors import InputError
 from seqjax.types import Array, Key, Params, State, at_least_float32
 
+_COLDEST, _HOTTEST = float(np.finfo(np.float32).tiny), 1e30  # temperatures: the likeliest symbol, any symbol
 
-class _Settings(NamedTuple):
-    """All that a draw depends on but the model. Arrays, so that another value compiles nothing."""
+
+class _Draw(NamedTuple):
+    """All that a draw depends on but the logits. Arrays, so that another value compiles nothing."""
 
     key: Key
     temperature: Array
     top_k: Array | None
     top_p: Array | None
-    end: Array  # -1: no symbol ends a row
+
+
+class _Settings(NamedTuple):
+    """What is chosen: a symbol drawn, or the likeliest (no draw); and the symbol that ends a row (-1: none does)."""
+
+    draw: _Draw | None
+    end: Array
 
 
 class _Rows(NamedTuple):
-    """The rows while they grow."""
+    """The rows while they grow. Row b still does where length[b] > time."""
 
     time: Array
     state: State
     token: Array
-    ended: Array
     length: Array
     score: Array
 
@@ -67,7 +74,9 @@ def greedy(model, params: Params, batch: dict, *, max_length: int, end: int | No
         >>> greedy(model, model.init(jax.random.key(0)), prompts, max_length=7).tokens.shape
         (2, 7)
     """
-    return sample(model, params, batch, max_length=max_length, end=end, key=jax.random.key(0), temperature=0.0)
+    _check_length(max_length)
+    memory, state, token = model.start(params, batch)
+    return _run(model, max_length, params, memory, state, token, _Settings(None, _end(end)))
 
 
 def sample(
@@ -85,9 +94,10 @@ def sample(
     """Draws every symbol from the model's distribution, sharpened or flattened, its tail cut off or not.
 
         p ~ softmax(logits / temperature), then top_k, then top_p of what top_k has left
+        symbol: the first i with p_1 + ... + p_i > u, u uniform in [0, 1)
 
     Compiled once for each model and shape: another prompt of the same shape, key, temperature, top_k or top_p
-    compiles nothing (only giving or leaving out top_k, or top_p, does).
+    compiles nothing (only temperature 0, or giving or leaving out top_k, or top_p, does).
 
     Args:
         model: a decoder, with `start` and `step`.
@@ -95,8 +105,8 @@ def sample(
         batch: what the model's `start` reads, e.g. {"tokens": [B, T], "lengths": [B]}.
         max_length: L, symbols a row at most.
         end: the symbol that ends a row; None: every row has L symbols. The loop ends when all rows have.
-        key: a typed key; step t of row b uses split(fold_in(key, t), B)[b].
-        temperature: at least 0; 0 is the likeliest symbol.
+        key: a typed key; u of step t and row b comes from split(fold_in(key, t), B)[b].
+        temperature: at least 0; 0 is the likeliest symbol, as of `greedy`.
         top_k: at least 1, the number of symbols kept; None keeps all.
         top_p: 0 < top_p <= 1, the probability kept; None keeps all.
 
@@ -154,88 +164,127 @@ def stream(
     memory, state, token = model.start(params, batch)
 
     def symbols():
-        rows = _begin(model, params, memory, state, token)
-        while int(rows.time) < max_length and not bool(rows.ended.all()):
-            rows, emitted = _advance(model, params, memory, rows, settings)
+        rows, chances = _begin(model, max_length, params, memory, state, token, settings)
+        while _growing(rows):
+            rows, emitted = _advance(model, params, memory, rows, settings, chances)
             yield np.asarray(emitted)
 
     return symbols()
 
 
-def _settings(max_length, end, key, temperature, top_k, top_p) -> _Settings:
-    for name, value in {"max_length": max_length, "top_k": top_k}.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer | None):
-            raise InputError(f"{name} is {value!r}, it must be an integer")
-    if not jnp.issubdtype(jnp.result_type(key), jax.dtypes.prng_key):
-        raise InputError("key is not a typed key: give jax.random.key(seed)")
+def _check_length(max_length):
+    _check_integers(max_length=max_length)
     if max_length < 1:
         raise InputError(f"max_length is {max_length}, it must be at least 1")
+
+
+def _check_integers(**values):
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise InputError(f"{name} is {value!r}, it must be an integer")
+
+
+def _number(value, dtype) -> Any:
+    """Of NumPy: to make an array on the device costs as much as several steps."""
+    return np.asarray(value, dtype)
+
+
+def _end(end: int | None) -> Array:
+    return _number(-1 if end is None else end, np.int32)
+
+
+def _settings(max_length, end, key, temperature, top_k, top_p) -> _Settings:
+    _check_length(max_length)
+    if top_k is not None:
+        _check_integers(top_k=top_k)
+    if not jnp.issubdtype(jnp.result_type(key), jax.dtypes.prng_key):
+        raise InputError("key is not a typed key: give jax.random.key(seed)")
     if not temperature >= 0:
         raise InputError(f"temperature is {temperature}, it must be at least 0 (0: always the likeliest symbol)")
     if top_k is not None and top_k < 1:
         raise InputError(f"top_k is {top_k}, it must be at least 1 (None: all symbols)")
     if top_p is not None and not 0 < top_p <= 1:
         raise InputError(f"top_p is {top_p}, it must be above 0 and at most 1 (None: all symbols)")
-    number = functools.partial(jnp.asarray, dtype=jnp.float32)
-    return _Settings(
+    if temperature < _COLDEST:
+        return _Settings(None, _end(end))
+    draw = _Draw(
         key=key,
-        temperature=number(temperature),
-        top_k=None if top_k is None else jnp.asarray(min(top_k, 2**31 - 1), jnp.int32),
-        top_p=None if top_p is None else number(top_p),
-        end=jnp.asarray(-1 if end is None else end, jnp.int32),
+        temperature=_number(min(temperature, _HOTTEST), np.float32),
+        top_k=None if top_k is None else _number(min(top_k, 2**31 - 1), np.int32),
+        top_p=None if top_p is None else _number(top_p, np.float32),
     )
+    return _Settings(draw, _end(end))
 
 
-def _begin(model, params, memory, state, token) -> _Rows:
+def _begin(model, max_length, params, memory, state, token, settings: _Settings) -> tuple[_Rows, Array | None]:
+    """The rows before the first step, and what chance says to each at every step, [L, B]."""
     _, logits = jax.eval_shape(model.step, params, memory, state, token)
-    zero = jnp.zeros(token.shape[:1], jnp.int32)
-    score = jnp.zeros(token.shape[:1], at_least_float32(logits.dtype))
-    return _Rows(jnp.zeros((), jnp.int32), state, token.astype(jnp.int32), zero > 0, zero, score)
+    rows = token.shape[0]
+    score = jnp.zeros(rows, at_least_float32(logits.dtype))
+    length = jnp.full(rows, max_length, jnp.int32)
+    begun = _Rows(jnp.zeros((), jnp.int32), state, token.astype(jnp.int32), length, score)
+    return begun, None if settings.draw is None else _chances(settings.draw.key, max_length, rows)
 
 
-def _draw(logits: Array, settings: _Settings, time: Array) -> Array:
-    """One symbol a row, [B, V] to int32 [B]."""
-    temperature = settings.temperature.astype(logits.dtype)
-    cold = temperature == 0
-    below_best = logits - logits.max(axis=-1, keepdims=True)  # so that no temperature overflows
-    scaled = below_best / jnp.where(cold, jnp.ones((), logits.dtype), temperature)
-    keys = jax.random.split(jax.random.fold_in(settings.key, time), logits.shape[0])
-    drawn = jax.vmap(jax.random.categorical)(keys, truncate(scaled, settings.top_k, settings.top_p))
-    return jnp.where(cold, jnp.argmax(logits, axis=-1), drawn).astype(jnp.int32)
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _chances(key: Key, steps: int, rows: int) -> Array:
+    """Uniform in [0, 1), float32 [L, B]. For all steps at once: small draws in a loop cost more than the step they are for."""
+
+    def at(time):
+        return jax.vmap(jax.random.uniform)(jax.random.split(jax.random.fold_in(key, time), rows))
+
+    return jax.vmap(at)(jnp.arange(steps))
+
+
+def _first(found: Array) -> Array:
+    """The first True of each row, the last place where there is none: [B, V] to int32 [B]. Faster than argmax on CPUs."""
+    places = jax.lax.broadcasted_iota(jnp.int32, found.shape, 1)
+    return jnp.where(found, places, found.shape[1] - 1).min(axis=1)
+
+
+def _drawn(below_best: Array, draw: _Draw, chance: Array) -> Array:
+    """One symbol a row, from logits [B, V] whose largest is 0 (so that no temperature overflows): int32 [B]."""
+    scaled = below_best / draw.temperature.astype(below_best.dtype)
+    p = jnp.exp(truncate(scaled, draw.top_k, draw.top_p))
+    possible, summed = p > 0, jnp.cumsum(p, axis=1)
+    # A sum in blocks may round up between two symbols: what is not possible is left out by name.
+    whole = jnp.where(possible, summed, 0).max(axis=1)
+    return _first(possible & (summed > (chance.astype(p.dtype) * whole)[:, None]))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _advance(model, params, memory, rows: _Rows, settings: _Settings) -> tuple[_Rows, Array]:
+def _advance(model, params, memory, rows: _Rows, settings: _Settings, chances: Array | None) -> tuple[_Rows, Array]:
     """One step of every row; rows that have ended emit 0 and stay as they are."""
     state, logits = model.step(params, memory, rows.state, rows.token)
     logits = logits.astype(rows.score.dtype)
-    token = _draw(logits, settings, rows.time)
-    gain = jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), token[:, None], axis=-1)[:, 0]
-    live = ~rows.ended
+    below_best = logits - logits.max(axis=1, keepdims=True)
+    draw = settings.draw
+    token = _first(below_best == 0) if draw is None or chances is None else _drawn(below_best, draw, chances[rows.time])
+    gain = jnp.take_along_axis(below_best, token[:, None], axis=1)[:, 0] - jnp.log(jnp.exp(below_best).sum(axis=1))
+    live = rows.length > rows.time
     emitted = jnp.where(live, token, 0)
     grown = _Rows(
         time=rows.time + 1,
         state=state,
         token=emitted,
-        ended=rows.ended | (token == settings.end),
-        length=rows.length + live.astype(jnp.int32),
+        length=jnp.where(live & (token == settings.end), rows.time + 1, rows.length),
         score=jnp.where(live, rows.score + gain, rows.score),
     )
     return grown, emitted
 
 
+def _growing(rows: _Rows) -> Array:
+    return (rows.length > rows.time).any()
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _run(model, max_length: int, params, memory, state, token, settings: _Settings) -> Decoded:
-    def growing(carry):
-        rows, _ = carry
-        return (rows.time < max_length) & ~rows.ended.all()
-
     def grow(carry):
         rows, tokens = carry
-        grown, emitted = _advance(model, params, memory, rows, settings)
-        return grown, jax.lax.dynamic_update_slice_in_dim(tokens, emitted[:, None], rows.time, axis=1)
+        grown, emitted = _advance(model, params, memory, rows, settings, chances)
+        return grown, tokens.at[rows.time].set(emitted)
 
-    rows = _begin(model, params, memory, state, token)
-    tokens = jnp.zeros((token.shape[0], max_length), jnp.int32)
-    rows, tokens = jax.lax.while_loop(growing, grow, (rows, tokens))
-    return Decoded(tokens, rows.length, rows.score)
+    rows, chances = _begin(model, max_length, params, memory, state, token, settings)
+    tokens = jnp.zeros((max_length, token.shape[0]), jnp.int32)
+    rows, tokens = jax.lax.while_loop(lambda carry: _growing(carry[0]), grow, (rows, tokens))
+    return Decoded(tokens.T, rows.length, rows.score)

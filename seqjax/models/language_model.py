@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.core
@@ -20,6 +21,7 @@ from seqjax.types import Array, Key, Params, State
 
 _embed_init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
 _glorot = jax.nn.initializers.glorot_uniform()
+_LOOKED_UP = 512  # symbols up to which one product for all of them, before decoding, costs less than one a step
 
 
 @register
@@ -156,7 +158,8 @@ class LanguageModel(Model):
             batch: "tokens", integer [B, T]; "lengths", integer [B], 0 <= length <= T (length 0: the start symbol alone).
 
         Returns:
-            (memory, state, token): memory (), token int32 [B].
+            (memory, state, token): memory what the cell makes of each symbol alone, leaves [V, ...], so that `step` looks it
+            up, or (); token int32 [B].
 
         Raises:
             InputError: a wrong shape or dtype, or an empty prompt where the vocabulary has no start symbol.
@@ -167,20 +170,31 @@ class LanguageModel(Model):
         tokens, lengths = jnp.asarray(batch["tokens"]), jnp.asarray(batch["lengths"])
         if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise InputError(f"prompts have shape {tokens.shape} and dtype {tokens.dtype}, they must be integers [B, T]")
-        masks.resolve(lengths, None, tokens.shape)
+        real = masks.resolve(lengths, None, tokens.shape)
         if self.start_symbol is None and not isinstance(lengths, jax.core.Tracer) and (np.asarray(lengths) < 1).any():
             raise InputError("a prompt is empty and the vocabulary has no start symbol: give at least one symbol")
         if not isinstance(tokens, jax.core.Tracer) and not isinstance(lengths, jax.core.Tracer):
-            symbols = np.asarray(tokens)[np.asarray(masks.from_lengths(lengths, tokens.shape[1]))]
+            symbols = np.asarray(tokens)[np.asarray(real)]
             outside = symbols[(symbols < 0) | (symbols >= self.vocabulary_size)]
             if outside.size:
                 raise InputError(f"prompts hold symbol {outside[0]}, the vocabulary has 0 to {self.vocabulary_size - 1}")
-        state, token = _read(self, params, tokens.astype(jnp.int32), lengths.astype(jnp.int32))
-        return (), state, token
+        return _read(self, params, tokens, lengths)
 
-    def step(self, params: Params, memory: tuple, state: State, token: Array) -> tuple[State, Array]:
-        """Reads one symbol of each row: token [B] to (state, logits [B, V]), -inf for what is never emitted."""
-        state, h = self.network.step(params["cell"], state, self._embed(params, token))
+    def step(self, params: Params, memory, state: State, token: Array) -> tuple[State, Array]:
+        """Reads one symbol of each row: token [B] to (state, logits [B, V]), -inf for what is never emitted.
+
+        Args:
+            params: of `init`.
+            memory: of `start`; () works too.
+            state: leaves [B, ...].
+            token: integer [B].
+
+        Returns:
+            (state, logits), logits float32 or wider.
+        """
+        cell, known = params["cell"], jax.tree.leaves(memory)
+        z = jax.tree.map(lambda of: of[token], memory) if known else self.network.project(cell, self._embed(params, token))
+        state, h = self.network.recur(cell, state, z)
         logits = self._project(params, h)
         silent = np.isin(np.arange(self.vocabulary_size), self._silent)
         return state, jnp.where(jnp.broadcast_to(silent, logits.shape), jnp.asarray(-jnp.inf, logits.dtype), logits)
@@ -195,11 +209,14 @@ class LanguageModel(Model):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _read(model: LanguageModel, params: Params, tokens: Array, lengths: Array) -> tuple[State, Array]:
+def _read(model: LanguageModel, params: Params, tokens: Array, lengths: Array) -> tuple[Any, State, Array]:
+    tokens, lengths = tokens.astype(jnp.int32), lengths.astype(jnp.int32)
     if model.start_symbol is not None:
         tokens = jnp.pad(tokens, ((0, 0), (1, 0)), constant_values=model.start_symbol)
         lengths = lengths + 1
     before = jnp.maximum(lengths - 1, 0)
     token = jnp.take_along_axis(tokens, before[:, None], axis=1)[:, 0]
     state, _ = unroll(model.network, params["cell"], model._embed(params, tokens[:, :-1]), lengths=before)
-    return state, token
+    looks_up = model.embedding_size is not None and model.vocabulary_size <= _LOOKED_UP
+    memory = model.network.project(params["cell"], params["embedding"]) if looks_up else ()
+    return memory, state, token

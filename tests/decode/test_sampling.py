@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
 from seqjax import decode
+from seqjax.decode import sampling
 from seqjax.decode.truncation import truncate
 from seqjax.errors import InputError
 
@@ -161,20 +163,81 @@ def test_stream_equals_sample(options):
 def test_temperature_zero_is_argmax_and_a_tiny_one_does_not_overflow():
     logits = table(2) * 10
     cold = decode.greedy(Table(), logits, tokens(0, 1), max_length=8).tokens.tolist()
-    for heat in (0.0, 1e-30):
+    for heat in (0.0, 1e-30, 1e-50):
         found = decode.sample(Table(), logits, tokens(0, 1), max_length=8, key=jax.random.key(0), temperature=heat)
         assert found.tokens.tolist() == cold
 
 
+@pytest.mark.parametrize("heat", [1e30, 1e300, math.inf])
+def test_the_hottest_draw_is_uniform_over_what_is_possible(heat):
+    logits = jnp.where(jnp.arange(5) == 1, -jnp.inf, table(6) * 5)
+    found = decode.sample(Table(), logits, tokens(*[0] * 2000), max_length=1, key=jax.random.key(0), temperature=heat)
+    counts = np.bincount(found.tokens[:, 0], minlength=5)
+    assert counts[1] == 0
+    assert chi_square(counts[[0, 2, 3, 4]], 500) < 20  # 3 degrees of freedom: p = 2e-4
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.25, 0.5, 1 - 2**-23])
+@pytest.mark.parametrize("symbols", [5, 1000])
+def test_no_chance_draws_what_is_impossible(chance, symbols):
+    # Most symbols cannot be; sums over blocks of a long row round up between those that can.
+    logits = jax.random.normal(jax.random.key(1), (200, symbols))
+    possible = jax.random.bernoulli(jax.random.key(2), 0.1, logits.shape).at[:, 2].set(True)
+    draw = sampling._Draw(jax.random.key(0), jnp.float32(1.0), None, None)
+    logits = jnp.where(possible, logits, -jnp.inf)
+    found = sampling._drawn(logits - logits.max(axis=1, keepdims=True), draw, jnp.full(200, chance, jnp.float32))
+    assert np.take_along_axis(np.asarray(possible), np.asarray(found)[:, None], axis=1).all()
+    if chance == 0:
+        assert found.tolist() == np.argmax(possible, axis=1).tolist()
+
+
+def test_ties_of_the_likeliest_go_to_the_smaller_symbol():
+    logits = jnp.zeros((5, 5)).at[:, 0].set(-1.0)
+    assert decode.greedy(Table(), logits, tokens(0, 4), max_length=3).tokens.tolist() == [[1, 1, 1]] * 2
+
+
+def loops(jaxpr):
+    """The primitives inside loops."""
+    for eqn in jaxpr.eqns:
+        for inner in jaxprs_in_params(eqn.params):
+            if eqn.primitive.name in ("while", "scan"):
+                yield from everything(inner)
+            else:
+                yield from loops(inner)
+
+
+def everything(jaxpr):
+    for eqn in jaxpr.eqns:
+        yield eqn.primitive.name
+        for inner in jaxprs_in_params(eqn.params):
+            yield from everything(inner)
+
+
+def test_no_random_bits_are_made_inside_the_loop():
+    def names(temperature):
+        def run(logits, key):
+            return decode.sample(Table(), logits, tokens(0, 1), max_length=5, key=key, temperature=temperature)
+
+        return jax.make_jaxpr(run)(table(), jax.random.key(0)).jaxpr
+
+    random = {"random_bits", "random_split", "random_fold_in"}
+    for temperature, draws in [(0.0, False), (1.0, True)]:
+        program = names(temperature)
+        assert (random <= set(everything(program))) == draws  # before the loop, where anything is drawn
+        assert "while" in set(everything(program)) and not random & set(loops(program))
+
+
 def test_another_prompt_key_or_temperature_compiles_nothing():
     model, logits = Table(name="seen by no other test"), table()
-    for heat, seed, prompt in [(1.0, 0, (0, 1)), (0.4, 5, (2, 2)), (0.0, 6, (1, 0))]:
+    for heat, seed, prompt in [(1.0, 0, (0, 1)), (0.4, 5, (2, 2)), (3.0, 6, (1, 0))]:
         decode.sample(model, logits, tokens(*prompt), max_length=5, key=jax.random.key(seed), temperature=heat)
-    decode.greedy(model, logits, tokens(1, 2), max_length=5, end=2)
     assert len(model.traces) <= 2  # one for the shapes, one for the loop
+    decode.greedy(model, logits, tokens(1, 2), max_length=5, end=2)
+    decode.sample(model, logits, tokens(1, 0), max_length=5, key=jax.random.key(6), temperature=0.0, top_k=2)
+    assert len(model.traces) <= 4
     for top_k, top_p in [(2, 0.5), (3, 0.9)]:
         decode.sample(model, logits, tokens(0, 1), max_length=5, key=jax.random.key(1), top_k=top_k, top_p=top_p)
-    assert len(model.traces) <= 4
+    assert len(model.traces) <= 6
 
 
 def test_it_works_under_jit():
@@ -187,6 +250,7 @@ def test_it_works_under_jit():
     ("options", "line"),
     [
         ({"max_length": 0}, "max_length is 0"),
+        ({"max_length": None}, "max_length is None, it must be an integer"),
         ({"temperature": -0.1}, "temperature is -0.1"),
         ({"temperature": math.nan}, "temperature is nan"),
         ({"top_k": 0}, "top_k is 0"),

@@ -246,6 +246,43 @@ def test_prompts_of_many_lengths_are_each_read_alone(model):
         np.testing.assert_allclose(together.scores[i], alone.scores[0], rtol=1e-5)
 
 
+@every_model
+def test_greedy_is_the_argmax_of_step_with_its_log_probability(model):
+    params, end = initial(model, seed=3), 4
+    found = decode.greedy(model, params, prompts([3, 5], [2, 2], [6]), max_length=12, end=end)
+    _, state, token = model.start(params, prompts([3, 5], [2, 2], [6]))
+    expected, scores, live = [[], [], []], np.zeros(3), np.ones(3, bool)
+    for _ in range(12):
+        state, logits = model.step(params, (), state, token)  # () looks nothing up
+        logits = np.asarray(logits, np.float64)
+        token = jnp.asarray(logits.argmax(axis=1), jnp.int32)
+        log_p = logits.max(axis=1) - np.log(np.exp(logits).sum(axis=1))
+        for row in np.flatnonzero(live):
+            expected[row].append(int(token[row]))
+            scores[row] += log_p[row]
+        live &= np.asarray(token) != end
+    assert found.lengths.tolist() == [*map(len, expected)]
+    assert found.tokens.tolist() == [row + [0] * (12 - len(row)) for row in expected]
+    np.testing.assert_allclose(found.scores, scores, rtol=1e-5)
+
+
+def test_a_small_vocabulary_is_looked_up_and_a_large_one_is_not():
+    token = jnp.array([2, 5], jnp.int32)
+    for model in MODELS.values():
+        params = initial(model)
+        memory, state, _ = model.start(params, prompts([1], [3]))
+        assert all(leaf.shape[0] == V for leaf in jax.tree.leaves(memory))
+        assert bool(jax.tree.leaves(memory)) == (model.embedding_size is not None)
+        for found, expected in zip(
+            jax.tree.leaves(model.step(params, memory, state, token)),
+            jax.tree.leaves(model.step(params, (), state, token)),
+            strict=True,
+        ):
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+    large = LanguageModel(vocabulary_size=5000, cell=GRU(input_size=E, hidden_size=H), embedding_size=E)
+    assert large.start(initial(large), prompts([1]))[0] == ()
+
+
 def test_samples_after_prompts_of_many_lengths_are_those_of_each_alone():
     model = MODELS["tied"]
     rows, params, key = [[3, 2, 4, 5], [2], [], [5, 5, 2]], initial(model), jax.random.key(5)
