@@ -7,7 +7,7 @@ import jax
 
 from seqjax import noise, tree
 from seqjax.contracts import product
-from seqjax.recurrence.bptt import chunked
+from seqjax.recurrence.bptt import recomputed
 
 
 def supports(cell, call) -> str | None:
@@ -54,18 +54,18 @@ def run(cell, params, xs, state, call, loop=plain):
             new = restart(reset, fresh, new)
         return new, out
 
-    def piece(state, inputs):
-        xs, real, reset = inputs
-        constants = (params, call.context, fresh, keys)
-        return loop(step, constants, state, (cell.project(params, xs), real, reset), reverse=call.reverse)
+    def piece(constants, state, inputs):
+        xs, real, reset = tree.swap_batch_time(inputs)
+        inputs = (cell.project(constants[0], xs), real, reset)
+        state, ys = loop(step, constants, state, inputs, reverse=call.reverse)
+        return state, tree.swap_batch_time(ys)
 
-    inputs = tree.swap_batch_time((xs, call.mask, call.reset))
+    constants, inputs = (params, call.context, fresh, keys), (xs, call.mask, call.reset)
     if call.remat is None or not xs.shape[1]:
-        state, ys = piece(state, inputs)
+        state, ys = piece(constants, state, inputs)
     else:
         length = math.isqrt(xs.shape[1] - 1) + 1 if call.remat == "sqrt" else call.remat
-        state, ys = chunked(jax.checkpoint(piece), state, inputs, length, reverse=call.reverse)
-    ys = tree.swap_batch_time(ys)
+        state, ys = recomputed(piece, constants, state, inputs, length, reverse=call.reverse)
     if call.collect == "states":
         over_time = [k if k is None else jax.numpy.broadcast_to(k[:, None], xs.shape[:2]) for k in keys]
         ys = noise.join_keys(ys, over_time)
