@@ -28,6 +28,7 @@ from seqjax.recurrence import scan, tape
 from seqjax.recurrence.adjoint import linear_map
 from seqjax.recurrence.steps import find_products
 from seqjax.recurrence.sweeps import sweep
+from seqjax.types import at_least_float32
 
 
 def supports(cell, call) -> str | None:
@@ -228,6 +229,7 @@ class _Loop:
         store, again = tape.stored(jaxpr, lefts, wanted, changing, [v for v in inputs_in if _is_floating(v.aval)])
         # what a state was before a step is, but for the first, what it is after one
         after = {old: new for old, new in zip(state_in, state_out, strict=True) if new in (*outputs_out, *store)}
+        after = {old: new for old, new in after.items() if new not in state_in}
         stacked = [*outputs_out, *(v for v in store if v not in (*outputs_out, *inputs_in, *after))]
 
         env = dict(zip(jaxpr.constvars, forth.consts, strict=True))
@@ -263,15 +265,16 @@ class _Loop:
                 arguments = [*tape.read(step, wanted), *itertools.compress([*d_state, *now[len(reads) :]], used)]
                 out = iter(jax.core.eval_jaxpr(back_jaxpr, back.consts, *arguments))
                 d_state, d_inputs = [next(out) for _ in states], [next(out) for _ in inputs]
-                return (d_state, [total + next(out) for total in totals]), [*d_inputs, *out]
+                return (d_state, [total + next(out).astype(total.dtype) for total in totals]), [*d_inputs, *out]
 
             d_state, d_outputs = cotangents[: len(states)], cotangents[len(states) :]
-            totals = [jnp.zeros_like(values[i]) for i in constants]
+            totals = [jnp.zeros(values[i].shape, at_least_float32(values[i].dtype)) for i in constants]
             outputs = [*(_one(values[i]) for i in inputs), *(self.outs[i] for i in taps)]
             free = {i for i, v in enumerate(reads) if v not in lefts and v not in inputs_in}
             (d_state, totals), d_stacks = self.sweep(
                 backward, (d_state, totals), [*(found[v] for v in reads), *d_outputs], outputs, free, not self.reverse
             )
+            totals = [total.astype(values[i].dtype) for i, total in zip(constants, totals, strict=True)]
             d_values = dict(zip([*states, *constants, *inputs], [*d_state, *totals, *d_stacks], strict=False))
             d_outs = dict(zip(taps, d_stacks[len(inputs) :], strict=True)) | {i: d_values[j] for i, j in sums.items()}
             d_kernels = []

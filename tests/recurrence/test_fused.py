@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import os
 import re
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -254,7 +255,27 @@ class Added(Elman):
         return type(state)(h), h
 
 
-@pytest.mark.parametrize("kind", [Odd, Plain])
+class DelayedState(NamedTuple):
+    older: jax.Array
+    h: jax.Array
+    still: jax.Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Delayed(Elman):
+    """Of its state one array is another's last value, and one never changes."""
+
+    def initial_state(self, params, batch_shape=(), *, context=None, key=None):
+        h = super().initial_state(params, batch_shape).h
+        return DelayedState(h, h, h + 0.5)
+
+    def recur(self, params, state, z, *, dot=product, context=None):
+        kernel = params["recurrent_kernel"]
+        h = jnp.tanh(z * jnp.sin(state.still) + dot(state.h, kernel) + dot(jnp.sin(state.older) * state.older, kernel))
+        return DelayedState(state.h, h, state.still), h
+
+
+@pytest.mark.parametrize("kind", [Odd, Plain, Delayed])
 def test_kernels_made_of_parameters(kind, x64):
     case = Case(kind(input_size=3, hidden_size=4), dtype=jnp.float64)
     assert case.gap(gradient) <= 1e-12
