@@ -16,22 +16,18 @@ from typing import Literal
 import jax
 import tyro
 
-from experiments import command_line
+from experiments import command_line, training
 from experiments.language_model.config import PRESETS, Config, Data, Sampling, build_model
 from experiments.language_model.samples import Milestones, draw
 from experiments.language_model.text import Text, ngram_name, read_text
 from seqjax import metrics
-from seqjax.data.vocabulary import Vocabulary
-from seqjax.errors import InputError
-from seqjax.models.language_model import LanguageModel
-from seqjax.serial import to_json
-from seqjax.train.checkpoint import Checkpoints, resume
+from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.log import Progress
 from seqjax.train.loop import train_loop
 from seqjax.train.mesh import data_mesh, describe
 from seqjax.train.optim import make_optimizer
 from seqjax.train.plots import curves
-from seqjax.train.run import Run, RunFolder, compare, describe_run, load_run
+from seqjax.train.run import Run, RunFolder, load_run
 from seqjax.train.state import init_state
 from seqjax.train.step import evaluate, make_eval_step, make_train_step
 from seqjax.types import Params
@@ -55,16 +51,14 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     Raises:
         InputError: text, sizes or folders that do not fit; told before anything is written.
     """
-    if config.resume and config.init_from:
-        raise InputError("--resume and --init-from are both given: a resumed run has weights, give one of them")
-    data, mesh, run = config.data, data_mesh(), RunFolder.resume(config.resume) if config.resume else None
+    data, mesh = config.data, data_mesh()
     text = read_text(data)
-    stream, position = text.stream(data, config.seed), None
+    stream = text.stream(data, config.seed)
     held_out = {split: text.batches(split, data) for split in ("valid", "test") if split in text.tokens}
     model = build_model(config.model, text.vocabulary)
     plan = config.loop.resolve(stream.steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, steps=plan.steps, steps_per_epoch=stream.steps_per_epoch)
-    start_from = initial_params(config.init_from, model, text.vocabulary) if run is None else None
+    start_from = training.initial_params(config, model, text.vocabulary)
     state = init_state(model, optimizer, batch_size=data.batch_size, seed=config.seed, params=start_from, mesh=mesh)
     train_step = make_train_step(model, optimizer, mesh=mesh, loss_scale=config.loss_scale)
     eval_step = make_eval_step(model, mesh=mesh)
@@ -73,26 +67,18 @@ def main(config: Config, *, preset: str = "custom") -> Run:
         return evaluate(eval_step, model, params, held_out[split])
 
     draw(model, text.vocabulary, state.params, config.sample)  # what is wrong with it is told now
-    description = describe_config(config, preset, model, text)
-    if run is None:
-        run = RunFolder.create(config.run.dir, experiment=EXPERIMENT, preset=preset)
-        run.write_config(description)
-    else:
-        compare(run.read_config(), description, free=FREE)
+    names = {"experiment": EXPERIMENT, "vocabulary": text.vocabulary, "data": text.record}
+    description = training.describe(config, preset, PRESETS, model=model, **names)
+    run = training.open_run(config, description, free=FREE)
     report(text, state.params, describe(mesh, data.batch_size), plan.steps)
     references = text.ngram_losses(config.ngrams)
     with Checkpoints(run.checkpoints) as checkpoints, Progress(plan.steps) as progress:
-        if config.resume:
-            done = checkpoints.step("last") or 0
-            if plan.steps < done:
-                raise InputError(f"loop.steps is {plan.steps}, and the run is at step {done} already: give more")
-            state, position = resume(checkpoints, state, stream, run)
-            run.write_config(description)  # not before it is sure that the run goes on
+        files = {"run": run, "checkpoints": checkpoints}
+        state, position = training.begin(config, state, stream, plan, description=description, **files)
         samples = Milestones(model, text.vocabulary, config.sample, run, steps=plan.steps, done=int(state.step))
         samples.pass_by(int(state.step), state.params)
-        files = {"run": run, "checkpoints": checkpoints, "progress": progress}
         work = {"position": position, "mesh": mesh, "evaluate": score, "tokens_per_batch": data.batch_size * data.length}
-        for event in train_loop(state, train_step, stream, plan, **work, **files):
+        for event in train_loop(state, train_step, stream, plan, progress=progress, **work, **files):
             samples.pass_by(event.step, event.state.params)
             if event.kind in ("eval", "interrupted"):
                 curves(run.read_metrics(), run.curves, title=f"{preset}: {text.record['source']}", references=references)
@@ -103,36 +89,8 @@ def main(config: Config, *, preset: str = "custom") -> Run:
         best = load_run(run.dir).params
         losses = {"validation": score(best), **({"test": score(best, "test")} if "test" in text.tokens else {})}
         timing = {"steps": event.step, "seconds": event.figures["seconds"]}
-        run.write_results(figures(losses, references, data) | timing | facts(config.seed, text, mesh))
+        run.write_results(figures(losses, references, data) | timing | training.facts(config.seed, text.record, mesh))
     return load_run(run.dir)
-
-
-def initial_params(dir: str | None, model: LanguageModel, vocabulary: Vocabulary) -> Params | None:
-    """The weights of another run (--init-from).
-
-    Raises:
-        InputError: there are none, or they are of another vocabulary or other sizes.
-    """
-    if dir is None:
-        return None
-    folder = RunFolder(dir)
-    if folder.read_config()["vocabulary"] != to_json(vocabulary):
-        raise InputError(f"--init-from {dir}: its vocabulary is not this text's, its weights would mean other symbols")
-    with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
-        return checkpoints.params(jax.eval_shape(model.init, jax.random.key(0)))
-
-
-def describe_config(config: Config, preset: str, model: LanguageModel, text: Text) -> dict:
-    """What config.json holds."""
-    return describe_run(
-        experiment=EXPERIMENT,
-        preset=preset,
-        overrides=command_line.differences(config, PRESETS[preset]) if preset in PRESETS else {},
-        config=dataclasses.asdict(dataclasses.replace(config, resume=None)),
-        model=model,
-        vocabulary=text.vocabulary,
-        data=text.record,
-    )
 
 
 def report(text: Text, params: Params, rows: str, steps: int):
@@ -153,38 +111,12 @@ def figures(losses: dict[str, float], references: dict[str, float], data: Data) 
     return found | {f"{model}_validation_loss": nats for model, nats in references.items()}
 
 
-def facts(seed: int, text: Text, mesh) -> dict:
-    """What a figure is worth nothing without."""
-    devices = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
-    versions = f"python {sys.version.split()[0]}, jax {jax.__version__}"
-    return {"seed": seed, "device": devices, "versions": versions} | {f"data_{name}": fact for name, fact in text.record.items()}
-
-
 def train(argv: list[str]) -> Run:
     """Trains a preset, or goes on with a run: train --preset tiny [--any.flag value]; train --resume DIR."""
-    config, preset = read_config(argv, "train", default_preset="tiny")
+    config, preset = training.read_config(argv, PRESETS, program=f"{PROGRAM} train")
     run = main(config, preset=preset)
     print(run.dir)
     return run
-
-
-def read_config(argv: list[str], verb: str, default_preset: str) -> tuple[Config, str]:
-    """The preset, or the resumed run's config, under the flags."""
-    name, argv = command_line.take_flag(argv, "--preset")
-    folder, argv = command_line.take_flag(argv, "--resume")
-    if folder is not None:
-        description = RunFolder.resume(folder).read_config()
-        if name not in (None, description["preset"]):
-            raise InputError(f"cannot resume with another preset: it was {description['preset']}, now it is {name}")
-        preset = description["preset"]
-        base = dataclasses.replace(command_line.from_dict(Config(), description["config"]), resume=folder)
-    else:
-        preset = name or default_preset
-        base = command_line.pick_preset(PRESETS, preset)
-    config = command_line.parse(Config, argv, program=f"{PROGRAM} {verb} --preset {{{','.join(PRESETS)}}}", default=base)
-    changed = command_line.differences(config, base)
-    print(f"preset {preset}" + "".join(f"\n  --{flag.replace('_', '-')} {value}" for flag, value in changed.items()))
-    return config, preset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +173,11 @@ def evaluate_run(argv: list[str]):
     mesh = data_mesh(jax.local_devices()[:1])
     loss = evaluate(make_eval_step(run.model, mesh=mesh), run.model, params, batches)
     split = "validation" if config.split == "valid" else config.split
-    found = figures({split: loss}, {}, data) | {"checkpoint": config.checkpoint} | facts(run.config["seed"], text, mesh)
+    found = (
+        figures({split: loss}, {}, data)
+        | {"checkpoint": config.checkpoint}
+        | training.facts(run.config["seed"], text.record, mesh)
+    )
     source = [re.sub(r"\W+", "-", Path(text.record["source"]).name)] if any(other.values()) else []
     name = "-".join([*source, config.split, *(["last"] if config.checkpoint == "last" else [])])
     path = folder.write_evaluation(name, found)

@@ -1,9 +1,9 @@
 """What a language-model run is made of, and the presets. Every field is a flag: --model.hidden-size 256."""
 
 import dataclasses
-import math
 from typing import Literal
 
+from experiments.training import Folder, Loop
 from seqjax.cells.elman import Elman
 from seqjax.cells.gru import GRU
 from seqjax.cells.lstm import LSTM
@@ -11,7 +11,6 @@ from seqjax.compose import Stack
 from seqjax.data.vocabulary import Vocabulary
 from seqjax.errors import InputError
 from seqjax.models.language_model import LanguageModel
-from seqjax.train.loop import LoopConfig
 from seqjax.train.optim import OptimizerConfig
 
 CELLS = {"lstm": LSTM, "gru": GRU, "elman": Elman}
@@ -47,34 +46,6 @@ class Network:
 
 
 @dataclasses.dataclass(frozen=True)
-class Loop:
-    """How long, and what happens on the way."""
-
-    epochs: float = 10.0  # times through the training text
-    steps: int | None = None  # the budget in steps, instead of epochs
-    log_every: int = 50
-    eval_every: int | None = None  # steps; None: an epoch
-    save_every: int | None = None  # steps; None: an epoch
-    patience: int | None = None  # evaluations without improvement before the run stops; None: never
-
-    def resolve(self, steps_per_epoch: int) -> LoopConfig:
-        """The same in steps.
-
-        Raises:
-            InputError: a budget below one step, or an interval below 1.
-        """
-        if not math.isfinite(self.epochs):
-            raise InputError(f"loop.epochs is {self.epochs}, it must be a finite number")
-        steps = round(self.epochs * steps_per_epoch) if self.steps is None else self.steps
-        every = {"log_every": self.log_every, "eval_every": self.eval_every, "save_every": self.save_every}
-        every = {name: steps_per_epoch if value is None else value for name, value in every.items()}
-        for name, value in {"steps": steps, **every}.items():
-            if value < 1:
-                raise InputError(f"loop.{name} is {value}, it must be at least 1")
-        return LoopConfig(steps=steps, patience=self.patience, **every)
-
-
-@dataclasses.dataclass(frozen=True)
 class Sampling:
     """How samples are drawn."""
 
@@ -88,13 +59,6 @@ class Sampling:
 
 
 @dataclasses.dataclass(frozen=True)
-class Folder:
-    """Where the run is written."""
-
-    dir: str | None = None  # a new folder; None: runs/language_model/<preset>-<time>
-
-
-@dataclasses.dataclass(frozen=True)
 class Config:
     """A language model of a text."""
 
@@ -102,10 +66,10 @@ class Config:
     model: Network = Network()
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     loss_scale: Literal["mean", "sum"] = "mean"  # the gradient's: of the mean over steps and rows, or summed over the steps
-    loop: Loop = Loop()
+    loop: Loop = dataclasses.field(default_factory=Loop)
     sample: Sampling = Sampling()  # for samples.txt
     ngrams: tuple[int, ...] = ()  # orders of count models to compare with
-    run: Folder = Folder()
+    run: Folder = dataclasses.field(default_factory=Folder)
     seed: int = 0
     resume: str | None = None  # a run folder to continue
     init_from: str | None = None  # a run folder whose weights to start from
