@@ -1,6 +1,7 @@
-"""Text to batches: corpora, vocabularies, streams. Plain NumPy; no JAX here."""
+"""Text to batches: corpora, pairs, vocabularies, streams. Plain NumPy; no JAX here."""
 
 from seqjax.data.corpus import Corpus, Document, from_path, from_tfds, load, pydoc, stdlib
+from seqjax.data.pairs import Pair, Pairs
 from seqjax.data.streams import Stream, encode_documents, evaluation_batches
 from seqjax.data.vocabulary import ByteVocabulary, CharacterVocabulary, Vocabulary, WordVocabulary, build_vocabulary
 
@@ -9,6 +10,8 @@ __all__ = [
     "CharacterVocabulary",
     "Corpus",
     "Document",
+    "Pair",
+    "Pairs",
     "Stream",
     "Vocabulary",
     "WordVocabulary",

@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import hashlib
-import io
 import platform
 import re
 import sysconfig
@@ -11,13 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
+from seqjax.data.files import read_text
+from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, hashed_split
+from seqjax.data.tfds import read_examples
 from seqjax.errors import InputError
 
-SPLITS = ("train", "valid", "test")
-_DEFAULT = (0.8, 0.1, 0.1)
 _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "encodings", "pydoc_data"}
 
 
@@ -64,7 +62,7 @@ def load(
     path: str | Path | None = None,
     corpus: str = "stdlib",
     tfds: str | None = None,
-    split: Sequence[float] = _DEFAULT,
+    split: Sequence[float] = DEFAULT_SHARES,
 ) -> Corpus:
     """The corpus that a command line asks for: a path, else a tfds name, else one of the corpora on every machine.
 
@@ -92,8 +90,8 @@ def load(
     return known[corpus](split)
 
 
-def from_path(path: str | Path, split: Sequence[float] = _DEFAULT) -> Corpus:
-    """Any UTF-8 file, or a folder of them.
+def from_path(path: str | Path, split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
+    """Any UTF-8 file, or a folder of them; files named *.gz are unpacked.
 
     A file is cut in order, by characters. In a folder (all files below it but hidden ones, sorted by their path
     relative to it) a file with train, valid or test as a word of that path (`ptb.valid.txt`, `test/01.txt`; the last
@@ -120,9 +118,9 @@ def from_path(path: str | Path, split: Sequence[float] = _DEFAULT) -> Corpus:
     """
     if not str(path):
         raise InputError("the path is empty: give a UTF-8 text file or a folder of them")
-    shares, path = _checked(split), Path(path)
+    shares, path = checked_shares(split), Path(path)
     if path.is_file():
-        document = Document(path.name, _read(path))
+        document = Document(path.name, read_text(path))
         if not document.text:
             raise InputError(f"{path} is empty: a corpus needs text")
         return _corpus(str(path), _cut([document], shares), files=1)
@@ -130,13 +128,13 @@ def from_path(path: str | Path, split: Sequence[float] = _DEFAULT) -> Corpus:
         raise InputError(f"{path} does not exist: give a UTF-8 text file or a folder of them")
     files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
     names = sorted(name for name in files if not any(part.startswith(".") for part in name.split("/")))
-    documents = [document for name in names if (document := Document(name, _read(files[name]))).text]
+    documents = [document for name in names if (document := Document(name, read_text(files[name]))).text]
     if not documents:
         raise InputError(f"folder {path} holds no text ({len(names)} files, all empty): a corpus needs some")
-    return _corpus(str(path), _assign(documents, lambda name: _named_split(name) or _hashed_split(name, shares)))
+    return _corpus(str(path), _assign(documents, lambda name: _named_split(name) or hashed_split(name, shares)))
 
 
-def stdlib(split: Sequence[float] = _DEFAULT) -> Corpus:
+def stdlib(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
     """The source of Python's own standard library, which is on every machine; about nine million characters.
 
     All *.py below sysconfig's stdlib path but site-packages, dist-packages, test, tests, idlelib, lib2to3, encodings
@@ -151,7 +149,7 @@ def stdlib(split: Sequence[float] = _DEFAULT) -> Corpus:
     Raises:
         InputError: this Python comes without its sources, or a wrong split.
     """
-    shares, root = _checked(split), Path(sysconfig.get_path("stdlib"))
+    shares, root = checked_shares(split), Path(sysconfig.get_path("stdlib"))
     files = {file.relative_to(root).as_posix(): file for file in root.rglob("*.py")}
     documents = []
     for name in sorted(name for name in files if _NOT_LIBRARY.isdisjoint(name.split("/"))):
@@ -160,11 +158,11 @@ def stdlib(split: Sequence[float] = _DEFAULT) -> Corpus:
     documents = [document for document in documents if document.text]
     if not documents:
         raise InputError(f"this Python comes without its sources (no .py file below {root}): give a text with --data.path")
-    splits = _assign(documents, lambda name: _hashed_split(name, shares))
+    splits = _assign(documents, lambda name: hashed_split(name, shares))
     return _corpus("stdlib", splits, python=platform.python_version())
 
 
-def pydoc(split: Sequence[float] = _DEFAULT) -> Corpus:
+def pydoc(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
     """The topics of Python's manual, about 465,000 characters of English prose; a document a topic.
 
     They are the dictionary in pydoc_data/topics.py, which is read, never executed; split by a hash of the topic's name.
@@ -178,17 +176,17 @@ def pydoc(split: Sequence[float] = _DEFAULT) -> Corpus:
     Raises:
         InputError: this Python comes without its topics, or a wrong split.
     """
-    shares, path = _checked(split), Path(sysconfig.get_path("stdlib"), "pydoc_data", "topics.py")
+    shares, path = checked_shares(split), Path(sysconfig.get_path("stdlib"), "pydoc_data", "topics.py")
     if not path.is_file():
         raise InputError(f"this Python comes without its manual's topics (no {path}): give a text with --data.path")
-    assigned = [node.value for node in ast.parse(_read(path)).body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    assigned = [node.value for node in ast.parse(read_text(path)).body if isinstance(node, ast.Assign | ast.AnnAssign)]
     topics = next((ast.literal_eval(value) for value in assigned if isinstance(value, ast.Dict)), {})
     documents = [Document(name, topics[name]) for name in sorted(topics) if topics[name]]
-    splits = _assign(documents, lambda name: _hashed_split(name, shares))
+    splits = _assign(documents, lambda name: hashed_split(name, shares))
     return _corpus("pydoc", splits, files=1, python=platform.python_version())
 
 
-def from_tfds(name: str, data_dir: str | Path | None = None, *, split: Sequence[float] = _DEFAULT) -> Corpus:
+def from_tfds(name: str, data_dir: str | Path | None = None, *, split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
     """A text data set of TensorFlow Datasets, read without TensorFlow; a document an example.
 
     Its train, validation (or valid) and test splits are taken as they are. A missing valid or test is cut from the end
@@ -206,16 +204,11 @@ def from_tfds(name: str, data_dir: str | Path | None = None, *, split: Sequence[
     Raises:
         InputError: an unknown name, no network, no text feature, no train split, or a wrong split.
     """
-    shares = _checked(split)
-    try:
-        examples = _tfds_texts(name, data_dir)
-    except Exception as error:  # tfds fails in many ways, and by pages; one line tells this one
-        needs_it = isinstance(error, ImportError) and error.name == "tensorflow"
-        remedy = "pip install 'seqjax[tfds-tf]'" if needs_it else "another name, or a text with --data.path"
-        raise InputError(f"tfds text {name} cannot be had: {_reason(error)} (try {remedy})") from None
+    shares = checked_shares(split)
+    examples = read_examples(name, data_dir, _only_text, what="text", instead="a text with --data.path")
 
     def documents(of: str) -> tuple[Document, ...]:
-        texts = (text.decode("utf-8") if isinstance(text, bytes) else str(text) for text in examples.get(of, ()))
+        texts = (text for (text,) in examples.get(of, ()))
         return tuple(Document(f"{of}/{n}", text) for n, text in enumerate(texts) if text)
 
     train, valid, test = documents("train"), documents("validation") or documents("valid"), documents("test")
@@ -224,54 +217,10 @@ def from_tfds(name: str, data_dir: str | Path | None = None, *, split: Sequence[
     return _corpus(f"tfds:{name}", (train, valid or cut[0], test or cut[1]))
 
 
-def _tfds_texts(name: str, data_dir) -> dict[str, list[str | bytes]]:
-    """The texts of every split."""
-    import tensorflow_datasets as tfds
-    from tensorflow_datasets.core.download import downloader
-
-    retries = downloader.MAX_RETRIES
-    downloader.MAX_RETRIES = 0  # tfds would try ten times, for minutes, before it says that there is no network
-    quiet = io.StringIO()  # its boxes about what is not installed, and its progress bars
-    try:
-        with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-            builder = tfds.builder(name, data_dir=data_dir, try_gcs=False, file_format="array_record")
-            features: Any = builder.info.features
-            texts = [key for key, feature in features.items() if isinstance(feature, tfds.features.Text)]
-            if "text" not in texts and len(texts) != 1:
-                raise InputError(f"it must have one text feature, or one named text; it has {', '.join(texts) or 'none'}")
-            feature = "text" if "text" in texts else texts[0]
-            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
-            splits = list(builder.info.splits) or ["train", "validation", "test"]  # tfds's mock data names none, and has any
-            read: Any = builder.as_data_source
-            sources = {split: read(split=split) for split in splits}
-            return {split: [source[n][feature] for n in range(len(source))] for split, source in sources.items()}
-    finally:
-        downloader.MAX_RETRIES = retries
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error; no network in plain words."""
-    request = getattr(error, "request", None)
-    if isinstance(error, OSError) and request is not None:
-        return f"{urlsplit(request.url).hostname} cannot be reached"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
-
-
-def _checked(split: Sequence[float]) -> tuple[float, ...]:
-    shares = tuple(split)
-    numbers = all(isinstance(share, int | float) for share in shares)
-    if not (len(shares) == 3 and numbers and min(shares) >= 0 and abs(sum(shares) - 1) < 1e-6):
-        given = " ".join(map(str, shares))
-        raise InputError(f"split is {given}: it must be three shares (train, valid, test), none negative, of sum 1")
-    return tuple(float(share) for share in shares)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        byte = f"0x{error.object[error.start]:02x}"
-        raise InputError(f"{path} is not UTF-8 text: {byte} at byte offset {error.start} ({error.reason})") from None
+def _only_text(texts: Sequence[str], supervised) -> tuple[str, ...]:
+    if "text" not in texts and len(texts) != 1:
+        raise InputError(f"it must have one text feature, or one named text; it has {', '.join(texts) or 'none'}")
+    return ("text" if "text" in texts else texts[0],)
 
 
 def _cut(documents: Sequence[Document], shares: Sequence[float]) -> tuple[tuple[Document, ...], ...]:
@@ -291,11 +240,6 @@ def _cut(documents: Sequence[Document], shares: Sequence[float]) -> tuple[tuple[
 def _named_split(name: str) -> str | None:
     words = re.findall(r"(?<![a-z])(train|valid|test)(?:ing|ation|set|s)?(?![a-z])", name.lower())
     return words[-1] if words else None
-
-
-def _hashed_split(name: str, shares: Sequence[float]) -> str:
-    point = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
-    return SPLITS[sum(point >= edge for edge in list(accumulate(shares))[:2])]
 
 
 def _assign(documents: Iterable[Document], split_of) -> tuple[tuple[Document, ...], ...]:

@@ -91,7 +91,7 @@ def test_a_wrong_split_is_refused(tmp_path, split):
         ({}, "nowhere", "nowhere does not exist"),
         ({"text": ""}, "text", "text is empty"),
         ({"folder__text": ""}, "folder", r"holds no text \(1 files"),
-        ({"text": b"abc\xff"}, "text", r"text is not UTF-8 text: 0xff at byte offset 3 \(invalid start byte\)"),
+        ({"text": b"abc\xff"}, "text", r"text is not UTF-8 text: 0xff at byte offset 3, line 1 \(invalid start byte\)"),
         ({"folder__deep__x": b"\xe4"}, "folder", "x is not UTF-8 text: 0xe4 at byte offset 0"),
         ({"text": "ab"}, "text", r"the valid split is empty \(characters: train 2, valid 0, test 0\)"),
         ({"folder__train": "abc", "folder__test": "abc"}, "folder", "the valid split is empty"),

@@ -1,0 +1,44 @@
+"""Text files: UTF-8, plain or gzipped, and what is wrong with one in one line."""
+
+import gzip
+import zlib
+from pathlib import Path
+
+from seqjax.errors import InputError
+
+
+def read_text(path: str | Path) -> str:
+    r"""The text of a UTF-8 file; one named *.gz is unpacked.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its characters, as they are: line ends and a byte order mark included.
+
+    Raises:
+        InputError: there is no such file, it is damaged, or it is not UTF-8 (with line and byte offset).
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "a.txt.gz")
+        ...     _ = path.write_bytes(gzip.compress("Gr\u00fc\u00dfe".encode()))
+        ...     read_text(path)
+        'Grüße'
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: give a UTF-8 text file")
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{path} cannot be unpacked: {error}") from None
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        place = f"byte offset {error.start}, line {line}"
+        raise InputError(f"{path} is not UTF-8 text: 0x{content[error.start]:02x} at {place} ({error.reason})") from None

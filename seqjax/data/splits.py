@@ -1,0 +1,52 @@
+"""Train, validation and test: their names, their shares, and a split by hash that no order or addition disturbs."""
+
+import hashlib
+from collections.abc import Sequence
+from itertools import accumulate
+
+from seqjax.errors import InputError
+
+SPLITS = ("train", "valid", "test")
+DEFAULT_SHARES = (0.8, 0.1, 0.1)
+
+
+def checked_shares(split: Sequence[float]) -> tuple[float, ...]:
+    """Three shares as floats.
+
+    Args:
+        split: the shares of train, valid and test.
+
+    Returns:
+        The same.
+
+    Raises:
+        InputError: they are not three, one is negative, or their sum is not 1.
+
+    Example:
+        >>> checked_shares([1, 0, 0])
+        (1.0, 0.0, 0.0)
+    """
+    shares = tuple(split)
+    numbers = all(isinstance(share, int | float) for share in shares)
+    if not (len(shares) == 3 and numbers and min(shares) >= 0 and abs(sum(shares) - 1) < 1e-6):
+        given = " ".join(map(str, shares))
+        raise InputError(f"split is {given}: it must be three shares (train, valid, test), none negative, of sum 1")
+    return tuple(float(share) for share in shares)
+
+
+def hashed_split(name: str, shares: Sequence[float]) -> str:
+    """The split that a name falls into: its SHA-256 as a point between 0 and 1, measured along the shares.
+
+    Args:
+        name: whatever tells a document, or a sentence, from others.
+        shares: of `checked_shares`.
+
+    Returns:
+        "train", "valid" or "test".
+
+    Example:
+        >>> [hashed_split(name, (0.5, 0.25, 0.25)) for name in "abc"]
+        ['test', 'train', 'train']
+    """
+    point = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
+    return SPLITS[sum(point >= edge for edge in list(accumulate(shares))[:2])]

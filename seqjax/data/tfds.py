@@ -1,0 +1,72 @@
+"""Texts of TensorFlow Datasets, read without TensorFlow."""
+
+import contextlib
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from seqjax.errors import InputError
+
+Choose = Callable[[Sequence[str], Any], tuple[str, ...]]
+
+
+def read_examples(name: str, data_dir, choose: Choose, *, what: str, instead: str) -> dict[str, list[tuple[str, ...]]]:
+    """The texts of every example of every split.
+
+    Args:
+        name: as tfds knows it: "lm1b", "ted_hrlr_translate/pt_to_en".
+        data_dir: where tfds keeps its data; None: its own default.
+        choose: the names of the data set's text features, and its supervised keys (input and target, or None), to the
+            features that are wanted; may raise InputError.
+        what, instead: what is asked for, and what to try where it cannot be had; for the message.
+
+    Returns:
+        {split: [the wanted texts, example by example]}.
+
+    Raises:
+        InputError: an unknown name, no network, a data set that TensorFlow alone can prepare, or what `choose` refuses.
+    """
+    try:
+        return _read(name, data_dir, choose)
+    except Exception as error:  # tfds fails in many ways, and by pages; one line tells this one
+        needs_it = isinstance(error, ImportError) and error.name == "tensorflow"
+        remedy = "pip install 'seqjax[tfds-tf]'" if needs_it else f"another name, or {instead}"
+        raise InputError(f"tfds {what} {name} cannot be had: {_reason(error)} (try {remedy})") from None
+
+
+def _read(name: str, data_dir, choose: Choose) -> dict[str, list[tuple[str, ...]]]:
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download import downloader
+
+    retries = downloader.MAX_RETRIES
+    downloader.MAX_RETRIES = 0  # tfds would try ten times, for minutes, before it says that there is no network
+    quiet = io.StringIO()  # its boxes about what is not installed, and its progress bars
+    try:
+        with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+            import tensorflow_datasets.translate  # its builders are known only from then on
+
+            builder = tfds.builder(name, data_dir=data_dir, try_gcs=False, file_format="array_record")
+            features: Any = builder.info.features
+            texts = [key for key, feature in features.items() if isinstance(feature, tfds.features.Text)]
+            wanted = choose(texts, builder.info.supervised_keys)
+            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+            splits = list(builder.info.splits) or ["train", "validation", "test"]  # tfds's mock data names none, and has any
+            read: Any = builder.as_data_source
+            sources = {split: read(split=split) for split in splits}
+            examples = {split: [source[n] for n in range(len(source))] for split, source in sources.items()}
+    finally:
+        downloader.MAX_RETRIES = retries
+    return {split: [tuple(_text(example[key]) for key in wanted) for example in held] for split, held in examples.items()}
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error; no network in plain words."""
+    request = getattr(error, "request", None)
+    if isinstance(error, OSError) and request is not None:
+        return f"{urlsplit(request.url).hostname} cannot be reached"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
