@@ -64,7 +64,7 @@ Files = tuple[str | Path, str | Path]
 def from_files(
     train: Files, valid: Files | None = None, test: Files | None = None, *, split: Sequence[float] = DEFAULT_SHARES
 ) -> Pairs:
-    """Two files of aligned lines: line n of the one is translated by line n of the other.
+    r"""Two files of aligned lines: line n of the one is translated by line n of the other.
 
     A missing valid or test is taken out of train: its share of the sources, by a hash of the source, so that equal
     sources stay together.
