@@ -88,6 +88,17 @@ def linear_map(plain, residuals, x, *, transposed: Callable) -> Any:
     return out_tree.unflatten(_linear_map.bind(*flat_residuals, *flat_x, map=linear))
 
 
+def put(values, numbers, new):
+    """The values, with new ones at some numbers."""
+    changed = dict(zip(numbers, new, strict=True))
+    return [changed.get(i, a) for i, a in enumerate(values)]
+
+
+def is_floating(a) -> bool:
+    """Whether an array can have a tangent."""
+    return jnp.issubdtype(a.dtype, jnp.inexact)
+
+
 def _value(*values, map):
     return map.value(*map.apart(values))
 
@@ -102,8 +113,7 @@ def _jvp(primals, tangents, *, map):
     if moving:
 
         def of_moving(*moved):
-            changed = dict(zip(moving, moved, strict=True))
-            return map.plain([changed.get(i, r) for i, r in enumerate(residuals)], x)
+            return map.plain(put(residuals, moving, moved), x)
 
         _, more = jax.jvp(of_moving, tuple(residuals[i] for i in moving), tuple(d_residuals[i] for i in moving))
         d_out = [a + b for a, b in zip(d_out, more, strict=True)]

@@ -8,7 +8,7 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from seqjax import tree
-from seqjax.recurrence.adjoint import linear_map
+from seqjax.recurrence.adjoint import is_floating, linear_map, put
 from seqjax.types import State, at_least_float32
 
 
@@ -74,7 +74,7 @@ def recomputed(piece, same, state: State, inputs, length: int, *, reverse: bool 
         values, _ = residuals
 
         def floating(moved):
-            now = _put(values, moving, moved)
+            now = put(values, moving, moved)
 
             def run(state, inputs):
                 results = one([*now[:begin], *state, *tree.swap_batch_time(inputs)])
@@ -82,14 +82,14 @@ def recomputed(piece, same, state: State, inputs, length: int, *, reverse: bool 
 
             inputs = tree.swap_batch_time(now[end:])
             state, outputs = chunked(jax.checkpoint(run), now[begin:end], inputs, length, reverse=reverse)
-            return [a for a in (*state, *tree.swap_batch_time(outputs)) if _is_floating(a)]
+            return [a for a in (*state, *tree.swap_batch_time(outputs)) if is_floating(a)]
 
         return jax.jvp(floating, ([values[i] for i in moving],), (tangents,))[1]
 
     def pull_back(moving, residuals, cotangents):
         values, edges = residuals
         constants, inputs = ([i for i in moving if low <= i < high] for low, high in ((0, begin), (end, len(values))))
-        states = [i for i in range(begin, end) if _is_floating(values[i])]
+        states = [i for i in range(begin, end) if is_floating(values[i])]
         d_state, d_outputs = cotangents[: len(states)], cotangents[len(states) :]
 
         def run(carry, now):
@@ -97,8 +97,8 @@ def recomputed(piece, same, state: State, inputs, length: int, *, reverse: bool 
             here = [*values[:begin], *edge, *_read(values[end:], times)]
 
             def floating(state, same, inputs_):
-                now = _put(here, [*states, *constants, *inputs], [*state, *same, *inputs_])
-                return [a for a in one(now) if _is_floating(a)]
+                now = put(here, [*states, *constants, *inputs], [*state, *same, *inputs_])
+                return [a for a in one(now) if is_floating(a)]
 
             _, pull = jax.vjp(floating, *([here[i] for i in group] for group in (states, constants, inputs)))
             d_state, more, d_here = pull([*d_state, *_read(d_outputs, times)])
@@ -118,11 +118,11 @@ def recomputed(piece, same, state: State, inputs, length: int, *, reverse: bool 
 
     def jvp(primals, tangents):
         (values,), (tangents,) = primals, tangents
-        moving = [i for i, d in enumerate(tangents) if not isinstance(d, SymbolicZero) and _is_floating(d)]
+        moving = [i for i, d in enumerate(tangents) if not isinstance(d, SymbolicZero) and is_floating(d)]
         results, edges = forward(values)
         push, pull = functools.partial(push_forward, moving), functools.partial(pull_back, moving)
         moved = iter(linear_map(push, (values, edges), [tangents[i] for i in moving], transposed=pull))
-        return results, [next(moved) if _is_floating(a) else np.zeros(a.shape, jax.dtypes.float0) for a in results]
+        return results, [next(moved) if is_floating(a) else np.zeros(a.shape, jax.dtypes.float0) for a in results]
 
     whole.defjvp(jvp, symbolic_zeros=True)
     return results_tree.unflatten(whole(values))
@@ -161,12 +161,3 @@ def _room(forms):
 
 def _as_long(a, steps):
     return jax.ShapeDtypeStruct((a.shape[0], steps, *a.shape[2:]), a.dtype)
-
-
-def _put(values, numbers, new):
-    put = dict(zip(numbers, new, strict=True))
-    return [put.get(i, a) for i, a in enumerate(values)]
-
-
-def _is_floating(a):
-    return jnp.issubdtype(a.dtype, jnp.inexact)

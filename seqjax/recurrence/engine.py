@@ -342,8 +342,9 @@ def _unroll(
         xs, state, lengths, mask, reset, context = tree.add_batch((xs, state, lengths, mask, reset, context))
     rows = xs.shape[:1]
     mask = masks.resolve(lengths, mask, xs.shape[:2])
+    clean = remat is not None and isinstance(cell, Cell) and not isinstance(cell, CompositeCell)  # its pieces see to padding
     if mask is not None:
-        xs = tree.zero_where_not(mask, xs)  # NaN times a zero cotangent would still be NaN
+        xs = xs if clean else tree.zero_where_not(mask, xs)  # NaN times a zero cotangent would still be NaN
         reset = None if reset is None else reset & mask
     if state is None:
         state = cell.initial_state(params, rows, context=context, key=key)
@@ -371,7 +372,7 @@ def _unroll(
         inputs = (jnp.arange(xs.shape[1], dtype=jnp.int32), tree.swap_batch_time((xs, mask, reset)))
         state, ys = chunked(one_window, state, inputs, window, reverse=reverse)
         ys = tree.swap_batch_time(ys)
-    if mask is not None and collect == "outputs":
+    if mask is not None and collect == "outputs" and not clean:
         ys = tree.zero_where_not(mask, ys)
     return (state, ys) if batched else tree.drop_batch((state, ys))
 

@@ -25,7 +25,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 from seqjax.contracts import product
 from seqjax.recurrence import scan, tape
-from seqjax.recurrence.adjoint import linear_map
+from seqjax.recurrence.adjoint import is_floating, linear_map, put
 from seqjax.recurrence.steps import find_products
 from seqjax.recurrence.sweeps import sweep
 from seqjax.types import at_least_float32
@@ -84,12 +84,12 @@ def loop(step, constants, state, inputs, *, reverse):
         return this.forward(kernels, values)
 
     def jvp(primals, tangents):
-        moving = [[i for i, d in enumerate(ds) if not isinstance(d, SymbolicZero) and _is_floating(d)] for ds in tangents]
+        moving = [[i for i, d in enumerate(ds) if not isinstance(d, SymbolicZero) and is_floating(d)] for ds in tangents]
         results, residuals, pull_back = this.linearize(*primals, *moving)
         push_forward = functools.partial(this.push_forward, moving)
         given = [[ds[i] for i in which] for ds, which in zip(tangents, moving, strict=True)]
         moved = iter(linear_map(push_forward, (primals, residuals), given, transposed=pull_back))
-        return results, [next(moved) if _is_floating(a) else np.zeros(a.shape, jax.dtypes.float0) for a in results]
+        return results, [next(moved) if is_floating(a) else np.zeros(a.shape, jax.dtypes.float0) for a in results]
 
     whole.defjvp(jvp, symbolic_zeros=True)
     lives = zip(this.values, this.found.lives, strict=True)
@@ -155,14 +155,14 @@ class _Loop:
         (kernels, values), _ = residuals
 
         def floating(some_kernels, some_values):
-            ks, vs = _put(kernels, moving[0], some_kernels), _put(values, moving[1], some_values)
+            ks, vs = put(kernels, moving[0], some_kernels), put(values, moving[1], some_values)
 
             def body(state, inputs):
                 results, _ = self.one(ks, [*vs[: self.begin], *state, *inputs])
                 return results[: self.end - self.begin], results[self.end - self.begin :]
 
             state, outputs = jax.lax.scan(body, vs[self.begin : self.end], vs[self.end :], reverse=self.reverse)
-            return [a for a in (*state, *outputs) if _is_floating(a)]
+            return [a for a in (*state, *outputs) if is_floating(a)]
 
         at = [[old[i] for i in which] for old, which in zip((kernels, values), moving, strict=True)]
         return jax.jvp(floating, at, tangents)[1]
@@ -181,8 +181,8 @@ class _Loop:
         """
 
         def of_moving(kernels_, values, moved, tap):
-            results, lefts = self.one(kernels_, _put(values, moving, moved), dict(zip(taps, tap, strict=True)))
-            return [a for a in results if _is_floating(a)], (results, [lefts[i] for i in kernels])
+            results, lefts = self.one(kernels_, put(values, moving, moved), dict(zip(taps, tap, strict=True)))
+            return [a for a in results if is_floating(a)], (results, [lefts[i] for i in kernels])
 
         def forth(kernels_, values):
             nonlocal tree
@@ -197,7 +197,7 @@ class _Loop:
 
         tree = None
         staged, (_, _, residuals) = jax.make_jaxpr(forth, return_shape=True)([*map(jax.typeof, self.kernels)], self.first())
-        return staged, jax.make_jaxpr(back)(residuals, [a for a in self.results if _is_floating(a)])
+        return staged, jax.make_jaxpr(back)(residuals, [a for a in self.results if is_floating(a)])
 
     def linearize(self, kernels, values, moving_kernels, moving_values):
         """All steps, with what the way back needs.
@@ -214,7 +214,7 @@ class _Loop:
         sums = {i: self.sums[i] for i in moving_kernels if self.sums[i] is not None}
         taps = [i for i in moving_kernels if i not in sums]
         # a step is pulled back to its state, to its inputs, and to what is the same at every step
-        states = [i for i in range(begin, end) if _is_floating(values[i])]
+        states = [i for i in range(begin, end) if is_floating(values[i])]
         inputs = sorted({i for i in moving_values if i >= end} | set(sums.values()))
         constants = [i for i in moving_values if i < begin]
         forth, back = self.stage(moving_kernels, taps, [*states, *inputs, *constants])
@@ -226,7 +226,7 @@ class _Loop:
         lefts, residuals = jaxpr.outvars[count : count + len(moving_kernels)], jaxpr.outvars[count + len(moving_kernels) :]
         wanted, used = list(itertools.compress(residuals, used)), used[len(residuals) :]
         changing = tape.varying(jaxpr, first)
-        store, again = tape.stored(jaxpr, lefts, wanted, changing, [v for v in inputs_in if _is_floating(v.aval)])
+        store, again = tape.stored(jaxpr, lefts, wanted, changing, [v for v in inputs_in if is_floating(v.aval)])
         # what a state was before a step is, but for the first, what it is after one
         after = {old: new for old, new in zip(state_in, state_out, strict=True) if new in (*outputs_out, *store)}
         after = {old: new for old, new in after.items() if new not in state_in}
@@ -296,15 +296,6 @@ def _shifted(first, stack, reverse):
     """What stood before every step, where `stack` is what stood after it."""
     first = first[None].astype(stack.dtype)
     return jnp.concatenate([stack[1:], first] if reverse else [first, stack[:-1]])
-
-
-def _put(values, numbers, new):
-    put = dict(zip(numbers, new, strict=True))
-    return [put.get(i, a) for i, a in enumerate(values)]
-
-
-def _is_floating(a):
-    return jnp.issubdtype(a.dtype, jnp.inexact)
 
 
 def _is_long(stack):

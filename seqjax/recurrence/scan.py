@@ -33,6 +33,7 @@ def run(cell, params, xs, state, call, loop=plain):
 
     Returns:
         (state, ys), ys [B, T, ...]; of masked steps anything finite. With collect="states" the states instead of ys.
+        With remat padding may hold anything: it is set to zero piece by piece, so that no other array is as long as xs.
     """
     state, keys = noise.split_keys(state)  # no step changes a key: the loop need not carry it
     fresh = None if call.reset is None else cell.initial_state(params, xs.shape[:1], context=call.context)
@@ -60,12 +61,19 @@ def run(cell, params, xs, state, call, loop=plain):
         state, ys = loop(step, constants, state, inputs, reverse=call.reverse)
         return state, tree.swap_batch_time(ys)
 
+    def clean_piece(constants, state, inputs):
+        xs, real, reset = inputs
+        if real is None:
+            return piece(constants, state, inputs)
+        state, ys = piece(constants, state, (tree.zero_where_not(real, xs), real, reset))
+        return state, tree.zero_where_not(real, ys) if call.collect == "outputs" else ys
+
     constants, inputs = (params, call.context, fresh, keys), (xs, call.mask, call.reset)
     if call.remat is None or not xs.shape[1]:
         state, ys = piece(constants, state, inputs)
     else:
         length = math.isqrt(xs.shape[1] - 1) + 1 if call.remat == "sqrt" else call.remat
-        state, ys = recomputed(piece, constants, state, inputs, length, reverse=call.reverse)
+        state, ys = recomputed(clean_piece, constants, state, inputs, length, reverse=call.reverse)
     if call.collect == "states":
         over_time = [k if k is None else jax.numpy.broadcast_to(k[:, None], xs.shape[:2]) for k in keys]
         ys = noise.join_keys(ys, over_time)

@@ -116,16 +116,18 @@ def test_bfloat16_sums_over_pieces_in_float32():
     assert gap(found, stored) <= 0.05
 
 
-def temporary(part, steps, rows=4, size=32, **options):
+def temporary(part, steps, rows=4, size=32, given=(), **options):
     """Bytes that a compiled training step needs beyond xs, ys, their cotangents, and the parameters and theirs."""
     xs = jax.ShapeDtypeStruct((rows, steps, size), jnp.float32)
     params = jax.eval_shape(part.init, jax.random.key(0))
+    forms = {"lengths": ((rows,), jnp.int32), "mask": ((rows, steps), jnp.bool_), "reset": ((rows, steps), jnp.bool_)}
 
-    def training(params, xs, cotangent):
-        ys, pull = jax.vjp(lambda p, x: unroll(part, p, x, **options)[1], params, xs)
+    def training(params, xs, cotangent, given):
+        ys, pull = jax.vjp(lambda p, x: unroll(part, p, x, **given, **options)[1], params, xs)
         return ys, *pull(cotangent)
 
-    compiled = jax.jit(training).lower(params, xs, jax.ShapeDtypeStruct(xs.shape, xs.dtype)).compile()
+    given = {name: jax.ShapeDtypeStruct(*forms[name]) for name in given}
+    compiled = jax.jit(training).lower(params, xs, jax.ShapeDtypeStruct(xs.shape, xs.dtype), given).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 
 
@@ -138,3 +140,24 @@ def test_memory_grows_as_the_square_root(kind, backend):
     assert long <= 4.2 * middle
     assert long < 262144 * 4 * 32 * 4 / 4  # a quarter of what xs takes
     assert temporary(cell, 16384, backend=backend) > 10 * temporary(cell, 1024, backend=backend)
+
+
+@pytest.mark.parametrize("given", [("lengths",), ("mask", "reset")])
+def test_memory_with_padding_grows_so_too(given):
+    """Nothing beside xs and ys is as long as they: flags, a byte for each row and step, are a 128th of xs here."""
+    cell, flags = GRU(input_size=32, hidden_size=32), 262144 * 4 * 2 * len(given)
+    short, long = (temporary(cell, steps, given=given, remat="sqrt") for steps in (16384, 262144))
+    assert long <= 4.2 * short + flags
+
+
+def test_padding_in_pieces_reaches_nothing():
+    """NaN where no step is real, in values and in gradients, of the last and shorter piece too."""
+    case = Case(LSTM(input_size=3, hidden_size=4), 11)
+    case.options |= {"lengths": np.array([11, 4, 0], np.int32), "remat": 4}
+    real = np.arange(11) < np.array([[11], [4], [0]])
+    params, xs, moving = case.arguments
+    case.arguments = (params, jnp.where(real[..., None], xs, jnp.nan), moving)
+    found = jax.jit(jax.value_and_grad(case.value("fused"), argnums=(0, 1, 2)))(*case.arguments)
+    case.options["remat"] = None
+    case.arguments = (params, xs, moving)
+    assert gap(found, jax.value_and_grad(case.value("scan"), argnums=(0, 1, 2))(*case.arguments)) <= 1e-5
