@@ -1,8 +1,10 @@
 """Text to batches: corpora, pairs, vocabularies, streams. Plain NumPy; no JAX here."""
 
 from seqjax.data.corpus import Corpus, Document, from_path, from_tfds, load, pydoc, stdlib
+from seqjax.data.encoding import Encoded, build_pair_vocabularies, encode_pairs, word_positions
 from seqjax.data.pairs import Pair, Pairs
 from seqjax.data.streams import Stream, encode_documents, evaluation_batches
+from seqjax.data.subwords import LineVocabulary, SubwordVocabulary
 from seqjax.data.vocabulary import ByteVocabulary, CharacterVocabulary, Vocabulary, WordVocabulary, build_vocabulary
 
 __all__ = [
@@ -10,17 +12,23 @@ __all__ = [
     "CharacterVocabulary",
     "Corpus",
     "Document",
+    "Encoded",
+    "LineVocabulary",
     "Pair",
     "Pairs",
     "Stream",
+    "SubwordVocabulary",
     "Vocabulary",
     "WordVocabulary",
+    "build_pair_vocabularies",
     "build_vocabulary",
     "encode_documents",
+    "encode_pairs",
     "evaluation_batches",
     "from_path",
     "from_tfds",
     "load",
     "pydoc",
     "stdlib",
+    "word_positions",
 ]

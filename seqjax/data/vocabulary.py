@@ -3,7 +3,7 @@
 import codecs
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -56,6 +56,11 @@ class Vocabulary:
     def _symbols(self):
         """The ordinary symbols, in the order of their ids."""
         raise NotImplementedError
+
+    @classmethod
+    def _specials(cls, given: dict[str, int | None]) -> int:
+        """How many special symbols there are where some ids are given and the others are the class's own."""
+        return sum(given.get(name, getattr(cls, name)) is not None for name in _SPECIAL)
 
     @cached_property
     def _special_ids(self) -> frozenset[int]:
@@ -135,6 +140,7 @@ class CharacterVocabulary(Vocabulary):
 
     Args:
         characters: the distinct ordinary characters, in the order of their ids.
+        symbols: texts that stay whole, each one symbol ("<fr>"); their ids come before the characters'.
         pad, unknown, start, end: as for `Vocabulary`.
 
     Raises:
@@ -143,7 +149,7 @@ class CharacterVocabulary(Vocabulary):
     Example:
         >>> vocabulary = CharacterVocabulary.from_text("hello")
         >>> vocabulary
-        CharacterVocabulary(pad=None, unknown=1, start=0, end=None, characters='ehlo')
+        CharacterVocabulary(pad=None, unknown=1, start=0, end=None, characters='ehlo', symbols=())
         >>> vocabulary.encode("hole!").tolist()
         [3, 5, 4, 2, 1]
         >>> vocabulary.decode([0, 3, 2])
@@ -153,19 +159,31 @@ class CharacterVocabulary(Vocabulary):
     unknown: int | None = 1
     start: int | None = 0
     characters: str
+    symbols: tuple[str, ...] = ()
 
     def __post_init__(self):
         super().__post_init__()
-        _refuse_twice("character", self.characters)
+        refuse_twice("character", self.characters)
+        refuse_twice("symbol", self.symbols)
 
     @classmethod
-    def from_text(cls, text: str, *, min_count: int = 1, max_size: int | None = None) -> "CharacterVocabulary":
+    def from_text(
+        cls,
+        text: str,
+        *,
+        min_count: int = 1,
+        max_size: int | None = None,
+        symbols: Sequence[str] = (),
+        **special: int | None,
+    ) -> "CharacterVocabulary":
         """The characters of a training text.
 
         Args:
             text: the training text.
             min_count: a character seen less often becomes unknown.
             max_size: most symbols, special ones included; the most frequent characters stay. None: no limit.
+            symbols: as for the class.
+            **special: ids of pad, unknown, start, end where they are not to be the class's own.
 
         Returns:
             The vocabulary; its characters are in the order of their code points.
@@ -173,30 +191,33 @@ class CharacterVocabulary(Vocabulary):
         Raises:
             InputError: an empty text, or a limit that leaves no character.
         """
-        codes, counts = np.unique(_code_points(text), return_counts=True)
-        frequent = _frequent(dict(zip(map(chr, codes.tolist()), counts.tolist(), strict=True)), min_count, max_size, specials=2)
-        return cls(characters="".join(sorted(frequent)))
+        codes, counts = np.unique(_code_points("".join(split_at(text, symbols)[::2])), return_counts=True)
+        counted = dict(zip(map(chr, codes.tolist()), counts.tolist(), strict=True))
+        kept = most_frequent(counted, min_count, max_size, specials=cls._specials(special) + len(symbols))
+        return cls(characters="".join(sorted(kept)), symbols=tuple(symbols), **special)
 
     @property
-    def _symbols(self) -> str:
-        return self.characters
+    def _symbols(self) -> tuple[str, ...]:
+        return (*self.symbols, *self.characters)
 
     @cached_property
     def _table(self) -> np.ndarray:
         codes = _code_points(self.characters)
         table = np.full(int(codes.max(initial=0)) + 2, -1, np.int32)  # the last entry is for every code point above
-        table[codes] = self._ids
+        table[codes] = self._ids[len(self.symbols) :]
         return table
 
     def _look_up(self, text: str):
-        codes = _code_points(text)
-        ids = self._table[np.minimum(codes, len(self._table) - 1)]
-        return ids, lambda missing: map(chr, np.unique(codes[missing]).tolist())
+        parts, table, own = split_at(text, self.symbols), self._table, dict(zip(self.symbols, self._ids, strict=False))
+        ids = [table[np.minimum(_code_points(part), len(table) - 1)] for part in parts[::2]]
+        for n, symbol in enumerate(parts[1::2]):
+            ids[n] = np.append(ids[n], own[symbol])
+        return np.concatenate(ids), lambda missing: sorted(set("".join(parts[::2])) - set(self.characters))
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
         pieces = [""] * self.size
-        for i, character in zip(self._ids.tolist(), self.characters, strict=True):
-            pieces[i] = character
+        for i, symbol in zip(self._ids.tolist(), self._symbols, strict=True):
+            pieces[i] = symbol
         if self.unknown is not None:
             pieces[self.unknown] = "\ufffd"
         return (pieces[i] for i in self._checked(ids))
@@ -265,16 +286,17 @@ class WordVocabulary(Vocabulary):
 
     def __post_init__(self):
         super().__post_init__()
-        _refuse_twice("word", self.words)
+        refuse_twice("word", self.words)
 
     @classmethod
-    def from_text(cls, text: str, *, min_count: int = 1, max_size: int | None = None) -> "WordVocabulary":
+    def from_text(cls, text: str, *, min_count: int = 1, max_size: int | None = None, **special: int | None) -> "WordVocabulary":
         """The words of a training text.
 
         Args:
             text: the training text.
             min_count: a word seen less often becomes unknown.
             max_size: most symbols, special ones included; the most frequent words stay. None: no limit.
+            **special: ids of pad, unknown, start, end where they are not to be the class's own.
 
         Returns:
             The vocabulary; its words are in the order of their frequency, then of the alphabet.
@@ -285,7 +307,7 @@ class WordVocabulary(Vocabulary):
         counts = Counter(text.split())
         for literal in ("<unk>", "<eos>"):
             counts.pop(literal, None)
-        return cls(words=tuple(_frequent(counts, min_count, max_size, specials=2)))
+        return cls(words=tuple(most_frequent(counts, min_count, max_size, specials=cls._specials(special))), **special)
 
     @property
     def _symbols(self) -> tuple[str, ...]:
@@ -337,18 +359,54 @@ def build_vocabulary(kind: str, text: str, *, min_count: int = 1, max_size: int 
     return kinds[kind].from_text(text, min_count=min_count, max_size=max_size)
 
 
+def split_at(text: str, symbols: Sequence[str]) -> list[str]:
+    """A text cut at symbols that stay whole.
+
+    Args:
+        text: any string.
+        symbols: texts; where several fit, the longest does.
+
+    Returns:
+        Text and symbol by turns; the first and the last is text, maybe empty.
+
+    Example:
+        >>> split_at("<fr> two", ("<fr>",))
+        ['', '<fr>', ' two']
+    """
+    return re.split(f"({'|'.join(map(re.escape, sorted(symbols, key=len, reverse=True)))})", text) if symbols else [text]
+
+
 def _code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
-def _refuse_twice(what: str, symbols) -> None:
+def refuse_twice(what: str, symbols: Iterable[str]) -> None:
+    """Raises InputError where a symbol stands twice.
+
+    Args:
+        what: what the symbols are, for the message.
+        symbols: strings.
+    """
     twice = [s for s, count in Counter(symbols).items() if count > 1]
     if twice:
         raise InputError(f"{what} {twice[0]!r} stands twice in the vocabulary: each may stand once")
 
 
-def _frequent(counts: dict[str, int], min_count: int, max_size: int | None, *, specials: int) -> list[str]:
-    """The symbols that stay, the most frequent first, ties in the order of the alphabet."""
+def most_frequent(counts: dict[str, int], min_count: int, max_size: int | None, *, specials: int) -> list[str]:
+    """The symbols that a vocabulary keeps, the most frequent first, ties in the order of the alphabet.
+
+    Args:
+        counts: how often each stands in the training text.
+        min_count: the rarest that stays.
+        max_size: most symbols, `specials` included; None: no limit.
+        specials: how many there are besides.
+
+    Returns:
+        Symbols.
+
+    Raises:
+        InputError: there is none, or none stays.
+    """
     if not counts:
         raise InputError("the training text is empty: a vocabulary needs at least one symbol")
     kept = sorted((s for s, n in counts.items() if n >= min_count), key=lambda s: (-counts[s], s))

@@ -15,6 +15,7 @@ from seqjax.errors import InputError
 VOCABULARIES = [
     CharacterVocabulary.from_text("hello, wörld 🙂"),
     CharacterVocabulary(characters="ab", pad=0, start=3, unknown=None, end=4),
+    CharacterVocabulary.from_text("<x> ab", symbols=("<x>",), pad=0, unknown=1, start=2, end=3),
     ByteVocabulary(),
     ByteVocabulary(pad=0, start=1),
     WordVocabulary.from_text("a b a\nc\n"),
@@ -147,3 +148,28 @@ def test_build_chooses_by_kind():
     assert build_vocabulary("character", "aab", min_count=2) == CharacterVocabulary(characters="a")
     assert build_vocabulary("byte", "anything") == ByteVocabulary()
     assert build_vocabulary("word", "a b", max_size=3) == WordVocabulary(words=("a",))
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["<fr>", "<f", "fr>", "<", " ", "\u00e9"])))
+def test_symbols_stay_whole_among_characters(parts):
+    text, symbols = "".join(parts), ("<fr>", "<f")
+    vocabulary = CharacterVocabulary.from_text("<fr>< \u00e9", symbols=symbols, pad=0, unknown=1, start=2, end=3)
+    ids = vocabulary.encode(text)
+    assert vocabulary.decode([2, *ids, 3, 0]) == text.translate({ord(c): "\ufffd" for c in "fr>"}) or "<f" in text
+    assert (ids == 4).sum() == text.count("<fr>")
+    assert vocabulary.size == 4 + 2 + 3 and vocabulary._symbols == ("<fr>", "<f", " ", "<", "\u00e9")
+
+
+@pytest.mark.parametrize("kind", [CharacterVocabulary, WordVocabulary])
+def test_special_ids_may_be_given_to_a_text_s_vocabulary(kind):
+    special = {"pad": 0, "unknown": 1, "start": 2, "end": 3}
+    vocabulary = kind.from_text("a b c a", max_size=6, **special)
+    assert {name: getattr(vocabulary, name) for name in special} == special
+    assert vocabulary.size == 6 and vocabulary.encode("a").tolist() in ([4], [5])
+    assert kind.from_text("a", unknown=None).size == kind.from_text("a").size - 1
+
+
+def test_a_symbol_twice_is_refused():
+    with pytest.raises(InputError, match="symbol '<x>' stands twice"):
+        CharacterVocabulary(characters="a", symbols=("<x>", "<x>"))
