@@ -1,5 +1,6 @@
 """Text to batches: corpora, pairs, vocabularies, streams. Plain NumPy; no JAX here."""
 
+from seqjax.data.buckets import Buckets, TeacherForcing, bucket_shapes, evaluation_pairs
 from seqjax.data.corpus import Corpus, Document, from_path, from_tfds, load, pydoc, stdlib
 from seqjax.data.encoding import Encoded, build_pair_vocabularies, encode_pairs, word_positions
 from seqjax.data.pairs import Pair, Pairs
@@ -8,6 +9,7 @@ from seqjax.data.subwords import LineVocabulary, SubwordVocabulary
 from seqjax.data.vocabulary import ByteVocabulary, CharacterVocabulary, Vocabulary, WordVocabulary, build_vocabulary
 
 __all__ = [
+    "Buckets",
     "ByteVocabulary",
     "CharacterVocabulary",
     "Corpus",
@@ -18,13 +20,16 @@ __all__ = [
     "Pairs",
     "Stream",
     "SubwordVocabulary",
+    "TeacherForcing",
     "Vocabulary",
     "WordVocabulary",
+    "bucket_shapes",
     "build_pair_vocabularies",
     "build_vocabulary",
     "encode_documents",
     "encode_pairs",
     "evaluation_batches",
+    "evaluation_pairs",
     "from_path",
     "from_tfds",
     "load",

@@ -1,7 +1,7 @@
 """Pairs of texts to translate: two aligned files, a table, a tfds data set, or numbers in words, each in three splits."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -262,7 +262,7 @@ def _lines(path: str | Path) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def _pairs(source: str, given: dict[str, Sequence[tuple[str, str]] | None], shares: Sequence[float], **facts) -> Pairs:
+def _pairs(source: str, given: Mapping[str, Sequence[tuple[str, str]] | None], shares: Sequence[float], **facts) -> Pairs:
     """The pairs with their record, refused if train or valid is empty; a split that is None is taken out of train."""
     read = {name: [Pair(s.strip(), t.strip()) for s, t in rows] for name, rows in given.items() if rows is not None}
     missing = [0.0 if name in read else share for name, share in zip(SPLITS[1:], shares[1:], strict=True)]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -125,12 +125,30 @@ class Stream:
 
     def __iter__(self):
         """A grain iterator over the batches; its state is `{"next_index": position}`, for get_state and set_state."""
-        import grain
+        return indexed_iterator(self.batch, None if self.epochs is None else self.epochs * self.steps_per_epoch)
 
-        total = sys.maxsize if self.epochs is None else self.epochs * self.steps_per_epoch
-        # the text is in memory and a batch takes microseconds: no reading threads, as grain advises then
-        options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
-        return iter(grain.MapDataset.range(total).map(self.batch).to_iter_dataset(options))
+
+def indexed_iterator(batch: Callable[[int], Batch], count: int | None):
+    """A grain iterator over batches that are functions of their position, which is all of its state.
+
+    Args:
+        batch: position to batch.
+        count: how many there are; None: no end.
+
+    Returns:
+        An iterator with get_state() and set_state({"next_index": position}).
+
+    Example:
+        >>> iterator = indexed_iterator(lambda index: {"tokens": np.array([index])}, 3)
+        >>> iterator.set_state({"next_index": 2})
+        >>> [batch["tokens"].tolist() for batch in iterator], iterator.get_state()
+        ([[2]], {'next_index': 3})
+    """
+    import grain
+
+    # the data is in memory and a batch takes microseconds: no reading threads, as grain advises then
+    options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+    return iter(grain.MapDataset.range(sys.maxsize if count is None else count).map(batch).to_iter_dataset(options))
 
 
 def evaluation_batches(tokens: np.ndarray, *, batch_size: int, length: int, start: int | None) -> list[Batch]:

@@ -110,7 +110,10 @@ class SubwordVocabulary(Vocabulary):
             hard_vocab_limit=False,  # a small text may have fewer sub-words
             byte_fallback=byte_fallback,
             user_defined_symbols=list(symbols),
-            **{"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3},
+            pad_id=_SPECIAL["pad"],
+            unk_id=_SPECIAL["unknown"],
+            bos_id=_SPECIAL["start"],
+            eos_id=_SPECIAL["end"],
             normalization_rule_name="identity",
             character_coverage=1.0,
             max_sentence_length=2**30,  # its most: none is left out
