@@ -64,3 +64,26 @@ def unroll(step, params, xs, state, initial, *, mask=None, reset=None, reverse=F
         width = state[-1].shape[-1]
         outputs.append([np.zeros(width) if y is None else y for y in ys])
     return tuple(np.stack(a) for a in zip(*finals, strict=True)), np.array(outputs).reshape(rows, steps, -1)
+
+
+def hypotheses(distribution, *, symbols, max_length, end, alpha=0.0, beta=0.0, weights=None):
+    """Every output there is, best first: what took `end`, then what was cut off; ties to the smaller symbols.
+
+    distribution(path) -> log-probabilities of the next symbol; weights(path) -> attention of that step, over the real source.
+    Returns [(score, path)], the score with Wu's penalties.
+    """
+    found = []
+
+    def visit(path, log_p, coverage):
+        attended = coverage if weights is None else coverage + weights(path)
+        for symbol, gain in enumerate(distribution(path)):
+            longer, total = (*path, symbol), log_p + gain
+            if symbol == end or len(longer) == max_length:
+                penalty = beta * np.log(np.minimum(attended, 1)).sum() if beta else 0
+                found.append((symbol != end, -(total / ((5 + len(longer)) / 6) ** alpha + penalty), longer))
+            else:
+                visit(longer, total, attended)
+
+    visit((), 0.0, 0.0)
+    assert all(len(path) <= max_length and max(path) < symbols for _, _, path in found)
+    return [(-cost, path) for _, cost, path in sorted(found)]

@@ -1,7 +1,6 @@
 """Sampling and argmax against a decoder whose distribution is a table, enumerated by brute force."""
 
 import dataclasses
-import itertools
 import math
 
 import jax
@@ -14,35 +13,9 @@ from seqjax import decode
 from seqjax.decode import sampling
 from seqjax.decode.truncation import truncate
 from seqjax.errors import InputError
+from tests.decode.toys import Table, log_p_of, table, tokens
 
 END = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A first-order Markov decoder: the next symbol's distribution is a row of a table; the state counts steps."""
-
-    name: str = ""
-    traces: list = dataclasses.field(default_factory=list, compare=False)
-
-    def start(self, params, batch):
-        return (), jnp.zeros(batch["token"].shape, jnp.int32), batch["token"]
-
-    def step(self, params, memory, state, token):
-        self.traces.append(token.shape)  # runs once a trace, not once a step
-        return state + 1, params[token]
-
-
-def table(seed=0, symbols=5):
-    return jax.nn.log_softmax(jax.random.normal(jax.random.key(seed), (symbols, symbols)) * 1.5)
-
-
-def tokens(*values):
-    return {"token": jnp.array(values, jnp.int32)}
-
-
-def walk(logits, path, first):
-    return sum(float(logits[a, b]) for a, b in itertools.pairwise([first, *path]))
 
 
 def test_greedy_is_the_argmax_loop():
@@ -55,7 +28,7 @@ def test_greedy_is_the_argmax_loop():
             path.append(at)
         assert found.tokens[row].tolist() == path
         assert found.lengths[row] == 6
-        np.testing.assert_allclose(found.scores[row], walk(logits, path, first), rtol=1e-5)
+        np.testing.assert_allclose(found.scores[row], log_p_of(logits, path, first), rtol=1e-5)
 
 
 def test_a_row_ends_at_end_and_the_others_go_on():
@@ -139,7 +112,7 @@ def test_scores_are_of_the_models_own_distribution():
     logits = table(1)
     found = decode.sample(Table(), logits, tokens(0, 3), max_length=4, key=jax.random.key(2), temperature=0.3, top_k=2)
     for row, first in enumerate((0, 3)):
-        np.testing.assert_allclose(found.scores[row], walk(logits, found.tokens[row].tolist(), first), rtol=1e-5)
+        np.testing.assert_allclose(found.scores[row], log_p_of(logits, found.tokens[row].tolist(), first), rtol=1e-5)
 
 
 def test_the_same_key_draws_the_same_and_another_does_not():

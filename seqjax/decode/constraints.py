@@ -1,0 +1,177 @@
+"""Which symbols may come next, whatever their probability. The same for every search."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import TypedDict
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqjax.decode.options import check_integers, check_positive, number
+from seqjax.errors import InputError
+from seqjax.types import Array
+
+
+class Constraints(TypedDict, total=False):
+    """Keywords that `greedy`, `sample`, `stream` and `beam` all take. Scores stay those of the model's own distribution.
+
+    Args:
+        min_length: symbols a row at least, `end` included: before, `end` may not come. Needs `end`.
+        no_repeat_ngram: n: no n symbols in a row come twice in one output (the prompt does not count).
+        banned: symbols that may not come.
+        prefix: integer [B, P], the symbols that each output begins with; they go before every other constraint. Below 0:
+            any symbol, so that one later may be given alone.
+        prefix_lengths: integer [B]: how many of them hold; None: all.
+    """
+
+    min_length: int
+    no_repeat_ngram: int
+    banned: Sequence[int]
+    prefix: Array
+    prefix_lengths: Array
+
+
+_DATA = ("end", "min_length", "banned", "prefix", "prefix_lengths")
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=_DATA, meta_fields=("ngram",))
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """Constraints as arrays, so that another value compiles nothing; None: no such rule.
+
+    Args:
+        end: int32, [].
+        min_length: int32, [].
+        banned: int32, [n].
+        prefix: int32, [B, P].
+        prefix_lengths: int32, [B].
+        ngram: n, compiled in.
+    """
+
+    end: Array
+    min_length: Array | None
+    banned: Array | None
+    prefix: Array | None
+    prefix_lengths: Array | None
+    ngram: int | None
+
+
+def make_rules(
+    max_length: int,
+    end: int | None,
+    *,
+    min_length: int | None = None,
+    no_repeat_ngram: int | None = None,
+    banned: Sequence[int] | None = None,
+    prefix: Array | None = None,
+    prefix_lengths: Array | None = None,
+) -> Rules | None:
+    """The rules of a search; None where there is nothing to keep.
+
+    Args:
+        max_length: of the search.
+        end: of the search.
+        min_length, no_repeat_ngram, banned, prefix, prefix_lengths: see `Constraints`.
+
+    Returns:
+        Rules, or None.
+
+    Raises:
+        InputError: a value out of its range or of a wrong shape.
+    """
+    if min_length is not None:
+        check_positive(min_length=min_length)
+        if end is None:
+            raise InputError(f"min_length is {min_length} and end is None: nothing ends a row before max_length, give end")
+        if min_length > max_length:
+            raise InputError(f"min_length is {min_length}, it must be at most max_length, {max_length}")
+    if no_repeat_ngram is not None:
+        check_positive(no_repeat_ngram=no_repeat_ngram)
+    for symbol in () if banned is None else banned:
+        check_integers(banned=symbol)
+        if symbol < 0:
+            raise InputError(f"banned holds {symbol}, symbols are at least 0")
+    if prefix is not None and (np.ndim(prefix) != 2 or not jnp.issubdtype(jnp.result_type(prefix), jnp.integer)):
+        kind = f"shape {np.shape(prefix)} and dtype {jnp.result_type(prefix)}"
+        raise InputError(f"prefix has {kind}, it must be integers [B, P]")
+    if prefix_lengths is not None and (prefix is None or np.shape(prefix_lengths) != np.shape(prefix)[:1]):
+        of = "there is no prefix" if prefix is None else f"prefix has shape {np.shape(prefix)}"
+        raise InputError(f"prefix_lengths has shape {np.shape(prefix_lengths)}, {of}: give prefix [B, P] and its lengths [B]")
+    if min_length is None and no_repeat_ngram is None and not banned and prefix is None:
+        return None
+    return Rules(
+        end=number(-1 if end is None else end, np.int32),
+        min_length=None if min_length is None else number(min_length, np.int32),
+        banned=number(banned, np.int32) if banned else None,
+        prefix=prefix,
+        prefix_lengths=prefix_lengths,
+        ngram=no_repeat_ngram,
+    )
+
+
+def constrain(rules: Rules | None, logits: Array, tokens: Array | None, time: Array) -> Array:
+    """`-inf` for every symbol that may not come next; the others as they are.
+
+    A pure function of the logits, the symbols so far and the step. Where nothing may come, all are `-inf`.
+
+    Args:
+        rules: of `make_rules`; None: the logits as they are.
+        logits: floating, [..., B, V].
+        tokens: int32, [L, ..., B]: the symbols so far, those before `time`; read only where `rules.ngram` is given.
+        time: int32, []: the step, from 0.
+
+    Returns:
+        [..., B, V], the dtype of logits.
+
+    Raises:
+        InputError: a prefix for another number of rows.
+
+    Example:
+        >>> rules = make_rules(5, 0, min_length=2, banned=(3,))
+        >>> constrain(rules, jnp.zeros((1, 4)), None, jnp.array(0)).tolist()
+        [[-inf, 0.0, 0.0, -inf]]
+    """
+    if rules is None:
+        return logits
+    symbol = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+    never, given = jnp.asarray(-jnp.inf, logits.dtype), logits
+    if rules.banned is not None:
+        banned = jnp.zeros(logits.shape[-1], bool).at[rules.banned].set(True, mode="drop")
+        logits = jnp.where(jnp.broadcast_to(banned, logits.shape), never, logits)
+    if rules.min_length is not None:
+        logits = jnp.where((symbol == rules.end) & (time + 1 < rules.min_length), never, logits)
+    if rules.ngram is not None and tokens is not None and rules.ngram <= tokens.shape[0]:
+        logits = _without_repeats(logits, tokens, time, rules.ngram)
+    if rules.prefix is not None:
+        forced = jnp.broadcast_to(_forced(rules, time, logits.shape[-2]), logits.shape[:-1])[..., None]
+        logits = jnp.where(forced < 0, logits, jnp.where(symbol == forced, given, never))
+    return logits
+
+
+def _without_repeats(logits: Array, tokens: Array, time: Array, n: int) -> Array:
+    """Bans what followed the last n - 1 symbols wherever they came before."""
+    starts = tokens.shape[0] - n + 1
+    place = jax.lax.broadcasted_iota(jnp.int32, (starts, *tokens.shape[1:]), 0)
+    seen = place + (n - 1) < time
+    for i in range(n - 1):
+        last = jax.lax.dynamic_index_in_dim(tokens, time - (n - 1) + i, 0)
+        seen &= tokens[i : i + starts] == jnp.broadcast_to(last, seen.shape)
+    follower = jnp.where(seen, tokens[n - 1 :], logits.shape[-1])
+    rows = jnp.indices(tokens.shape[1:], sparse=True, dtype=jnp.int32)
+    at = (*(jnp.broadcast_to(row[None], follower.shape) for row in rows), follower)
+    return logits.at[at].set(-jnp.inf, mode="drop")
+
+
+def _forced(rules: Rules, time: Array, rows: int) -> Array:
+    """The symbol that each row must take now, int32 [B]; -1: any."""
+    prefix = jnp.asarray(rules.prefix).astype(jnp.int32)
+    if prefix.shape[0] != rows:
+        raise InputError(f"prefix has {prefix.shape[0]} rows, the batch {rows}: give one for each row")
+    steps = prefix.shape[1]
+    if not steps:
+        return jnp.full(rows, -1, jnp.int32)
+    now = jax.lax.dynamic_index_in_dim(prefix, time, 1, keepdims=False)
+    lengths = steps if rules.prefix_lengths is None else jnp.minimum(jnp.asarray(rules.prefix_lengths, jnp.int32), steps)
+    return jnp.where(time < lengths, now, -1)

@@ -1,0 +1,306 @@
+"""Beam search against enumeration, against `greedy`, and against itself: one by one, in groups, under other options."""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax import GRU, decode
+from seqjax.decode import beam_search
+from seqjax.errors import InputError
+from seqjax.models.language_model import LanguageModel
+from tests import oracles
+from tests.decode.toys import END, Table, Tree, Trie, log_p_of, rows, table, tokens
+
+V, L = 4, 4
+WIDE = (V - 1) ** (L - 1) * V  # holds all prefixes of a length, ended or not
+
+
+def paths(found, row):
+    """[(score, path)] of the hypotheses that there are."""
+    of_row = zip(found.tokens[row], found.lengths[row], found.scores[row], strict=True)
+    return [(float(score), tuple(path[:length].tolist())) for path, length, score in of_row if length]
+
+
+@functools.cache
+def forest(seed=0):
+    return Tree.init(4, V, L, seed=seed, sharpness=1.5)
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.0, 0.0), (0.7, 0.0), (2.0, 0.0), (0.0, 0.4), (1.0, 0.2)])
+@pytest.mark.parametrize("end", [END, None])
+def test_a_wide_beam_equals_enumeration(alpha, beta, end):
+    model, params = Tree(V), forest()
+    width = WIDE if end is not None else V**L
+    options = {"length_penalty": alpha, "coverage_penalty": beta, "early_stop": False, "n_best": 12}
+    found = decode.beam(model, params, rows(0, 1, 2, 3), width=width, max_length=L, end=end, **options)
+    for row in range(4):
+        distribution, weights = model.lookup(params, row)
+        every = {"symbols": V, "max_length": L, "end": end, "alpha": alpha, "beta": beta, "weights": weights}
+        expected = oracles.hypotheses(distribution, **every)[:12]
+        assert [path for _, path in paths(found, row)] == [path for _, path in expected]
+        np.testing.assert_allclose(found.scores[row], [score for score, _ in expected], rtol=2e-5, atol=1e-5)
+
+
+def test_what_is_cut_off_comes_after_all_that_ended():
+    model, params = Tree(V), Tree.init(2, V, 3, sharpness=0.5)
+    found = decode.beam(model, params, rows(0, 1), width=36, max_length=3, end=END, early_stop=False, n_best=36)
+    for row in range(2):
+        expected = oracles.hypotheses(model.lookup(params, row)[0], symbols=V, max_length=3, end=END)
+        assert [path for _, path in paths(found, row)] == [path for _, path in expected[:36]]
+        ended = [path[-1] == END for _, path in paths(found, row)]
+        assert ended == [True] * 13 + [False] * 23  # 1 + 3 + 9 end
+
+
+def test_the_best_path_of_a_markov_chain_is_not_the_greedy_one():
+    # From 1 the likeliest symbol is 2, but after it all is uncertain; by way of 3 the rest is nearly sure.
+    p = np.full((5, 5), 1e-3)
+    p[1, 2], p[1, 3] = 0.55, 0.44
+    p[2] = 0.2
+    p[3, 4], p[4, END] = 0.99, 0.99
+    logits = jnp.log(jnp.asarray(p / p.sum(axis=1, keepdims=True), jnp.float32))
+    assert decode.greedy(Table(), logits, tokens(1), max_length=3, end=END).tokens[0, 0] == 2
+    found = decode.beam(Table(), logits, tokens(1), width=2, max_length=3, end=END)
+    assert found.tokens.tolist() == [[[3, 4, END]]]
+    np.testing.assert_allclose(found.scores[0, 0], log_p_of(logits, [3, 4, END], 1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("end", [END, None, 3])
+@pytest.mark.parametrize("max_length", [1, 5])
+def test_width_one_is_greedy(end, max_length):
+    for seed in range(5):
+        batch = tokens(0, 1, 2, 3, 4)
+        found = decode.beam(Table(), table(seed), batch, width=1, max_length=max_length, end=end)
+        expected = decode.greedy(Table(), table(seed), batch, max_length=max_length, end=end)
+        np.testing.assert_array_equal(found.tokens[:, 0], expected.tokens)
+        np.testing.assert_array_equal(found.lengths[:, 0], expected.lengths)
+        np.testing.assert_allclose(found.scores[:, 0], expected.scores, rtol=1e-5)
+
+
+@functools.cache
+def language_model():
+    """One whose outputs differ in length."""
+    model = LanguageModel(vocabulary_size=7, cell=GRU(input_size=6, hidden_size=16), embedding_size=6, forbidden=(2,))
+    params = model.init(jax.random.key(3))
+    projection = {"kernel": params["projection"]["kernel"] * 6, "bias": params["projection"]["bias"].at[END].set(-1.0)}
+    return model, params | {"cell": jax.tree.map(lambda leaf: 2 * leaf, params["cell"]), "projection": projection}
+
+
+def prompts(lengths, seed=3):
+    tokens = jax.random.randint(jax.random.key(seed), (len(lengths), max(lengths)), 3, 7)
+    return {"tokens": tokens, "lengths": jnp.array(lengths)}
+
+
+OPTIONS = [
+    {},
+    {"n_best": 4, "length_penalty": 0.8},
+    {"n_best": 2, "early_stop": False, "length_penalty": 1.5},
+    {"groups": 2, "diversity": 0.7, "n_best": 4},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_batch_of_mixed_lengths_equals_one_by_one(options):
+    model, params = language_model()
+    batch = prompts([1, 5, 2, 3, 4])
+    every = {"width": 4, "max_length": 14, "end": END} | options
+    together = decode.beam(model, params, batch, **every)
+    assert len(set(together.lengths[:, 0].tolist())) > 1  # they do not end together
+    for row, length in enumerate(batch["lengths"]):
+        alone = {"tokens": batch["tokens"][row : row + 1, : int(length)], "lengths": batch["lengths"][row : row + 1]}
+        found = decode.beam(model, params, alone, **every)
+        np.testing.assert_array_equal(found.tokens[0], together.tokens[row])
+        np.testing.assert_array_equal(found.lengths[0], together.lengths[row])
+        np.testing.assert_allclose(found.scores[0], together.scores[row], rtol=1e-5, atol=1e-5)
+
+
+def reference(model, params, row, *, width, max_length, end, alpha=0.0, early_stop=True, n_best=1, groups=1, diversity=0.0):
+    """Beam search told in the slowest way there is: lists of paths, a group after the other."""
+    distribution, _ = model.lookup(params, row)
+    k = width // groups
+    kept, live, ended = -(-n_best // groups), [[((), 0.0)] for _ in range(groups)], [[] for _ in range(groups)]
+    best_first = functools.partial(sorted, key=lambda pair: -pair[0])
+    for step in range(1, max_length + 1):
+        taken = np.zeros(model.symbols)
+        for g in range(groups):
+            candidates = [((*path, v), p + gain) for path, p in live[g] for v, gain in enumerate(distribution(path))]
+            candidates.sort(key=lambda c: -c[1] + diversity * taken[c[0][-1]])
+            closing = [(path, p) for path, p in candidates[:k] if path[-1] == end]
+            live[g] = [(path, p) for path, p in candidates if path[-1] != end][:k]
+            np.add.at(taken, [path[-1] for path, _ in closing + live[g]], 1)
+            ended[g] = best_first(ended[g] + [(p / ((5 + step) / 6) ** alpha, path) for path, p in closing])
+            if early_stop and len(ended[g]) >= k:
+                live[g] = []
+            # For one group this changes nothing; of several, one that has stopped keeps the later ones off no symbol.
+            best = max((p for _, p in live[g]), default=-np.inf) / ((5 + max_length) / 6) ** alpha
+            if groups > 1 and len(ended[g]) >= kept and best <= ended[g][kept - 1][0]:
+                live[g] = []
+    every = []
+    for g in range(groups):
+        cut = best_first([(p / ((5 + max_length) / 6) ** alpha, path) for path, p in live[g]])
+        every += (ended[g] + cut)[:kept]
+    return sorted(every, key=lambda pair: (pair[1][-1] != end, -pair[0]))[:n_best]
+
+
+NARROW = [{"width": 1}, {"width": 2}, {"width": 3, "n_best": 3}, {"width": 5, "n_best": 2}]
+GROUPS = [
+    {"width": 4, "groups": 2, "n_best": 4},
+    {"width": 6, "groups": 3, "diversity": 0.9, "n_best": 3},
+    {"width": 3, "groups": 3, "diversity": 5.0, "n_best": 2},
+]
+
+
+@pytest.mark.parametrize("early_stop", [True, False])
+@pytest.mark.parametrize("alpha", [0.0, 1.2])
+@pytest.mark.parametrize("options", NARROW + GROUPS, ids=str)
+def test_a_narrow_beam_equals_the_loop_over_lists(options, alpha, early_stop):
+    for seed in range(3):
+        params, model = Tree.init(3, V, 5, seed=seed, sharpness=1.2), Tree(V)
+        every = {"max_length": 5, "end": END, "early_stop": early_stop} | options
+        found = decode.beam(model, params, rows(0, 1, 2), length_penalty=alpha, **every)
+        for row in range(3):
+            expected = reference(model, params, row, alpha=alpha, **every)
+            assert [path for _, path in paths(found, row)] == [path for _, path in expected]
+            np.testing.assert_allclose([s for s, _ in paths(found, row)], [s for s, _ in expected], rtol=2e-5)
+
+
+CAPTIONS = {
+    "a steam engine train travelling down train tracks": 0.24,
+    "a steam engine train travelling down tracks": 0.17,
+    "a steam engine train travelling through a forest": 0.16,
+    "a steam engine train travelling through a lush green forest": 0.11,
+    "an old steam engine train travelling down train tracks": 0.12,
+    "an old steam engine train travelling through a forest": 0.08,
+    "the train is on the tracks in a wooded area": 0.07,
+    "the train is on the tracks in a rural area": 0.05,
+}
+
+
+def test_groups_find_different_openings():
+    # The slides' picture of a steam train: plain beam search tells one caption in many ways.
+    words = ["<end>", *sorted({word for caption in CAPTIONS for word in caption.split()})]
+    model, params = Trie.of({tuple(map(words.index, caption.split())): p for caption, p in CAPTIONS.items()}, len(words))
+
+    def openings(**options):
+        found = decode.beam(model, params, tokens(0), width=3, n_best=3, max_length=12, end=END, **options)
+        captions = [" ".join(words[symbol] for symbol in path[:-1]) for _, path in paths(found, 0)]
+        assert all(caption in CAPTIONS for caption in captions)
+        np.testing.assert_allclose(found.scores[0], np.log([CAPTIONS[caption] for caption in captions]), rtol=1e-3)
+        return [caption.split()[0] for caption in captions]
+
+    assert openings() == ["a", "a", "a"]
+    assert openings(groups=3, diversity=3.0) == ["a", "an", "the"]
+
+
+def test_wider_than_the_vocabulary_is_allowed_and_the_missing_say_so():
+    logits = jnp.where(jnp.arange(5) > 2, -jnp.inf, table(1))  # three symbols can be
+    found = decode.beam(Table(), logits, tokens(1, 2), width=9, max_length=2, end=END, n_best=9, early_stop=False)
+    for row in range(2):
+        real = paths(found, row)
+        assert len(real) == 1 + 2 * 3 and len({path for _, path in real}) == 7
+        assert found.lengths[row, 7:].tolist() == [0, 0] and found.scores[row, 7:].tolist() == [-math.inf] * 2
+        assert not found.tokens[row, 7:].any() and set(np.unique(found.tokens)) <= {0, 1, 2}
+
+
+def test_ties_go_to_the_smaller_symbols():
+    found = decode.beam(Table(), jnp.zeros((5, 5)), tokens(2), width=3, max_length=2, n_best=3)
+    assert found.tokens.tolist() == [[[0, 0], [0, 1], [0, 2]]]
+
+
+def test_the_loop_stops_when_nothing_can_get_better():
+    @dataclasses.dataclass(frozen=True)
+    class Counting(Table):
+        def step(self, params, memory, state, token):
+            jax.debug.callback(lambda: steps.append(1))
+            return super().step(params, memory, state, token)
+
+    logits = jnp.log(jnp.eye(5)[jnp.array([1, END, 0, 0, 0])] * 0.9 + 0.02)
+    for options, fewest, most in [
+        ({}, 2, 2),  # what ended beats what grows: log-probabilities only fall
+        ({"early_stop": False}, 2, 2),
+        ({"n_best": 3}, 3, 6),  # three must have ended
+        ({"n_best": 3, "early_stop": False, "length_penalty": 1.0}, 7, 50),
+    ]:
+        steps = []
+        decode.beam(Counting(str(options)), logits, tokens(0, 1), width=3, max_length=50, end=END, **options)
+        jax.effects_barrier()
+        assert fewest <= len(steps) <= 3 * most
+
+
+@pytest.mark.parametrize("symbols", [1, 5, 255, 256, 300, 1000])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_the_largest_are_those_of_a_sort_and_ties_go_to_the_smaller_place(symbols, beams):
+    values = jnp.round(3 * jax.random.normal(jax.random.key(symbols), (beams, 8, symbols)))  # many are equal
+    values = values.at[:, 3].set(-jnp.inf)
+    best, place = beam_search._largest(values, beams)
+    flat = np.asarray(values).transpose(1, 0, 2).reshape(8, -1)
+    expected = np.argsort(-flat, axis=1, kind="stable")[:, :beams]
+    np.testing.assert_array_equal(best, np.take_along_axis(flat, expected, axis=1))
+    alive = np.isfinite(np.asarray(best))
+    np.testing.assert_array_equal(np.asarray(place)[alive], expected[alive])
+    assert place.min() >= 0 and place.max() < beams * symbols
+
+
+def test_padding_of_the_source_does_not_count_as_uncovered():
+    params = Tree.init(2, V, L, source=3)
+    params["weights"] = params["weights"].at[1, :, 2].set(0.0)
+    options = {"width": WIDE, "max_length": L, "end": END, "coverage_penalty": 0.5, "early_stop": False}
+    batch = rows(0, 1)
+    found = decode.beam(Tree(V), params, batch | {"source_lengths": jnp.array([3, 2])}, **options)
+    distribution, weights = Tree(V).lookup(params, 1)
+    every = {"symbols": V, "max_length": L, "end": END, "beta": 0.5}
+    best = oracles.hypotheses(distribution, **every, weights=lambda path: weights(path)[:2])[0]
+    assert paths(found, 1)[0][1] == best[1]
+    np.testing.assert_allclose(found.scores[1, 0], best[0], rtol=1e-5)
+    assert decode.beam(Tree(V), params, batch, **options).scores[1, 0] < -40  # never attended to: far worse, still finite
+
+
+def test_another_batch_or_another_penalty_compiles_nothing():
+    model, params = Tree(V, name="seen by no other test"), forest()
+    for batch, alpha, beta, diversity, end in [
+        (rows(0, 1), 0.5, 0.1, 0.5, 0),
+        (rows(2, 3), 1.0, 0.3, 0.0, 1),
+        (rows(1, 1), 0.0, 0.2, 2.0, 3),
+    ]:
+        options = {"length_penalty": alpha, "coverage_penalty": beta, "diversity": diversity}
+        decode.beam(model, params, batch, width=4, max_length=L, end=end, groups=2, **options)
+        assert 1 <= len(model.traces) <= 2  # one for the shapes, one for the loop
+
+
+def test_it_works_under_jit_and_in_float64(x64):
+    model, params = Tree(V), jax.tree.map(lambda leaf: leaf.astype(jnp.float64), forest())
+    run = functools.partial(decode.beam, model, width=3, max_length=L, end=END, n_best=2, coverage_penalty=0.2)
+    found, jitted = run(params, rows(0, 1)), jax.jit(run)(params, rows(0, 1))
+    assert found.scores.dtype == jnp.float64 and found.tokens.dtype == jnp.int32
+    np.testing.assert_array_equal(found.tokens, jitted.tokens)
+
+
+def test_logits_in_bfloat16_are_scored_in_float32():
+    found = decode.beam(Table(), table().astype(jnp.bfloat16), tokens(0, 1), width=3, max_length=4, end=END)
+    assert found.scores.dtype == jnp.float32 and bool(jnp.isfinite(found.scores).all())
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"width": 0}, "width is 0, it must be at least 1"),
+        ({"width": 2.0}, "width is 2.0, it must be an integer"),
+        ({"max_length": 0}, "max_length is 0"),
+        ({"n_best": 3}, "n_best is 3 and width 2"),
+        ({"groups": 0}, "groups is 0"),
+        ({"width": 5, "groups": 2}, "width is 5, it must be a multiple of groups, 2"),
+        ({"length_penalty": -0.1}, "length_penalty is -0.1"),
+        ({"length_penalty": math.nan}, "length_penalty is nan"),
+        ({"coverage_penalty": math.inf}, "coverage_penalty is inf"),
+        ({"coverage_penalty": 0.2}, "coverage_penalty is 0.2, and this Table has no attention weights"),
+        ({"diversity": -1.0}, "diversity is -1.0"),
+    ],
+)
+def test_bad_values_are_told_in_one_line(options, line):
+    with pytest.raises(InputError, match=line) as caught:
+        decode.beam(Table(), table(), tokens(0), **{"width": 2, "max_length": 5, "end": END} | options)
+    assert "\n" not in str(caught.value)
