@@ -30,8 +30,8 @@ _HOMES = {
     "train.run": ("load_run",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-_REGISTER = ("cells", "compose", "layers")  # what from_json must have seen
-_FOLDERS = ("decode", "models", "testing", "data", "train", "probabilistic", "losses", "metrics")
+_REGISTER = ("attention", "cells", "compose", "layers")  # what from_json must have seen
+_FOLDERS = ("attention", "decode", "models", "testing", "data", "train", "probabilistic", "losses", "metrics")
 
 __all__ = [  # noqa: RUF022 (as in _HOMES)
     "Elman", "GRU", "LSTM",

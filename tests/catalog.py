@@ -1,11 +1,26 @@
 """Every cell and layer once: (name, cell, options of check_cell). A new cell is one more line here."""
 
-from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Dropout, Elman, RecurrentDropout, Residual, Stack
+import jax
+import jax.numpy as jnp
+
+from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Dropout, Elman, RecurrentDropout, Residual, Stack, masks
+from seqjax.attention import Additive, Attentive, Dot, General
 
 ELMAN = Elman(input_size=3, hidden_size=4)
 LSTM_3_4 = LSTM(input_size=3, hidden_size=4)
 LSTM_4_2 = LSTM(input_size=4, hidden_size=2)
 GRU_3_4 = GRU(input_size=3, hidden_size=4)
+
+
+def attentive(cell, attention, *, tokens=False, **fields):
+    """An Attentive cell, and a memory for it of rows of 4, 1 and 0 real places."""
+    cell = Attentive(cell=cell, attention=attention, output_size=5, **fields)
+    values, mask = (
+        jax.random.normal(jax.random.key(1), (3, 4, attention.memory_size)),
+        masks.from_lengths(jnp.array([4, 1, 0]), 4),
+    )
+    return cell, {"context": cell.remember(cell.init(jax.random.key(2)), values, mask), "tokens": tokens}
+
 
 CATALOG = {
     "elman": (ELMAN, {}),
@@ -29,10 +44,18 @@ CATALOG = {
     "bidirectional": (Bidirectional(LSTM_3_4), {}),
     "bidirectional_sum": (Bidirectional(GRU_3_4, ELMAN, merge="sum"), {}),
     "chain": (Chain((Bidirectional(GRU_3_4, merge="mean"), Dropout(0.2), Bidirectional(LSTM_4_2))), {}),
+    "bahdanau": attentive(GRU_3_4, Additive(query_size=4, memory_size=6, hidden_size=5), order="before"),
+    "bahdanau_coverage": attentive(
+        RecurrentDropout(GRU_3_4, 0.3), Additive(query_size=4, memory_size=6, hidden_size=5, coverage=True), order="before"
+    ),
+    "luong": attentive(LSTM_3_4, Dot(query_size=4, memory_size=4, scaled=True)),
+    "luong_stack": attentive(Stack((LSTM_3_4, Dropout(0.3), LSTM_4_2)), General(query_size=2, memory_size=6)),
+    "luong_tokens": attentive(ELMAN, General(query_size=4, memory_size=6), tokens=True),
+    "luong_not_fed": attentive(LSTM_3_4, Dot(query_size=4, memory_size=4), input_feeding=False),
 }
 
 # A few of one kind are enough in the default suite; `make test-all` checks them all.
 SLOW = {
     "elman_relu", "irnn", "lstm_tokens", "dropout_sequence", "recurrent_dropout_two_products", "residual", "bidirectional",
-    "gru_reset_before_heads",
+    "gru_reset_before_heads", "bahdanau_coverage", "luong_stack", "luong_tokens", "luong_not_fed",
 }  # fmt: skip

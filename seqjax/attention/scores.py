@@ -1,0 +1,304 @@
+"""How well a query fits each place of a memory, and what is read there."""
+
+import dataclasses
+import functools
+import math
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.contracts import check_size, product
+from seqjax.errors import InputError
+from seqjax.serial import register
+from seqjax.types import Array, Key, Params, at_least_float32
+
+_glorot = jax.nn.initializers.glorot_uniform()
+
+
+class Memory(NamedTuple):
+    """What is attended to: the context of a cell that attends, made once a sequence by `Attention.remember`.
+
+    Args:
+        keys: a pytree, leaves [B, S, ...]: what depends on the values alone; () where a score needs no more than values.
+        values: floating, [B, S, M], 0 where mask is False.
+        mask: bool, [B, S], True at real places.
+
+    Example:
+        >>> attention = Dot(query_size=2, memory_size=2)
+        >>> memory = attention.remember({}, jnp.array([[[1.0, 2.0], [jnp.nan, 9.0]]]), jnp.array([[True, False]]))
+        >>> memory.values.tolist()
+        [[[1.0, 2.0], [0.0, 0.0]]]
+    """
+
+    keys: Any
+    values: Array
+    mask: Array
+
+
+def masked_softmax(scores: Array, mask: Array) -> Array:
+    """The softmax over the real places of the last axis; zeros where there is none, with finite gradients.
+
+        exp(e_s) / sum over real r of exp(e_r)
+
+    Args:
+        scores: floating, [..., S].
+        mask: bool, [..., S], True at real places.
+
+    Returns:
+        [..., S], the dtype of scores; 0 where mask is False.
+
+    Example:
+        >>> masked_softmax(jnp.zeros((2, 2)), jnp.array([[True, False], [False, False]])).tolist()
+        [[1.0, 0.0], [0.0, 0.0]]
+    """
+    real = jnp.where(mask, scores, jnp.asarray(-jnp.inf, scores.dtype))
+    highest = jax.lax.stop_gradient(jnp.max(real, axis=-1, keepdims=True, initial=-jnp.inf))
+    powers = jnp.exp(real - jnp.where(jnp.isneginf(highest), jnp.zeros((), scores.dtype), highest))
+    total = powers.sum(axis=-1, keepdims=True)
+    return powers / jnp.where(total > 0, total, jnp.ones((), scores.dtype))
+
+
+def read_out(weights: Array, values: Array) -> Array:
+    """The mean of the values under the weights: [..., S] and [..., S, M] to [..., M], float32 or wider."""
+    dtype = at_least_float32(values.dtype)
+    return jnp.einsum("...s,...sm->...m", weights.astype(values.dtype), values, preferred_element_type=dtype)
+
+
+def match(query: Array, keys: Array) -> Array:
+    """The dot product of the query with every key: [..., Q] and [..., S, Q] to [..., S], float32 or wider."""
+    dtype = at_least_float32(keys.dtype)
+    return jnp.einsum("...q,...sq->...s", query.astype(keys.dtype), keys, preferred_element_type=dtype)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Attention:
+    """What scores the places of a memory for a query, and reads there.
+
+        e_s = score(query, value_s);  a = softmax of e over the real places;  context = sum over s of a_s value_s
+
+    A subclass gives `init`, `keys` and `scores`, or an `attend` of its own. Every product of the query with a kernel is
+    written `dot(query, kernel)`.
+
+    Args:
+        query_size: Q, features of the query: the cell's hidden units.
+        memory_size: M, features of the values: the encoder's output.
+
+    Raises:
+        InputError: a size that cannot be.
+
+    Example:
+        >>> attention = Dot(query_size=2, memory_size=2)
+        >>> memory = attention.remember({}, jnp.eye(2)[None], jnp.ones((1, 2), bool))
+        >>> attention.attend({}, jnp.array([[100.0, 0.0]]), memory)[1].tolist()
+        [[1.0, 0.0]]
+    """
+
+    query_size: int
+    memory_size: int
+
+    at_once: ClassVar[bool] = True  # whether many queries are scored without an array of [T, S, features]
+    counts: ClassVar[bool] = False  # whether attend reads the number of steps so far
+    coverage = False  # whether attend reads the sum of the weights so far
+
+    def __post_init__(self):
+        check_size(self, query_size=self.query_size, memory_size=self.memory_size)
+
+    @property
+    def context_size(self) -> int:
+        """Features of what is read."""
+        return self.memory_size
+
+    def init(self, key: Key) -> Params:
+        """Parameters, a nested plain dict of arrays."""
+        return {}
+
+    def keys(self, params: Params, values: Array) -> Any:
+        """What of the scores depends on the values alone: [..., S, M] to a pytree, leaves [..., S, ...]."""
+        return ()
+
+    def remember(self, params: Params, values: Array, mask: Array) -> Memory:
+        """The memory of a sequence. What stands at masked places, NaN included, goes nowhere.
+
+        Args:
+            params: of `init`.
+            values: floating, [..., S, M].
+            mask: bool, [..., S], True at real places.
+
+        Returns:
+            The memory.
+        """
+        values = jnp.where(mask[..., None], values, jnp.zeros((), values.dtype))
+        return Memory(self.keys(params, values), values, mask)
+
+    def scores(self, params: Params, query: Array, memory: Memory, *, coverage: Array | None = None, dot=product) -> Array:
+        """How well a query fits each place: [..., Q] to [..., S], float32 or wider."""
+        raise NotImplementedError
+
+    def attend(
+        self,
+        params: Params,
+        query: Array,
+        memory: Memory,
+        *,
+        coverage: Array | None = None,
+        steps: Array | None = None,
+        dot=product,
+    ) -> tuple[Array, Array]:
+        """Reads a memory.
+
+        Args:
+            params: of `init`.
+            query: floating, [..., Q].
+            memory: of `remember`, the same leading axes.
+            coverage: [..., S], the sum of the weights of earlier steps; where `coverage` says that it is read.
+            steps: int32, [...], the number of earlier steps; where `counts` says that it is read.
+            dot: as a cell's recur is given it.
+
+        Returns:
+            (context [..., context_size], weights [..., S]), float32 or wider; both 0 in rows that are all masked.
+        """
+        weights = masked_softmax(self.scores(params, query, memory, coverage=coverage, dot=dot), memory.mask)
+        return read_out(weights, memory.values), weights
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Additive(Attention):
+    """Scores by a small network.
+
+        e_s = v . tanh(W query + U value_s [+ w coverage_s])
+
+    Args:
+        query_size: Q.
+        memory_size: M.
+        hidden_size: A, units of the network.
+        coverage: whether a score reads how much its place was attended to before.
+
+    Raises:
+        InputError: a size that cannot be.
+
+    Example:
+        >>> attention = Additive(query_size=4, memory_size=6, hidden_size=5)
+        >>> sorted(attention.init(jax.random.key(0)))
+        ['memory_kernel', 'query_kernel', 'score_kernel']
+
+    Bahdanau, Cho, Bengio 2014, arXiv:1409.0473; coverage: Tu et al. 2016, See et al. 2017, arXiv:1704.04368.
+    """
+
+    hidden_size: int
+    coverage: bool = False
+
+    at_once: ClassVar[bool] = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_size(self, hidden_size=self.hidden_size)
+
+    def init(self, key: Key) -> Params:
+        """`query_kernel` [Q, A], `memory_kernel` [M, A], `score_kernel` [A]; with coverage `coverage_kernel` [A]."""
+        k_query, k_memory, k_score, k_coverage = jax.random.split(key, 4)
+        params = {
+            "query_kernel": _glorot(k_query, (self.query_size, self.hidden_size)),
+            "memory_kernel": _glorot(k_memory, (self.memory_size, self.hidden_size)),
+            "score_kernel": _glorot(k_score, (self.hidden_size, 1))[:, 0],
+        }
+        return params | ({"coverage_kernel": _glorot(k_coverage, (1, self.hidden_size))[0]} if self.coverage else {})
+
+    def keys(self, params: Params, values: Array) -> Array:
+        """U value: [..., S, A]."""
+        kernel = params["memory_kernel"]
+        return product(values, kernel).astype(kernel.dtype)
+
+    def scores(self, params: Params, query: Array, memory: Memory, *, coverage: Array | None = None, dot=product) -> Array:
+        """v . tanh(W query + keys [+ w coverage])."""
+        asked = dot(query, params["query_kernel"])
+        of_coverage = (coverage, params["coverage_kernel"]) if self.coverage else None
+        return _additive(asked, memory.keys, params["score_kernel"], of_coverage)
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False)  # a [B, S, A] kept for every step costs more than to make it again
+def _additive(asked, keys, score_kernel, of_coverage):
+    dtype = asked.dtype
+    inner = asked[..., None, :] + keys.astype(dtype)
+    if of_coverage is not None:
+        coverage, kernel = of_coverage
+        inner = inner + coverage.astype(dtype)[..., None] * jnp.broadcast_to(kernel.astype(dtype), inner.shape)
+    return jnp.einsum("...a,a->...", jnp.tanh(inner), score_kernel.astype(dtype))
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dot(Attention):
+    """Scores by the dot product of query and value, which have equally many features.
+
+        e_s = query . value_s    [ / sqrt(Q) ]
+
+    Args:
+        query_size: Q.
+        memory_size: M, equal to Q.
+        scaled: whether the scores are divided by sqrt(Q).
+
+    Raises:
+        InputError: a size that cannot be.
+
+    Example:
+        >>> attention = Dot(query_size=2, memory_size=2)
+        >>> memory = attention.remember({}, jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.ones(2, bool))
+        >>> attention.scores({}, jnp.array([1.0, 1.0]), memory).tolist()
+        [3.0, 7.0]
+
+    Luong, Pham, Manning 2015, arXiv:1508.04025; scaled: Vaswani et al. 2017.
+    """
+
+    scaled: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.query_size != self.memory_size:
+            sizes = f"{self.query_size} and {self.memory_size}"
+            raise InputError(f"Dot needs query_size equal to memory_size, they are {sizes}: make them so, or take General")
+
+    def scores(self, params: Params, query: Array, memory: Memory, *, coverage: Array | None = None, dot=product) -> Array:
+        """query . values."""
+        scores = match(query, memory.values)
+        return scores / math.sqrt(self.query_size) if self.scaled else scores
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class General(Attention):
+    """Scores by a bilinear form; its product with the memory is made once a sequence.
+
+        e_s = query . (W value_s)    [ / sqrt(Q) ]
+
+    Args:
+        query_size: Q.
+        memory_size: M.
+        scaled: whether the scores are divided by sqrt(Q).
+
+    Raises:
+        InputError: a size that cannot be.
+
+    Example:
+        >>> General(query_size=4, memory_size=6).init(jax.random.key(0))["memory_kernel"].shape
+        (6, 4)
+
+    Luong, Pham, Manning 2015, arXiv:1508.04025.
+    """
+
+    scaled: bool = False
+
+    def init(self, key: Key) -> Params:
+        """`memory_kernel` [M, Q]."""
+        return {"memory_kernel": _glorot(key, (self.memory_size, self.query_size))}
+
+    def keys(self, params: Params, values: Array) -> Array:
+        """W value: [..., S, Q]."""
+        kernel = params["memory_kernel"]
+        return product(values, kernel).astype(kernel.dtype)
+
+    def scores(self, params: Params, query: Array, memory: Memory, *, coverage: Array | None = None, dot=product) -> Array:
+        """query . keys."""
+        scores = match(query, memory.keys)
+        return scores / math.sqrt(self.query_size) if self.scaled else scores
