@@ -1,6 +1,7 @@
 """Networks with a loss, built from cells. Importing this registers them and their parts, so that any run can be read."""
 
-from seqjax import cells, compose, layers
+from seqjax import attention, cells, compose, layers
 from seqjax.models.language_model import LanguageModel
+from seqjax.models.seq2seq import Seq2Seq
 
-__all__ = ["LanguageModel", "cells", "compose", "layers"]
+__all__ = ["LanguageModel", "Seq2Seq", "attention", "cells", "compose", "layers"]

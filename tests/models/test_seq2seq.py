@@ -1,0 +1,238 @@
+"""The encoder-decoder: whole targets equal step by step, padding reaches nothing, and what training adds."""
+
+import dataclasses
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    Chain,
+    Dropout,
+    Elman,
+    RecurrentDropout,
+    Stack,
+    decode,
+    from_json,
+    to_json,
+    unroll,
+)
+from seqjax.attention import Additive, Attentive, Dot, General
+from seqjax.models import Seq2Seq
+
+VS, VT, E, H = 9, 8, 3, 4  # symbols of source and target, embedding, hidden units
+START, END = 1, 2
+
+BATCH = {
+    "source": jnp.array([[3, 4, 5, 6, 8], [7, 0, 0, 0, 0], [0, 0, 0, 0, 0]], jnp.int32),
+    "source_lengths": jnp.array([5, 1, 0], jnp.int32),
+    "target": jnp.array([[3, 4, 7, END], [END, 0, 0, 0], [0, 0, 0, 0]], jnp.int32),
+    "target_lengths": jnp.array([4, 1, 0], jnp.int32),
+}
+GRU_E = GRU(input_size=E, hidden_size=H)
+LSTM_E = LSTM(input_size=E, hidden_size=H)
+ADDITIVE = Additive(query_size=H, memory_size=2 * H, hidden_size=5)
+
+
+def model_of(encoder, decoder, **fields):
+    sizes = {"source_size": VS, "target_size": VT, "embedding_size": E, "start_symbol": START, "end_symbol": END}
+    return Seq2Seq(encoder=encoder, decoder=decoder, **sizes | fields)
+
+
+def luong(cell, size=H, **fields):
+    return Attentive(cell=cell, attention=General(query_size=H, memory_size=size), output_size=H, **fields)
+
+
+MODELS = {
+    "plain": model_of(LSTM_E, LSTM_E, bridge="final", reverse_source=True),
+    "plain_stack": model_of(
+        Stack.of(LSTM, sizes=(E, H, H)), Stack.of(LSTM, sizes=(E, H, H)), bridge="final", forbidden=(0,), dropout=0.3
+    ),
+    "bahdanau": model_of(
+        Bidirectional(GRU_E), Attentive(cell=GRU_E, attention=ADDITIVE, output_size=E, order="before"), tied="target"
+    ),
+    "luong": model_of(
+        Chain((Bidirectional(LSTM_E), Dropout(0.2), Bidirectional(LSTM(input_size=2 * H, hidden_size=H)))),
+        luong(Stack.of(LSTM, sizes=(E, H, H), dropout=0.2), 2 * H),
+        dropout=0.2,
+        per="sequence",
+    ),
+    "not_fed": model_of(GRU_E, luong(RecurrentDropout(GRU_E, 0.2), input_feeding=False), bridge="final", source_size=VT),
+    "elman": model_of(
+        Elman(input_size=E, hidden_size=H),
+        Attentive(cell=Elman(input_size=E, hidden_size=H), attention=Dot(query_size=H, memory_size=H), output_size=E),
+        bridge="none",
+        source_size=VT,
+        tied="all",
+    ),
+    "coverage": model_of(
+        Bidirectional(GRU_E),
+        Attentive(cell=GRU_E, attention=dataclasses.replace(ADDITIVE, coverage=True), output_size=H, order="before"),
+        coverage_loss=0.5,
+        label_smoothing=0.1,
+    ),
+    "large_vocabulary": model_of(GRU_E, luong(GRU_E), target_size=600),
+}
+every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+
+
+def batch_for(model):
+    return BATCH | {"source": jnp.where(BATCH["source"] < model.source_size, BATCH["source"], 1)}
+
+
+def initial(model, seed=0):
+    """Parameters with every bias off 0, so that a bias that is left out shows."""
+    leaves, tree = jax.tree.flatten(jax.jit(model.init)(jax.random.key(seed)))
+    rng = np.random.default_rng(seed)
+    return jax.tree.unflatten(tree, [leaf + jnp.asarray(0.3 * rng.normal(size=leaf.shape), leaf.dtype) for leaf in leaves])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def apply(model, params, batch, key=None):
+    return model.apply(params, batch, key=key)[1]
+
+
+def mean_loss(model, batch, key=None):
+    return lambda params: model.loss(model.apply(params, batch, key=key)[1], batch).mean
+
+
+def assert_close(found, wanted, **tolerance):
+    for (path, a), b in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, err_msg=jax.tree_util.keystr(path), **tolerance)
+
+
+# What it computes.
+
+
+@every_model
+def test_shapes_and_loss(model):
+    params, batch = initial(model), batch_for(model)
+    outputs = apply(model, params, batch)
+    assert model.initial_state(params, 3) == ()
+    assert outputs.logits.shape == (3, 4, model.target_size) and outputs.logits.dtype == jnp.float32
+    assert (outputs.weights is None) == (not model.attends)
+    loss = model.loss(outputs, batch)
+    log_p = np.asarray(jax.nn.log_softmax(outputs.logits))
+    places = [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0)]
+    np.testing.assert_allclose(loss.sum, -sum(log_p[b, t, BATCH["target"][b, t]] for b, t in places), rtol=1e-5)
+    assert loss.weight == 5
+
+
+@every_model
+def test_start_and_step_are_apply(model):
+    params, batch = initial(model), batch_for(model)
+    outputs = apply(model, params, batch)
+    memory, state, token = model.start(params, batch)
+    assert token.tolist() == [START] * 3
+    said = np.isin(np.arange(model.target_size), (START, *model.forbidden), invert=True)
+    for t in range(4):
+        state, logits = model.step(params, memory, state, token)
+        live = np.asarray(t < BATCH["target_lengths"])
+        np.testing.assert_allclose(logits[live][:, said], outputs.logits[live, t][:, said], atol=1e-5)
+        assert np.isneginf(logits[:, ~said]).all()
+        if model.attends:
+            np.testing.assert_allclose(model.weights(state)[live], outputs.weights[live, t], atol=1e-6)
+        token = BATCH["target"][:, t]
+
+
+@every_model
+def test_rows_and_padding_do_not_matter(model):
+    """A row alone, cut to its lengths, is that row of the batch; whatever stands in padding."""
+    params, batch = initial(model), batch_for(model)
+    other = {name: jnp.where(a == 0, 5, a) if name in ("source", "target") else a for name, a in batch.items()}
+    outputs = apply(model, params, batch)
+    others = apply(model, params, other)
+    for b in range(2):
+        n, m = int(batch["target_lengths"][b]), int(batch["source_lengths"][b])
+        cut = {"source": batch["source"][b : b + 1, :m], "target": batch["target"][b : b + 1, :n]}
+        alone = apply(model, params, cut | {name: batch[name][b : b + 1] for name in ("source_lengths", "target_lengths")})
+        np.testing.assert_allclose(alone.logits[0], outputs.logits[b, :n], atol=1e-5)
+        np.testing.assert_allclose(others.logits[b, :n], outputs.logits[b, :n], atol=1e-6)
+
+
+@every_model
+def test_gradients_are_finite_and_a_filler_row_has_none(model):
+    params, batch = initial(model), batch_for(model)
+    gradient = jax.jit(jax.grad(lambda params, batch: mean_loss(model, batch)(params)))
+    grads, without = (gradient(params, {name: a[:n] for name, a in batch.items()}) for n in (3, 2))
+    assert all(np.isfinite(a).all() for a in jax.tree.leaves(grads))
+    assert_close(grads, without, atol=1e-6)
+
+
+@every_model
+def test_it_is_a_value_and_json(model):
+    again = from_json(json.loads(json.dumps(to_json(model))))
+    assert again == model and hash(again) == hash(model)
+
+
+@every_model
+def test_greedy_decodes_each_row_as_alone(model):
+    params, batch = initial(model), batch_for(model)
+    together = decode.greedy(model, params, batch, max_length=6, end=END)
+    for b in range(2):
+        alone = decode.greedy(model, params, {name: a[b : b + 1] for name, a in batch.items()}, max_length=6, end=END)
+        assert together.tokens[b].tolist() == alone.tokens[0].tolist()
+        np.testing.assert_allclose(together.scores[b], alone.scores[0], rtol=1e-5)
+    assert START not in together.tokens[:2].tolist()
+
+
+def test_sources_are_reversed_in_place():
+    plain = MODELS["plain"]
+    params = initial(plain)
+    flipped = BATCH | {"source": jnp.array([[8, 6, 5, 4, 3], [7, 0, 0, 0, 0], [0] * 5], jnp.int32)}
+    wanted = apply(dataclasses.replace(plain, reverse_source=False), params, flipped)
+    np.testing.assert_allclose(apply(plain, params, BATCH).logits, wanted.logits, atol=1e-6)
+    model = MODELS["not_fed"]
+    params, backward = initial(model), dataclasses.replace(model, reverse_source=True)
+    outputs = apply(backward, params, batch_for(model))
+    assert not outputs.weights[1, 0, 1:].any()  # places stay where they are
+
+
+def test_without_attention_the_bridge_alone_tells_of_the_source():
+    model = dataclasses.replace(MODELS["plain"], bridge="none")
+    params = initial(model)
+    other = BATCH | {"source": jnp.flip(BATCH["source"], 1)}
+    np.testing.assert_array_equal(apply(model, params, BATCH).logits, apply(model, params, other).logits)
+    model, params = MODELS["plain"], initial(MODELS["plain"])
+    assert not np.allclose(apply(model, params, BATCH).logits[0], apply(model, params, other).logits[0], atol=1e-3)
+
+
+def test_the_dense_bridge_reads_both_directions():
+    model = MODELS["bahdanau"]
+    params = initial(model)
+    layer = jax.tree.map(np.asarray, params["bridge"]["0"])
+    assert layer["kernel"].shape == (2 * H, H)
+    xs = params["source_embedding"][BATCH["source"]]
+    (forward, backward), _ = unroll(model.encoder, params["encoder"], xs, lengths=BATCH["source_lengths"])
+    _, state, _ = model.start(params, BATCH)
+    expected = np.tanh(np.concatenate([forward.h, backward.h], 1) @ layer["kernel"] + layer["bias"])
+    np.testing.assert_allclose(state.decoder.cell.h, expected, atol=1e-5)
+
+
+def test_tied_embeddings_are_one():
+    assert "kernel" not in initial(MODELS["bahdanau"])["projection"]
+    params = initial(MODELS["elman"])
+    assert "source_embedding" not in params and "kernel" not in params["projection"]
+    tied = MODELS["elman"]
+    loose = dataclasses.replace(tied, tied="none")
+    shared = params["target_embedding"]
+    untied = params | {"source_embedding": shared, "projection": params["projection"] | {"kernel": shared.T}}
+    batch = batch_for(tied)
+    np.testing.assert_allclose(apply(tied, params, batch).logits, apply(loose, untied, batch).logits, atol=1e-6)
+
+
+def test_a_class_for_every_reply_is_a_target_of_one_symbol():
+    model = model_of(LSTM_E, LSTM_E, bridge="final", end_symbol=None)
+    params = initial(model)
+    batch = BATCH | {"target": jnp.array([[5], [3], [0]]), "target_lengths": jnp.array([1, 1, 0])}
+    outputs = apply(model, params, batch)
+    assert model.loss(outputs, batch).weight == 2
+    replies = decode.greedy(model, params, batch, max_length=1).tokens[:, 0]
+    likeliest = outputs.logits[:, 0].at[:, START].set(-jnp.inf).argmax(axis=1)
+    assert replies.tolist()[:2] == likeliest.tolist()[:2]
