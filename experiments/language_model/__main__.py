@@ -77,7 +77,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
         state, position = training.begin(config, state, stream, plan, description=description, **files)
         samples = Milestones(model, text.vocabulary, config.sample, run, steps=plan.steps, done=int(state.step))
         samples.pass_by(int(state.step), state.params)
-        work = {"position": position, "mesh": mesh, "evaluate": score, "tokens_per_batch": data.batch_size * data.length}
+        work = {"position": position, "mesh": mesh, "evaluate": lambda params: {"loss": score(params)}}
         for event in train_loop(state, train_step, stream, plan, progress=progress, **work, **files):
             samples.pass_by(event.step, event.state.params)
             if event.kind in ("eval", "interrupted"):

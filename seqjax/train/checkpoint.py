@@ -1,4 +1,4 @@
-"""Checkpoints: the last state and the best one, each verified by a content hash when it is read. Orbax stays in here.
+"""Checkpoints: the last states and the best one, each verified by a content hash when it is read. Orbax stays in here.
 
 The parameters are saved as the nested dict that they are, the rest of the state beside them, and a JSON record of what
 was written: names, shapes, dtypes, SHA-256. A write ends with a rename, so a process killed in the middle of one leaves
@@ -26,11 +26,15 @@ Which = Literal["last", "best"]
 
 
 class Checkpoints:
-    """The two checkpoints of a run, in `folder/last` and `folder/best`.
+    """The checkpoints of a run: its last ones in `folder/last`, and `folder/best`.
 
     Args:
         folder: where they are; made when something is saved.
+        keep: how many of the last are kept, for `average`.
         read_only: promise to save nothing.
+
+    Raises:
+        InputError: a keep below 1.
 
     Example:
         >>> import optax, tempfile
@@ -46,10 +50,12 @@ class Checkpoints:
         (0, {'next': 7})
     """
 
-    def __init__(self, folder, *, read_only: bool = False):
+    def __init__(self, folder, *, keep: int = 1, read_only: bool = False):
+        if keep < 1:
+            raise InputError(f"keep is {keep}, it must be at least 1: the last checkpoint")
         folder = epath.Path(folder)
         self.folder = folder if folder.is_absolute() else folder.absolute()  # orbax refuses a relative one
-        self._read_only = read_only
+        self._keep, self._read_only = keep, read_only
         self._managers: dict[str, Any] = {}
 
     def __enter__(self):
@@ -65,15 +71,19 @@ class Checkpoints:
         self._managers = {}
 
     def step(self, which: Which) -> int | None:
-        """The step of a checkpoint; None where there is none."""
+        """The step of the newest checkpoint; None where there is none."""
+        return max(self.steps(which), default=None)
+
+    def steps(self, which: Which) -> list[int]:
+        """The steps of the checkpoints, rising."""
         if which not in self._managers and not (self.folder / which).exists():
-            return None
+            return []
         manager = self._manager(which)
         manager.wait_until_finished()
-        return manager.latest_step()
+        return sorted(manager.all_steps())
 
     def save(self, which: Which, state: TrainState, position: dict):
-        """Writes a checkpoint in place of the one before; returns once the state is copied, before it is written.
+        """Writes a checkpoint, in the oldest's place once there are enough; returns when the state is copied, not yet written.
 
         Args:
             which: "last" or "best".
@@ -132,10 +142,36 @@ class Checkpoints:
         which = which or ("last" if self.step("best") is None else "best")
         return self._read(which, {"params": target}, same_dtype=False)[0]["params"]
 
-    def _read(self, which: Which, target: dict, same_dtype: bool = True) -> tuple[dict, dict]:
+    def average(self, target: Params, n: int) -> Params:
+        """The mean of the parameters of the last n checkpoints, summed in float64.
+
+        Args:
+            target: as for `params`.
+            n: how many, at least 1.
+
+        Returns:
+            NumPy arrays, in the dtypes they were saved in.
+
+        Raises:
+            InputError: fewer are kept, one is damaged, or of another structure.
+        """
+        steps = self.steps("last")
+        if not 1 <= n <= len(steps):
+            raise InputError(
+                f"{self.folder / 'last'} keeps {len(steps)} checkpoints: an average of {n} needs 1 to {len(steps)} of them"
+            )
+        dtypes, total = None, None
+        for step in steps[-n:]:
+            params = self._read("last", {"params": target}, same_dtype=False, step=step)[0]["params"]
+            wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+            total = wide if total is None else jax.tree.map(np.add, total, wide)
+            dtypes = jax.tree.map(lambda leaf: leaf.dtype, params)
+        return jax.tree.map(lambda leaf, dtype: (leaf / n).astype(dtype), total, dtypes)
+
+    def _read(self, which: Which, target: dict, same_dtype: bool = True, step: int | None = None) -> tuple[dict, dict]:
         from orbax import checkpoint as ocp
 
-        step = self.step(which)
+        step = self.step(which) if step is None else step
         if step is None:
             raise InputError(f"no checkpoint in {self.folder / which}: nothing was saved there")
         where, manager = self.folder / which / str(step), self._manager(which)
@@ -159,8 +195,9 @@ class Checkpoints:
         if which not in self._managers:
             from orbax import checkpoint as ocp
 
+            keep = self._keep if which == "last" else 1
             writes = not self._read_only  # then what a killed process left is cleaned up; orbax's own read_only logs warnings
-            options = ocp.CheckpointManagerOptions(max_to_keep=1, create=writes, cleanup_tmp_directories=writes)
+            options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=writes, cleanup_tmp_directories=writes)
             self._managers[which] = ocp.CheckpointManager(self.folder / which, options=options)
         return self._managers[which]
 

@@ -33,7 +33,7 @@ class Progress:
         self.close()
 
     def update(self, step: int, figures: dict[str, float]):
-        """Shows `step` and what is known of loss, validation_loss and tokens_per_second; older figures stay."""
+        """Shows `step` and what is known of tokens_per_second, loss, and what begins with validation_; older figures stay."""
         now = time.monotonic()
         self._figures |= figures
         self._start = self._start or (step, now)
@@ -52,9 +52,11 @@ class Progress:
 
     def _text(self) -> str:
         rate = self._figures.get("tokens_per_second")
-        named = (("loss", "loss"), ("validation_loss", "validation"))
         parts = [f"{rate:,.0f} tokens/s"] if rate else []
-        return "  ".join(parts + [f"{label} {self._figures[name]:.3f}" for name, label in named if name in self._figures])
+        for name, value in self._figures.items():
+            if name == "loss" or name.startswith("validation_"):
+                parts.append(f"{name.replace('_loss', '').replace('_', ' ')} {value:.3f}")
+        return "  ".join(parts)
 
     def _left(self, step: int, now: float) -> str:
         first, start = self._start or (step, now)

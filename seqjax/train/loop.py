@@ -38,7 +38,9 @@ class LoopConfig:
         log_every: steps between two log lines; only there, and at the others, does the loop wait for the devices.
         eval_every: steps between two evaluations.
         save_every: steps between two checkpoints.
-        patience: early stopping: how many evaluations in a row may bring no better loss; None: any.
+        patience: early stopping: how many evaluations in a row may bring nothing better; None: any.
+        monitor: the figure of an evaluation that tells what is better: "loss", "bleu".
+        best: whether its "lowest" or its "highest" value is.
     """
 
     steps: int = 1000
@@ -46,12 +48,16 @@ class LoopConfig:
     eval_every: int = 500
     save_every: int = 500
     patience: int | None = None
+    monitor: str = "loss"
+    best: Literal["lowest", "highest"] = "lowest"
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value is not None and value < 1:
+            if isinstance(value, int) and value < 1:
                 raise InputError(f"loop.{field.name} is {value}, it must be at least 1")
+        if self.best not in ("lowest", "highest"):
+            raise InputError(f'loop.best is {self.best!r}, it must be "lowest" or "highest"')
 
 
 class Event(NamedTuple):
@@ -60,8 +66,9 @@ class Event(NamedTuple):
     Args:
         step: steps done.
         kind: what happened; "end" (the budget is used, or early stopping) and "interrupted" come last.
-        figures: for "log" loss, smooth (nats per token), learning_rate, epoch, seconds, tokens_per_second, skipped (steps
-            that were); for "eval" loss and best; for "end" and "interrupted" seconds, stopped_early (0 or 1) and best.
+        figures: for "log" loss, smooth (nats per token), learning_rate, epoch, seconds, tokens_per_second (the
+            loss's terms), skipped (steps that were); for "eval" those of `evaluate`, and best; for "end" and "interrupted"
+            seconds, stopped_early (0 or 1) and best.
         state: valid until the loop goes on: the next step is given its memory.
     """
 
@@ -81,9 +88,8 @@ def train_loop(
     mesh: Mesh | None = None,
     run: RunFolder | None = None,
     checkpoints: Checkpoints | None = None,
-    evaluate: Callable[[Params], float] | None = None,
+    evaluate: Callable[[Params], dict[str, float]] | None = None,
     progress: Progress | None = None,
-    tokens_per_batch: int = 0,
 ) -> Iterator[Event]:
     """Trains up to `config.steps` steps and yields what happens.
 
@@ -98,10 +104,9 @@ def train_loop(
         position: of `resume`: where in the stream to go on; None: at its beginning.
         mesh: the same as train_step's.
         run: gets a line of metrics at every log and evaluation; None: none are kept.
-        checkpoints: gets "last" and, after an evaluation with the lowest loss, "best"; None: none are kept.
-        evaluate: params to nats per token; None: no evaluation.
+        checkpoints: gets "last" and, after the best evaluation so far, "best"; None: none are kept.
+        evaluate: params to figures by name, `config.monitor` among them, losses in nats per token; None: no evaluation.
         progress: shown at every log and evaluation.
-        tokens_per_batch: for tokens_per_second.
 
     Yields:
         Event.
@@ -109,7 +114,7 @@ def train_loop(
     Raises:
         DivergedError: the loss or a gradient was not finite for longer than the optimizer skips; names the first such step
             and parameter. Nothing is saved over the last good checkpoint.
-        InputError: the stream ends.
+        InputError: the stream ends, or an evaluation lacks the monitored figure.
 
     Example:
         >>> import optax
@@ -129,11 +134,12 @@ def train_loop(
     """
     mesh = meshes.one_device(mesh)
     step, record = int(state.step), run.read_metrics() if run is not None else []
-    best, waited = math.inf, 0
+    best, waited = None, 0
     for line in record:  # early stopping's memory is the record itself
         if line["split"] == "validation":
-            best, waited = _judge(best, waited, line["loss"])
-    clock = _Clock(step, tokens_per_batch, max([line.get("seconds", 0.0) for line in record], default=0.0))
+            best, waited = _judge(best, waited, line.get(config.monitor), config)
+    seconds = max([line.get("seconds", 0.0) for line in record], default=0.0)
+    clock = _Clock(float(state.loss.weight), seconds)
 
     def put():
         batch = next(batches, None)
@@ -146,7 +152,7 @@ def train_loop(
 
     def ending(kind: Literal["end", "interrupted"] = "end"):
         figures = {"seconds": clock.seconds(), "stopped_early": float(out_of_patience())}
-        return Event(step, kind, figures | ({"best": best} if math.isfinite(best) else {}), state)
+        return Event(step, kind, figures | ({} if best is None else {"best": best}), state)
 
     with _Signals() as signals:
         if step >= config.steps or out_of_patience():
@@ -169,9 +175,10 @@ def train_loop(
             if not due:
                 continue
 
-            figures = _read(state, step, checkpoints)  # waits
+            figures, weight = _read(state, step, checkpoints)  # waits
             if log:
-                figures |= {"epoch": step / stream.steps_per_epoch} | clock.lap(step)
+                figures |= {"epoch": step / stream.steps_per_epoch} | clock.lap(weight)
+                weight = 0.0
                 state = state._replace(loss=meshes.replicate(mesh, jax.tree.map(np.zeros_like, jax.device_get(state.loss))))
                 if run is not None:
                     run.append_metrics(step=step, split="train", **figures)
@@ -179,13 +186,16 @@ def train_loop(
                     progress.update(step, figures)
                 yield Event(step, "log", figures, state)
             if look and evaluate is not None:
-                loss = evaluate(state.params)
-                best, waited = _judge(best, waited, loss)
-                figures = {"loss": loss, "best": best}
+                found = {name: float(value) for name, value in evaluate(state.params).items()}
+                if config.monitor not in found:
+                    raise InputError(f"loop.monitor is {config.monitor!r}, the evaluation gives {', '.join(found) or 'nothing'}")
+                best, waited = _judge(best, waited, found[config.monitor], config)
+                figures = found | ({} if best is None else {"best": best})
                 if run is not None:
                     run.append_metrics(step=step, split="validation", **figures)
                 if progress is not None:
-                    progress.update(step, {"validation_loss": loss})
+                    shown = [name for name in found if name in ("loss", config.monitor)]
+                    progress.update(step, {f"validation_{name}": found[name] for name in shown})
                 if not waited and checkpoints is not None:
                     checkpoints.save("best", state, here)
                 yield Event(step, "eval", figures, state)
@@ -197,16 +207,19 @@ def train_loop(
             if done:
                 yield ending("interrupted" if interrupted and not last else "end")
                 return
-            clock.restart(step)
+            clock.restart(weight)
 
 
-def _judge(best: float, waited: int, loss: float | None) -> tuple[float, int]:
-    """(the lowest validation loss, evaluations since) after one more."""
-    return (loss, 0) if loss is not None and loss < best else (best, waited + 1)
+def _judge(best: float | None, waited: int, value: float | None, config: LoopConfig) -> tuple[float | None, int]:
+    """(the best value of the monitored figure, evaluations since) after one more; what is not finite is not better."""
+    if value is None or not math.isfinite(value):
+        return best, waited + 1
+    better = best is None or (value < best if config.best == "lowest" else value > best)
+    return (value, 0) if better else (best, waited + 1)
 
 
-def _read(state: TrainState, step: int, checkpoints: Checkpoints | None) -> dict[str, float]:
-    """The figures since the last log, from the devices; raises where the parameters are lost."""
+def _read(state: TrainState, step: int, checkpoints: Checkpoints | None) -> tuple[dict[str, float], float]:
+    """The figures since the last log and the loss's weight, from the devices; raises where the parameters are lost."""
     wanted = {
         "loss": state.loss,
         "smooth": state.smooth,
@@ -219,7 +232,8 @@ def _read(state: TrainState, step: int, checkpoints: Checkpoints | None) -> dict
     if broken:
         raise DivergedError(_diagnosis(state.params, first, leaf, step, checkpoints))
     loss = figures.pop("loss")
-    return {"loss": float(loss.sum) / max(float(loss.weight), 1.0)} | {name: float(value) for name, value in figures.items()}
+    mean = float(loss.sum) / max(float(loss.weight), 1.0)
+    return {"loss": mean} | {name: float(value) for name, value in figures.items()}, float(loss.weight)
 
 
 def _diagnosis(params: Params, first: int, leaf: int, step: int, checkpoints: Checkpoints | None) -> str:
@@ -232,23 +246,22 @@ def _diagnosis(params: Params, first: int, leaf: int, step: int, checkpoints: Ch
 
 
 class _Clock:
-    """Seconds of training, also those before a resume, and the rate between two log steps."""
+    """Seconds of training, also those before a resume, and the rate at which the loss's weight grows between two log steps."""
 
-    def __init__(self, step: int, tokens_per_batch: int, before: float):
-        self._tokens, self._start = tokens_per_batch, time.monotonic() - before
-        self.restart(step)
+    def __init__(self, weight: float, before: float):
+        self._start = time.monotonic() - before
+        self.restart(weight)
 
     def seconds(self) -> float:
         return time.monotonic() - self._start
 
-    def restart(self, step: int):
+    def restart(self, weight: float):
         """Leaves out of the rate what was done since the step ended: evaluating, saving, the caller's own."""
-        self._mark = (step, time.monotonic())
+        self._mark = (weight, time.monotonic())
 
-    def lap(self, step: int) -> dict[str, float]:
+    def lap(self, weight: float) -> dict[str, float]:
         first, start = self._mark
-        rate = self._tokens * (step - first) / max(time.monotonic() - start, 1e-9)
-        return {"seconds": self.seconds(), "tokens_per_second": rate}
+        return {"seconds": self.seconds(), "tokens_per_second": (weight - first) / max(time.monotonic() - start, 1e-9)}
 
 
 class _Signals:

@@ -3,14 +3,15 @@
 import math
 
 
-def curves(metrics: list[dict], path, *, title: str, references: dict[str, float] | None = None):
-    """Draws training and validation loss against steps.
+def curves(metrics: list[dict], path, *, title: str, references: dict[str, float] | None = None, monitor: str = "loss"):
+    """Draws training and validation loss against steps, and another monitored figure in a panel below.
 
     Args:
         metrics: the lines of metrics.jsonl.
         path: the PNG file to write.
         title: above the picture.
         references: {name: loss}, drawn as horizontal lines.
+        monitor: the validation's figure that tells what is better.
 
     Example:
         >>> import pathlib, tempfile
@@ -23,12 +24,19 @@ def curves(metrics: list[dict], path, *, title: str, references: dict[str, float
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    watched = _points(metrics, "validation", monitor) if monitor != "loss" else []
+    figure = Figure(figsize=(7, 6.2 if watched else 4.2), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot(xlabel="steps", ylabel="nats per token", title=title)
+    panels = figure.subplots(2 if watched else 1, sharex=True, squeeze=False, height_ratios=(2, 1)[: 2 if watched else 1])[:, 0]
+    axes, last = panels[0], panels[-1]
+    axes.set(ylabel="nats per token", title=title)
+    last.set(xlabel="steps")
+    if watched:
+        last.plot(*zip(*watched, strict=True), color="tab:orange", marker="o", markersize=3)
+        last.set(ylabel=f"validation {monitor.replace('_', ' ')}")
     shown = []
     for split, color in (("train", "tab:blue"), ("validation", "tab:orange")):
-        points = [(line["step"], line["loss"]) for line in metrics if line["split"] == split and line.get("loss") is not None]
+        points = _points(metrics, split, "loss")
         if points:
             marker = "o" if split == "validation" else None
             axes.plot(*zip(*points, strict=True), label=split, color=color, marker=marker, markersize=3)
@@ -44,6 +52,10 @@ def curves(metrics: list[dict], path, *, title: str, references: dict[str, float
         axes.legend(loc="upper right")
     with epath.Path(path).open("wb") as file:
         figure.savefig(file, format="png", dpi=120)
+
+
+def _points(metrics: list[dict], split: str, figure: str) -> list[tuple[int, float]]:
+    return [(line["step"], line[figure]) for line in metrics if line["split"] == split and line.get(figure) is not None]
 
 
 def _greys():

@@ -72,6 +72,58 @@ def test_saving_an_earlier_step_replaces_a_later_one(saved, tmp_path):
         assert checkpoints.step("best") == 1
 
 
+def test_the_last_ones_are_kept_and_averaged(tmp_path):
+    bench, snapshots = Bench(model=Toy(hidden=5)), []
+    state, target = bench.state(), jax.eval_shape(bench.model.init, jax.random.key(0))
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        for n in range(5):
+            state = bench.step(state, bench.stream.batch(n))
+            checkpoints.save("last", state, POSITION)
+            checkpoints.save("best", state, POSITION)
+            snapshots.append(host(state).params)
+        assert (checkpoints.steps("last"), checkpoints.steps("best"), checkpoints.step("last")) == ([3, 4, 5], [5], 5)
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:  # reading takes nothing away
+        for n in (3, 1):
+            kept = snapshots[-n:]
+            mean = jax.tree.map(lambda *leaves: np.mean(np.array(leaves, np.float64), 0).astype(np.float32), *kept)
+            jax.tree.map(np.testing.assert_array_equal, checkpoints.average(target, n), mean)
+        for n in (0, 4):
+            with pytest.raises(InputError, match=f"last keeps 3 checkpoints: an average of {n} needs 1 to 3 of them"):
+                checkpoints.average(target, n)
+        jax.tree.map(np.testing.assert_array_equal, host(checkpoints.restore("last", bench.state())[0]), host(state))
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        state = bench.step(state, bench.stream.batch(5))
+        checkpoints.save("last", state, POSITION)
+        assert checkpoints.steps("last") == [5, 6]
+
+
+def test_an_average_keeps_bfloat16_and_no_sum_is_lost_in_it(tmp_path):
+    bench = Bench(model=Toy(hidden=2, dtype="bfloat16"))
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        for step, value in enumerate((256.0, 1.0, 1.0)):
+            state = bench.state()
+            params = jax.tree.map(lambda leaf, value=value: np.full(leaf.shape, value, leaf.dtype), state.params)
+            checkpoints.save("last", state._replace(params=params, step=np.int32(step)), POSITION)
+        mean = checkpoints.average(jax.eval_shape(bench.model.init, jax.random.key(0)), 3)
+    for leaf in jax.tree.leaves(mean):
+        assert leaf.dtype == jax.numpy.bfloat16 and (leaf == np.asarray(86.0, leaf.dtype)).all()
+
+
+def test_a_keep_of_none_is_refused(tmp_path):
+    with pytest.raises(InputError, match="keep is 0, it must be at least 1"):
+        Checkpoints(tmp_path, keep=0)
+
+
+def test_a_run_that_keeps_several_goes_on_from_the_last(tmp_path):
+    bench = Bench()
+    bench.train(tmp_path / "run", steps=7, save_every=2, keep=3)
+    _, final = bench.train(tmp_path / "run", steps=12, save_every=2, keep=3)
+    _, whole = bench.train(tmp_path / "whole", steps=12, save_every=2, keep=3)
+    jax.tree.map(np.testing.assert_array_equal, final, whole)
+    with Checkpoints(tmp_path / "run" / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.steps("last") == [8, 10, 12]
+
+
 def test_a_flipped_bit_is_told_in_one_line(saved, tmp_path):
     bench, folder, before = saved
     told = []

@@ -27,6 +27,13 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch):
     ]
 
 
+def test_every_validation_figure_is_shown():
+    stream = io.StringIO()
+    with Progress(10, stream=stream) as progress:
+        progress.update(10, {"loss": 1.0, "validation_loss": 1.5, "validation_exact_match": 0.25, "learning_rate": 0.1})
+    assert stream.getvalue() == "step 10/10  loss 1.000  validation 1.500  validation exact match 0.250\n"
+
+
 def test_on_a_terminal_there_is_a_bar():
     stream = Terminal()
     with Progress(100, stream=stream) as progress:
@@ -46,3 +53,18 @@ def test_curves(tmp_path, references):
     curves([], tmp_path / "empty.png", title="nothing yet", references=references)
     for name in ("curves.png", "empty.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("scores", "panels"), [([10.0, None, 30.0], 2), ([None], 1)])
+def test_a_monitored_figure_has_a_panel_of_its_own(tmp_path, monkeypatch, scores, panels):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: (drawn.append(self), save(self, *args, **kw))[1])
+    metrics = [{"step": n, "split": "validation", "loss": 2.0, "bleu": score} for n, score in enumerate(scores)]
+    curves(metrics, tmp_path / "curves.png", title="a run", monitor="bleu")
+    axes = drawn[0].axes
+    assert len(axes) == panels and [ax.get_xlabel() for ax in axes] == [""] * (panels - 1) + ["steps"]
+    if panels == 2:
+        assert axes[1].lines[0].get_ydata().tolist() == [10.0, 30.0] and axes[1].get_ylabel() == "validation bleu"

@@ -66,7 +66,9 @@ def test_events_and_record(bench, whole):
     np.testing.assert_allclose([line["loss"] for line in train], means, rtol=1e-6)
     assert [line["epoch"] for line in train] == [0.4, 0.8, 1.2] and train[-1]["skipped"] == 0
     validation = [line for line in lines if line["split"] == "validation"]
-    assert validation[-1]["loss"] == bench.evaluate(params) and validation[-1]["best"] == min(line["loss"] for line in validation)
+    assert validation[-1]["loss"] == bench.validation_loss(params) and validation[-1]["best"] == min(
+        line["loss"] for line in validation
+    )
     assert events[-1].figures["best"] == validation[-1]["best"] and events[-1].figures["stopped_early"] == 0
 
 
@@ -125,7 +127,9 @@ def test_early_stopping_remembers_over_a_resume(bench, tmp_path):
 
     for name, on_event, first in (("whole", lambda event: None, 0), ("cut", stop, 0), ("cut", lambda event: None, 3)):
         feed = iter(losses[first:])
-        events, _ = bench.train(tmp_path / name, on_event=on_event, evaluate=lambda params, feed=feed: next(feed), **options)
+        events, _ = bench.train(
+            tmp_path / name, on_event=on_event, evaluate=lambda params, feed=feed: {"loss": next(feed)}, **options
+        )
         end = events[-1]
         if on_event is stop:
             assert (end.step, end.kind) == (6, "interrupted")
@@ -136,6 +140,67 @@ def test_early_stopping_remembers_over_a_resume(bench, tmp_path):
         assert (checkpoints.step("best"), checkpoints.step("last")) == (4, 10)
     events, _ = bench.train(tmp_path / "cut", **options)
     assert [(event.step, event.kind) for event in events] == [(10, "end")]
+
+
+@pytest.mark.parametrize(
+    ("best", "scores", "kept"), [("highest", [1.0, 3.0, math.nan, 2.0, 9.0], 4), ("lowest", [3.0, 1.0, 2.0, math.inf], 4)]
+)
+def test_the_monitored_figure_decides_over_a_resume_too(bench, tmp_path, best, scores, kept):
+    options = {"steps": 100, "eval_every": 2, "patience": 2, "monitor": "bleu", "best": best}
+
+    def stop(event):
+        if (event.step, event.kind) == (6, "eval"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    ended = []
+    for name, on_event, first in (("whole", lambda event: None, 0), ("cut", stop, 0), ("cut", lambda event: None, 3)):
+        feed = iter(scores[first:])
+        figures = lambda params, feed=feed: {"loss": 5.0, "bleu": next(feed)}  # noqa: E731
+        events, final = bench.train(tmp_path / name, on_event=on_event, evaluate=figures, **options)
+        ended.append((events[-1], final))
+    top = scores[kept // 2 - 1]
+    for event, _ in (ended[0], ended[2]):
+        assert (event.step, event.kind, event.figures["best"], event.figures["stopped_early"]) == (8, "end", top, 1.0)
+    same(ended[0][1], ended[2][1])
+    assert record(tmp_path / "whole") == record(tmp_path / "cut")
+    lines = [line for line in record(tmp_path / "cut") if line["split"] == "validation"]
+    assert [line["bleu"] for line in lines] == [x if math.isfinite(x) else None for x in scores[:4]]
+    assert lines[-1]["best"] == top and lines[-1]["loss"] == 5.0
+    with Checkpoints(tmp_path / "cut" / "checkpoints", read_only=True) as checkpoints:
+        assert (checkpoints.step("best"), checkpoints.step("last")) == (kept, 8)
+
+
+def test_an_evaluation_without_the_monitored_figure_is_refused(bench):
+    config = LoopConfig(steps=2, eval_every=2, monitor="bleu")
+    with pytest.raises(InputError, match=r"loop.monitor is 'bleu', the evaluation gives loss, chrf"):
+        list(train_loop(bench.state(), bench.step, bench.stream, config, evaluate=lambda params: {"loss": 1.0, "chrf": 2.0}))
+    with pytest.raises(InputError, match=r'loop.best is \'high\', it must be "lowest" or "highest"'):
+        LoopConfig(best="high")
+
+
+def test_the_rate_counts_the_losses_terms_between_the_stops(bench, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(loops.time, "monotonic", lambda: now[0])
+
+    def step(state, batch):
+        now[0] += 1.0
+        return bench.step(state, batch)
+
+    def evaluate(params):
+        now[0] += 50.0
+        return {"loss": 0.0}
+
+    config = LoopConfig(steps=8, log_every=4, eval_every=3, save_every=5)
+    terms = [int(bench.stream.batch(n)["mask"].sum()) for n in range(8)]
+    assert len(set(terms)) > 1
+    for stop in (None, 5):  # a state that comes from between two logs has terms already
+        state = bench.state()
+        for n in range(stop or 0):
+            state = bench.step(state, bench.stream.batch(n))
+        events = train_loop(state, step, bench.stream, config, evaluate=evaluate, position={"next_index": stop or 0})
+        rates = [event.figures["tokens_per_second"] for event in events if event.kind == "log"]
+        expected = [terms[3], (terms[6] + terms[7]) / 2] if stop is None else [(terms[6] + terms[7]) / 2]
+        assert rates == expected
 
 
 def test_divergence_names_step_and_gradient_and_keeps_the_last_good_checkpoint(tmp_path):
@@ -225,13 +290,8 @@ def test_a_loop_needs_no_folder(bench):
             shown.append((step, sorted(figures)))
 
     config = LoopConfig(steps=4, log_every=2, eval_every=4, save_every=1)
-    events = list(
-        train_loop(
-            bench.state(), bench.step, bench.stream, config, evaluate=bench.evaluate, progress=Shown(), tokens_per_batch=48
-        )
-    )
+    events = list(train_loop(bench.state(), bench.step, bench.stream, config, evaluate=bench.evaluate, progress=Shown()))
     assert [event.kind for event in events] == ["log", "log", "eval", "end"]
-    assert events[0].figures["tokens_per_second"] > 0
     assert [step for step, _ in shown] == [2, 4, 4] and shown[-1][1] == ["validation_loss"]
 
 
@@ -259,7 +319,7 @@ def test_a_run_is_loaded_with_the_best_params(bench, tmp_path):
             kept.append(jax.tree.map(np.array, jax.device_get(event.state.params)))
 
     folder = tmp_path / "run"
-    bench.train(folder, evaluate=lambda params: next(losses), on_event=keep)
+    bench.train(folder, evaluate=lambda params: {"loss": next(losses)}, on_event=keep)
     run = RunFolder(folder)
     description = {"experiment": "toy", "preset": "tiny", "overrides": {}, "config": {"seed": 3}, "model": bench.model}
     run.write_config(describe_run(**description))

@@ -125,6 +125,9 @@ class Bench:
         return init_state(self.model, self.optimizer, batch_size=self.stream.rows, seed=3, mesh=self.mesh, **options)
 
     def evaluate(self, params):
+        return {"loss": self.validation_loss(params)}
+
+    def validation_loss(self, params):
         return evaluate(self.eval_step, self.model, params, [self.stream.batch(10**6 + n) for n in range(2)])
 
     def losses(self, steps, state=None):
@@ -137,17 +140,17 @@ class Bench:
             found.append(float((after.sum - before.sum) / (after.weight - before.weight)))
         return found, jax.device_get(state.params)
 
-    def train(self, folder, *, on_event=lambda event: None, evaluate=None, **config):
+    def train(self, folder, *, on_event=lambda event: None, evaluate=None, keep=1, **config):
         """Starts a run in `folder`, or goes on with the one that is there; returns (events, final state on the host)."""
         config = LoopConfig(**{"steps": 12, "log_every": 4, "eval_every": 5, "save_every": 3} | config)
         new = not (folder / "metrics.jsonl").exists()
         run = RunFolder.create(str(folder), experiment="toy", preset="tiny") if new else RunFolder(folder)
         state, position, events = self.state(), None, []
-        with Checkpoints(run.checkpoints) as checkpoints:
+        with Checkpoints(run.checkpoints, keep=keep) as checkpoints:
             if not new:
                 state, position = resume(checkpoints, state, self.stream, run)
             options = {"mesh": self.mesh, "run": run, "checkpoints": checkpoints, "evaluate": evaluate or self.evaluate}
-            for event in train_loop(state, self.step, self.stream, config, position=position, tokens_per_batch=48, **options):
+            for event in train_loop(state, self.step, self.stream, config, position=position, **options):
                 on_event(event)
                 final = jax.device_get(event.state._replace(key=jax.random.key_data(event.state.key)))
                 events.append(event._replace(state=None))
