@@ -200,12 +200,11 @@ class Attentive(CompositeCell):
             z = _fed(z, state.feed if before is None else before[0], params["feed_kernel"], dot)
         cell, h = self.cell.recur(params["cell"], state.cell, z, dot=dot, context=memory)
         found, weights = before or attend(h)
-        y = _Seen(h, found, weights)
-        if self._feeds_output:
-            y = Attended(self._output(params, y, dot), weights)
+        seen = _Seen(h, found, weights)
+        y = Attended(self._output(params, seen, dot), weights) if self._feeds_output else seen
         new = AttentiveState(
             cell,
-            y.output if self._feeds_output else None,
+            y.output if isinstance(y, Attended) else None,
             None if state.coverage is None else state.coverage + weights,
             None if state.steps is None else state.steps + 1,
         )

@@ -1,4 +1,4 @@
-"""The encoder-decoder: whole targets equal step by step, padding reaches nothing, and what training adds."""
+"""The encoder-decoder: whole targets equal step by step, and padding reaches nothing."""
 
 import dataclasses
 import functools
@@ -9,22 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import (
-    GRU,
-    LSTM,
-    Bidirectional,
-    Chain,
-    Dropout,
-    Elman,
-    RecurrentDropout,
-    Stack,
-    decode,
-    from_json,
-    to_json,
-    unroll,
-)
+from seqjax import GRU, LSTM, Bidirectional, Chain, Dropout, Elman, InputError, RecurrentDropout, Stack, decode, unroll
 from seqjax.attention import Additive, Attentive, Dot, General
 from seqjax.models import Seq2Seq
+from seqjax.serial import from_json, to_json
 
 VS, VT, E, H = 9, 8, 3, 4  # symbols of source and target, embedding, hidden units
 START, END = 1, 2
@@ -236,3 +224,81 @@ def test_a_class_for_every_reply_is_a_target_of_one_symbol():
     replies = decode.greedy(model, params, batch, max_length=1).tokens[:, 0]
     likeliest = outputs.logits[:, 0].at[:, START].set(-jnp.inf).argmax(axis=1)
     assert replies.tolist()[:2] == likeliest.tolist()[:2]
+
+
+# In other dtypes, and what does not fit.
+
+
+def test_in_bfloat16_and_in_float64(x64):
+    model = MODELS["luong"]
+    params = jax.tree.map(lambda a: a.astype(jnp.float64), initial(model))
+    outputs = apply(model, params, BATCH)
+    assert outputs.logits.dtype == outputs.weights.dtype == jnp.float64
+    half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), params)
+    near = apply(model, half, BATCH)
+    assert near.logits.dtype == jnp.float32 and near.weights.dtype == jnp.bfloat16
+    np.testing.assert_allclose(near.logits.astype(float)[0], outputs.logits[0], atol=0.1)
+    grads = jax.grad(mean_loss(model, BATCH))(half)
+    assert all(a.dtype == jnp.bfloat16 and np.isfinite(a).all() for a in jax.tree.leaves(grads))
+    found = decode.greedy(model, half, BATCH, max_length=3)
+    assert found.scores.dtype == jnp.float32
+
+
+def test_equal_batches_compile_once():
+    model, twin = MODELS["bahdanau"], from_json(to_json(MODELS["bahdanau"]))
+    params = initial(model)
+    step = jax.jit(lambda model, params, batch: jax.grad(mean_loss(model, batch))(params), static_argnums=0)
+    step(model, params, BATCH)
+    step(twin, params, BATCH)
+    assert step._cache_size() == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"encoder": GRU(input_size=5, hidden_size=H)}, r"the encoder reads \(5,\), embedding_size is 3: they must be equal"),
+        ({"decoder": Elman(input_size=5, hidden_size=H)}, r"the decoder reads \(5,\), embedding_size is 3"),
+        ({"encoder": "GRU"}, "the encoder is a str, it must be a cell or a layer"),
+        ({"decoder": Bidirectional(GRU_E)}, "wraps a cell, and a Bidirectional is none"),
+        ({"decoder": luong(GRU_E, 5)}, "the attention's memory_size is 5, the encoder gives 4 features: they must be equal"),
+        ({"bridge": "final"}, r'bridge="final" .* \(h \[4\]\) into the decoder\'s \(c \[4\], h \[4\]\): .* take bridge="dense"'),
+        ({"bridge": "final", "encoder": Bidirectional(GRU_E), "decoder": GRU_E}, r"\(h \[4\], h \[4\]\) into .* \(h \[4\]\)"),
+        ({"tied": "target"}, "tied='target' needs embedding_size equal to the decoder's output size: they are 3 and 4"),
+        ({"tied": "all"}, 'tied="all" needs one vocabulary for source and target, they have 9 and 8 symbols'),
+        ({"start_symbol": 8}, "symbol 8 is not in the target vocabulary of 8 symbols"),
+        ({"end_symbol": -1}, "symbol -1 is not in the target vocabulary"),
+        ({"forbidden": tuple(range(8))}, "all 8 target symbols are forbidden"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
+        ({"coverage_loss": 1.0}, "coverage_loss is for a decoder with attention"),
+        ({"sampling": "row"}, "sampling='row'"),
+        ({"source_size": 0}, "source_size"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(fields, line):
+    with pytest.raises(InputError, match=line) as caught:
+        model_of(**{"encoder": GRU_E, "decoder": LSTM_E} | fields)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("batch", "line"),
+    [
+        ({"source": jnp.array([[1]])}, 'the batch has no "source_lengths"'),
+        ({"source": jnp.array([[1.0]]), "source_lengths": jnp.array([1])}, "they must be integers"),
+        ({"source": jnp.array([1]), "source_lengths": jnp.array([1])}, r"sources have shape \(1,\)"),
+        ({"source": jnp.array([[1]]), "source_lengths": jnp.array([2])}, "lengths holds 2"),
+        ({"source": jnp.array([[9]]), "source_lengths": jnp.array([1])}, "sources hold symbol 9, the vocabulary has 0 to 8"),
+    ],
+)
+def test_a_wrong_source_is_refused_in_one_line(batch, line):
+    model = MODELS["plain"]
+    with pytest.raises(InputError, match=line):
+        model.start(initial(model), batch)
+
+
+def test_a_model_without_attention_has_no_weights():
+    model = MODELS["plain"]
+    assert not model.attends
+    _, state, _ = model.start(initial(model), BATCH)
+    with pytest.raises(InputError, match="this model has no attention"):
+        model.weights(state)
