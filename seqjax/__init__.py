@@ -31,7 +31,7 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _REGISTER = ("attention", "cells", "compose", "layers")  # what from_json must have seen
-_FOLDERS = ("attention", "decode", "models", "testing", "data", "train", "probabilistic", "losses", "metrics")
+_FOLDERS = ("attention", "decode", "inspect", "models", "testing", "data", "train", "probabilistic", "losses", "metrics")
 
 __all__ = [  # noqa: RUF022 (as in _HOMES)
     "Elman", "GRU", "LSTM",

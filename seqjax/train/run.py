@@ -195,6 +195,10 @@ class RunFolder:
         _write_json(path, results)
         return path
 
+    def write_text(self, name: str, text: str):
+        """A further file of the run."""
+        _write_text(self.dir / name, text)
+
     def write_samples(self, text: str):
         """samples.txt."""
         _write_text(self.dir / "samples.txt", text)

@@ -1,0 +1,1 @@
+"""Translation learned from pairs: `python -m experiments.translation train | translate | evaluate | score | attention`."""

@@ -1,0 +1,262 @@
+"""What is done with trained weights: translate, evaluate, score, and look at the attention."""
+
+import dataclasses
+import io
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+import tyro
+
+from experiments import command_line, training
+from experiments.translation.config import Data, Search
+from experiments.translation.judge import Judge
+from experiments.translation.scores import signatures
+from experiments.translation.text import Text, read_text
+from experiments.translation.translator import Translator
+from seqjax import decode
+from seqjax.data.buckets import evaluation_pairs
+from seqjax.data.files import read_text as read_file
+from seqjax.errors import InputError
+from seqjax.inspect import heat_map
+from seqjax.models.seq2seq import Seq2Seq
+from seqjax.train.checkpoint import Checkpoints
+from seqjax.train.mesh import data_mesh
+from seqjax.train.run import Run, RunFolder, load_run
+from seqjax.types import Params
+
+PROGRAM = command_line.program_of("translation")
+CHUNK = 1024  # lines that are translated before the first of them is printed
+Folders = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Which weights."""
+
+    dir: tyro.conf.Positional[str] = "runs/translation/latest"  # a run folder
+    checkpoint: Literal["best", "last"] = "best"
+    average: int = 1  # above 1: the mean of the last so many checkpoints, of a run that kept them (train --keep)
+    ensemble: Folders = ()  # further run folders, whose predictions are averaged with the first's
+    averaging: Literal["probability", "log"] = "probability"  # of an ensemble
+
+    def load(self) -> "Loaded":
+        """The model, or an ensemble of several.
+
+        Raises:
+            InputError: a folder without a translation run, other vocabularies in an ensemble, or too few checkpoints.
+        """
+        runs = [load_run(folder) for folder in (self.dir, *self.ensemble)]
+        for run in runs:
+            if not isinstance(run.model, Seq2Seq):
+                raise InputError(f"{run.dir} is no translation run: its model is a {type(run.model).__name__}")
+            if run.vocabulary != runs[0].vocabulary:
+                raise InputError(f"--ensemble {run.dir}: its vocabularies are not those of {self.dir}, its symbols mean others")
+        params = tuple(self._params(run) for run in runs)
+        data = command_line.from_dict(Data(), runs[0].config["data"])
+        if len(runs) == 1:
+            return Loaded(runs[0], runs[0].model, params[0], data)
+        ensemble = decode.Ensemble(tuple(run.model for run in runs), average=self.averaging)
+        return Loaded(runs[0], ensemble, params, data)
+
+    def _params(self, run: Run) -> Params:
+        if self.checkpoint == "best" and self.average == 1:
+            return run.params
+        shapes = jax.eval_shape(run.model.init, jax.random.key(0))
+        with Checkpoints(RunFolder(run.dir).checkpoints, read_only=True) as checkpoints:
+            return checkpoints.average(shapes, self.average) if self.average != 1 else checkpoints.params(shapes, "last")
+
+
+class Loaded(NamedTuple):
+    """A run, its model (or an ensemble's) with its parameters, and how its text was prepared."""
+
+    run: Run
+    model: Any
+    params: Any
+    data: Data
+
+    def prepare(self, line: str) -> str:
+        """A line as the training text was."""
+        return line.lower() if self.data.lowercase else line
+
+
+@dataclasses.dataclass(frozen=True)
+class Translate:
+    """Translates a file, standard input, or what is typed."""
+
+    weights: tyro.conf.OmitArgPrefixes[Weights] = dataclasses.field(default_factory=Weights)
+    search: tyro.conf.OmitArgPrefixes[Search] = dataclasses.field(default_factory=Search)
+    input: str | None = None  # a file of sentences, .gz too; None: standard input
+    to: str | None = None  # the language that is asked for, of a model that knows several: <...> before every source
+    n_best: int = 1  # translations of each; above 1 printed as: line ||| translation ||| score
+    unknown: Literal["mark", "copy"] = "mark"  # show an unknown symbol, or copy the source word that was attended to
+
+
+def translate(argv: list[str]):
+    """Translates lines: translate DIR [--input FILE] [--beam 5] [--n-best 3]; without a file those of standard input."""
+    config = command_line.parse(Translate, argv, program=f"{PROGRAM} translate")
+    found = config.weights.load()
+    translator = Translator(found.model, found.params, found.run.vocabulary, config.search, unknown=config.unknown)
+
+    def show(first: int, lines: list[str]):
+        asked = [f"<{config.to}> {line}" if config.to and line.strip() else line for line in lines]
+        for n, best in enumerate(translator([found.prepare(line) for line in asked], n_best=config.n_best)):
+            for hypothesis in best:
+                told = (str(first + n), hypothesis.text, f"{hypothesis.score:.4f}")
+                print(" ||| ".join(told) if config.n_best > 1 else hypothesis.text, flush=True)
+
+    if config.input is None and sys.stdin.isatty():
+        for n, line in enumerate(_typed()):
+            show(n, [line])
+        return
+    lines = _lines(config.input)
+    for first in range(0, len(lines), CHUNK):
+        show(first, lines[first : first + CHUNK])
+
+
+def _typed() -> Iterator[str]:
+    """Lines as they are typed, until the end of input."""
+    print("a line to translate; end with Ctrl-D", file=sys.stderr)
+    while True:
+        try:
+            yield input("> ")
+        except EOFError:
+            return
+
+
+def _lines(path: str | None) -> list[str]:
+    if path is not None:
+        text = read_file(path)
+    else:
+        content = sys.stdin.buffer.read()
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise InputError(f"standard input is not UTF-8 text: byte 0x{content[error.start]:02x} in line {line}") from None
+    return [line.rstrip("\r\n") for line in io.StringIO(text, newline="\n")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Other:
+    """Other pairs than the run's own."""
+
+    pairs: tuple[str, ...] = ()  # two aligned files, or one with tabs; .gz too
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate(Other):
+    """Measures weights on a split of their run's pairs, or on other pairs."""
+
+    weights: tyro.conf.OmitArgPrefixes[Weights] = dataclasses.field(default_factory=Weights)
+    search: tyro.conf.OmitArgPrefixes[Search] = dataclasses.field(default_factory=Search)
+    split: Literal["train", "valid", "test"] = "test"
+    name: str | None = None  # of the files that are written; None: the split, or the name of the other pairs
+    n_best: int = 1  # translations of each in the n-best file
+
+
+def evaluate(argv: list[str]):
+    """Measures a run: evaluate DIR [--split test | --pairs FILE FILE]; writes eval-<name>.json and its translations."""
+    config = command_line.parse(Evaluate, argv, program=f"{PROGRAM} evaluate")
+    found = config.weights.load()
+    text = _text(found, config.pairs)
+    split = "valid" if config.pairs else config.split
+    if split not in text.pairs:
+        raise InputError(f"{text.record['source']} has no {split} pairs: it has {', '.join(text.pairs)}")
+    mesh, pairs = data_mesh(jax.local_devices()[:1]), text.pairs[split]
+    translator = Translator(found.model, found.params, found.run.vocabulary, config.search)
+    best = translator([pair.source for pair in pairs], n_best=config.n_best, seen=_counter(len(pairs)))
+    judge = Judge(text, found.model, config.search, mesh=mesh)
+    figures = judge.figures(found.params, split, [row[0].text for row in best])
+    about = {
+        "checkpoint": config.weights.checkpoint,
+        "average": config.weights.average,
+        "ensemble": list(config.weights.ensemble),
+    }
+    search = {f"search_{name}": value for name, value in dataclasses.asdict(config.search).items()}
+    facts = training.facts(found.run.config["seed"], text.record, mesh)
+    name = config.name or (re.sub(r"\W+", "-", Path(config.pairs[0]).name) if config.pairs else config.split)
+    folder = RunFolder(config.weights.dir)
+    path = folder.write_evaluation(name, figures | signatures() | about | search | facts)
+    rows = (f"{n} ||| {h.text} ||| {h.score:.4f}\n" for n, row in enumerate(best) for h in row)
+    folder.write_text(f"eval-{name}.nbest", "".join(rows))
+    folder.write_text(f"eval-{name}.txt", "".join(row[0].text + "\n" for row in best))
+    print("\n".join(f"{figure} {value:.4f}" for figure, value in figures.items()))
+    print(path)
+
+
+def _counter(total: int):
+    """Says on stderr how far a long search is."""
+
+    def tell(done: int):
+        print(f"\r{done:,} of {total:,} sentences", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _text(found: Loaded, pairs: tuple[str, ...]) -> Text:
+    """The run's pairs, or others, prepared alike, as its validation split."""
+    data = found.data
+    if pairs:
+        data = dataclasses.replace(data, train=pairs, valid=pairs, test=(), tfds=None, over_long="cut")
+    return read_text(data, found.run.vocabulary)
+
+
+@dataclasses.dataclass(frozen=True)
+class Score(Other):
+    """Log-probabilities of given translations."""
+
+    weights: tyro.conf.OmitArgPrefixes[Weights] = dataclasses.field(default_factory=Weights)
+
+
+def score(argv: list[str]):
+    """Prints the log-probability, in nats, of each given translation: score DIR --pairs FILE [FILE]."""
+    config = command_line.parse(Score, argv, program=f"{PROGRAM} score")
+    if not config.pairs:
+        raise InputError("nothing to score: give --pairs with two aligned files, or one with tabs")
+    found = config.weights.load()
+    source, target, _ = _text(found, config.pairs).encoded["valid"]
+    nats = np.zeros(len(source))
+    for batch in evaluation_pairs(source, target, batch_size=64):
+        given = {name: batch[name] for name in ("source", "source_lengths")}
+        rows = batch["index"] >= 0
+        found_nats, _ = decode.score(found.model, found.params, given, batch["target"], batch["target_lengths"])
+        nats[batch["index"][rows]] = np.asarray(found_nats)[rows]
+    for value, length in zip(nats, map(len, target), strict=True):
+        print(f"{value:.4f}\t{length}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Attention:
+    """A picture of where the model looks."""
+
+    source: str  # a sentence
+    target: str | None = None  # its translation; None: the model's own
+    out: str = "attention.png"
+    weights: tyro.conf.OmitArgPrefixes[Weights] = dataclasses.field(default_factory=Weights)
+    search: tyro.conf.OmitArgPrefixes[Search] = dataclasses.field(default_factory=Search)
+
+
+def attention(argv: list[str]):
+    """Draws a pair's attention weights: attention DIR --source "<de> ninety-seven" [--target TEXT] [--out attention.png]."""
+    config = command_line.parse(Attention, argv, program=f"{PROGRAM} attention")
+    found = config.weights.load()
+    translator = Translator(found.model, found.params, found.run.vocabulary, config.search)
+    source = found.prepare(config.source)
+    if config.target is None:
+        [[best, *_]] = translator([source])
+        tokens, text = best.tokens, best.text
+    else:
+        text = found.prepare(config.target)
+        tokens = found.run.vocabulary[1].encode(text).tolist()
+    weights, read, written = translator.attention(source, tokens)
+    heat_map(weights, read, written, config.out, title=text if len(text) < 60 else "")
+    print(text)
+    print(config.out)
+
+
+VERBS = {"translate": translate, "evaluate": evaluate, "score": score, "attention": attention}

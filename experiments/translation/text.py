@@ -1,0 +1,116 @@
+"""A config's pairs: read, their vocabularies made, in symbols, split by split."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from experiments.translation.config import Data
+from seqjax.data.encoding import Encoded, build_pair_vocabularies, encode_pairs
+from seqjax.data.pairs import Pair, Pairs, from_files, from_tfds, from_tsv, numbers
+from seqjax.data.splits import SPLITS
+from seqjax.data.vocabulary import Vocabulary
+from seqjax.errors import InputError
+
+_TAG = re.compile(r"<\S+>(?=\s)")  # the first word of a source that says what is asked for, such as "<fr>"
+
+
+class Text(NamedTuple):
+    """Pairs, as texts and as symbols.
+
+    Args:
+        record: where they come from.
+        vocabularies: the source's and the target's, of the training pairs.
+        pairs: the texts of each split that is not empty.
+        encoded: their symbols.
+    """
+
+    record: dict
+    vocabularies: tuple[Vocabulary, Vocabulary]
+    pairs: dict[str, tuple[Pair, ...]]
+    encoded: dict[str, Encoded]
+
+
+def read_text(data: Data, vocabularies: tuple[Vocabulary, Vocabulary] | None = None) -> Text:
+    """Reads, splits and encodes.
+
+    Args:
+        data: which pairs.
+        vocabularies: of an earlier run; None: made from the training pairs.
+
+    Returns:
+        Text. Over-long training pairs are dropped or cut as `data` says, those of the other splits never.
+
+    Raises:
+        InputError: what the loaders and the vocabularies refuse.
+    """
+    found = read_pairs(data)
+    splits = {split: tuple(_prepared(pair, data) for pair in getattr(found, split)) for split in SPLITS}
+    splits = {split: pairs for split, pairs in splits.items() if pairs}
+    if vocabularies is None:
+        vocabularies = build_pair_vocabularies(
+            splits["train"],
+            kind=data.units,
+            target_kind=data.target_units,
+            joint=data.joint,
+            max_size=data.vocabulary_size,
+            min_count=data.min_count,
+            symbols=tags(splits["train"]),
+        )
+    encoded = {}
+    for split, pairs in splits.items():
+        limits = {"max_length": data.max_length, "over_long": data.over_long} if split == "train" else {}
+        encoded[split] = encode_pairs(pairs, *vocabularies, **limits)
+    return Text(found.record | {"over_long": encoded["train"].over_long}, vocabularies, splits, encoded)
+
+
+def read_pairs(data: Data) -> Pairs:
+    """The pairs that a config names: files, a data set, or numbers in words.
+
+    Raises:
+        InputError: files and a data set together, a wrong number of files, or what the loader refuses.
+    """
+    files = [getattr(data, split) for split in SPLITS]
+    if data.tfds is not None:
+        if any(files):
+            raise InputError(f"data.tfds {data.tfds} and files are both given: give one of them")
+        return _swapped(from_tfds(data.tfds), data)
+    if not data.train:
+        if any(files):
+            raise InputError("data.valid or data.test is given without data.train: give the training files too")
+        return _swapped(numbers(), data)
+    for split, paths in zip(SPLITS, files, strict=True):
+        if len(paths) > 2 or (paths and len(paths) != len(data.train)):
+            told = f"data.{split} names {len(paths)} files, data.train {len(data.train)}"
+            raise InputError(f"{told}: give each two aligned files, or each one with tabs")
+    if len(data.train) == 1:
+        found = from_tsv(*(paths[0] if paths else None for paths in files))
+    else:
+        found = from_files(*(paths or None for paths in files))
+    return _swapped(found, data)
+
+
+def tags(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """What sources begin with to say what is asked for, such as "<fr>" and "<de>", sorted.
+
+    Example:
+        >>> tags([Pair("<fr> two", "deux"), Pair("two < three", "yes"), Pair("<de> two", "zwei")])
+        ('<de>', '<fr>')
+    """
+    return tuple(sorted({found[0] for pair in pairs if (found := _TAG.match(pair.source))}))
+
+
+def by_tag(pairs: Sequence[Pair]) -> dict[str, list[int]]:
+    """The places of the pairs of each tag, by its name without the brackets; empty where there are no two tags."""
+    names = tags(pairs)
+    return {name[1:-1]: [n for n, pair in enumerate(pairs) if pair.source.startswith(name)] for name in names if len(names) > 1}
+
+
+def _swapped(pairs: Pairs, data: Data) -> Pairs:
+    if not data.swap:
+        return pairs
+    turned = {split: tuple(Pair(pair.target, pair.source) for pair in getattr(pairs, split)) for split in SPLITS}
+    return Pairs(**turned, record=pairs.record | {"swapped": True})
+
+
+def _prepared(pair: Pair, data: Data) -> Pair:
+    return Pair(pair.source.lower(), pair.target.lower()) if data.lowercase else pair
