@@ -1,22 +1,17 @@
-"""The real command, in this process: tiny settings, tiny texts."""
+"""What the tests of every experiment's command share: it is run in this process, and what it left is looked at."""
 
 import contextlib
 import io
 import json
-import random
 import re
-import shlex
+import signal
+import sys
 from typing import NamedTuple
 
 import pytest
 
 from experiments import command_line
-from experiments.language_model import __main__ as program
-
-WORDS = re.findall(r"\w+", "the cat sat on a mat and saw two birds fly over old hills while rain fell")
-SIZES = shlex.split("--data.batch-size 2 --data.length 8 --model.hidden-size 8 --model.embedding-size 4 --model.dropout 0.1")
-PACE = shlex.split("--loop.steps 4 --loop.log-every 1 --loop.eval-every 2 --loop.save-every 2")
-PACE += shlex.split("--sample.prompt the --sample.length 12")
+from seqjax.train.run import RunFolder
 
 
 class Outcome(NamedTuple):
@@ -25,19 +20,48 @@ class Outcome(NamedTuple):
     err: str
 
 
-def command(*arguments) -> Outcome:
-    """What `python -m experiments.language_model ARGUMENTS` does."""
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        try:
-            code = command_line.run_verbs(program.PROGRAM, program.VERBS, [str(argument) for argument in arguments])
-        except SystemExit as stop:  # the flag parser's own
-            code = stop.code
-    return Outcome(code, out.getvalue(), err.getvalue())
+class Command:
+    """What `python -m PROGRAM ARGUMENTS` does, with `stdin` as its standard input."""
+
+    def __init__(self, program):
+        self._program = program
+
+    def __call__(self, *arguments, stdin: bytes = b"") -> Outcome:
+        program, before = self._program, sys.stdin
+        sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+            try:
+                code = command_line.run_verbs(program.PROGRAM, program.VERBS, [str(argument) for argument in arguments])
+            except SystemExit as stop:  # the flag parser's own
+                code = stop.code
+            finally:
+                sys.stdin = before
+        return Outcome(code, out.getvalue(), err.getvalue())
 
 
-def words(count: int, seed: int = 0) -> str:
-    draw = random.Random(seed)
-    return " ".join(draw.choice(WORDS) for _ in range(count)) + "\n"
+class Interrupt:
+    """A run folder's method that a signal interrupts at a step."""
+
+    def __init__(self, monkeypatch, step):
+        append = RunFolder.append_metrics
+
+        def interrupted(self, **line):
+            append(self, **line)
+            if line["step"] == step:
+                signal.raise_signal(signal.SIGTERM)
+
+        monkeypatch.setattr(RunFolder, "append_metrics", interrupted)
+
+
+def refused(outcome, *told):
+    """One line (or the flag parser's box) that says all of `told`."""
+    assert outcome.code == 2, outcome
+    assert "Traceback" not in outcome.err
+    if "For full helptext" not in outcome.err:
+        assert len(outcome.err.splitlines()) == 1 and outcome.err.startswith("error: "), outcome.err
+    said = re.sub(r"[\s\u2502]+", " ", outcome.err)
+    for part in told:
+        assert part in said, f"{part!r} is not in {said}"
 
 
 def contents(folder) -> dict:
@@ -50,28 +74,15 @@ def results_of(folder) -> dict:
     return json.loads((folder / "results.json").read_text())
 
 
-@pytest.fixture(scope="session")
-def text(tmp_path_factory):
-    """A file of a few hundred words."""
-    path = tmp_path_factory.mktemp("texts") / "words.txt"
-    path.write_text(words(400))
-    return path
+def figures_of(folder) -> list[dict]:
+    """A run's record without its clock."""
+    clock = ("seconds", "tokens_per_second")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in clock} for line in lines]
 
 
-@pytest.fixture(scope="session")
-def train(text):
-    """A function of a new folder and more flags: trains in it."""
-
-    def run(folder, *flags) -> Outcome:
-        return command("train", "--data.path", text, *SIZES, *PACE, "--run.dir", folder, *flags)
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory, train):
-    """(folder, outcome) of a run that nobody may change: its learning rate is so high that the best weights are not the last."""
-    folder = tmp_path_factory.mktemp("runs") / "finished"
-    outcome = train(folder, "--optimizer.learning-rate", 5, "--optimizer.warmup-steps", 0, "--ngrams", 2, 3, 5)
-    assert outcome.code == 0, outcome.err
-    return folder, outcome
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """An empty folder to stand in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -17,7 +17,8 @@ from experiments.language_model.config import PRESETS, Config
 from seqjax.probabilistic import ngram
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.run import RunFolder
-from tests.experiments.conftest import PACE, SIZES, command, contents, results_of, words
+from tests.experiments.conftest import contents, results_of
+from tests.experiments.language_model.conftest import PACE, SIZES, command, words
 
 
 def symbols_of(run, text, split):

@@ -10,37 +10,26 @@ import pytest
 import seqjax
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.run import RunFolder
-from tests.experiments.conftest import PACE, SIZES, command, contents, words
+from tests.experiments.conftest import contents, refused
+from tests.experiments.language_model.conftest import PACE, SIZES, command, words
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty folder to stand in, with a good text and bad ones."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "good.txt").write_text(words(400))
-    (tmp_path / "empty.txt").write_text("")
-    (tmp_path / "short.txt").write_text(words(3))
-    (tmp_path / "latin.txt").write_bytes(b"plain\n" + "caf\u00e9".encode("latin-1") + b"\n")
-    (tmp_path / "lines").mkdir()
-    (tmp_path / "lines" / "train.txt").write_text(words(400))
-    (tmp_path / "lines" / "valid.txt").write_text("cat")
-    (tmp_path / "nothing").mkdir()
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "kept" / "notes.txt").write_text("mine")
-    (tmp_path / "begun").mkdir()
-    (tmp_path / "begun" / "config.json").write_text("{}")
-    return tmp_path
-
-
-def refused(outcome, *told):
-    """One line (or the flag parser's box) that says all of `told`."""
-    assert outcome.code == 2, outcome
-    assert "Traceback" not in outcome.err
-    if "For full helptext" not in outcome.err:
-        assert len(outcome.err.splitlines()) == 1 and outcome.err.startswith("error: "), outcome.err
-    said = re.sub(r"[\s\u2502]+", " ", outcome.err)
-    for part in told:
-        assert part in said, f"{part!r} is not in {said}"
+def here(nowhere):
+    """A folder to stand in, with a good text and bad ones."""
+    (nowhere / "good.txt").write_text(words(400))
+    (nowhere / "empty.txt").write_text("")
+    (nowhere / "short.txt").write_text(words(3))
+    (nowhere / "latin.txt").write_bytes(b"plain\n" + "caf\u00e9".encode("latin-1") + b"\n")
+    (nowhere / "lines").mkdir()
+    (nowhere / "lines" / "train.txt").write_text(words(400))
+    (nowhere / "lines" / "valid.txt").write_text("cat")
+    (nowhere / "nothing").mkdir()
+    (nowhere / "kept").mkdir()
+    (nowhere / "kept" / "notes.txt").write_text("mine")
+    (nowhere / "begun").mkdir()
+    (nowhere / "begun" / "config.json").write_text("{}")
+    return nowhere
 
 
 GOOD = ["--data.path", "good.txt"]

@@ -1,37 +1,14 @@
 """Runs that are stopped and go on, and runs that start from another's weights, through the real command."""
 
-import json
 import shutil
-import signal
 
 import jax
 import numpy as np
 import pytest
 
 import seqjax
-from seqjax.train.run import RunFolder
-from tests.experiments.conftest import PACE, SIZES, command, contents, results_of, words
-
-
-class Interrupt:
-    """A run folder's method that a signal interrupts at a step."""
-
-    def __init__(self, monkeypatch, step):
-        append = RunFolder.append_metrics
-
-        def interrupted(self, **line):
-            append(self, **line)
-            if line["step"] == step:
-                signal.raise_signal(signal.SIGTERM)
-
-        monkeypatch.setattr(RunFolder, "append_metrics", interrupted)
-
-
-def figures_of(folder):
-    """A run's record without its clock."""
-    clock = ("seconds", "tokens_per_second")
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in clock} for line in lines]
+from tests.experiments.conftest import Interrupt, contents, figures_of, results_of
+from tests.experiments.language_model.conftest import PACE, SIZES, command, words
 
 
 @pytest.fixture(scope="module")
