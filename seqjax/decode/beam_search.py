@@ -62,7 +62,6 @@ class _Beams(NamedTuple):
     coverage: Array | None  # [K, B, S]
     tokens: Array | None  # [L, K, B], where a rule reads them
     ended: _Ended | None
-    count: Array | None  # [B, G]: hypotheses that have ended
 
 
 def beam(
@@ -89,9 +88,9 @@ def beam(
     are hypotheses; the width best of the others grow on. Beams still growing after max_length are hypotheses too, but they
     come after those that have ended. Ties go to the earlier beam and the smaller symbol.
 
-    A row is searched until width hypotheses have ended (early_stop), or until nothing that grows can still beat the
-    worst of the n_best (always). Without early_stop, and with a width that holds all prefixes of a length, ended or not, the
-    result is that of enumeration, under all penalties. Width 1 with early_stop is `greedy`.
+    A row is searched until nothing that grows beats the worst of the n_best that have ended: as it stands (early_stop), or
+    as it could at most become, at max_length (otherwise). Without early_stop, and with a width that holds all prefixes of a
+    length, ended or not, the result is that of enumeration, under all penalties. Width 1 with early_stop is `greedy`.
 
     Diverse beam search: each group is a search of its own, of width / groups beams, for n_best / groups hypotheses (rounded
     up), of all of which the best are returned. One after another, the groups choose their candidates by log-probability
@@ -111,7 +110,7 @@ def beam(
         n_best: N, hypotheses returned of each row, at most width.
         length_penalty: alpha, at least 0.
         coverage_penalty: beta, at least 0.
-        early_stop: whether a row's search ends with as many ended hypotheses as beams.
+        early_stop: whether a row's search ends when what grows is no better now, though a length penalty could help it later.
         groups: G; it divides width.
         diversity: at least 0.
         **constraints: see `Constraints`.
@@ -193,7 +192,6 @@ def _begin(plan: _Plan, settings: _Settings, state, token, logits, weights) -> _
         coverage=None if weights is None else jnp.zeros(weights.shape, dtype),
         tokens=jnp.zeros((plan.max_length, *token.shape), jnp.int32) if reads else None,
         ended=ended,
-        count=None if ended is None else jnp.zeros(groups, jnp.int32),
     )
 
 
@@ -210,14 +208,13 @@ def _grow(model, plan: _Plan, params, memory, settings: _Settings, beams: _Beams
     allowed = constrain(settings.rules, log_p, beams.tokens, beams.time)
     score, trail, closing = _choose(plan, settings, beams.score, log_p, allowed)
 
-    ended, count = beams.ended, beams.count
-    if ended is not None and count is not None and closing is not None:
+    ended = beams.ended
+    if ended is not None and closing is not None:
         final = _penalised(settings, closing, beams.time + 1, coverage)
         ended = _merged(ended, final, beams.time + 1)
-        count = count + (closing > -jnp.inf).sum(axis=-1, dtype=jnp.int32)
         # No penalty is kinder than max_length's to what grows: log-probabilities and coverage's part only fall.
-        done = score.max(axis=-1) / _divisor(settings, plan.max_length, score.dtype) <= ended.score[..., -1]
-        done = done | (count >= plan.size) if plan.early_stop else done
+        length = beams.time + 1 if plan.early_stop else plan.max_length
+        done = score.max(axis=-1) / _divisor(settings, length, score.dtype) <= ended.score[..., -1]
         score = jnp.where(done[..., None], -jnp.inf, score)
 
     parent, token = _divided(trail, log_p.shape[-1])
@@ -232,7 +229,6 @@ def _grow(model, plan: _Plan, params, memory, settings: _Settings, beams: _Beams
         coverage=coverage,
         tokens=None if tokens is None else tokens.at[beams.time].set(token),
         ended=ended,
-        count=count,
     )
 
 

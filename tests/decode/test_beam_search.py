@@ -133,11 +133,9 @@ def reference(model, params, row, *, width, max_length, end, alpha=0.0, early_st
             live[g] = [(path, p) for path, p in candidates if path[-1] != end][:k]
             np.add.at(taken, [path[-1] for path, _ in closing + live[g]], 1)
             ended[g] = best_first(ended[g] + [(p / ((5 + step) / 6) ** alpha, path) for path, p in closing])
-            if early_stop and len(ended[g]) >= k:
-                live[g] = []
-            # For one group this changes nothing; of several, one that has stopped keeps the later ones off no symbol.
-            best = max((p for _, p in live[g]), default=-np.inf) / ((5 + max_length) / 6) ** alpha
-            if groups > 1 and len(ended[g]) >= kept and best <= ended[g][kept - 1][0]:
+            longest = step if early_stop else max_length
+            best = max((p for _, p in live[g]), default=-np.inf) / ((5 + longest) / 6) ** alpha
+            if len(ended[g]) >= kept and best <= ended[g][kept - 1][0]:
                 live[g] = []
     every = []
     for g in range(groups):
@@ -209,6 +207,15 @@ def test_wider_than_the_vocabulary_is_allowed_and_the_missing_say_so():
 def test_ties_go_to_the_smaller_symbols():
     found = decode.beam(Table(), jnp.zeros((5, 5)), tokens(2), width=3, max_length=2, n_best=3)
     assert found.tokens.tolist() == [[[0, 0], [0, 1], [0, 2]]]
+
+
+def test_a_sure_hypothesis_outlives_improbable_ones_that_end_before_it():
+    sure = jnp.array(
+        [[0.0, 0.0, 9.0, 0, -1], [0.0, 0.0, 9.0, 0, -1], [0.0, 0.0, 0.0, 9.0, -1], [0, 0, 0, -1, 9.0], [9.0, 1, 1, 1, 0]]
+    )
+    found = decode.beam(Table(), sure, tokens(1), width=3, max_length=9, end=0)
+    plain = decode.greedy(Table(), sure, tokens(1), max_length=9, end=0)
+    assert found.tokens[0, 0].tolist() == plain.tokens[0].tolist() == [2, 3, 4, 0, 0, 0, 0, 0, 0]
 
 
 def test_the_loop_stops_when_nothing_can_get_better():
