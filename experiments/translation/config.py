@@ -11,6 +11,7 @@ from seqjax.cells.gru import GRU
 from seqjax.cells.lstm import LSTM
 from seqjax.compose import Dropout, Stack
 from seqjax.data.buckets import TeacherForcing
+from seqjax.data.subwords import LineVocabulary
 from seqjax.data.vocabulary import Vocabulary
 from seqjax.errors import InputError
 from seqjax.layers import Bidirectional, Chain
@@ -169,6 +170,7 @@ def build_model(config: Network, sampling: str, source: Vocabulary, target: Voca
             raise InputError(f"model.{name} is {getattr(config, name)}, it must be at least 1")
     if target.start is None:
         raise InputError("the target vocabulary has no start symbol: the decoder must read one first")
+    silent = (target.pad, target.unknown if isinstance(target, LineVocabulary) else None)  # no reply is "another one"
     cell, size = CELLS[config.cell], config.hidden_size
 
     def between() -> tuple:
@@ -202,7 +204,7 @@ def build_model(config: Network, sampling: str, source: Vocabulary, target: Voca
         dropout=config.dropout,
         per=config.per,
         label_smoothing=config.label_smoothing,
-        forbidden=() if target.pad is None else (target.pad,),
+        forbidden=tuple(i for i in silent if i is not None),
         sampling=sampling,
         coverage_loss=config.coverage_loss,
     )
@@ -224,5 +226,54 @@ PRESETS = {
         optimizer=OptimizerConfig(learning_rate=2e-3, schedule="cosine", warmup_steps=500, clip_norm=1.0),
         loop=Loop(epochs=20),
         keep=5,
+    ),
+    # The published networks at a size for 30,000 pairs rather than millions; files as above.
+    # Sutskever, Vinyals, Le 2014: no attention, the source read from its end, the final state handed over.
+    "sutskever": Config(
+        data=Data(vocabulary_size=5000, batch_size=64),
+        model=Network(
+            cell="lstm",
+            encoder_layers=2,
+            decoder_layers=2,
+            bidirectional=False,
+            attention="none",
+            bridge="final",
+            reverse_source=True,
+            dropout=0.3,
+        ),
+        optimizer=OptimizerConfig(learning_rate=2e-3, schedule="cosine", warmup_steps=500, clip_norm=5.0),
+        loop=Loop(epochs=20),
+    ),
+    # Bahdanau, Cho, Bengio 2014: a bidirectional encoder, additive attention with the state before the step.
+    "bahdanau": Config(
+        data=Data(vocabulary_size=5000, batch_size=64),
+        model=Network(attention="additive", order="before", dropout=0.3),
+        optimizer=OptimizerConfig(learning_rate=2e-3, schedule="cosine", warmup_steps=500, clip_norm=1.0),
+        loop=Loop(epochs=20),
+    ),
+    # Luong, Pham, Manning 2015: attention with the state after the step, fed to the next one.
+    "luong": Config(
+        data=Data(vocabulary_size=5000, batch_size=64),
+        model=Network(
+            cell="lstm",
+            encoder_layers=2,
+            decoder_layers=2,
+            bidirectional=False,
+            attention="general",
+            bridge="final",
+            reverse_source=True,
+            dropout=0.2,
+        ),
+        optimizer=OptimizerConfig(learning_rate=2e-3, schedule="cosine", warmup_steps=500, clip_norm=5.0),
+        loop=Loop(epochs=20),
+    ),
+    # Replies to messages, one file with tabs: the reply is chosen among those of the training pairs.
+    "reply_class": Config(
+        data=Data(units="word", target_units="line", vocabulary_size=8000, joint=False),
+        model=Network(attention="none", bidirectional=True, hidden_size=128, embedding_size=128, dropout=0.3),
+        optimizer=OptimizerConfig(learning_rate=2e-3, schedule="cosine", warmup_steps=100, clip_norm=1.0),
+        loop=Loop(epochs=10),
+        monitor="exact_match",
+        search=Search(beam=1),
     ),
 }

@@ -99,7 +99,7 @@ class Translator:
 
     def _decode(self, batch: dict, n_best: int) -> list[list[tuple[tuple[int, ...], float]]]:
         search, end = self._search, self._target.end
-        length = search.max_length or 2 * batch["source"].shape[1] + 8
+        length = 1 if end is None else search.max_length or 2 * batch["source"].shape[1] + 8  # without an end: one whole line
         limits: dict[str, Any] = {"max_length": length, "end": end}
         if search.min_length:
             limits["min_length"] = search.min_length
