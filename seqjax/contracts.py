@@ -52,7 +52,10 @@ def gate_values(z: Array, kinds: str) -> tuple[Array, ...]:
         [[0.5], [0.0]]
     """
     size = z.shape[-1] // len(kinds)
-    half = jnp.concatenate([jnp.full(size, 0.5 if kind == "s" else 1.0, z.dtype) for kind in kinds])
+    if set(kinds) == {"s"}:
+        half = jnp.full((), 0.5, z.dtype)
+    else:
+        half = jnp.concatenate([jnp.full(size, 0.5 if kind == "s" else 1.0, z.dtype) for kind in kinds])
     values = jnp.split(jnp.tanh(z * jnp.broadcast_to(half, z.shape)), len(kinds), axis=-1)
     return tuple(0.5 * a + 0.5 if kind == "s" else a for a, kind in zip(values, kinds, strict=True))
 

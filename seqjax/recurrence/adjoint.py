@@ -43,7 +43,7 @@ class _Map:
         return list(values[: self.residuals]), list(values[self.residuals :])
 
 
-def linear_map(plain, residuals, x, *, transposed: Callable) -> Any:
+def linear_map(plain, residuals, x, *, transposed: Callable, out=None) -> Any:
     """plain(residuals, x), linear in x.
 
         <c, plain(r, x)> = <transposed(r, c), x>
@@ -55,6 +55,7 @@ def linear_map(plain, residuals, x, *, transposed: Callable) -> Any:
         residuals: a pytree of arrays.
         x: a pytree of floating arrays.
         transposed: (residuals, cotangent of the result) -> cotangent of x, by any means.
+        out: shapes and dtypes of the result; None: found by a trace of `plain`, which then is traced at every first call.
 
     Returns:
         The result, a pytree of floating arrays.
@@ -66,7 +67,7 @@ def linear_map(plain, residuals, x, *, transposed: Callable) -> Any:
     """
     flat_residuals, residual_tree = jax.tree.flatten(residuals)
     flat_x, x_tree = jax.tree.flatten(x)
-    out = jax.eval_shape(plain, residuals, x)
+    out = jax.eval_shape(plain, residuals, x) if out is None else out
     flat_out, out_tree = jax.tree.flatten(out)
 
     def flat(function, tree):

@@ -121,7 +121,8 @@ def recomputed(piece, same, state: State, inputs, length: int, *, reverse: bool 
         moving = [i for i, d in enumerate(tangents) if not isinstance(d, SymbolicZero) and is_floating(d)]
         results, edges = forward(values)
         push, pull = functools.partial(push_forward, moving), functools.partial(pull_back, moving)
-        moved = iter(linear_map(push, (values, edges), [tangents[i] for i in moving], transposed=pull))
+        forms = [jax.typeof(a) for a in results if is_floating(a)]
+        moved = iter(linear_map(push, (values, edges), [tangents[i] for i in moving], transposed=pull, out=forms))
         return results, [next(moved) if is_floating(a) else np.zeros(a.shape, jax.dtypes.float0) for a in results]
 
     whole.defjvp(jvp, symbolic_zeros=True)

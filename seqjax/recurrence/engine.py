@@ -14,6 +14,7 @@ from seqjax.contracts import Cell, CompositeCell, SequenceLayer
 from seqjax.errors import InputError
 from seqjax.recurrence import cudnn, fused, pallas, scan
 from seqjax.recurrence.bptt import chunked
+from seqjax.recurrence.table import projected_inside
 from seqjax.types import Array, Key, Params, State, float_dtype, is_tokens
 
 BACKENDS = {"cudnn": cudnn, "pallas": pallas, "fused": fused, "scan": scan}  # the fastest first
@@ -46,15 +47,16 @@ class Call(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Which backend runs a cell, and why not the others."""
+    """Which backend runs a cell, why not the others, and how the loop is laid out where that depends on sizes."""
 
     cell: Cell
     backend: str
     refused: dict[str, str]
+    layout: str = ""
 
     def __str__(self):
         why = "".join(f"\n  not {name}: {reason}" for name, reason in self.refused.items())
-        return f"{self.cell}: {self.backend}{why}"
+        return f"{self.cell}: {self.backend}{self.layout and ', '}{self.layout}{why}"
 
 
 _recorder: contextvars.ContextVar[list[Choice] | None] = contextvars.ContextVar("choices", default=None)
@@ -117,7 +119,10 @@ def run(
     call = Call(mask, reset, context, reverse, remat, collect, dtype, (params, xs, state), backend)
     choice = choose(part, call, backend)
     if (choices := _recorder.get()) is not None:
-        choices.append(choice)
+        zs = jax.eval_shape(part.project, params, xs)
+        why = projected_inside(xs, zs) if choice.backend == "fused" and remat is None else None
+        layout = f"where nothing is differentiated each step projects its own input ({why})" if why else ""
+        choices.append(choice._replace(layout=layout))
     return BACKENDS[choice.backend].run(part, params, xs, state, call)
 
 

@@ -23,11 +23,12 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Var, get_opaque_trace_state
 from jax.interpreters.partial_eval import dce_jaxpr
 
+from seqjax import tree
 from seqjax.contracts import product
 from seqjax.recurrence import scan, tape
 from seqjax.recurrence.adjoint import is_floating, linear_map, put
 from seqjax.recurrence.steps import find_products
-from seqjax.recurrence.sweeps import sweep
+from seqjax.recurrence.sweeps import axis_of, one_step, stack_of, sweep
 from seqjax.types import at_least_float32
 
 
@@ -62,38 +63,46 @@ def _(primals, tangents):
     return primals[0], tangents[0] + tangents[1]
 
 
-def loop(step, constants, state, inputs, *, reverse):
+def loop(step, constants, state, inputs, *, reverse, undifferentiated=None):
     """`scan.plain` with the derivative of this module.
 
     Args:
         step: (dot, constants, state, input) -> (state, output).
         constants: a pytree of what is the same at every step.
         state: a pytree.
-        inputs: a pytree of arrays [T, ...].
+        inputs: a pytree of arrays [B, T, ...].
         reverse: from the last step to the first.
+        undifferentiated: another step and its inputs, with the same products and results, that run where no derivative is
+            asked for; None: the same ones.
 
     Returns:
-        (state, outputs), outputs [T, ...].
+        (state, outputs), outputs [B, T, ...].
     """
-    if not jax.tree.leaves(inputs)[0].shape[0]:
-        return scan.plain(step, constants, state, inputs, reverse=reverse)
-    this = _Loop(step, constants, state, inputs, reverse)
+    if not jax.tree.leaves(inputs)[0].shape[1]:
+        state, outputs = scan.plain(step, constants, state, tree.swap_batch_time(inputs), reverse=reverse)
+        return state, tree.swap_batch_time(outputs)
+    this = that = _Loop(step, constants, state, inputs, reverse)
+    if undifferentiated is not None:
+        that = _Loop(undifferentiated[0], constants, state, undifferentiated[1], reverse)
 
     @jax.custom_jvp
-    def whole(kernels, values):
-        return this.forward(kernels, values)
+    def whole(kernels, values, others):
+        return that.forward(kernels, values if that is this else others)
 
     def jvp(primals, tangents):
+        primals, tangents = primals[:2], tangents[:2]
         moving = [[i for i, d in enumerate(ds) if not isinstance(d, SymbolicZero) and is_floating(d)] for ds in tangents]
         results, residuals, pull_back = this.linearize(*primals, *moving)
         push_forward = functools.partial(this.push_forward, moving)
         given = [[ds[i] for i in which] for ds, which in zip(tangents, moving, strict=True)]
-        moved = iter(linear_map(push_forward, (primals, residuals), given, transposed=pull_back))
+        forms = [jax.typeof(a) for a in results if is_floating(a)]
+        moved = iter(linear_map(push_forward, (primals, residuals), given, transposed=pull_back, out=forms))
         return results, [next(moved) if is_floating(a) else np.zeros(a.shape, jax.dtypes.float0) for a in results]
 
     whole.defjvp(jvp, symbolic_zeros=True)
     lives = zip(this.values, this.found.lives, strict=True)
-    return this.pack(whole(this.kernels, [a if alive else jax.lax.stop_gradient(a) for a, alive in lives]))
+    others = [] if that is this else list(map(jax.lax.stop_gradient, that.values))
+    return this.pack(whole(this.kernels, [a if alive else jax.lax.stop_gradient(a) for a, alive in lives], others))
 
 
 class _Loop:
@@ -104,18 +113,18 @@ class _Loop:
         self.values, self.treedef = jax.tree.flatten((constants, state, inputs))
         self.begin = len(jax.tree.leaves(constants))  # of the state's leaves
         self.end = self.begin + len(jax.tree.leaves(state))
-        self.found = find_products(step, constants, state, jax.tree.map(_one, inputs))
+        self.found = find_products(step, constants, state, jax.tree.map(one_step, inputs))
         self.constant = [kernel is not None for kernel in self.found.kernels]
         self.kernels = [kernel(self.values) for kernel in self.found.kernels if kernel is not None]
         self.outs = list(itertools.compress(self.found.outs, self.constant))
         self.sums = list(itertools.compress(self.found.sums, self.constant))
         self.added = {i - self.end for i in self.sums if i is not None}  # inputs that are only added to a product
-        self.steps = self.values[self.end].shape[0]
-        self.results = jax.eval_shape(lambda kernels, values: self.one(kernels, values)[0], self.kernels, self.first())
+        self.steps = self.values[self.end].shape[1]
+        self.results, self.results_tree = jax.tree.flatten(self.found.results)
 
     def first(self):
         """The shapes of one step's leaves."""
-        return [*map(jax.typeof, self.values[: self.end]), *map(_one, self.values[self.end :])]
+        return [*map(jax.typeof, self.values[: self.end]), *map(one_step, self.values[self.end :])]
 
     def pack(self, results):
         return jax.tree.unflatten(self.results_tree, results)
@@ -132,8 +141,7 @@ class _Loop:
             out = product(h, kernel)
             return out if tap is None else _tapped(out, tap)
 
-        results, self.results_tree = jax.tree.flatten(self.step(dot, *jax.tree.unflatten(self.treedef, values)))
-        return results, lefts
+        return jax.tree.leaves(self.step(dot, *jax.tree.unflatten(self.treedef, values))), lefts
 
     def forward(self, kernels, values):
         """All steps and nothing else."""
@@ -161,7 +169,9 @@ class _Loop:
                 results, _ = self.one(ks, [*vs[: self.begin], *state, *inputs])
                 return results[: self.end - self.begin], results[self.end - self.begin :]
 
-            state, outputs = jax.lax.scan(body, vs[self.begin : self.end], vs[self.end :], reverse=self.reverse)
+            inputs = tree.swap_batch_time(vs[self.end :])
+            state, outputs = jax.lax.scan(body, vs[self.begin : self.end], inputs, reverse=self.reverse)
+            outputs = tree.swap_batch_time(outputs)
             return [a for a in (*state, *outputs) if is_floating(a)]
 
         at = [[old[i] for i in which] for old, which in zip((kernels, values), moving, strict=True)]
@@ -185,17 +195,17 @@ class _Loop:
             return [a for a in results if is_floating(a)], (results, [lefts[i] for i in kernels])
 
         def forth(kernels_, values):
-            nonlocal tree
+            nonlocal pull_tree
             zeros = [jnp.zeros(self.outs[i].shape, self.outs[i].dtype) for i in taps]
             at = [values[i] for i in moving]
             _, pull, (results, lefts) = jax.vjp(functools.partial(of_moving, kernels_, values), at, zeros, has_aux=True)
-            residuals, tree = jax.tree.flatten(pull)
+            residuals, pull_tree = jax.tree.flatten(pull)
             return results, lefts, residuals
 
         def back(residuals, cotangents):
-            return jax.tree.unflatten(tree, residuals)(cotangents)
+            return jax.tree.unflatten(pull_tree, residuals)(cotangents)
 
-        tree = None
+        pull_tree = None
         staged, (_, _, residuals) = jax.make_jaxpr(forth, return_shape=True)([*map(jax.typeof, self.kernels)], self.first())
         return staged, jax.make_jaxpr(back)(residuals, [a for a in self.results if is_floating(a)])
 
@@ -269,7 +279,7 @@ class _Loop:
 
             d_state, d_outputs = cotangents[: len(states)], cotangents[len(states) :]
             totals = [jnp.zeros(values[i].shape, at_least_float32(values[i].dtype)) for i in constants]
-            outputs = [*(_one(values[i]) for i in inputs), *(self.outs[i] for i in taps)]
+            outputs = [*(one_step(values[i]) for i in inputs), *(self.outs[i] for i in taps)]
             free = {i for i, v in enumerate(reads) if v not in lefts and v not in inputs_in}
             (d_state, totals), d_stacks = self.sweep(
                 backward, (d_state, totals), [*(found[v] for v in reads), *d_outputs], outputs, free, not self.reverse
@@ -279,7 +289,7 @@ class _Loop:
             d_outs = dict(zip(taps, d_stacks[len(inputs) :], strict=True)) | {i: d_values[j] for i, j in sums.items()}
             d_kernels = []
             for i, v in zip(moving_kernels, lefts, strict=True):
-                left = found[v] if v in found else jnp.broadcast_to(same[v], (self.steps, *same[v].shape))
+                left = found[v] if v in found else _repeated(same[v], self.steps)
                 d_kernels += jax.linear_transpose(functools.partial(product, left), kernels[i])(d_outs[i])
             return d_kernels, [d_values[i] for i in moving_values]
 
@@ -288,22 +298,26 @@ class _Loop:
     def sweep(self, body, state, inputs, outputs, free, reverse, in_time=()):
         """`sweep`, long inputs read ahead but for those in_time, outputs in the memory of those that are free."""
         ahead = [i for i, a in enumerate(inputs) if _is_long(a) and i not in in_time]
-        overwrite = tape.same_memory(outputs, {i: _one(a) for i, a in enumerate(inputs) if _is_long(a) and i in free})
+        overwrite = tape.same_memory(outputs, {i: one_step(a) for i, a in enumerate(inputs) if _is_long(a) and i in free})
         return sweep(body, state, inputs, outputs, reverse=reverse, ahead=ahead, overwrite=overwrite)
 
 
 def _shifted(first, stack, reverse):
     """What stood before every step, where `stack` is what stood after it."""
-    first = first[None].astype(stack.dtype)
-    return jnp.concatenate([stack[1:], first] if reverse else [first, stack[:-1]])
+    axis, steps = axis_of(first), stack.shape[axis_of(first)]
+    first = jnp.expand_dims(first.astype(stack.dtype), axis)
+    begin, end = (1, steps) if reverse else (0, steps - 1)
+    others = jax.lax.slice_in_dim(stack, begin, end, axis=axis)
+    return jnp.concatenate([others, first] if reverse else [first, others], axis)
+
+
+def _repeated(a, steps):
+    """A stack of one array at every step."""
+    return jnp.broadcast_to(jnp.expand_dims(a, axis_of(a)), stack_of(a, steps).shape)
 
 
 def _is_long(stack):
-    return math.prod(stack.shape[1:]) >= 1024
+    return math.prod(one_step(stack).shape) >= 1024
 
 
-def _one(stack):
-    return jax.ShapeDtypeStruct(stack.shape[1:], stack.dtype)
-
-
-run = functools.partial(scan.run, loop=loop)
+run = functools.partial(scan.run, loop=loop, batch_first=True)

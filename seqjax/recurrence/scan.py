@@ -8,6 +8,7 @@ import jax
 from seqjax import noise, tree
 from seqjax.contracts import product
 from seqjax.recurrence.bptt import recomputed
+from seqjax.recurrence.table import projected_inside
 
 
 def supports(cell, call) -> str | None:
@@ -20,7 +21,7 @@ def plain(step, constants, state, inputs, *, reverse):
     return jax.lax.scan(functools.partial(step, product, constants), state, inputs, reverse=reverse)
 
 
-def run(cell, params, xs, state, call, loop=plain):
+def run(cell, params, xs, state, call, loop=plain, batch_first=False):
     """All steps of a cell, batch first; see `seqjax.recurrence.engine.Call` for the options.
 
     Args:
@@ -30,6 +31,8 @@ def run(cell, params, xs, state, call, loop=plain):
         state: leaves [B, ...].
         call: the options.
         loop: `plain`, or what gives the same with other derivatives.
+        batch_first: whether the loop's inputs and outputs are [B, T, ...], else [T, B, ...]. Such a loop may also be given
+            `undifferentiated`: a step from x and its inputs, to run where no derivative is asked for.
 
     Returns:
         (state, ys), ys [B, T, ...]; of masked steps anything finite. With collect="states" the states instead of ys.
@@ -55,11 +58,24 @@ def run(cell, params, xs, state, call, loop=plain):
             new = restart(reset, fresh, new)
         return new, out
 
+    def whole_step(dot, constants, state, inputs):
+        x, *others = inputs
+        return step(dot, constants, state, (cell.project(constants[0], x), *others))
+
+    def project(params, xs):
+        if not batch_first:
+            return cell.project(params, xs)
+        # as one axis XLA sees that what x W reads is what x^T dz reads; with the rows second it would gather split batches
+        zs = cell.project(params, xs.reshape(xs.shape[0] * xs.shape[1], *xs.shape[2:]))
+        return jax.tree.map(lambda z: z.reshape(*xs.shape[:2], *z.shape[1:]), zs)
+
     def piece(constants, state, inputs):
-        xs, real, reset = tree.swap_batch_time(inputs)
-        inputs = (cell.project(constants[0], xs), real, reset)
-        state, ys = loop(step, constants, state, inputs, reverse=call.reverse)
-        return state, tree.swap_batch_time(ys)
+        xs, real, reset = inputs if batch_first else tree.swap_batch_time(inputs)
+        zs, options = project(constants[0], xs), {}
+        if batch_first and projected_inside(xs, zs):
+            options["undifferentiated"] = (whole_step, (xs, real, reset))
+        state, ys = loop(step, constants, state, (zs, real, reset), reverse=call.reverse, **options)
+        return state, ys if batch_first else tree.swap_batch_time(ys)
 
     def clean_piece(constants, state, inputs):
         xs, real, reset = inputs

@@ -1,7 +1,7 @@
 """What one step of a loop does with `dot`, seen in an abstract trace of it."""
 
 import collections
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.core
@@ -16,6 +16,7 @@ class Products(NamedTuple):
     """What one step does with `dot`.
 
     Args:
+        results: shapes and dtypes of (state, output).
         kernels: a function of the leaves of constants that gives the kernel of every product; None for one that is not the
             same at every step.
         outs: shape and dtype of every product.
@@ -25,6 +26,7 @@ class Products(NamedTuple):
         hidden: how many more products stand inside another transformation, a vmap or a loop of the cell's own.
     """
 
+    results: Any
     kernels: list
     outs: list
     sums: list
@@ -60,7 +62,7 @@ def find_products(step, constants, state, inputs) -> Products:
 
         return step(dot, constants, state, inputs), lefts, kernels, results
 
-    closed = jax.make_jaxpr(probe)(constants, state, inputs)
+    closed, (results, *_) = jax.make_jaxpr(probe, return_shape=True)(constants, state, inputs)
     fixed = len(jax.tree.leaves(constants))
     count = len(outs)
     others = len(closed.jaxpr.outvars) - 2 * count
@@ -74,7 +76,7 @@ def find_products(step, constants, state, inputs) -> Products:
     functions = [kernel_function(i) for i in range(count)]
     _, lives = dce_jaxpr(closed.jaxpr, [True] * others + [f is None for f in functions] + [False] * count)
     first = fixed + len(jax.tree.leaves(state))
-    return Products(functions, outs, _sums(closed.jaxpr, count, first), lives, len(hidden))
+    return Products(results, functions, outs, _sums(closed.jaxpr, count, first), lives, len(hidden))
 
 
 def _sums(jaxpr, count, first):

@@ -1,5 +1,7 @@
 """What a step leaves for the way back: which of its variables are stored, and where."""
 
+import collections
+
 import jax
 from jax.extend.core import Var
 
@@ -41,12 +43,17 @@ def read(env, atoms):
 
 
 def varying(jaxpr, begin):
-    """Every variable that depends on an argument from number `begin` on."""
-    found = set(jaxpr.invars[begin:])
+    """Every variable that depends on an argument from number `begin` on, and the repeated rows that only those read."""
+    found, users = set(jaxpr.invars[begin:]), collections.defaultdict(set)
     for eqn in jaxpr.eqns:
-        if any(isinstance(v, Var) and v in found for v in eqn.invars):
+        arguments = [v for v in eqn.invars if isinstance(v, Var)]
+        if found.intersection(arguments):
             found.update(eqn.outvars)
-    return found
+        for v in arguments:
+            users[v].update(eqn.outvars)
+    # repeated where it is read a row costs nothing; before the loop it would be one more array to make, and to read at each step
+    repeated = [v for eqn in jaxpr.eqns if eqn.primitive.name == "broadcast_in_dim" for v in eqn.outvars]
+    return found.union(v for v in repeated if users[v] <= found)
 
 
 def stored(jaxpr, kept, wanted, changing, inputs):
