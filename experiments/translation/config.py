@@ -49,6 +49,7 @@ class Network:
     encoder_layers: int = 1
     decoder_layers: int = 1
     bidirectional: bool = True  # the encoder
+    merge: Literal["concat", "sum", "mean"] = "concat"  # of its two directions; attention by dot needs sum or mean
     hidden_size: int = 256  # of the decoder, and of each direction of the encoder
     embedding_size: int = 256
     attention: Literal["none", "additive", "dot", "general", "location"] = "additive"
@@ -141,13 +142,18 @@ class Config:
     init_from: str | None = None  # a run folder whose weights to start from
 
 
+def encoded_size(config: Network) -> int:
+    """Features of the encoder's output."""
+    return config.hidden_size * (2 if config.bidirectional and config.merge == "concat" else 1)
+
+
 def build_attention(config: Network) -> Attention:
     """The attention of a config that has one.
 
     Raises:
         InputError: options that do not fit together.
     """
-    sizes = {"query_size": config.hidden_size, "memory_size": config.hidden_size * (2 if config.bidirectional else 1)}
+    sizes = {"query_size": config.hidden_size, "memory_size": encoded_size(config)}
     kinds = {
         "additive": lambda: Additive(hidden_size=config.hidden_size, coverage=config.coverage, **sizes),
         "dot": lambda: Dot(**sizes),
@@ -177,9 +183,9 @@ def build_model(config: Network, sampling: str, source: Vocabulary, target: Voca
         return (Dropout(config.dropout, per=config.per),) if config.dropout else ()
 
     if config.bidirectional:
-        layers: list = [Bidirectional(cell(input_size=config.embedding_size, hidden_size=size))]
+        layers: list = [Bidirectional(cell(input_size=config.embedding_size, hidden_size=size), merge=config.merge)]
         for _ in range(config.encoder_layers - 1):
-            layers += [*between(), Bidirectional(cell(input_size=2 * size, hidden_size=size))]
+            layers += [*between(), Bidirectional(cell(input_size=encoded_size(config), hidden_size=size), merge=config.merge)]
         encoder = Chain(tuple(layers))
     else:
         sizes = (config.embedding_size, *[size] * config.encoder_layers)
