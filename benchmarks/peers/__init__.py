@@ -97,6 +97,10 @@ class Peer:
         """Greedy decoding of a language model (`benchmarks.suites.decode.Task`)."""
         raise Missing("has no decoder here")
 
+    def translate(self, task) -> Work:
+        """Greedy or beam search of an encoder-decoder (`benchmarks.suites.translation.Task`)."""
+        raise Missing("has no encoder-decoder here")
+
 
 class JaxPeer(Peer):
     """What all JAX libraries share."""

@@ -1,5 +1,8 @@
 """seqjax itself: one `unroll`."""
 
+import jax
+import numpy as np
+
 import seqjax
 from benchmarks.harness import Missing, Work
 from benchmarks.network import Network, Weights
@@ -57,6 +60,25 @@ class Seqjax(JaxPeer):
             return seqjax.decode.greedy(model, params, batch, max_length=task.length).tokens.block_until_ready()
 
         return Work(call=call, values=task.values)
+
+    def translate(self, task) -> Work:
+        model, batch = task.model(), task.batch()
+        params = jax.device_put(cast(task.weights(), task.dtype))
+        options = {"max_length": task.length, "end": model.end_symbol}
+        beams = {"width": task.width, "length_penalty": task.length_penalty}
+
+        def call():
+            if task.width == 1:
+                found = seqjax.decode.greedy(model, params, batch, **options)
+            else:
+                found = seqjax.decode.beam(model, params, batch, **options, **beams)
+            return jax.block_until_ready(found)
+
+        def values(found):
+            tokens, scores = np.asarray(found.tokens), np.asarray(found.scores)
+            return task.values(*((tokens, scores) if task.width == 1 else (tokens[:, 0], scores[:, 0])))
+
+        return Work(call=call, values=values)
 
 
 def build(network: Network):

@@ -10,6 +10,7 @@ from benchmarks.environment import cores
 from benchmarks.harness import SUMS, Values, Work
 from benchmarks.network import Network, Weights, make_weights, name_weights
 from benchmarks.peers import Peer, Task
+from benchmarks.suites.translation import END, PAD, START
 
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -94,6 +95,21 @@ class Torch(Peer):
 
         return Work(call=call, values=lambda tokens: task.values(tokens.cpu().numpy()))
 
+    def translate(self, task) -> Work:
+        model = Translator(task).to(self.device, getattr(torch, task.dtype))
+        source, lengths = (torch.from_numpy(np.array(a)).to(torch.int64) for a in task.batch().values())
+        source = source.to(self.device)
+
+        @torch.inference_mode()
+        def call():
+            memory, h, feed = model.start(source, lengths)
+            search = model.greedy if task.width == 1 else model.beam
+            found = search(memory, h, feed)
+            self.wait()
+            return found
+
+        return Work(call=call, values=lambda found: task.values(*(a.float().cpu().numpy() for a in found)))
+
     def model(self, task, weights: dict) -> nn.Module:
         """The language model with these weights."""
         model = LanguageModel(task, self.module(task.network, weights["layers"]))
@@ -132,6 +148,123 @@ class LanguageModel(nn.Module):
 
     def forward(self, tokens):
         return self.projection(self.recurrent(self.embedding(tokens))[0])
+
+
+class Translator(nn.Module):
+    """A bidirectional GRU, additive attention, and a GRU cell that is fed its last output; searches of a fixed width.
+
+    The state of K beams is [B, K, ..], the memory [B, S, ..] is read by all beams of a row.
+    """
+
+    def __init__(self, task):
+        super().__init__()
+        self.task, network, V = task, task.network, task.symbols
+        E, H, out = network.embedding_size, network.hidden_size, task.model().decoder.output_size
+        self.source, self.target = nn.Embedding(V, E), nn.Embedding(V, E)
+        self.encoder, self.bridge = nn.GRU(E, H, bidirectional=True, batch_first=True), nn.Linear(2 * H, H)
+        self.cell = nn.GRUCell(E + out, H)
+        self.keys, self.query, self.score = (nn.Linear(*sizes, bias=False) for sizes in ((2 * H, H), (H, H), (H, 1)))
+        self.output, self.projection = nn.Linear(H + 2 * H, out), nn.Linear(out, V)
+        self.read(task.weights())
+
+    def read(self, params: dict):
+        """Takes seqjax's weights; what is never emitted has a bias of -inf."""
+        (forward, backward), decoder = (params["encoder"]["0"][way] for way in ("forward", "backward")), params["decoder"]
+        layers = Network("gru", *self.source.weight.shape[1:], self.bridge.out_features, bidirectional=True)
+        cell = decoder["cell"]["0"]
+        cell = cell | {"input_kernel": np.concatenate([cell["input_kernel"], decoder["feed_kernel"]])}
+        of_cell = tensors_of(Network("gru", self.cell.input_size, self.cell.hidden_size), ((cell,),))
+        target, bias = params["target_embedding"], params["projection"]["bias"].copy()
+        bias[[START, PAD]] = -np.inf
+        arrays = {f"encoder.{name}": array for name, array in tensors_of(layers, ((forward, backward),)).items()}
+        arrays |= {f"cell.{name.removesuffix('_l0')}": array for name, array in of_cell.items()}
+        arrays |= {"source.weight": params.get("source_embedding", target), "target.weight": target}
+        kernels = {"bridge": params["bridge"]["0"], "output": decoder["output"]}
+        for name, layer in kernels.items():
+            arrays |= {f"{name}.weight": layer["kernel"].T, f"{name}.bias": layer["bias"]}
+        attention = decoder["attention"]
+        arrays |= {"keys.weight": attention["memory_kernel"].T, "query.weight": attention["query_kernel"].T}
+        arrays |= {"score.weight": attention["score_kernel"][None], "projection.bias": bias}
+        arrays |= {"projection.weight": params["projection"]["kernel"].T if "kernel" in params["projection"] else target}
+        self.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()})
+
+    def start(self, source, lengths):
+        packed = rnn.pack_padded_sequence(self.source(source), lengths, batch_first=True, enforce_sorted=False)
+        values, final = self.encoder(packed)
+        values, _ = rnn.pad_packed_sequence(values, batch_first=True, total_length=source.shape[1])
+        h = torch.tanh(self.bridge(torch.cat((final[0], final[1]), -1)))
+        padded = torch.arange(source.shape[1], device=source.device) >= lengths.to(source.device)[:, None]
+        h, width = h[:, None], self.task.width
+        feed = h.new_zeros(len(source), width, self.output.out_features)
+        return (values, self.keys(values)[:, None], padded[:, None]), h.expand(-1, width, -1), feed
+
+    def step(self, memory, h, feed, token):
+        """token [B, K] to (h, feed, log-probabilities [B, K, V])."""
+        values, keys, padded = memory
+        x = torch.cat((self.target(token), feed), -1)
+        h = self.cell(x.flatten(0, 1), h.flatten(0, 1)).view(h.shape)
+        scores = self.score(torch.tanh(keys + self.query(h)[:, :, None])).squeeze(-1)
+        weights = torch.softmax(scores.masked_fill(padded, -torch.inf), -1)
+        feed = torch.tanh(self.output(torch.cat((h, weights @ values), -1)))
+        return h, feed, torch.log_softmax(self.projection(feed), -1)
+
+    def greedy(self, memory, h, feed):
+        task, rows = self.task, len(h)
+        token = h.new_full((rows, 1), START, dtype=torch.int64)
+        done, total = torch.zeros_like(token, dtype=torch.bool), h.new_zeros(rows, 1)
+        tokens = token.new_zeros(rows, task.length)
+        for time in range(task.length):
+            h, feed, log_p = self.step(memory, h, feed, token)
+            gain, token = log_p.max(-1)
+            total += gain.masked_fill(done, 0)
+            token = token.masked_fill(done, 0)
+            tokens[:, time] = token[:, 0]
+            done |= token == END
+            if done.all():
+                break
+        return tokens, total[:, 0]
+
+    def beam(self, memory, h, feed):
+        """The K best of all candidates that do not end grow on; of those that end, the best is kept."""
+        task, rows, K, V = self.task, *h.shape[:2], self.projection.out_features
+        first = K * torch.arange(rows, device=h.device)[:, None]
+        token = torch.full_like(first, START).expand(-1, K)
+        score = h.new_full((rows, K), -torch.inf)
+        score[:, 0] = 0
+        tokens = token.new_zeros(rows * K, task.length)
+        ended = h.new_full((rows,), -torch.inf), tokens.new_zeros(rows, task.length)
+        for time in range(task.length):
+            h, feed, log_p = self.step(memory, h, feed, token)
+            best, place = (score[..., None] + log_p).flatten(1).topk(2 * K)
+            parent, symbol = place // V, place % V
+            ends = symbol == END
+            if ends[:, :K].any():
+                ended = self.end(ended, best, parent, ends, tokens, time)
+            score, chosen = best.masked_fill(ends, -torch.inf).topk(K)
+            token, row = symbol.gather(1, chosen), (first + parent.gather(1, chosen)).flatten()
+            h, feed = (a.flatten(0, 1).index_select(0, row).view(a.shape) for a in (h, feed))
+            tokens = tokens.index_select(0, row)
+            tokens[:, time] = token.flatten()
+            done = score[:, 0] / self.penalty(time + 1) <= ended[0]
+            score = score.masked_fill(done[:, None], -torch.inf)
+            if done.all():
+                break
+        found = ended[0] > -torch.inf
+        final = torch.where(found, ended[0], score[:, 0] / self.penalty(task.length))
+        return torch.where(found[:, None], ended[1], tokens.view(rows, K, -1)[:, 0]), final
+
+    def end(self, ended, best, parent, ends, tokens, time):
+        """Keeps the best hypothesis that ends now, if it is better than the one before."""
+        (score, kept), (rows, K) = ended, (len(best), self.task.width)
+        now, at = (best.masked_fill(~ends, -torch.inf)[:, :K] / self.penalty(time + 1)).max(1, keepdim=True)
+        of_row = torch.arange(rows, device=at.device), parent.gather(1, at)[:, 0]
+        closed = tokens.view(rows, K, -1)[of_row].clone()
+        closed[:, time] = END
+        better = now[:, 0] > score
+        return torch.where(better, now[:, 0], score), torch.where(better[:, None], closed, kept)
+
+    def penalty(self, length: int) -> float:
+        return ((5 + length) / 6) ** self.task.length_penalty
 
 
 def names(module: nn.Module) -> list[str]:

@@ -11,7 +11,7 @@ from benchmarks.harness import REFERENCE, Missing, Work
 from benchmarks.network import Network
 from benchmarks.peers import Task
 
-SUITES = ("layer", "lines", "floor", "stacks", "lengths", "unroll", "language_model", "decode", "long")
+SUITES = ("layer", "lines", "floor", "stacks", "lengths", "unroll", "language_model", "decode", "translation", "long")
 # The shapes of a layer, (T, B, D, H): small and large, a language model's, one row, a wide one, a narrow one.
 SHAPES = (
     (128, 32, 128, 128),

@@ -6,11 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import harness, peers
+from benchmarks import harness, peers, suites
 from benchmarks.harness import REFERENCE, Pace
 from benchmarks.network import FORMS, Network, make_data, make_weights
 from benchmarks.peers import Task
-from benchmarks.suites import RESET_BEFORE, compete, decode, language_model
+from benchmarks.suites import RESET_BEFORE, compete, decode, language_model, translation
+from experiments.translation.config import Network as Sizes
 from seqjax.errors import InputError
 
 OTHERS = [name for name in peers.NAMES if name != REFERENCE]
@@ -66,6 +67,32 @@ def test_peer_models_language_as_seqjax_does(peer, task):
         pytest.skip(f"{peer} {missing[peer]}")
     found = harness.measure(works, QUICK)
     assert found[peer]["difference"] < 1e-4
+
+
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize(("tied", "end_bias"), [("none", -1.0), ("all", 1.0)])
+def test_peer_translates_as_seqjax_does(peer, tied, end_bias, width):
+    sizes = Sizes(hidden_size=7, embedding_size=5, tied=tied, dropout=0.5)
+    task = translation.Task(sizes, 12, rows=6, width=width, length=8, end_bias=end_bias)
+    works, missing = language_model.compete_in("translate", task, (peer,))
+    if peer in missing:
+        pytest.skip(f"{peer} {missing[peer]}")
+    found = harness.measure(works, QUICK)
+    assert found[peer]["difference"] < 1e-4
+    ended = works[peer].values(works[peer].call())["tokens"] == translation.END
+    assert len(set(ended.sum(axis=1))) == 1 + (end_bias > 0)  # some rows are done before others
+
+
+def test_nothing_ends_where_translation_is_timed():
+    task = translation.Task(Sizes(hidden_size=7, embedding_size=5), 12, rows=6, width=3, length=8)
+    works, _ = language_model.compete_in("translate", task, ())
+    values = works[REFERENCE].values(works[REFERENCE].call())
+    assert values["tokens"].shape == (6, 8) and (values["tokens"] > translation.START).all()
+
+
+def test_translation_is_measured_on_the_presets():
+    found = {str(case) for case in translation.cases(suites.Choice(("torch",)))}
+    assert len(found) == 8 and "multi30k beam 5 64 rows 5000 20,256,256" in found and "tiny greedy 1 row 120 20,64,128" in found
 
 
 def test_a_wrong_weight_is_found(monkeypatch):

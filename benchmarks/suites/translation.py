@@ -1,0 +1,103 @@
+"""Decoding with the encoder-decoders of experiments/translation: greedy and beam search, against a loop in PyTorch."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.harness import Values
+from benchmarks.pictures import bars
+from benchmarks.suites import Case, Choice
+from benchmarks.suites.language_model import compete_in
+from experiments.translation.config import PRESETS, Network, build_model
+from seqjax.data.vocabulary import WordVocabulary
+from seqjax.models.seq2seq import Seq2Seq
+
+TITLE = "decoding with an encoder-decoder"
+SHAPED = False
+TABLES = ("ratio", "time", "tokens")
+PICTURES = {"": bars}
+
+MODELS = {"tiny": 120, "multi30k": 5000}  # presets, and the symbols of their vocabularies
+ROWS, WIDTHS, LENGTH = (1, 64), (1, 5), 20
+SHORTEST, LONGEST = 12, 20  # symbols of a source
+START, END, PAD = 1, 0, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Sources to translate.
+
+    Args:
+        network: of a preset: a bidirectional GRU, additive attention, a GRU with input feeding.
+        symbols: V, of source and target.
+        rows: B.
+        width: beams; 1: greedy.
+        length: symbols to decode.
+        length_penalty: of beam search.
+        end_bias: of the end symbol; the low one keeps it from coming, so that all do the same work.
+        dtype: of the weights.
+    """
+
+    network: Network
+    symbols: int
+    rows: int
+    width: int
+    length: int = LENGTH
+    length_penalty: float = 1.0
+    end_bias: float = -1e3
+    dtype: str = "float32"
+
+    def model(self) -> Seq2Seq:
+        """As the experiment builds it."""
+        words = tuple(f"w{i}" for i in range(self.symbols - 4))  # and four special ones
+        vocabulary = WordVocabulary(words=words, start=START, end=END, pad=PAD, unknown=PAD + 1)
+        return build_model(self.network, "token", vocabulary, vocabulary)
+
+    def weights(self) -> dict:
+        """The model's parameters, float32: of the usual scale, but logits as far apart as a trained model's, so that no two
+        hypotheses are equally likely to all but rounding."""
+        random = np.random.default_rng(4)
+
+        def draw(path, like):
+            name = path[-1].key
+            scale = 0.1 if name.endswith("bias") else 1.0 if name.endswith("embedding") else like.shape[0] ** -0.5
+            return np.float32(scale) * random.standard_normal(like.shape, np.float32)
+
+        params = jax.tree.map_with_path(draw, jax.eval_shape(self.model().init, jax.random.key(0)))
+        if "kernel" in params["projection"]:
+            params["projection"]["kernel"] *= np.float32(self.network.hidden_size**0.5)
+        params["projection"]["bias"][END] = self.end_bias
+        return params
+
+    def batch(self) -> dict:
+        """Sources, int32 [B, S], and their lengths."""
+        random = np.random.default_rng(5)
+        lengths = random.integers(SHORTEST, LONGEST + 1, size=self.rows, dtype=np.int32)
+        source = random.integers(PAD + 1, self.symbols, size=(self.rows, LONGEST), dtype=np.int32)
+        source = np.where(np.arange(LONGEST) < lengths[:, None], source, PAD)
+        return {"source": jnp.asarray(source), "source_lengths": jnp.asarray(lengths)}
+
+    def values(self, tokens: np.ndarray, scores: np.ndarray) -> Values:
+        """The best hypotheses, [B, L] and [B]; where products are not exact, another may be nearly as good: first symbols."""
+        exact = jax.default_backend() == "cpu" and self.dtype == "float32"
+        found = {"tokens": tokens.astype(np.float32)[:, : None if exact else 1]}
+        return found | ({"scores": scores.astype(np.float32)} if exact else {})
+
+
+def cases(choice: Choice) -> list[Case]:
+    made = []
+    if "forward" in choice.modes and "gru" in choice.cells:
+        for name, symbols in MODELS.items():
+            network = PRESETS[name].model
+            for width in WIDTHS:
+                for rows in ROWS:
+                    task = Task(network, symbols, rows, width, dtype=choice.dtype)
+                    how = {"model": name, "search": "greedy" if width == 1 else f"beam {width}"}
+                    how["rows"] = "1 row" if rows == 1 else f"{rows} rows"
+                    sizes = {"T": LENGTH, "D": network.embedding_size, "H": network.hidden_size, "V": symbols}
+                    build = functools.partial(compete_in, "translate", task, choice.peers)
+                    made.append(Case(how | sizes, build, tokens=rows * LENGTH))
+    return made
