@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Dropout, Elman, RecurrentDropout, Residual, Stack, masks
-from seqjax.attention import Additive, Attentive, Dot, General
+from seqjax.attention import Additive, Attentive, Dot, General, Local, Location, MultiHead
 
 ELMAN = Elman(input_size=3, hidden_size=4)
 LSTM_3_4 = LSTM(input_size=3, hidden_size=4)
@@ -52,10 +52,17 @@ CATALOG = {
     "luong_stack": attentive(Stack((LSTM_3_4, Dropout(0.3), LSTM_4_2)), General(query_size=2, memory_size=6)),
     "luong_tokens": attentive(ELMAN, General(query_size=4, memory_size=6), tokens=True),
     "luong_not_fed": attentive(LSTM_3_4, Dot(query_size=4, memory_size=4), input_feeding=False),
+    "luong_location": attentive(ELMAN, Location(query_size=4, memory_size=6, max_length=9)),
+    "luong_predicted": attentive(GRU_3_4, Local(attention=General(query_size=4, memory_size=6), window=2)),
+    "luong_monotonic": attentive(
+        ELMAN, Local(attention=Dot(query_size=4, memory_size=4), window=1, predicted=False), input_feeding=False
+    ),
+    "multi_head": attentive(GRU_3_4, MultiHead(query_size=4, memory_size=6, hidden_size=8, heads=2), order="before"),
 }
 
 # A few of one kind are enough in the default suite; `make test-all` checks them all.
 SLOW = {
     "elman_relu", "irnn", "lstm_tokens", "dropout_sequence", "recurrent_dropout_two_products", "residual", "bidirectional",
     "gru_reset_before_heads", "bahdanau_coverage", "luong_stack", "luong_tokens", "luong_not_fed",
+    "luong_location", "luong_predicted", "luong_monotonic",
 }  # fmt: skip

@@ -128,7 +128,7 @@ class Attentive(CompositeCell):
     @property
     def _attends_at_once(self) -> bool:
         attention = self.attention
-        kept = self.input_feeding or self.order == "before" or attention.coverage or attention.counts
+        kept = self.input_feeding or self.order == "before" or attention.reads_coverage or attention.reads_steps
         return attention.at_once and not kept
 
     def init(self, key: Key) -> Params:
@@ -154,14 +154,14 @@ class Attentive(CompositeCell):
         """The cell's initial state; nothing fed, nothing covered."""
         dtype = at_least_float32(params["output"]["kernel"].dtype)
         coverage = None
-        if self.attention.coverage:
+        if self.attention.reads_coverage:
             places = _memory(context).mask.shape[-1]
             coverage = jnp.zeros((*batch_shape, places), dtype)
         state = AttentiveState(
             self.cell.initial_state(params["cell"], batch_shape, context=context),
             jnp.zeros((*batch_shape, self.output_size), dtype) if self._feeds_output else None,
             coverage,
-            jnp.zeros(batch_shape, jnp.int32) if self.attention.counts else None,
+            jnp.zeros(batch_shape, jnp.int32) if self.attention.reads_steps else None,
         )
         return state if key is None else noise.reseed(state, key)
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ class Memory(NamedTuple):
     """What is attended to: the context of a cell that attends, made once a sequence by `Attention.remember`.
 
     Args:
-        keys: a pytree, leaves [B, S, ...]: what depends on the values alone; () where a score needs no more than values.
+        keys: a pytree, leaves [B, ...]: what depends on the values alone; () where a score needs no more than values.
         values: floating, [B, S, M], 0 where mask is False.
         mask: bool, [B, S], True at real places.
 
@@ -97,10 +97,6 @@ class Attention:
     query_size: int
     memory_size: int
 
-    at_once: ClassVar[bool] = True  # whether many queries are scored without an array of [T, S, features]
-    counts: ClassVar[bool] = False  # whether attend reads the number of steps so far
-    coverage = False  # whether attend reads the sum of the weights so far
-
     def __post_init__(self):
         check_size(self, query_size=self.query_size, memory_size=self.memory_size)
 
@@ -109,12 +105,27 @@ class Attention:
         """Features of what is read."""
         return self.memory_size
 
+    @property
+    def reads_coverage(self) -> bool:
+        """Whether attend reads the sum of the weights so far."""
+        return False
+
+    @property
+    def reads_steps(self) -> bool:
+        """Whether attend reads the number of steps so far."""
+        return False
+
+    @property
+    def at_once(self) -> bool:
+        """Whether the queries of all T steps are best scored at once: no array of [B, T, S, features] is made."""
+        return True
+
     def init(self, key: Key) -> Params:
         """Parameters, a nested plain dict of arrays."""
         return {}
 
     def keys(self, params: Params, values: Array) -> Any:
-        """What of the scores depends on the values alone: [..., S, M] to a pytree, leaves [..., S, ...]."""
+        """What depends on the values alone: [..., S, M] to a pytree, leaves [..., ...]."""
         return ()
 
     def remember(self, params: Params, values: Array, mask: Array) -> Memory:
@@ -151,8 +162,8 @@ class Attention:
             params: of `init`.
             query: floating, [..., Q].
             memory: of `remember`, the same leading axes.
-            coverage: [..., S], the sum of the weights of earlier steps; where `coverage` says that it is read.
-            steps: int32, [...], the number of earlier steps; where `counts` says that it is read.
+            coverage: [..., S], the sum of the weights of earlier steps; where `reads_coverage`.
+            steps: int32, [...], the number of earlier steps; where `reads_steps`.
             dot: as a cell's recur is given it.
 
         Returns:
@@ -189,11 +200,17 @@ class Additive(Attention):
     hidden_size: int
     coverage: bool = False
 
-    at_once: ClassVar[bool] = False
-
     def __post_init__(self):
         super().__post_init__()
         check_size(self, hidden_size=self.hidden_size)
+
+    @property
+    def reads_coverage(self) -> bool:
+        return self.coverage
+
+    @property
+    def at_once(self) -> bool:
+        return False
 
     def init(self, key: Key) -> Params:
         """`query_kernel` [Q, A], `memory_kernel` [M, A], `score_kernel` [A]; with coverage `coverage_kernel` [A]."""

@@ -1,0 +1,139 @@
+"""Every kind of attention is its published equation, read directly."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax import InputError, from_json, to_json
+from seqjax.attention import Additive, Dot, General, Local, Location, MultiHead
+from tests.attention.test_attention import shaken, softmax
+
+B, S, Q, M, N, D = 4, 7, 6, 5, 2, 2
+LENGTHS = [7, 4, 1, 0]
+SCORES = {
+    "additive": Additive(query_size=Q, memory_size=M, hidden_size=3, coverage=True),
+    "dot": Dot(query_size=Q, memory_size=Q),
+    "general": General(query_size=Q, memory_size=M, scaled=True),
+    "location": Location(query_size=Q, memory_size=M, max_length=9),
+}
+KINDS = SCORES | {f"local_p_{name}": Local(attention=kind, window=D) for name, kind in SCORES.items()}
+KINDS |= {"local_m": Local(attention=SCORES["general"], window=D, predicted=False)}
+KINDS |= {"heads": MultiHead(query_size=Q, memory_size=M, hidden_size=8, heads=N)}
+every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+
+
+def arguments(kind):
+    rng = np.random.default_rng(3)
+    params = shaken(kind.init(jax.random.key(0)))
+    values, query, coverage = (rng.normal(size=shape) for shape in ((B, S, kind.memory_size), (B, Q), (B, S)))
+    mask = np.arange(S) < np.array(LENGTHS)[:, None]
+    return (
+        params,
+        jnp.asarray(np.where(mask[..., None], values, np.nan)),
+        jnp.asarray(mask),
+        jnp.asarray(query),
+        jnp.asarray(coverage),
+    )
+
+
+def attend(kind, params, values, mask, query, coverage, steps=(5, 5, 0, 2)):
+    memory = kind.remember(params, values, mask)
+    return kind.attend(params, query, memory, coverage=coverage, steps=jnp.array(steps))
+
+
+def expected_scores(kind, p, values, query, coverage):
+    """Of one row: values [S, M], query [Q], coverage [S]."""
+    match kind:
+        case Additive():
+            inner = query @ p["query_kernel"] + values @ p["memory_kernel"] + coverage[:, None] * p["coverage_kernel"]
+            return np.tanh(inner) @ p["score_kernel"]
+        case Dot():
+            return values @ query
+        case General():
+            return values @ p["memory_kernel"] @ query / np.sqrt(Q)
+        case _:
+            return (query @ p["query_kernel"])[: len(values)]
+
+
+@every_kind
+def test_it_is_the_published_equation(kind, x64):
+    params, values, mask, query, coverage = arguments(kind)
+    context, weights = attend(kind, params, values, mask, query, coverage)
+    assert context.shape == (B, kind.context_size) and context.dtype == weights.dtype == jnp.float64
+    assert not weights[~mask].any() and not context[3].any()
+    p = jax.tree.map(np.asarray, params)
+    for b, length in enumerate(LENGTHS[:3]):
+        row, asked, covered = np.asarray(values[b, :length]), np.asarray(query[b]), np.asarray(coverage[b, :length])
+        if isinstance(kind, MultiHead):
+            heads = [slice(4 * n, 4 * n + 4) for n in range(N)]
+            scores = [(row @ p["key_kernel"])[:, h] @ (asked @ p["query_kernel"])[h] / 2 for h in heads]
+            each = [softmax(of_head) for of_head in scores]
+            read = np.concatenate([a @ (row @ p["value_kernel"])[:, h] for a, h in zip(each, heads, strict=True)])
+            wanted = np.mean(each, axis=0)
+        elif isinstance(kind, Local):
+            scores = expected_scores(kind.attention, p.get("attention", {}), row, asked, covered)
+            centre = min(5, length - 1)
+            if kind.predicted:
+                centre = length / (1 + np.exp(-np.tanh(asked @ p["centre_kernel"]) @ p["centre_vector"]))
+            distance = np.abs(np.arange(length) - centre)
+            near = distance <= D
+            wanted = np.zeros(length)
+            wanted[near] = softmax(scores[near]) * (np.exp(-2 * distance[near] ** 2 / D**2) if kind.predicted else 1)
+            read = wanted @ row
+        else:
+            wanted = softmax(expected_scores(kind, p, row, asked, covered))
+            read = wanted @ row
+        np.testing.assert_allclose(weights[b, :length], wanted, atol=1e-12)
+        np.testing.assert_allclose(context[b], read, atol=1e-12)
+
+
+@every_kind
+def test_gradients_are_finite_and_padding_has_none(kind):
+    params, values, mask, query, coverage = (jax.tree.map(np.asarray, a) for a in arguments(kind))
+
+    @jax.jit
+    def value(params, values, query):
+        context, weights = attend(kind, params, values, jnp.asarray(mask), query, jnp.asarray(coverage))
+        return (context * jnp.cos(context)).sum() + (weights * jnp.sin(weights)).sum()
+
+    of_params, of_values, of_query = jax.grad(value, argnums=(0, 1, 2))(params, values, query)
+    assert all(np.isfinite(a).all() for a in jax.tree.leaves((of_params, of_values, of_query)))
+    assert not of_values[~mask].any() and np.abs(of_values[mask]).sum() > 0
+    if not isinstance(kind, Local) or kind.predicted:
+        assert np.abs(of_query[0]).sum() > 0
+    assert not of_query[3].any()
+
+
+@every_kind
+def test_many_queries_at_once_are_one_by_one(kind):
+    params, values, mask, query, coverage = arguments(kind)
+    memory = kind.remember(params, values, mask)
+    queries = jnp.stack([query, query * -2, query + 1], axis=1)
+    steps = jnp.full(B, 3)
+    together = jax.vmap(lambda q: kind.attend(params, q, memory, coverage=coverage, steps=steps), 1, 1)(queries)
+    for t in range(3):
+        alone = kind.attend(params, queries[:, t], memory, coverage=coverage, steps=steps)
+        for found, wanted in zip(together, alone, strict=True):
+            np.testing.assert_allclose(found[:, t], wanted, atol=1e-6)
+
+
+@every_kind
+def test_it_is_a_value_and_json(kind):
+    assert from_json(to_json(kind)) == kind
+    assert hash(from_json(to_json(kind))) == hash(kind)
+
+
+def test_what_does_not_fit_is_refused_in_one_line():
+    with pytest.raises(InputError, match="Location has max_length=3: make it larger"):
+        kind = Location(query_size=Q, memory_size=M, max_length=3)
+        params = kind.init(jax.random.key(0))
+        kind.attend(params, jnp.ones(Q), kind.remember(params, jnp.ones((S, M)), jnp.ones(S, bool)))
+    with pytest.raises(InputError, match="Local needs an attention that gives scores, such as General, not a MultiHead"):
+        Local(attention=KINDS["heads"], window=2)
+    with pytest.raises(InputError, match="window=0"):
+        Local(attention=KINDS["dot"], window=0)
+    with pytest.raises(InputError, match="heads=3, it must divide hidden_size=8"):
+        MultiHead(query_size=Q, memory_size=M, hidden_size=8, heads=3)
+    with pytest.raises(InputError, match="hidden_size=0"):
+        Additive(query_size=Q, memory_size=M, hidden_size=0)
