@@ -39,10 +39,17 @@ class Outputs(NamedTuple):
 
 
 class Recalled(NamedTuple):
-    """What a decoder reads at every step: the attention's memory, and what the cell makes of each symbol; () where unused."""
+    """What a decoder reads at every step.
+
+    Args:
+        attended: the attention's memory; () without attention.
+        symbols: what the cell makes of each symbol, leaves [V, ...]; () where that is not looked up.
+        kernel: of the projection, [O, V]: a tied embedding transposed once, and not at every step.
+    """
 
     attended: Any
     symbols: Any
+    kernel: Array
 
 
 class Stepped(NamedTuple):
@@ -251,7 +258,7 @@ class Seq2Seq(Model):
         context = memory if self.attends else None
         _, ys = unroll(self.decoder, params["decoder"], xs, begun, lengths=lengths, context=context, key=k_decoder)
         hs, weights = ys if self.attends else (ys, None)
-        logits = self._project(params, self._dropped(hs, k_output))
+        logits = _affine(self._dropped(hs, k_output), self._kernel(params), params["projection"]["bias"])
         return (), Outputs(logits, weights, jnp.asarray(key is not None, logits.dtype))
 
     def loss(self, outputs: Outputs, batch: dict) -> Weighted:
@@ -314,7 +321,7 @@ class Seq2Seq(Model):
             state, y = self._stepping(memory.attended, inner, y.weights), y.output
         else:
             state, y = self.decoder.recur(of_decoder, state, z)
-        logits = self._project(params, y)
+        logits = _affine(y, memory.kernel, params["projection"]["bias"])
         silent = np.isin(np.arange(self.target_size), self._silent)
         return state, jnp.where(jnp.broadcast_to(silent, logits.shape), jnp.asarray(-jnp.inf, logits.dtype), logits)
 
@@ -348,7 +355,7 @@ class Seq2Seq(Model):
         else:
             summary = jnp.concatenate(_told(final), axis=-1)
             dense = [params["bridge"][str(i)] for i in range(len(params["bridge"]))]
-            given = [jnp.tanh(_affine(summary, layer)) for layer in dense]
+            given = [jnp.tanh(_affine(summary, layer["kernel"], layer["bias"])) for layer in dense]
         given = iter(given)
         return jax.tree.map(lambda a: next(given).astype(a.dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, state)
 
@@ -362,7 +369,7 @@ class Seq2Seq(Model):
         coins = jax.random.uniform(k_coin, (steps if self.sampling == "token" else 1, rows), teacher_forcing.dtype)
         truth = jnp.broadcast_to(coins < teacher_forcing[None], (steps, rows))
         chances = jax.random.uniform(k_draw, (steps, rows))
-        recalled, state = Recalled(memory, ()), self._stepping(memory, state)
+        recalled, state = Recalled(memory, (), self._kernel(params)), self._stepping(memory, state)
 
         def read(carry, now):
             (state, token), (right, keeps, chance) = carry, now
@@ -386,9 +393,8 @@ class Seq2Seq(Model):
             return xs
         return unroll(Dropout(self.dropout, per=self.per, input_shape=xs.shape[2:]), {}, xs, key=key)[1]
 
-    def _project(self, params: Params, hs: Array) -> Array:
-        layer = params["projection"]
-        return _affine(hs, layer if self.tied == "none" else layer | {"kernel": params["target_embedding"].T})
+    def _kernel(self, params: Params) -> Array:
+        return params["projection"]["kernel"] if self.tied == "none" else params["target_embedding"].T
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -397,12 +403,12 @@ def _start(model: Seq2Seq, params: Params, source: Array, lengths: Array) -> tup
     looks_up = model.target_size <= _LOOKED_UP
     symbols = model.decoder.project(params["decoder"], params["target_embedding"]) if looks_up else ()
     token = jnp.full(source.shape[0], model.start_symbol, jnp.int32)
-    return Recalled(memory, symbols), model._stepping(memory, state), token
+    return Recalled(memory, symbols, model._kernel(params)), model._stepping(memory, state), token
 
 
-def _affine(xs: Array, layer: Params) -> Array:
-    ys = product(xs, layer["kernel"])
-    return ys + jnp.broadcast_to(layer["bias"].astype(ys.dtype), ys.shape)
+def _affine(xs: Array, kernel: Array, bias: Array) -> Array:
+    ys = product(xs, kernel)
+    return ys + jnp.broadcast_to(bias.astype(ys.dtype), ys.shape)
 
 
 def _named(state) -> list[tuple[str, Any]]:
