@@ -14,11 +14,13 @@ import jax
 
 from experiments import command_line, training
 from experiments.translation import inference
-from experiments.translation.config import PRESETS, Config, build_model
+from experiments.translation.config import PRESETS, Config, Data, build_model
 from experiments.translation.judge import Judge
 from experiments.translation.scores import signatures
 from experiments.translation.text import Text, read_text
+from experiments.translation.translator import Translator
 from seqjax.data.buckets import Buckets
+from seqjax.errors import InputError
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.log import Progress
 from seqjax.train.loop import train_loop
@@ -49,6 +51,9 @@ def main(config: Config, *, preset: str = "custom") -> Run:
         InputError: pairs, sizes or folders that do not fit; told before anything is written.
     """
     data, mesh = config.data, data_mesh()
+    for name in ("monitor_pairs", "keep"):
+        if getattr(config, name) < 1:
+            raise InputError(f"{name} is {getattr(config, name)}, it must be at least 1")
     text = read_text(data)
     model = build_model(config.model, config.scheduled_sampling.per, *text.vocabularies)
     source, target, _ = text.encoded["train"]
@@ -62,6 +67,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     state = init_state(model, optimizer, batch_size=data.batch_size, seed=config.seed, params=start_from, mesh=mesh)
     train_step = make_train_step(model, optimizer, mesh=mesh)
     judge = Judge(text, model, config.search, batch_size=data.batch_size, mesh=mesh, shapes=stream.shapes)
+    Translator(model, state.params, text.vocabularies, config.search).check()  # what is searched for at the end
 
     def watch(params: Params) -> dict[str, float]:
         return judge.watch(params, config.monitor_pairs)
@@ -69,7 +75,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     names = {"experiment": EXPERIMENT, "vocabulary": text.vocabularies, "data": text.record}
     description = training.describe(config, preset, PRESETS, model=model, **names)
     run = training.open_run(config, description, free=FREE)
-    report(text, state.params, describe(mesh, data.batch_size), plan.steps)
+    report(text, data, state.params, describe(mesh, data.batch_size), plan.steps)
     with Checkpoints(run.checkpoints, keep=config.keep) as checkpoints, Progress(plan.steps) as progress:
         files = {"run": run, "checkpoints": checkpoints}
         state, position = training.begin(config, state, stream, plan, description=description, **files)
@@ -91,12 +97,13 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     return load_run(run.dir)
 
 
-def report(text: Text, params: Params, rows: str, steps: int):
+def report(text: Text, data: Data, params: Params, rows: str, steps: int):
     """What is about to be trained, on what."""
     record, weights = text.record, sum(leaf.size for leaf in jax.tree.leaves(params))
     counts = ", ".join(f"{len(pairs):,} {split}" for split, pairs in text.pairs.items())
     print(f"pairs: {record['source']}, {counts}; {' and '.join(f'{len(v):,}' for v in text.vocabularies)} symbols")
-    for what, count in (("with an empty side were left out", record["empty"]), ("over-long", record["over_long"])):
+    rule = f"longer than {data.max_length} symbols were {'cut' if data.over_long == 'cut' else 'left out'}"
+    for what, count in (("with an empty side were left out", record["empty"]), (rule, record["over_long"])):
         if count:
             print(f"  {count:,} training pairs {what}")
     print(f"model: {weights:,} weights; {steps:,} steps")

@@ -121,6 +121,7 @@ class Search:
     min_length: int = 0  # symbols before the end may come
     max_length: int | None = None  # symbols; None: twice the source's, and a few
     no_repeat_ngram: int = 0  # no n symbols twice in an output; 0: any
+    unknown: Literal["mark", "copy"] = "mark"  # an unknown symbol is shown as such, or as the source word most attended to
 
 
 @dataclasses.dataclass(frozen=True)

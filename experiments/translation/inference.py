@@ -21,6 +21,7 @@ from experiments.translation.translator import Translator
 from seqjax import decode
 from seqjax.data.buckets import evaluation_pairs
 from seqjax.data.files import read_text as read_file
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.errors import InputError
 from seqjax.inspect import heat_map
 from seqjax.models.seq2seq import Seq2Seq
@@ -93,14 +94,16 @@ class Translate:
     input: str | None = None  # a file of sentences, .gz too; None: standard input
     to: str | None = None  # the language that is asked for, of a model that knows several: <...> before every source
     n_best: int = 1  # translations of each; above 1 printed as: line ||| translation ||| score
-    unknown: Literal["mark", "copy"] = "mark"  # show an unknown symbol, or copy the source word that was attended to
 
 
 def translate(argv: list[str]):
     """Translates lines: translate DIR [--input FILE] [--beam 5] [--n-best 3]; without a file those of standard input."""
     config = command_line.parse(Translate, argv, program=f"{PROGRAM} translate")
     found = config.weights.load()
-    translator = Translator(found.model, found.params, found.run.vocabulary, config.search, unknown=config.unknown)
+    translator = Translator(found.model, found.params, found.run.vocabulary, config.search)
+    translator.check(n_best=config.n_best)
+    if config.to is not None:
+        _check_tag(f"<{config.to}>", found.run.vocabulary[0])
 
     def show(first: int, lines: list[str]):
         asked = [f"<{config.to}> {line}" if config.to and line.strip() else line for line in lines]
@@ -118,6 +121,15 @@ def translate(argv: list[str]):
         show(first, lines[first : first + CHUNK])
 
 
+def _check_tag(tag: str, vocabulary: Vocabulary):
+    """Raises unless a language's tag is a symbol that the model was trained with."""
+    ids = vocabulary.encode(tag)
+    if len(ids) != 1 or ids[0] == vocabulary.unknown:
+        known = ", ".join(getattr(vocabulary, "symbols", ()))
+        told = f": it has {known}" if known else ""
+        raise InputError(f"--to {tag[1:-1]}: the model's source vocabulary has no {tag}{told}")
+
+
 def _typed() -> Iterator[str]:
     """Lines as they are typed, until the end of input."""
     print("a line to translate; end with Ctrl-D", file=sys.stderr)
@@ -126,6 +138,8 @@ def _typed() -> Iterator[str]:
             yield input("> ")
         except EOFError:
             return
+        except UnicodeDecodeError as error:
+            raise InputError(f"what was typed is not UTF-8 text: byte 0x{error.object[error.start]:02x}") from None
 
 
 def _lines(path: str | None) -> list[str]:
@@ -138,7 +152,7 @@ def _lines(path: str | None) -> list[str]:
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
             raise InputError(f"standard input is not UTF-8 text: byte 0x{content[error.start]:02x} in line {line}") from None
-    return [line.rstrip("\r\n") for line in io.StringIO(text, newline="\n")]
+    return [line.rstrip("\r\n") for line in io.StringIO(text.removeprefix("\ufeff"), newline="\n")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,6 +259,8 @@ def attention(argv: list[str]):
     """Draws a pair's attention weights: attention DIR --source "<de> ninety-seven" [--target TEXT] [--out attention.png]."""
     config = command_line.parse(Attention, argv, program=f"{PROGRAM} attention")
     found = config.weights.load()
+    if not found.model.attends:
+        raise InputError(f"{config.weights.dir}: this model has no attention, there is nothing to draw")
     translator = Translator(found.model, found.params, found.run.vocabulary, config.search)
     source = found.prepare(config.source)
     if config.target is None:

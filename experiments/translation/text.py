@@ -100,9 +100,19 @@ def tags(pairs: Sequence[Pair]) -> tuple[str, ...]:
 
 
 def by_tag(pairs: Sequence[Pair]) -> dict[str, list[int]]:
-    """The places of the pairs of each tag, by its name without the brackets; empty where there are no two tags."""
-    names = tags(pairs)
-    return {name[1:-1]: [n for n, pair in enumerate(pairs) if pair.source.startswith(name)] for name in names if len(names) > 1}
+    """The places of the pairs of each tag, by its name without the brackets; empty unless all have one, and not all the same.
+
+    Example:
+        >>> by_tag([Pair("<fr> two", "deux"), Pair("<de> two", "zwei"), Pair("<fr> one", "un")])
+        {'de': [1], 'fr': [0, 2]}
+        >>> by_tag([Pair("<i> two", "deux"), Pair("<b> two", "deux"), Pair("one", "un")])
+        {}
+    """
+    names = [found[0][1:-1] if (found := _TAG.match(pair.source)) else None for pair in pairs]
+    kinds = set(names)
+    if None in kinds or len(kinds) < 2:
+        return {}
+    return {kind: [n for n, name in enumerate(names) if name == kind] for kind in sorted(filter(None, kinds))}
 
 
 def _swapped(pairs: Pairs, data: Data) -> Pairs:

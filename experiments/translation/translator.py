@@ -10,13 +10,13 @@ import numpy as np
 from experiments.translation.config import Search
 from seqjax import decode
 from seqjax.contracts import Model
+from seqjax.data.encoding import word_positions
 from seqjax.data.vocabulary import Vocabulary
 from seqjax.errors import InputError
 from seqjax.types import Params
 
 ROWS = 64  # sentences of a batch, where there are so many
 STEP = 8  # source lengths are rounded up to a multiple: few shapes, few compilations
-SHOWN = "⁇"  # what stands for an unknown symbol
 
 
 class Hypothesis(NamedTuple):
@@ -41,20 +41,25 @@ class Translator:
         params: its parameters.
         vocabularies: of source and target.
         search: how to look for an output.
-        unknown: what becomes of an unknown symbol in an output: "mark" shows it, "copy" puts the source symbol there that
-            was attended to most (Luong et al. 2015).
 
     Raises:
-        InputError: search options that do not fit together, or "copy" for a model without attention.
+        InputError: what the search refuses, before it is given anything to search.
     """
 
-    def __init__(self, model: Model, params: Params, vocabularies, search: Search, *, unknown: str = "mark", seed: int = 0):
+    def __init__(self, model: Model, params: Params, vocabularies, search: Search):
         self._model, self._params, (self._source, self._target) = model, params, vocabularies
-        self._search, self._unknown, self._seed = search, unknown, seed
-        if unknown == "copy" and not getattr(model, "attends", False):
-            raise InputError("--unknown copy puts the source word there that was attended to, and this model has no attention")
-        if search.method == "beam" and search.beam < 1:
-            raise InputError(f"search.beam is {search.beam}, it must be at least 1 (1: greedy)")
+        self._search = search
+        if search.unknown == "copy" and not getattr(model, "attends", False):
+            raise InputError("search.unknown copy puts the source word there that was attended to: this model has no attention")
+
+    def check(self, *, n_best: int = 1):
+        """Refuses now what the search would refuse once there is something to search; nothing is compiled.
+
+        Raises:
+            InputError: options out of their range, or that do not fit together or the model.
+        """
+        [(_, batch)] = _batches([np.zeros(1, np.int32)])
+        jax.eval_shape(lambda params: self._found(params, batch, n_best), self._params)
 
     def __call__(self, sentences: Sequence[str], *, n_best: int = 1, seen: Callable[[int], Any] | None = None):
         """The best translations of each sentence, the best first.
@@ -67,13 +72,14 @@ class Translator:
         Returns:
             A list of lists of Hypothesis.
         """
+        sentences = [sentence.strip() for sentence in sentences]
         ids = [self._source.encode(sentence) for sentence in sentences]
         found: list[list[Hypothesis]] = [[Hypothesis("", 0.0, ())] for _ in ids]
         done = sum(not len(row) for row in ids)
         for places, batch in _batches(ids):
-            rows = self._decode(batch, n_best)
-            for place, row in zip(places, rows, strict=False):
-                found[place] = [self._hypothesis(tokens, score, ids[place]) for tokens, score in row]
+            rows = self._hypotheses(batch, [sentences[n] for n in places], n_best)
+            for place, row in zip(places, rows, strict=True):
+                found[place] = row
             done += len(places)
             if seen is not None:
                 seen(done)
@@ -85,7 +91,7 @@ class Translator:
         Raises:
             InputError: an empty sentence, or a model without attention.
         """
-        ids = self._source.encode(sentence)
+        ids = self._source.encode(sentence.strip())
         if not len(ids):
             raise InputError("the source is empty: there is nothing to look at")
         [(_, batch)] = _batches([ids])
@@ -97,42 +103,72 @@ class Translator:
         symbols = [_shown(self._source, i) for i in ids], [_shown(self._target, i) for i in tokens] + end
         return np.asarray(weights)[0, : len(written), : len(ids)], *symbols
 
-    def _decode(self, batch: dict, n_best: int) -> list[list[tuple[tuple[int, ...], float]]]:
+    def _hypotheses(self, batch: dict, sentences: Sequence[str], n_best: int) -> list[list[Hypothesis]]:
+        """What is found for the sentences of a batch."""
+        tokens, lengths, scores = (np.asarray(a) for a in self._found(self._params, batch, n_best))
+        looked = self._looked(batch, tokens, lengths)
+        rows = []
+        for row, sentence in enumerate(sentences):
+            kept = [n for n in range(tokens.shape[1]) if np.isfinite(scores[row, n])]
+            cut = [tuple(int(i) for i in tokens[row, n, : lengths[row, n]]) for n in kept]
+            bare = [ids[:-1] if ids[-1:] == (self._target.end,) else ids for ids in cut]
+            texts = (self._text(ids, sentence, looked[row, n]) for n, ids in zip(kept, bare, strict=True))
+            rows.append([Hypothesis(text, float(scores[row, n]), ids) for text, n, ids in zip(texts, kept, bare, strict=True)])
+        return rows
+
+    def _found(self, params: Params, batch: dict, n_best: int) -> decode.Decoded:
+        """The best of every row, [B, N, ...]."""
         search, end = self._search, self._target.end
-        length = 1 if end is None else search.max_length or 2 * batch["source"].shape[1] + 8  # without an end: one whole line
+        length = search.max_length
+        if end is None:
+            length = 1  # one whole line
+        elif length is None:
+            length = max(2 * batch["source"].shape[1] + 8, search.min_length)
         limits: dict[str, Any] = {"max_length": length, "end": end}
         if search.min_length:
             limits["min_length"] = search.min_length
         if search.no_repeat_ngram:
             limits["no_repeat_ngram"] = search.no_repeat_ngram
         if search.beam == 1 and n_best == 1:
-            out = decode.greedy(self._model, self._params, batch, **limits)
-            out = jax.tree.map(lambda a: np.asarray(a)[:, None], out)
-        else:
-            out = decode.beam(
-                self._model,
-                self._params,
-                batch,
-                width=search.beam,
-                n_best=n_best,
-                length_penalty=search.length_penalty,
-                coverage_penalty=search.coverage_penalty,
-                groups=search.groups,
-                diversity=search.diversity if search.groups > 1 else 0.0,
-                early_stop=search.early_stop,
-                **limits,
-            )
-        tokens, lengths, scores = (np.asarray(a) for a in out)
-        rows = []
-        for row in range(len(tokens)):
-            kept = [n for n in range(tokens.shape[1]) if np.isfinite(scores[row, n])]
-            cut = [tuple(int(i) for i in tokens[row, n, : lengths[row, n]]) for n in kept]
-            bare = (ids[:-1] if ids[-1:] == (end,) else ids for ids in cut)
-            rows.append([(ids, float(scores[row, n])) for n, ids in zip(kept, bare, strict=True)])
-        return rows
+            return jax.tree.map(lambda a: a[:, None], decode.greedy(self._model, params, batch, **limits))
+        return decode.beam(
+            self._model,
+            params,
+            batch,
+            width=search.beam,
+            n_best=n_best,
+            length_penalty=search.length_penalty,
+            coverage_penalty=search.coverage_penalty,
+            groups=search.groups,
+            diversity=search.diversity if search.groups > 1 else 0.0,
+            early_stop=search.early_stop,
+            **limits,
+        )
 
-    def _hypothesis(self, tokens: tuple[int, ...], score: float, source: np.ndarray) -> Hypothesis:
-        return Hypothesis(self._target.decode(tokens), score, tokens)
+    def _looked(self, batch: dict, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """The place of the source that was attended to most, for every symbol: [B, N, L]; zeros where nobody asks."""
+        looked = np.zeros(tokens.shape, np.int32)
+        for n in range(tokens.shape[1]) if self._search.unknown == "copy" else ():
+            if (tokens[:, n] == self._target.unknown).any():
+                weights = decode.attention(self._model, self._params, batch, tokens[:, n], lengths[:, n])
+                looked[:, n] = np.asarray(weights).argmax(axis=-1)
+        return looked
+
+    def _text(self, tokens: Sequence[int], sentence: str, looked: np.ndarray) -> str:
+        """The text of some symbols, unknown ones as the search has them."""
+        unknown = self._target.unknown
+        if self._search.unknown == "mark" or unknown not in tokens:
+            return self._target.decode(tokens)
+        words, places, mark = sentence.split(), word_positions(self._source, sentence), self._target.decode([unknown])
+        text, before = "", None
+        for token, piece, place in zip(tokens, self._target.stream(tokens), looked, strict=False):
+            copied = places[place] if token == unknown else None
+            if copied is None:
+                text += piece
+            elif copied != before:  # a word that is spelt in several unknown symbols is copied once
+                text += piece.replace(mark, words[copied])
+            before = copied
+        return text
 
 
 def _batches(ids: Sequence[np.ndarray]) -> Iterator[tuple[list[int], dict]]:

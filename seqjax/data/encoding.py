@@ -1,5 +1,6 @@
 """Pairs of texts as pairs of symbol rows."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -151,7 +152,7 @@ def word_positions(vocabulary: Vocabulary, text: str) -> np.ndarray:
 
     Args:
         vocabulary: of characters, bytes, words or sub-words.
-        text: words between single spaces; a space belongs to the word after it.
+        text: words between white space, which belongs to the word after it; none at the end.
 
     Returns:
         int32 [T], one for each symbol of `vocabulary.encode(text)`: a place in `text.split()`.
@@ -161,6 +162,5 @@ def word_positions(vocabulary: Vocabulary, text: str) -> np.ndarray:
         >>> word_positions(vocabulary, "ab xyz").tolist()
         [0, 0, 1, 1, 1, 1]
     """
-    words = text.split()
-    counts = [len(vocabulary.encode(word if n == 0 else f" {word}")) for n, word in enumerate(words)]
-    return np.repeat(np.arange(len(words), dtype=np.int32), counts)
+    counts = [len(vocabulary.encode(word)) for word in re.findall(r"\s*\S+", text)]
+    return np.repeat(np.arange(len(counts), dtype=np.int32), counts)

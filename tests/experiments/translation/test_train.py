@@ -1,0 +1,256 @@
+"""Training a translator through the real command: what it writes, that it goes on exactly, what is compiled when."""
+
+import dataclasses
+import json
+import re
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+import seqjax
+from experiments import command_line
+from experiments.translation.config import PRESETS, Config, ScheduledSampling
+from experiments.translation.judge import figures
+from seqjax.data.pairs import Pair
+from seqjax.train.run import RunFolder
+from tests.experiments.conftest import Interrupt, contents, figures_of, results_of
+from tests.experiments.translation.conftest import command, lines
+
+COMPILED = "/jax/core/compile/backend_compile_duration"  # of the persistent cache too
+
+
+def pairs_of(path):
+    return [tuple(line.split("\t")) for line in path.read_text().splitlines()]
+
+
+def loss_of(run, pairs):
+    """Nats per target symbol, the end included, a pair at a time."""
+    nats, count = 0.0, 0
+    for source, target in pairs:
+        read = run.vocabulary[0].encode(source)
+        written = np.append(run.vocabulary[1].encode(target), np.int32(run.vocabulary[1].end))
+        lengths = {"source_lengths": np.array([len(read)]), "target_lengths": np.array([len(written)])}
+        _, outputs = run.model.apply(run.params, {"source": read[None], "target": written[None]} | lengths)
+        nats -= float(jax.nn.log_softmax(outputs.logits)[0, np.arange(len(written)), written].sum())
+        count += len(written)
+    return nats / count
+
+
+# What a run leaves.
+
+
+def test_train_writes_every_file_of_a_run(finished, files):
+    folder, outcome = finished
+    assert outcome.out.splitlines()[-1] == str(folder)
+    written = {"config.json", "metrics.jsonl", "results.json", "samples.txt", "curves.png", "checkpoints"}
+    assert {path.name for path in folder.iterdir()} == written
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["experiment"], config["preset"], config["model"]["type"]) == ("translation", "tiny", "Seq2Seq")
+    assert [v["type"] for v in config["vocabulary"]] == ["WordVocabulary", "WordVocabulary"]
+    assert config["overrides"]["data.train"] == [str(files / "train.tsv")]
+    record = figures_of(folder)
+    assert [line["step"] for line in record if line["split"] == "train"] == [1, 2, 3, 4]
+    assert [line["step"] for line in record if line["split"] == "validation"] == [2, 4]
+    assert "40 train, 10 valid, 8 test; 15 and 22 symbols" in outcome.out
+
+
+def test_results_are_those_of_the_best_weights(finished, files):
+    folder, _ = finished
+    results, run = results_of(folder), seqjax.load_run(folder)
+    assert all(isinstance(value, int | float | str) for value in results.values())
+    assert (results["steps"], results["seed"]) == (4, 0) and results["bleu_signature"].startswith("nrefs:1|")
+    for name, split in (("validation", "valid"), ("test", "test")):
+        assert results[f"{name}_loss"] == pytest.approx(loss_of(run, pairs_of(files / f"{split}.tsv")), abs=1e-5)
+        assert results[f"{name}_perplexity"] == pytest.approx(np.exp(results[f"{name}_loss"]))
+    record = [line["loss"] for line in run.metrics if line["split"] == "validation"]
+    assert results["validation_loss"] == pytest.approx(min(record), abs=1e-5) and record[1] > record[0] + 0.01
+
+
+def test_results_have_the_figures_of_every_language_and_the_lowest_exact_match(finished, files):
+    import sacrebleu
+
+    folder, _ = finished
+    results, pairs = results_of(folder), pairs_of(files / "test.tsv")
+    source = "".join(f"{source}\n" for source, _ in pairs).encode()
+    outcome = command("translate", folder, "--beam", 2, "--max-length", 6, stdin=source)
+    outputs, targets = outcome.out.splitlines(), [target for _, target in pairs]
+    assert outcome.code == 0 and len(outputs) == len(targets) == 8
+    assert results["test_chrf"] == pytest.approx(sacrebleu.corpus_chrf(outputs, [targets]).score, abs=1e-9)
+    of_german = [(o, t) for o, (s, t) in zip(outputs, pairs, strict=True) if s.startswith("<de>")]
+    assert results["test_chrf_de"] == pytest.approx(
+        sacrebleu.corpus_chrf([o for o, _ in of_german], [[t for _, t in of_german]]).score, abs=1e-9
+    )
+    assert {f"test_{figure}_{to}" for figure in ("bleu", "chrf", "exact_match") for to in ("fr", "de")} <= results.keys()
+
+    found = figures(["deux", "un", "deux"], [Pair("<fr> two", "deux"), Pair("<fr> one", "un"), Pair("<de> two", "zwei")])
+    assert (found["exact_match_fr"], found["exact_match_de"], found["exact_match"]) == (1.0, 0.0, 0.0)
+    assert figures(["deux"], [Pair("<fr> two", "deux")]).keys() == {"bleu", "chrf", "exact_match"}
+
+
+def test_samples_are_the_greedy_translations_of_the_last_evaluation(finished, files):
+    folder, _ = finished
+    samples = (folder / "samples.txt").read_text()
+    assert samples.startswith("--- after 4 steps: ")
+    found = re.findall(r"^< (.*)\n= (.*)\n> (.*)$", samples, re.MULTILINE)
+    assert [(source, target) for source, target, _ in found] == pairs_of(files / "valid.tsv")[:8]
+    source = "".join(f"{source}\n" for source, _ in pairs_of(files / "valid.tsv")).encode()
+    greedy = command("translate", folder, "--beam", 1, "--max-length", 6, "--checkpoint", "last", stdin=source)
+    assert greedy.out.splitlines()[:8] == [output for _, _, output in found]
+
+
+def test_pairs_left_out_or_cut_are_counted(train, nowhere):
+    (nowhere / "pairs.tsv").write_text("".join(lines(8)) + "\tvide\n<fr> one two three four five\tun deux trois quatre cinq\n")
+    for rule, said, left in (("drop", "left out", 16), ("cut", "cut", 17)):
+        limits = ["--data.max-length", 4, "--data.over-long", rule, "--loop.steps", 1, "--loop.eval-every", 1]
+        outcome = train(nowhere / rule, "--data.train", "pairs.tsv", *limits)
+        assert outcome.code == 0, outcome.err
+        assert "1 training pairs with an empty side were left out" in outcome.out
+        assert f"1 training pairs longer than 4 symbols were {said}" in outcome.out
+        results = results_of(nowhere / rule)
+        assert (results["data_empty"], results["data_over_long"], results["data_train_pairs"]) == (1, 1, 17)
+        assert figures_of(nowhere / rule)[0]["epoch"] == pytest.approx(1 / -(-left // 4))
+
+
+# Going on.
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory, train):
+    """Two runs alike, of which the figure is BLEU and the patience short: (uninterrupted, stopped after step 2)."""
+    flags = ["--monitor", "bleu", "--loop.steps", 6, "--loop.eval-every", 1, "--loop.patience", 2]
+    flags += ["--scheduled-sampling.decay", "linear"]
+    runs = tmp_path_factory.mktemp("runs")
+    assert train(runs / "whole", *flags).code == 0
+    with pytest.MonkeyPatch.context() as patch:
+        Interrupt(patch, 2)
+        outcome = train(runs / "stopped", *flags)
+    assert outcome.code == 0 and f"train --resume {runs / 'stopped'}" in outcome.out
+    assert not (runs / "stopped" / "results.json").exists() and figures_of(runs / "stopped")[-1]["step"] == 2
+    return runs / "whole", runs / "stopped"
+
+
+def test_resume_alone_goes_on_to_the_figures_and_the_early_stop_of_an_uninterrupted_run(watched, tmp_path):
+    whole, stopped = watched
+    shutil.copytree(stopped, tmp_path / "run")
+    outcome = command("train", "--resume", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+    record = figures_of(tmp_path / "run")
+    assert record == figures_of(whole) and record[-1]["step"] == 3  # BLEU did not rise after the first evaluation
+    assert (tmp_path / "run" / "samples.txt").read_text() == (whole / "samples.txt").read_text()
+    ours, theirs = (results_of(folder) for folder in (tmp_path / "run", whole))
+    assert ours.pop("seconds") > 0 and theirs.pop("seconds") > 0 and ours == theirs
+    for leaf, other in zip(*(jax.tree.leaves(seqjax.load_run(run).params) for run in (tmp_path / "run", whole)), strict=True):
+        np.testing.assert_array_equal(leaf, other)
+
+
+def test_init_from_takes_the_weights_and_nothing_else(finished, train, tmp_path):
+    before = contents(finished[0])
+    flags = ["--optimizer.learning-rate", 1e-30, "--loop.steps", 1, "--init-from", finished[0]]
+    outcome = train(tmp_path / "run", *flags)
+    assert outcome.code == 0, outcome.err
+    ours, theirs = seqjax.load_run(tmp_path / "run"), seqjax.load_run(finished[0])
+    for leaf, source in zip(jax.tree.leaves(ours.params), jax.tree.leaves(theirs.params), strict=True):
+        np.testing.assert_allclose(leaf, source, rtol=0, atol=1e-12)
+    assert ours.results["test_loss"] == pytest.approx(theirs.results["test_loss"], abs=1e-6)
+    assert contents(finished[0]) == before
+
+
+def test_nothing_is_compiled_once_all_shapes_were_seen(train, tmp_path, monkeypatch):
+    compiled, marks, append = [], {}, RunFolder.append_metrics
+
+    def count(event, seconds, **_):
+        if event == COMPILED:
+            compiled.append(seconds)
+
+    def mark(self, **line):
+        append(self, **line)
+        if line["split"] == "validation":
+            marks[line["step"]] = len(compiled)
+
+    monkeypatch.setattr(RunFolder, "append_metrics", mark)
+    jax.monitoring.register_event_duration_secs_listener(count)
+    try:
+        pace = ["--loop.steps", 30, "--loop.log-every", 1, "--loop.eval-every", 10, "--loop.save-every", 10]
+        assert train(tmp_path / "run", *pace).code == 0
+        lines = [f"<fr> {' '.join(english)}\n" for english in (["one"], ["two", "six"], ["nine"] * 7, ["four"] * 15)]
+        spoken = [line.replace("<fr>", "<de>") for line in reversed(lines)]
+        flags = ["translate", tmp_path / "run", "--beam", 3]
+        assert command(*flags, stdin="".join(lines).encode()).code == 0
+        seen = len(compiled)
+        assert command(*flags, stdin="".join(spoken).encode()).code == 0
+    finally:
+        jax.monitoring.unregister_event_duration_listener(count)
+    assert marks.keys() == {10, 20, 30} and marks[10] > 0
+    assert marks[10] == marks[20] == marks[30]
+    assert len(compiled) == seen > marks[30]
+
+
+# Configurations.
+
+ENDS = {"linear": 0.0, "exponential": 0.5, "inverse_sigmoid": 0.5}
+
+
+@pytest.mark.parametrize("decay", ENDS)
+def test_a_schedule_begins_with_the_truth_and_reaches_its_mark_when_it_is_told_to(decay):
+    schedule = ScheduledSampling(decay=decay, over=0.5).schedule(1000)
+    assert schedule is not None
+    chances = [schedule.probability(step) for step in range(0, 1001, 50)]
+    assert chances[0] > 0.98 and chances == sorted(chances, reverse=True)
+    assert chances[10] == pytest.approx(ENDS[decay], abs=1e-3)
+    held = ScheduledSampling(decay=decay, over=0.5, lowest=0.75).schedule(1000)
+    assert held is not None and held.probability(500) == pytest.approx(0.75) and held.probability(10_000) == 0.75
+
+
+KINDS = {  # flags, and what the config must then name
+    "sutskever": ("--preset sutskever", ["LSTM"]),
+    "bahdanau": (
+        "--preset bahdanau --model.coverage --model.coverage-loss 0.5 --data.units unigram",
+        ["Additive", "SubwordVocabulary"],
+    ),
+    "luong": (
+        "--preset luong --model.tied all --model.embedding-size 8 --model.per sequence --data.units bpe",
+        ["General", "SubwordVocabulary"],
+    ),
+    "dot": (
+        "--model.attention dot --model.no-bidirectional --model.bridge none --model.tied target --model.embedding-size 8 "
+        "--model.cell elman --model.no-input-feeding --model.label-smoothing 0.1 --data.units character --data.lowercase",
+        ["Dot", "CharacterVocabulary"],
+    ),
+}
+SAMPLING = ("linear", "exponential", "inverse_sigmoid")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_configuration_trains_and_translates(kind, train, nowhere):
+    (nowhere / "pairs.tsv").write_text("<fr> one two\tun du\n<de> two six\tsi du\n" * 4)  # few lengths: few shapes to compile
+    files = [part for name in ("train", "valid", "test") for part in (f"--data.{name}", "pairs.tsv")]
+    flags, types = KINDS[kind]
+    n = list(KINDS).index(kind)
+    sampling = ["--scheduled-sampling.decay", SAMPLING[n % 3], "--scheduled-sampling.per", ("token", "sequence")[n % 2]]
+    outcome = train("run", *files, *flags.split(), *sampling, "--data.vocabulary-size", 60, "--loop.steps", 2, "--search.beam", 1)
+    assert outcome.code == 0, outcome.err
+    results, config = results_of(nowhere / "run"), (nowhere / "run" / "config.json").read_text()
+    assert all(np.isfinite(results[name]) for name in ("validation_loss", "test_loss", "test_chrf"))
+    assert all(f'"type": "{name}"' in config for name in types)
+    translated = command("translate", "run", "--to", "fr", stdin=b"one two\n\n")
+    assert translated.code == 0 and len(translated.out.splitlines()) == 2, translated.err
+
+
+def test_a_reply_of_a_class_is_one_of_the_lines(train, nowhere):
+    (nowhere / "replies.tsv").write_text("how are you\tfine, thanks\nwhat is it\tI do not know\nwho are you\tfine, thanks\n" * 3)
+    files = [part for name in ("train", "valid", "test") for part in (f"--data.{name}", "replies.tsv")]
+    flags = ["--preset", "reply_class", "--optimizer.warmup-steps", 0, "--optimizer.learning-rate", 0.1]
+    outcome = train("run", *files, *flags, "--loop.steps", 20, "--loop.eval-every", 20)
+    assert outcome.code == 0, outcome.err
+    assert results_of(nowhere / "run")["test_exact_match"] == 1.0
+    answered = command("translate", "run", stdin=b"what is it\nwho are you\n")
+    assert answered.out == "I do not know\nfine, thanks\n"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_config_comes_back_from_json(preset):
+    plain = json.loads(json.dumps(dataclasses.asdict(PRESETS[preset])))
+    assert command_line.from_dict(Config(), plain) == PRESETS[preset]
