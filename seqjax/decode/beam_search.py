@@ -18,8 +18,6 @@ from seqjax.decode.penalties import coverage_penalty, length_penalty
 from seqjax.errors import InputError
 from seqjax.types import Array, Params, State, at_least_float32
 
-_BLOCK = 64  # symbols; measured on CPUs: the largest of blocks, then of the best blocks' symbols
-
 
 class _Plan(NamedTuple):
     """What is compiled in."""
@@ -277,22 +275,23 @@ def _choose(plan: _Plan, settings: _Settings, live: Array, log_p: Array, allowed
 
 
 def _largest(values: Array, k: int) -> tuple[Array, Array]:
-    """The k largest of each row, ties to the smaller place: values [n, B, V] to ([B, k], places beam * V + symbol)."""
+    """The k largest of each row, ties to the smaller place: values [n, B, V] to ([B, k], places beam * V + symbol).
+
+    They are in those k blocks whose own largest are the largest: a maximum over every symbol costs a tenth of a top-k.
+    """
     beams, rows, symbols = values.shape
-    if symbols < 4 * _BLOCK:
-        return jax.lax.top_k(values.transpose(1, 0, 2).reshape(rows, beams * symbols), k)
-    # The k largest are in the k blocks whose largest are largest.
-    blocks = -(-symbols // _BLOCK)
-    padded = jnp.pad(values, ((0, 0), (0, 0), (0, blocks * _BLOCK - symbols)), constant_values=-jnp.inf)
-    tops = padded.reshape(beams, rows, blocks, _BLOCK).max(axis=-1)
+    size = 1 << symbols.bit_length() // 2  # about sqrt(V): as many blocks as symbols in one
+    blocks = -(-symbols // size)
+    padded = jnp.pad(values, ((0, 0), (0, 0), (0, blocks * size - symbols)), constant_values=-jnp.inf)
+    tops = padded.reshape(beams, rows, blocks, size).max(axis=-1)
     _, block = jax.lax.top_k(tops.transpose(1, 0, 2).reshape(rows, beams * blocks), k)
-    block = jnp.sort(block, axis=1)
-    within = (block % blocks * _BLOCK)[..., None] + jnp.broadcast_to(jnp.arange(_BLOCK, dtype=jnp.int32), (rows, k, _BLOCK))
-    beam, symbol = jnp.broadcast_to((block // blocks)[..., None], within.shape), jnp.minimum(within, symbols - 1)
+    block = jnp.sort(block, axis=1)[..., None]
+    within = block % blocks * size + jax.lax.broadcasted_iota(jnp.int32, (rows, k, size), 2)
+    beam, symbol = jnp.broadcast_to(block // blocks, within.shape), jnp.minimum(within, symbols - 1)
     row = jax.lax.broadcasted_iota(jnp.int32, within.shape, 0)
-    found = jnp.where(within < symbols, values[beam, row, symbol], -jnp.inf).reshape(rows, k * _BLOCK)
+    found = jnp.where(within < symbols, values[beam, row, symbol], -jnp.inf).reshape(rows, k * size)
     best, at = jax.lax.top_k(found, k)
-    return best, jnp.take_along_axis((beam * symbols + symbol).reshape(rows, k * _BLOCK), at, axis=1)
+    return best, jnp.take_along_axis((beam * symbols + symbol).reshape(rows, k * size), at, axis=1)
 
 
 def _divided(trail: Array, symbols: int) -> tuple[Array, Array]:
