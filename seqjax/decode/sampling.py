@@ -10,14 +10,16 @@ A decoder is anything with
 
 import functools
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqjax.decode.constraints import Constraints, Rules, constrain, make_rules
 from seqjax.decode.hypothesis import Decoded
-from seqjax.decode.truncation import truncate
+from seqjax.decode.options import check_integers, check_positive, number
+from seqjax.decode.truncation import Tail, truncate
 from seqjax.errors import InputError
 from seqjax.types import Array, Key, Params, State, at_least_float32
 
@@ -29,15 +31,15 @@ class _Draw(NamedTuple):
 
     key: Key
     temperature: Array
-    top_k: Array | None
-    top_p: Array | None
+    tail: Tail
 
 
 class _Settings(NamedTuple):
-    """What is chosen: a symbol drawn, or the likeliest (no draw); and the symbol that ends a row (-1: none does)."""
+    """What is chosen: a symbol drawn, or the likeliest (no draw), of those allowed; and what ends a row (-1: nothing does)."""
 
     draw: _Draw | None
     end: Array
+    rules: Rules | None
 
 
 class _Rows(NamedTuple):
@@ -48,9 +50,18 @@ class _Rows(NamedTuple):
     token: Array
     length: Array
     score: Array
+    tokens: Array  # [L, B]
 
 
-def greedy(model, params: Params, batch: dict, *, max_length: int, end: int | None = None) -> Decoded:
+def greedy(
+    model,
+    params: Params,
+    batch: dict,
+    *,
+    max_length: int,
+    end: int | None = None,
+    **constraints: Unpack[Constraints],
+) -> Decoded:
     """The likeliest symbol at every step: `sample` at temperature 0.
 
     Args:
@@ -59,12 +70,13 @@ def greedy(model, params: Params, batch: dict, *, max_length: int, end: int | No
         batch: what the model's `start` reads, e.g. {"tokens": [B, T], "lengths": [B]}.
         max_length: L, symbols a row at most.
         end: the symbol that ends a row; None: every row has L symbols.
+        **constraints: see `Constraints`. Where they leave no symbol, the row ends without one, with score -inf.
 
     Returns:
         Decoded: tokens [B, L], lengths [B], scores [B].
 
     Raises:
-        InputError: max_length below 1, or what the model refuses.
+        InputError: a value out of its range, or what the model refuses.
 
     Example:
         >>> from seqjax.cells.gru import GRU
@@ -74,9 +86,9 @@ def greedy(model, params: Params, batch: dict, *, max_length: int, end: int | No
         >>> greedy(model, model.init(jax.random.key(0)), prompts, max_length=7).tokens.shape
         (2, 7)
     """
-    _check_length(max_length)
+    settings = _settings(max_length, end, None, constraints)
     memory, state, token = model.start(params, batch)
-    return _run(model, max_length, params, memory, state, token, _Settings(None, _end(end)))
+    return _run(model, max_length, params, memory, state, token, settings)
 
 
 def sample(
@@ -90,14 +102,17 @@ def sample(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
+    typical_p: float | None = None,
+    **constraints: Unpack[Constraints],
 ) -> Decoded:
     """Draws every symbol from the model's distribution, sharpened or flattened, its tail cut off or not.
 
-        p ~ softmax(logits / temperature), then top_k, then top_p of what top_k has left
+        p ~ softmax(logits / temperature), then top_k, top_p, min_p, typical_p, each of what those before have left
         symbol: the first i with p_1 + ... + p_i > u, u uniform in [0, 1)
 
-    Compiled once for each model and shape: another prompt of the same shape, key, temperature, top_k or top_p
-    compiles nothing (only temperature 0, or giving or leaving out top_k, or top_p, does).
+    Compiled once for each model and shape: another prompt of the same shape, key, temperature or value of an option
+    compiles nothing (only temperature 0, another no_repeat_ngram, or giving or leaving out an option, does).
 
     Args:
         model: a decoder, with `start` and `step`.
@@ -109,6 +124,11 @@ def sample(
         temperature: at least 0; 0 is the likeliest symbol, as of `greedy`.
         top_k: at least 1, the number of symbols kept; None keeps all.
         top_p: 0 < top_p <= 1, the probability kept; None keeps all.
+        min_p: 0 < min_p <= 1, the least probability kept, as a part of the likeliest symbol's; None keeps all.
+        typical_p: 0 < typical_p <= 1, the probability kept of the symbols whose surprise is nearest to the expected; None
+            keeps all.
+        **constraints: see `Constraints`; what they forbid is taken out first. Where they leave no symbol, the row ends
+            without one, with score -inf.
 
     Returns:
         Decoded: tokens [B, L], lengths [B], scores [B].
@@ -124,7 +144,8 @@ def sample(
         >>> sample(model, model.init(jax.random.key(0)), prompts, max_length=7, key=jax.random.key(1)).lengths.tolist()
         [7, 7]
     """
-    settings = _settings(max_length, end, key, temperature, top_k, top_p)
+    draw = _draw(key, temperature, top_k=top_k, top_p=top_p, min_p=min_p, typical_p=typical_p)
+    settings = _settings(max_length, end, draw, constraints)
     memory, state, token = model.start(params, batch)
     return _run(model, max_length, params, memory, state, token, settings)
 
@@ -140,11 +161,15 @@ def stream(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
+    typical_p: float | None = None,
+    **constraints: Unpack[Constraints],
 ) -> Iterator[np.ndarray]:
     """`sample`, a step at a time: the same symbols for the same arguments, each as soon as it is drawn.
 
     Args:
-        model, params, batch, max_length, end, key, temperature, top_k, top_p: as for `sample`.
+        model, params, batch, max_length, end, key, temperature, top_k, top_p, min_p, typical_p: as for `sample`.
+        **constraints: likewise.
 
     Returns:
         An iterator of int32 arrays [B], the columns of `Decoded.tokens`; it ends after L, or when all rows have.
@@ -160,60 +185,43 @@ def stream(
         >>> len(list(stream(model, model.init(jax.random.key(0)), prompt, max_length=7, key=jax.random.key(1))))
         7
     """
-    settings = _settings(max_length, end, key, temperature, top_k, top_p)
+    draw = _draw(key, temperature, top_k=top_k, top_p=top_p, min_p=min_p, typical_p=typical_p)
+    settings = _settings(max_length, end, draw, constraints)
     memory, state, token = model.start(params, batch)
 
     def symbols():
         rows, chances = _begin(model, max_length, params, memory, state, token, settings)
         while _growing(rows):
-            rows, emitted = _advance(model, params, memory, rows, settings, chances)
-            yield np.asarray(emitted)
+            rows = _advance(model, params, memory, rows, settings, chances)
+            yield np.asarray(rows.token)
 
     return symbols()
 
 
-def _check_length(max_length):
-    _check_integers(max_length=max_length)
-    if max_length < 1:
-        raise InputError(f"max_length is {max_length}, it must be at least 1")
+def _settings(max_length: int, end: int | None, draw: _Draw | None, constraints: Constraints) -> _Settings:
+    check_positive(max_length=max_length)
+    return _Settings(draw, number(-1 if end is None else end, np.int32), make_rules(max_length, end, **constraints))
 
 
-def _check_integers(**values):
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise InputError(f"{name} is {value!r}, it must be an integer")
-
-
-def _number(value, dtype) -> Any:
-    """Of NumPy: to make an array on the device costs as much as several steps."""
-    return np.asarray(value, dtype)
-
-
-def _end(end: int | None) -> Array:
-    return _number(-1 if end is None else end, np.int32)
-
-
-def _settings(max_length, end, key, temperature, top_k, top_p) -> _Settings:
-    _check_length(max_length)
-    if top_k is not None:
-        _check_integers(top_k=top_k)
+def _draw(key, temperature, *, top_k, **parts) -> _Draw | None:
     if not jnp.issubdtype(jnp.result_type(key), jax.dtypes.prng_key):
         raise InputError("key is not a typed key: give jax.random.key(seed)")
     if not temperature >= 0:
         raise InputError(f"temperature is {temperature}, it must be at least 0 (0: always the likeliest symbol)")
-    if top_k is not None and top_k < 1:
-        raise InputError(f"top_k is {top_k}, it must be at least 1 (None: all symbols)")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise InputError(f"top_p is {top_p}, it must be above 0 and at most 1 (None: all symbols)")
+    if top_k is not None:
+        check_integers(top_k=top_k)
+        if top_k < 1:
+            raise InputError(f"top_k is {top_k}, it must be at least 1 (None: all symbols)")
+    for name, part in parts.items():
+        if part is not None and not 0 < part <= 1:
+            raise InputError(f"{name} is {part}, it must be above 0 and at most 1 (None: all symbols)")
     if temperature < _COLDEST:
-        return _Settings(None, _end(end))
-    draw = _Draw(
-        key=key,
-        temperature=_number(min(temperature, _HOTTEST), np.float32),
-        top_k=None if top_k is None else _number(min(top_k, 2**31 - 1), np.int32),
-        top_p=None if top_p is None else _number(top_p, np.float32),
+        return None
+    tail = Tail(
+        top_k=None if top_k is None else number(min(top_k, 2**31 - 1), np.int32),
+        **{name: None if part is None else number(part, np.float32) for name, part in parts.items()},
     )
-    return _Settings(draw, _end(end))
+    return _Draw(key, number(min(temperature, _HOTTEST), np.float32), tail)
 
 
 def _begin(model, max_length, params, memory, state, token, settings: _Settings) -> tuple[_Rows, Array | None]:
@@ -222,7 +230,8 @@ def _begin(model, max_length, params, memory, state, token, settings: _Settings)
     rows = token.shape[0]
     score = jnp.zeros(rows, at_least_float32(logits.dtype))
     length = jnp.full(rows, max_length, jnp.int32)
-    begun = _Rows(jnp.zeros((), jnp.int32), state, token.astype(jnp.int32), length, score)
+    tokens = jnp.zeros((max_length, rows), jnp.int32)
+    begun = _Rows(jnp.zeros((), jnp.int32), state, token.astype(jnp.int32), length, score, tokens)
     return begun, None if settings.draw is None else _chances(settings.draw.key, max_length, rows)
 
 
@@ -245,7 +254,7 @@ def _first(found: Array) -> Array:
 def _drawn(below_best: Array, draw: _Draw, chance: Array) -> Array:
     """One symbol a row, from logits [B, V] whose largest is 0 (so that no temperature overflows): int32 [B]."""
     scaled = below_best / draw.temperature.astype(below_best.dtype)
-    p = jnp.exp(truncate(scaled, draw.top_k, draw.top_p))
+    p = jnp.exp(truncate(scaled, draw.tail))
     possible, summed = p > 0, jnp.cumsum(p, axis=1)
     # A sum in blocks may round up between two symbols: what is not possible is left out by name.
     whole = jnp.where(possible, summed, 0).max(axis=1)
@@ -253,24 +262,34 @@ def _drawn(below_best: Array, draw: _Draw, chance: Array) -> Array:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _advance(model, params, memory, rows: _Rows, settings: _Settings, chances: Array | None) -> tuple[_Rows, Array]:
+def _advance(model, params, memory, rows: _Rows, settings: _Settings, chances: Array | None) -> _Rows:
     """One step of every row; rows that have ended emit 0 and stay as they are."""
     state, logits = model.step(params, memory, rows.state, rows.token)
     logits = logits.astype(rows.score.dtype)
     below_best = logits - logits.max(axis=1, keepdims=True)
+    free, possible = below_best, None
+    if settings.rules is not None:  # the best of those that are left becomes 0 again
+        free = constrain(settings.rules, below_best, rows.tokens, rows.time)
+        best = free.max(axis=1, keepdims=True)
+        possible = best[:, 0] > -jnp.inf
+        free = free - jnp.where(possible[:, None], best, 0)
     draw = settings.draw
-    token = _first(below_best == 0) if draw is None or chances is None else _drawn(below_best, draw, chances[rows.time])
+    token = _first(free == 0) if draw is None or chances is None else _drawn(free, draw, chances[rows.time])
     gain = jnp.take_along_axis(below_best, token[:, None], axis=1)[:, 0] - jnp.log(jnp.exp(below_best).sum(axis=1))
     live = rows.length > rows.time
+    length = jnp.where(live & (token == settings.end), rows.time + 1, rows.length)
+    if possible is not None:
+        token, gain = jnp.where(possible, token, 0), jnp.where(possible, gain, -jnp.inf)
+        length = jnp.where(live & ~possible, rows.time, length)
     emitted = jnp.where(live, token, 0)
-    grown = _Rows(
+    return _Rows(
         time=rows.time + 1,
         state=state,
         token=emitted,
-        length=jnp.where(live & (token == settings.end), rows.time + 1, rows.length),
+        length=length,
         score=jnp.where(live, rows.score + gain, rows.score),
+        tokens=rows.tokens.at[rows.time].set(emitted),
     )
-    return grown, emitted
 
 
 def _growing(rows: _Rows) -> Array:
@@ -279,12 +298,9 @@ def _growing(rows: _Rows) -> Array:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _run(model, max_length: int, params, memory, state, token, settings: _Settings) -> Decoded:
-    def grow(carry):
-        rows, tokens = carry
-        grown, emitted = _advance(model, params, memory, rows, settings, chances)
-        return grown, tokens.at[rows.time].set(emitted)
+    def grow(rows):
+        return _advance(model, params, memory, rows, settings, chances)
 
     rows, chances = _begin(model, max_length, params, memory, state, token, settings)
-    tokens = jnp.zeros((max_length, token.shape[0]), jnp.int32)
-    rows, tokens = jax.lax.while_loop(lambda carry: _growing(carry[0]), grow, (rows, tokens))
-    return Decoded(tokens.T, rows.length, rows.score)
+    rows = jax.lax.while_loop(_growing, grow, rows)
+    return Decoded(rows.tokens.T, rows.length, rows.score)

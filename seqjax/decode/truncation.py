@@ -1,44 +1,76 @@
 """The unlikely tail of a distribution, cut off before a draw."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 from seqjax.types import Array
 
 
-def truncate(logits: Array, top_k: Array | None = None, top_p: Array | None = None) -> Array:
-    """`-inf` for all but the `top_k` likeliest symbols, then for all but the nucleus of `top_p`.
+class Tail(NamedTuple):
+    """What is cut off, in this order, each of what those before have left; None cuts nothing.
 
-        nucleus: the fewest symbols, from the likeliest on, whose probabilities sum to at least top_p
+    Args:
+        top_k: integer, [], at least 1: all but the k likeliest symbols.
+        top_p: floating, [], 0 < top_p <= 1: all but the fewest symbols, from the likeliest on, whose probabilities sum to at
+            least top_p.
+        min_p: floating, [], 0 < min_p <= 1: symbols less likely than min_p times the likeliest.
+        typical_p: floating, [], 0 < typical_p <= 1: all but the fewest symbols, from that on whose surprise -log p is nearest
+            to the expected one, whose probabilities sum to at least typical_p.
 
-    Of equally likely symbols the one with the smaller id comes first. The likeliest symbol always stays.
+    Example:
+        >>> truncate(jnp.log(jnp.array([0.5, 0.3, 0.2])), Tail(min_p=jnp.array(0.5))).tolist()[2]
+        -inf
+
+    Fan et al. 2018 (top-k); Holtzman et al. 2020 (nucleus, top_p); Nguyen et al. 2024 (min_p); Meister et al. 2023 (typical).
+    """
+
+    top_k: Array | None = None
+    top_p: Array | None = None
+    min_p: Array | None = None
+    typical_p: Array | None = None
+
+
+def truncate(logits: Array, tail: Tail) -> Array:
+    """`-inf` for the symbols of a tail. Of equals the one with the smaller id comes first; at least one symbol stays.
 
     Args:
         logits: floating, [..., V].
-        top_k: integer, [], at least 1; None keeps all.
-        top_p: floating, [], 0 < top_p <= 1, of the probability that top_k has left; None keeps all.
+        tail: what is cut off.
 
     Returns:
         [..., V], the dtype of logits.
 
     Example:
-        >>> truncate(jnp.log(jnp.array([0.5, 0.3, 0.2])), top_p=jnp.array(0.7)).tolist()[2]
+        >>> truncate(jnp.log(jnp.array([0.5, 0.3, 0.2])), Tail(top_p=jnp.array(0.7))).tolist()[2]
         -inf
-
-    References:
-        Fan et al. 2018 (top-k); Holtzman et al. 2020, "The curious case of neural text degeneration" (nucleus).
     """
-    if top_k is None and top_p is None:
-        return logits
     lowest = jnp.asarray(-jnp.inf, logits.dtype)
-    order = jnp.argsort(-logits, axis=-1, stable=True)
-    ranked = jnp.take_along_axis(logits, order, axis=-1)
-    if top_k is not None:
-        rank = jax.lax.broadcasted_iota(jnp.int32, ranked.shape, ranked.ndim - 1)
-        ranked = jnp.where(rank < jnp.asarray(top_k, jnp.int32), ranked, lowest)
-    if top_p is not None:
-        top_p = jnp.asarray(top_p, logits.dtype)
-        probabilities = jax.nn.softmax(ranked, axis=-1)
-        before = jnp.cumsum(probabilities, axis=-1) - probabilities
-        ranked = jnp.where((before < top_p) | (top_p >= 1), ranked, lowest)
-    return jnp.take_along_axis(ranked, jnp.argsort(order, axis=-1), axis=-1)
+    if tail.top_k is not None or tail.top_p is not None:
+        order = jnp.argsort(-logits, axis=-1, stable=True)
+        ranked = jnp.take_along_axis(logits, order, axis=-1)
+        if tail.top_k is not None:
+            rank = jax.lax.broadcasted_iota(jnp.int32, ranked.shape, ranked.ndim - 1)
+            ranked = jnp.where(rank < jnp.asarray(tail.top_k, jnp.int32), ranked, lowest)
+        if tail.top_p is not None:
+            ranked = jnp.where(_fewest(jax.nn.softmax(ranked, axis=-1), tail.top_p), ranked, lowest)
+        logits = jnp.take_along_axis(ranked, jnp.argsort(order, axis=-1), axis=-1)
+    if tail.min_p is not None:
+        least = logits.max(axis=-1, keepdims=True) + jnp.log(jnp.asarray(tail.min_p, logits.dtype))
+        logits = jnp.where(logits >= least, logits, lowest)
+    if tail.typical_p is not None:
+        log_p = jax.nn.log_softmax(logits, axis=-1)
+        p = jnp.exp(log_p)
+        expected = -jnp.where(p > 0, p * log_p, 0).sum(axis=-1, keepdims=True)
+        order = jnp.argsort(jnp.abs(log_p + expected), axis=-1, stable=True)
+        kept = _fewest(jnp.take_along_axis(p, order, axis=-1), tail.typical_p)
+        logits = jnp.where(jnp.take_along_axis(kept, jnp.argsort(order, axis=-1), axis=-1), logits, lowest)
+    return logits
+
+
+def _fewest(probabilities: Array, mass: Array) -> Array:
+    """The first of [..., V] whose probabilities sum to at least mass. All of them where it is 1, whatever rounding does."""
+    mass = jnp.asarray(mass, probabilities.dtype)
+    before = jnp.cumsum(probabilities, axis=-1) - probabilities
+    return (before < mass) | (mass >= 1)

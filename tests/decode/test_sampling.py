@@ -11,7 +11,7 @@ from jax.extend.core import jaxprs_in_params
 
 from seqjax import decode
 from seqjax.decode import sampling
-from seqjax.decode.truncation import truncate
+from seqjax.decode.truncation import Tail, truncate
 from seqjax.errors import InputError
 from tests.decode.toys import Table, log_p_of, table, tokens
 
@@ -53,34 +53,50 @@ def test_the_loop_stops_when_every_row_has_ended():
     assert len(steps) == 2
 
 
-def brute_truncate(probabilities, top_k, top_p):
+def brute_truncate(probabilities, top_k=None, top_p=None, min_p=None, typical_p=None):
     """The symbols that stay, told in the slowest way there is."""
+
+    def fewest(ranked, wanted):
+        mass, kept, total = sum(probabilities[i] for i in ranked), [], 0.0
+        for i in ranked:
+            if wanted is not None and total >= wanted:
+                break
+            kept.append(i)
+            total += probabilities[i] / mass
+        return kept
+
     ranked = sorted(range(len(probabilities)), key=lambda i: (-probabilities[i], i))[: top_k or None]
-    if top_p is None:
-        return set(ranked)
+    ranked = fewest(ranked, top_p)
+    ranked = [i for i in ranked if probabilities[i] >= (min_p or 0) * probabilities[ranked[0]]]
     mass = sum(probabilities[i] for i in ranked)
-    kept, total = set(), 0.0
-    for i in ranked:
-        if total >= top_p:
-            break
-        kept.add(i)
-        total += probabilities[i] / mass
-    return kept
+    surprise = {i: -math.log(probabilities[i] / mass) for i in ranked}
+    expected = sum(probabilities[i] / mass * surprise[i] for i in ranked)
+    ranked = sorted(ranked, key=lambda i: (abs(surprise[i] - expected), i))
+    return set(fewest(ranked, typical_p))
 
 
 @pytest.mark.parametrize("top_k", [None, 1, 2, 4, 99])
 @pytest.mark.parametrize("top_p", [None, 0.05, 0.33, 0.62, 0.9, 1.0])
-def test_truncation_equals_enumeration(top_k, top_p):
+@pytest.mark.parametrize(("min_p", "typical_p"), [(None, None), (0.3, None), (None, 0.6), (0.1, 0.4), (1.0, 1.0)])
+def test_truncation_equals_enumeration(top_k, top_p, min_p, typical_p):
+    tail = {"top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical_p}
     for seed in range(6):
         logits = table(seed)
-        cut = truncate(logits, top_k, top_p)
+        cut = truncate(logits, Tail(**tail))
         for row, row_cut in zip(np.exp(np.asarray(logits, np.float64)), np.asarray(cut), strict=True):
-            assert set(np.flatnonzero(np.isfinite(row_cut))) == brute_truncate(row, top_k, top_p)
+            assert set(np.flatnonzero(np.isfinite(row_cut))) == brute_truncate(row, **tail)
         np.testing.assert_array_equal(cut[jnp.isfinite(cut)], logits[jnp.isfinite(cut)])
 
 
 def test_ties_go_to_the_smaller_symbol():
-    assert jnp.isfinite(truncate(jnp.zeros((1, 4)), top_k=jnp.array(2)))[0].tolist() == [True, True, False, False]
+    for tail in (Tail(top_k=jnp.array(2)), Tail(top_p=jnp.array(0.5)), Tail(typical_p=jnp.array(0.5))):
+        assert jnp.isfinite(truncate(jnp.zeros((1, 4)), tail))[0].tolist() == [True, True, False, False]
+
+
+def test_the_likeliest_is_not_the_most_typical():
+    probabilities = jnp.array([[0.4, 0.15, 0.15, 0.15, 0.15]])
+    kept = truncate(jnp.log(probabilities), Tail(typical_p=jnp.array(0.5)))
+    assert jnp.isfinite(kept)[0].tolist() == [False, True, True, True, True]
 
 
 def chi_square(counts, expected):
@@ -89,19 +105,27 @@ def chi_square(counts, expected):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"temperature": 0.5}, {"temperature": 2.0, "top_k": 3}, {"top_p": 0.8}, {"temperature": 1.5, "top_k": 4, "top_p": 0.7}],
+    [
+        {},
+        {"temperature": 0.5},
+        {"temperature": 2.0, "top_k": 3},
+        {"top_p": 0.8},
+        {"temperature": 1.5, "top_k": 4, "top_p": 0.7},
+        {"min_p": 0.2},
+        {"typical_p": 0.6},
+    ],
 )
 def test_frequencies_are_the_enumerated_probabilities(options):
     logits, rows = table(3), 4000
     found = decode.sample(Table(), logits, tokens(*[2] * rows), max_length=2, key=jax.random.key(7), **options)
-    heat = options.get("temperature", 1.0)
+    heat, tail = options.get("temperature", 1.0), {name: cut for name, cut in options.items() if name != "temperature"}
     first, second = np.zeros((5,)), np.zeros((5, 5))
     np.add.at(first, np.asarray(found.tokens[:, 0]), 1)
     np.add.at(second, tuple(np.asarray(found.tokens).T), 1)
     for given, counts in [(2, first), *enumerate(second)]:
         scaled = np.exp(np.asarray(logits[given], np.float64) / heat)
         scaled /= scaled.sum()
-        kept = sorted(brute_truncate(scaled, options.get("top_k"), options.get("top_p")))
+        kept = sorted(brute_truncate(scaled, **tail))
         assert set(np.flatnonzero(counts)) <= set(kept)
         if counts.sum() > 100 and len(kept) > 1:
             expected = scaled[kept] / scaled[kept].sum() * counts.sum()
@@ -123,7 +147,10 @@ def test_the_same_key_draws_the_same_and_another_does_not():
     assert draw(1) != draw(2)
 
 
-@pytest.mark.parametrize("options", [{}, {"temperature": 0.0}, {"temperature": 0.7, "top_k": 3, "top_p": 0.9}, {"end": END}])
+OPTIONS = [{}, {"temperature": 0.0}, {"temperature": 0.7, "top_k": 3, "top_p": 0.9}, {"end": END, "min_p": 0.1}]
+
+
+@pytest.mark.parametrize("options", [*OPTIONS, {"no_repeat_ngram": 2, "banned": (1,)}])
 def test_stream_equals_sample(options):
     logits, batch = table(5), tokens(0, 1, 2)
     found = decode.sample(Table(), logits, batch, max_length=12, key=jax.random.key(4), **options)
@@ -156,7 +183,7 @@ def test_no_chance_draws_what_is_impossible(chance, symbols):
     # Most symbols cannot be; sums over blocks of a long row round up between those that can.
     logits = jax.random.normal(jax.random.key(1), (200, symbols))
     possible = jax.random.bernoulli(jax.random.key(2), 0.1, logits.shape).at[:, 2].set(True)
-    draw = sampling._Draw(jax.random.key(0), jnp.float32(1.0), None, None)
+    draw = sampling._Draw(jax.random.key(0), jnp.float32(1.0), Tail())
     logits = jnp.where(possible, logits, -jnp.inf)
     found = sampling._drawn(logits - logits.max(axis=1, keepdims=True), draw, jnp.full(200, chance, jnp.float32))
     assert np.take_along_axis(np.asarray(possible), np.asarray(found)[:, None], axis=1).all()
@@ -208,8 +235,9 @@ def test_another_prompt_key_or_temperature_compiles_nothing():
     decode.greedy(model, logits, tokens(1, 2), max_length=5, end=2)
     decode.sample(model, logits, tokens(1, 0), max_length=5, key=jax.random.key(6), temperature=0.0, top_k=2)
     assert len(model.traces) <= 4
-    for top_k, top_p in [(2, 0.5), (3, 0.9)]:
-        decode.sample(model, logits, tokens(0, 1), max_length=5, key=jax.random.key(1), top_k=top_k, top_p=top_p)
+    for top_k, part in [(2, 0.5), (3, 0.9)]:
+        tail = {"top_k": top_k, "top_p": part, "min_p": part / 10, "typical_p": part}
+        decode.sample(model, logits, tokens(0, 1), max_length=5, key=jax.random.key(1), **tail)
     assert len(model.traces) <= 6
 
 
@@ -229,6 +257,8 @@ def test_it_works_under_jit():
         ({"top_k": 0}, "top_k is 0"),
         ({"top_p": 0.0}, "top_p is 0.0"),
         ({"top_p": 1.1}, "top_p is 1.1"),
+        ({"min_p": 0.0}, "min_p is 0.0"),
+        ({"typical_p": 2.0}, "typical_p is 2.0"),
     ],
 )
 @pytest.mark.parametrize("search", [decode.sample, decode.stream])
