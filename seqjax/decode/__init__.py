@@ -2,7 +2,22 @@
 
 from seqjax.decode.beam_search import beam
 from seqjax.decode.constraints import Constraints
+from seqjax.decode.ensemble import Ensemble
 from seqjax.decode.hypothesis import Decoded
+from seqjax.decode.risk import minimum_bayes_risk
 from seqjax.decode.sampling import greedy, sample, stream
+from seqjax.decode.scoring import Scored, attention, score
 
-__all__ = ["Constraints", "Decoded", "beam", "greedy", "sample", "stream"]
+__all__ = [
+    "Constraints",
+    "Decoded",
+    "Ensemble",
+    "Scored",
+    "attention",
+    "beam",
+    "greedy",
+    "minimum_bayes_risk",
+    "sample",
+    "score",
+    "stream",
+]

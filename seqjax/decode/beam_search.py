@@ -13,7 +13,7 @@ import numpy as np
 
 from seqjax.decode.constraints import Constraints, Rules, constrain, make_rules
 from seqjax.decode.hypothesis import Decoded
-from seqjax.decode.options import check_positive, check_weights, number
+from seqjax.decode.options import check_attends, check_positive, check_weights, number
 from seqjax.decode.penalties import coverage_penalty, length_penalty
 from seqjax.errors import InputError
 from seqjax.types import Array, Params, State, at_least_float32
@@ -139,9 +139,8 @@ def beam(
     if width % groups:
         raise InputError(f"width is {width}, it must be a multiple of groups, {groups}")
     covers = coverage_penalty > 0
-    if covers and not (hasattr(model, "weights") and getattr(model, "attends", True)):
-        kind = type(model).__name__
-        raise InputError(f"coverage_penalty is {coverage_penalty}, and this {kind} has no attention weights: give 0")
+    if covers:
+        check_attends(model, f"coverage_penalty {coverage_penalty}")
     plan = _Plan(groups, width // groups, -(-n_best // groups), n_best, max_length, bool(early_stop))
     settings = _Settings(
         end=None if end is None else number(end, np.int32),

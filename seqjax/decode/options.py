@@ -32,3 +32,16 @@ def check_weights(**values) -> None:
 def number(value, dtype) -> Any:
     """An array of NumPy: to make one on the device costs as much as several steps."""
     return np.asarray(value, dtype)
+
+
+def attends(model) -> bool:
+    """Whether a decoder gives attention weights."""
+    return hasattr(model, "weights") and getattr(model, "attends", True)
+
+
+def check_attends(model, wanted: str) -> None:
+    """Raises unless a decoder gives attention weights."""
+    if not attends(model):
+        raise InputError(
+            f"{wanted} needs attention weights, and this {type(model).__name__} has none: give a model with attention"
+        )

@@ -303,7 +303,7 @@ def test_logits_in_bfloat16_are_scored_in_float32():
         ({"length_penalty": -0.1}, "length_penalty is -0.1"),
         ({"length_penalty": math.nan}, "length_penalty is nan"),
         ({"coverage_penalty": math.inf}, "coverage_penalty is inf"),
-        ({"coverage_penalty": 0.2}, "coverage_penalty is 0.2, and this Table has no attention weights"),
+        ({"coverage_penalty": 0.2}, "coverage_penalty 0.2 needs attention weights, and this Table has none"),
         ({"diversity": -1.0}, "diversity is -1.0"),
     ],
 )

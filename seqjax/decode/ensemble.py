@@ -1,0 +1,109 @@
+"""Several decoders as one."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+
+from seqjax.decode.options import attends
+from seqjax.errors import InputError
+from seqjax.types import Array, State, at_least_float32
+
+_AVERAGES = ("probability", "log")
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """A decoder whose distribution is the mean of its members'.
+
+        "probability": p(y) = 1/n sum_i p_i(y);    "log": p(y) = prod_i p_i(y)^(1/n) / Z
+
+    Wherever a decoder is asked for, give the ensemble, and for its parameters a tuple of the members'. The members may be
+    of any kind; they share a vocabulary and what a batch holds.
+
+    Args:
+        models: decoders, each with `start` and `step`.
+        average: "probability", or "log": what one member thinks impossible is so for all.
+
+    Raises:
+        InputError: no models, or another average; in use, members that do not fit together.
+
+    Example:
+        >>> from seqjax.cells.gru import GRU
+        >>> from seqjax.decode import greedy
+        >>> from seqjax.models.language_model import LanguageModel
+        >>> model = LanguageModel(vocabulary_size=5, cell=GRU(input_size=5, hidden_size=8))
+        >>> params = tuple(model.init(jax.random.key(seed)) for seed in range(3))
+        >>> prompts = {"tokens": jnp.array([[1, 2]]), "lengths": jnp.array([2])}
+        >>> greedy(Ensemble((model,) * 3), params, prompts, max_length=4).lengths.tolist()
+        [4]
+    """
+
+    models: tuple[Any, ...]
+    average: str = "probability"
+
+    def __post_init__(self):
+        if not isinstance(self.models, tuple) or not self.models:
+            raise InputError(f"models is {self.models!r}, it must be a tuple of at least one decoder")
+        if self.average not in _AVERAGES:
+            raise InputError(f"average is {self.average!r}, it must be one of {', '.join(map(repr, _AVERAGES))}")
+
+    @property
+    def attends(self) -> bool:
+        """Whether any member has attention."""
+        return any(map(attends, self.models))
+
+    def start(self, params: tuple, batch: dict) -> tuple[tuple, tuple, Array]:
+        """Every member's; what the first step reads must be the same.
+
+        Args:
+            params: a tuple, of each member.
+            batch: what all members read.
+
+        Returns:
+            (memory, state, token): tuples of the members' memories and states; token int32 [B].
+
+        Raises:
+            InputError: not as many parameters as members, or first symbols that differ.
+        """
+        if not isinstance(params, tuple) or len(params) != len(self.models):
+            given = f"a tuple of {len(params)}" if isinstance(params, tuple) else f"a {type(params).__name__}"
+            raise InputError(f"an ensemble of {len(self.models)} models was given {given}: give a tuple with each model's params")
+        started = [model.start(of, batch) for model, of in zip(self.models, params, strict=True)]
+        memories, states, tokens = zip(*started, strict=True)
+        if not any(isinstance(token, jax.core.Tracer) for token in tokens):
+            for i, token in enumerate(tokens):
+                if not np.array_equal(token, tokens[0]):
+                    raise InputError(f"models 0 and {i} begin with other symbols: give models with one target vocabulary")
+        return memories, states, tokens[0]
+
+    def step(self, params: tuple, memory: tuple, state: tuple, token: Array) -> tuple[State, Array]:
+        """Every member reads the symbol: token [B] to (state, log-probabilities [B, V]).
+
+        Raises:
+            InputError: vocabularies of different sizes.
+        """
+        steps = [model.step(*of, token) for model, *of in zip(self.models, params, memory, state, strict=True)]
+        states, logits = zip(*steps, strict=True)
+        sizes = [of.shape[-1] for of in logits]
+        if len(set(sizes)) > 1:
+            raise InputError(f"the models of an ensemble have vocabularies of {sizes} symbols: they must be equal")
+        dtype = at_least_float32(jnp.result_type(*logits))
+        log_p = jnp.stack([jax.nn.log_softmax(of.astype(dtype)) for of in logits])
+        if self.average == "probability":
+            return states, jax.nn.logsumexp(log_p, axis=0) - np.log(len(self.models)).astype(dtype)
+        return states, jax.nn.log_softmax(log_p.mean(axis=0))
+
+    def weights(self, state: tuple) -> Array:
+        """The mean of the attention weights of the members that attend, [B, S].
+
+        Raises:
+            InputError: no member has attention.
+        """
+        weights = [model.weights(of) for model, of in zip(self.models, state, strict=True) if attends(model)]
+        if not weights:
+            raise InputError("no model of this ensemble has attention: there are no weights to show")
+        return jnp.stack(weights).mean(axis=0)

@@ -1,0 +1,133 @@
+"""What a decoder thinks of outputs that are given: their probability, and where it looks while it reads them."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.decode.options import check_attends
+from seqjax.errors import InputError
+from seqjax.types import Array, at_least_float32
+
+
+class Scored(NamedTuple):
+    """Log-probabilities of given outputs, in nats.
+
+    Args:
+        scores: floating, [B] or [B, N]: of whole outputs; 0 of an empty one.
+        symbols: floating, [B, L] or [B, N, L]: of each symbol, given those before; 0 from the lengths on.
+    """
+
+    scores: Array
+    symbols: Array
+
+
+def score(model, params: Any, batch: dict, tokens: Array, lengths: Array) -> Scored:
+    """The log-probability of given outputs: sum_t log p(y_t | y_1..y_{t-1}, batch).
+
+    The outputs of a search, given back, have the scores that the search gave them (of `beam` without penalties).
+
+    Args:
+        model: a decoder, with `start` and `step`.
+        params: of the model.
+        batch: what the model's `start` reads.
+        tokens: integer, [B, L], or [B, N, L]: N outputs for each row; the end symbol included where there is one.
+        lengths: integer, [B] or [B, N]: real symbols.
+
+    Returns:
+        Scored: of each output, and of each symbol.
+
+    Raises:
+        InputError: tokens or lengths of a wrong shape or dtype, or what the model refuses.
+
+    Example:
+        >>> from seqjax.cells.gru import GRU
+        >>> from seqjax.models.language_model import LanguageModel
+        >>> model = LanguageModel(vocabulary_size=5, cell=GRU(input_size=5, hidden_size=8))
+        >>> prompt = {"tokens": jnp.array([[1, 2]]), "lengths": jnp.array([2])}
+        >>> found = score(model, model.init(jax.random.key(0)), prompt, jnp.array([[3, 1, 0]]), jnp.array([2]))
+        >>> found.symbols.shape, float(found.symbols[0, 2])
+        ((1, 3), 0.0)
+    """
+    return _read_all(model, _log_p, params, batch, tokens, lengths, lambda found: Scored(found.sum(axis=-1), found))
+
+
+def attention(model, params: Any, batch: dict, tokens: Array, lengths: Array) -> Array:
+    """Where a decoder looks as it emits given outputs.
+
+    Args:
+        model: a decoder with attention: `start`, `step` and `weights(state)`, [B, S].
+        params: of the model.
+        batch: what the model's `start` reads.
+        tokens: integer, [B, L] or [B, N, L]: outputs.
+        lengths: integer, [B] or [B, N]: real symbols.
+
+    Returns:
+        Floating, [B, L, S] or [B, N, L, S]: the weights of the step that emits each symbol; 0 from the lengths on.
+
+    Raises:
+        InputError: a model without attention, tokens or lengths of a wrong shape or dtype, or what the model refuses.
+
+    Example:
+        >>> from seqjax.attention.attentive import Attentive
+        >>> from seqjax.attention.scores import Dot
+        >>> from seqjax.cells.gru import GRU
+        >>> from seqjax.models.seq2seq import Seq2Seq
+        >>> gru, dot = GRU(input_size=3, hidden_size=4), Dot(query_size=4, memory_size=4)
+        >>> model = Seq2Seq(source_size=7, target_size=8, embedding_size=3, encoder=gru, start_symbol=1,
+        ...                 decoder=Attentive(cell=gru, attention=dot, output_size=4))
+        >>> batch = {"source": jnp.array([[4, 2, 3, 1, 5]]), "source_lengths": jnp.array([5])}
+        >>> attention(model, model.init(jax.random.key(0)), batch, jnp.array([[3, 1]]), jnp.array([2])).shape
+        (1, 2, 5)
+    """
+    check_attends(model, "attention of given outputs")
+    return _read_all(model, _weights, params, batch, tokens, lengths, lambda found: found)
+
+
+def _log_p(model, state, logits: Array, symbol: Array) -> Array:
+    log_p = jax.nn.log_softmax(logits.astype(at_least_float32(logits.dtype)))
+    return jnp.take_along_axis(log_p, symbol[:, None], axis=1, mode="fill", fill_value=-jnp.inf)[:, 0]
+
+
+def _weights(model, state, logits: Array, symbol: Array) -> Array:
+    return model.weights(state)
+
+
+def _read_all(model, look, params, batch: dict, tokens: Array, lengths: Array, after):
+    """What `look` finds at every real symbol, 0 elsewhere: leaves [B, L, ...], [B, N, L, ...] for tokens [B, N, L]."""
+    tokens, lengths = jnp.asarray(tokens), jnp.asarray(lengths)
+    for name, of in (("tokens", tokens), ("lengths", lengths)):
+        if not jnp.issubdtype(of.dtype, jnp.integer):
+            raise InputError(f"{name} has dtype {of.dtype}, it must be integers")
+    if tokens.ndim not in (2, 3) or lengths.shape != tokens.shape[:-1]:
+        shapes = f"tokens has shape {tokens.shape}, lengths {lengths.shape}"
+        raise InputError(f"{shapes}: give [B, L] and [B], or [B, N, L] and [B, N]")
+    memory, state, token = model.start(params, batch)
+    if token.shape[0] != tokens.shape[0]:
+        raise InputError(f"tokens has {tokens.shape[0]} rows, the batch {token.shape[0]}: give as many")
+    many = tokens if tokens.ndim == 3 else tokens[:, None]
+    found = _teach(model, look, params, memory, state, token, many, lengths.reshape(many.shape[:2]))
+    return after(found if tokens.ndim == 3 else found[:, 0])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _teach(model, look, params, memory, state, token, tokens: Array, lengths: Array) -> Array:
+    rows, outputs, steps = tokens.shape
+    symbols = tokens.astype(jnp.int32).transpose(2, 1, 0)  # [L, N, B]
+    first = jnp.broadcast_to(token.astype(jnp.int32), (min(steps, 1), outputs, rows))
+    state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (outputs, *leaf.shape)), state)
+
+    def read(state, symbols):
+        before, symbol = symbols
+
+        def one(state, before, symbol):
+            state, logits = model.step(params, memory, state, before)
+            return state, look(model, state, logits, symbol)
+
+        return jax.vmap(one)(state, before, symbol)
+
+    _, found = jax.lax.scan(read, state, (jnp.concatenate((first, symbols[:-1])), symbols))
+    found = jnp.moveaxis(found, (0, 1, 2), (2, 1, 0))
+    real = jax.lax.broadcasted_iota(jnp.int32, tokens.shape, 2) < lengths.astype(jnp.int32)[..., None]
+    return jnp.where(real.reshape(*real.shape, *[1] * (found.ndim - 3)), found, 0)
