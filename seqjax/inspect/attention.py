@@ -62,4 +62,4 @@ def heat_map(weights, source: Sequence[str], target: Sequence[str], path, *, tit
 
 def _shown(symbol: str) -> str:
     """A symbol as matplotlib may print it: no mathematics, nothing invisible."""
-    return symbol.replace("$", r"\$").replace("\u2581", "_").replace("\n", r"\\n") or "''"
+    return symbol.replace("$", r"\$").replace("\u2581", "_").replace("\n", r"\\n") or "\u2423"  # an open box: a space
