@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.decode.constraints import Constraints, Rules, constrain, make_rules
+from seqjax.decode.hoist import hoist
 from seqjax.decode.hypothesis import Decoded
 from seqjax.decode.options import check_attends, check_positive, check_weights, number
 from seqjax.decode.penalties import coverage_penalty, length_penalty
@@ -159,13 +160,14 @@ def _search(model, plan: _Plan, params, memory, state, token, settings: _Setting
     state, token = jax.tree.map(lambda leaf: _copies(leaf, plan.groups * plan.size), (state, token.astype(jnp.int32)))
     (_, logits), weights = jax.eval_shape(functools.partial(_read, model, settings), params, memory, state, token)
 
-    def grow(beams):
-        return _grow(model, plan, params, memory, settings, beams)
+    def grow(fixed, beams):
+        return _grow(model, plan, *fixed, beams)
 
     def growing(beams):
         return (beams.time < plan.max_length) & (beams.score > -jnp.inf).any()
 
     beams = _begin(plan, settings, state, token, logits, weights)
+    grow = hoist(grow, (params, memory, settings), beams)
     return _finish(plan, settings, jax.lax.while_loop(growing, grow, beams), logits.shape[-1])
 
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.decode.constraints import Constraints, Rules, constrain, make_rules
+from seqjax.decode.hoist import hoist
 from seqjax.decode.hypothesis import Decoded
 from seqjax.decode.options import check_integers, check_positive, number
 from seqjax.decode.truncation import Tail, truncate
@@ -192,7 +193,7 @@ def stream(
     def symbols():
         rows, chances = _begin(model, max_length, params, memory, state, token, settings)
         while _growing(rows):
-            rows = _advance(model, params, memory, rows, settings, chances)
+            rows = _advance_once(model, params, memory, rows, settings, chances)
             yield np.asarray(rows.token)
 
     return symbols()
@@ -261,7 +262,6 @@ def _drawn(below_best: Array, draw: _Draw, chance: Array) -> Array:
     return _first(possible & (summed > (chance.astype(p.dtype) * whole)[:, None]))
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _advance(model, params, memory, rows: _Rows, settings: _Settings, chances: Array | None) -> _Rows:
     """One step of every row; rows that have ended emit 0 and stay as they are."""
     state, logits = model.step(params, memory, rows.state, rows.token)
@@ -292,15 +292,20 @@ def _advance(model, params, memory, rows: _Rows, settings: _Settings, chances: A
     )
 
 
+_advance_once = jax.jit(_advance, static_argnums=0)
+
+
 def _growing(rows: _Rows) -> Array:
     return (rows.length > rows.time).any()
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _run(model, max_length: int, params, memory, state, token, settings: _Settings) -> Decoded:
-    def grow(rows):
-        return _advance(model, params, memory, rows, settings, chances)
+    def advance(fixed, rows):
+        params, memory, *others = fixed
+        return _advance(model, params, memory, rows, *others)
 
     rows, chances = _begin(model, max_length, params, memory, state, token, settings)
+    grow = hoist(advance, (params, memory, settings, chances), rows)
     rows = jax.lax.while_loop(_growing, grow, rows)
     return Decoded(rows.tokens.T, rows.length, rows.score)
