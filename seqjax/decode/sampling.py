@@ -20,6 +20,7 @@ from seqjax.decode.constraints import Constraints, Rules, constrain, make_rules
 from seqjax.decode.hoist import hoist
 from seqjax.decode.hypothesis import Decoded
 from seqjax.decode.options import check_integers, check_positive, number
+from seqjax.decode.quantiles import quantile
 from seqjax.decode.truncation import Tail, truncate
 from seqjax.errors import InputError
 from seqjax.types import Array, Key, Params, State, at_least_float32
@@ -255,11 +256,7 @@ def _first(found: Array) -> Array:
 def _drawn(below_best: Array, draw: _Draw, chance: Array) -> Array:
     """One symbol a row, from logits [B, V] whose largest is 0 (so that no temperature overflows): int32 [B]."""
     scaled = below_best / draw.temperature.astype(below_best.dtype)
-    p = jnp.exp(truncate(scaled, draw.tail))
-    possible, summed = p > 0, jnp.cumsum(p, axis=1)
-    # A sum in blocks may round up between two symbols: what is not possible is left out by name.
-    whole = jnp.where(possible, summed, 0).max(axis=1)
-    return _first(possible & (summed > (chance.astype(p.dtype) * whole)[:, None]))
+    return quantile(jnp.exp(truncate(scaled, draw.tail)), chance)
 
 
 def _advance(model, params, memory, rows: _Rows, settings: _Settings, chances: Array | None) -> _Rows:

@@ -13,6 +13,7 @@ from seqjax import masks, tree
 from seqjax.attention.attentive import Attentive
 from seqjax.compose import Dropout
 from seqjax.contracts import Cell, Model, SequenceLayer, check_cell_field, check_choice, check_rate, check_size, product
+from seqjax.decode.quantiles import quantile
 from seqjax.errors import InputError
 from seqjax.losses import Weighted, cross_entropy
 from seqjax.recurrence.engine import unroll
@@ -374,7 +375,7 @@ class Seq2Seq(Model):
         def read(carry, now):
             (state, token), (right, keeps, chance) = carry, now
             state, logits = self.step(params, recalled, state, token)
-            token = jnp.where(keeps, right, _drawn(logits, chance).astype(right.dtype))
+            token = jnp.where(keeps, right, quantile(jax.nn.softmax(logits), chance).astype(right.dtype))
             return (state, token), token
 
         first, rest = symbols[:, 0], (symbols.T[1:], truth[1:], chances[1:])
@@ -427,11 +428,3 @@ def _form(state) -> list[tuple[str, tuple[int, ...]]]:
 def _told(state) -> list:
     """What an encoder's final states say: every h, or all arrays where there is none."""
     return [a for name, a in _named(state) if name == "h"] or [a for _, a in _named(state)]
-
-
-def _drawn(logits: Array, chance: Array) -> Array:
-    """A symbol of each row, [B], from logits [B, V] and a number of [0, 1) a row."""
-    p = jax.nn.softmax(logits, axis=-1)
-    summed = jnp.cumsum(p, axis=-1)
-    hit = (p > 0) & (summed > chance.astype(p.dtype)[:, None] * summed[:, -1:])
-    return jnp.where(hit.any(axis=-1), jnp.argmax(hit, axis=-1), jnp.argmax(p, axis=-1))

@@ -131,6 +131,22 @@ def test_start_and_step_are_apply(model):
 
 
 @every_model
+def test_beams_of_a_row_share_its_memory(model):
+    """step under a vmap over beams, of state and token and not of memory, as beam search runs it."""
+    params = initial(model)
+    memory, state, token = model.start(params, batch_for(model))
+    tokens = jnp.stack([token, token + 2, token + 3])
+    states = jax.tree.map(lambda a: jnp.broadcast_to(a, (3, *a.shape)), state)
+    step = jax.jit(jax.vmap(lambda state, token: model.step(params, memory, state, token)))
+    beams, logits = step(*step(states, tokens)[:1], tokens[::-1])
+    for i in range(3):
+        alone, _ = model.step(params, memory, state, tokens[i])
+        alone, wanted = model.step(params, memory, alone, tokens[2 - i])
+        np.testing.assert_allclose(logits[i], wanted, atol=1e-5)
+        assert_close(jax.tree.map(lambda a, i=i: a[i], beams), alone, atol=1e-5)
+
+
+@every_model
 def test_rows_and_padding_do_not_matter(model):
     """A row alone, cut to its lengths, is that row of the batch; whatever stands in padding."""
     params, batch = initial(model), batch_for(model)

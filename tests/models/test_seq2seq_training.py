@@ -9,7 +9,7 @@ import pytest
 
 from seqjax import decode
 from seqjax.losses import cross_entropy
-from seqjax.models.seq2seq import Seq2Seq, _drawn
+from seqjax.models.seq2seq import Seq2Seq
 from tests.models.test_seq2seq import BATCH, MODELS, START, apply, batch_for, initial, mean_loss
 
 KEY = jax.random.key(5)
@@ -85,16 +85,6 @@ def test_without_a_key_the_truth_is_read():
     params = initial(model)
     found, wanted = (apply(model, params, batch) for batch in (BATCH | forcing(0.0), BATCH))
     np.testing.assert_array_equal(found.logits, wanted.logits)
-
-
-def test_draws_have_the_distribution_of_the_logits():
-    logits = jnp.log(jnp.array([0.1, 0.0, 0.6, 0.3, 0.0]))
-    chances = (jnp.arange(1000.0) + 0.5) / 1000
-    drawn = _drawn(jnp.tile(logits, (1000, 1)), chances)
-    np.testing.assert_allclose(np.bincount(drawn, minlength=5) / 1000, [0.1, 0, 0.6, 0.3, 0], atol=0.002)
-    edges = jnp.array([0.0, np.nextafter(np.float32(1), np.float32(0))])
-    low, high = _drawn(jnp.tile(logits, (2, 1)), edges).tolist()
-    assert low == 0 and high in (2, 3)  # never what is impossible
 
 
 # Label smoothing and coverage: in training alone.
