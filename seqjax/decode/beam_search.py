@@ -89,7 +89,8 @@ def beam(
 
     A row is searched until nothing that grows beats the worst of the n_best that have ended: as it stands (early_stop), or
     as it could at most become, at max_length (otherwise). Without early_stop, and with a width that holds all prefixes of a
-    length, ended or not, the result is that of enumeration, under all penalties. Width 1 with early_stop is `greedy`.
+    length, ended or not, the result is that of enumeration, under all penalties. Width 1 with early_stop is `greedy` (a
+    coverage penalty may let it go on).
 
     Diverse beam search: each group is a search of its own, of width / groups beams, for n_best / groups hypotheses (rounded
     up), of all of which the best are returned. One after another, the groups choose their candidates by log-probability

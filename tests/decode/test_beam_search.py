@@ -79,6 +79,9 @@ def test_width_one_is_greedy(end, max_length):
         np.testing.assert_array_equal(found.tokens[:, 0], expected.tokens)
         np.testing.assert_array_equal(found.lengths[:, 0], expected.lengths)
         np.testing.assert_allclose(found.scores[:, 0], expected.scores, rtol=1e-5)
+        penalised = decode.beam(Table(), table(seed), batch, width=1, max_length=max_length, end=end, length_penalty=0.8)
+        np.testing.assert_array_equal(penalised.tokens, found.tokens)
+        np.testing.assert_allclose(penalised.scores, found.scores / ((5 + found.lengths) / 6) ** 0.8, rtol=1e-5)
 
 
 @functools.cache
