@@ -13,6 +13,7 @@ from seqjax import masks, tree
 from seqjax.attention.attentive import Attentive
 from seqjax.compose import Dropout
 from seqjax.contracts import Cell, Model, SequenceLayer, check_cell_field, check_choice, check_rate, check_size, product
+from seqjax.decode.hoist import hoist
 from seqjax.decode.quantiles import quantile
 from seqjax.errors import InputError
 from seqjax.losses import Weighted, cross_entropy
@@ -45,12 +46,10 @@ class Recalled(NamedTuple):
     Args:
         attended: the attention's memory; () without attention.
         symbols: what the cell makes of each symbol, leaves [V, ...]; () where that is not looked up.
-        kernel: of the projection, [O, V]: a tied embedding transposed once, and not at every step.
     """
 
     attended: Any
     symbols: Any
-    kernel: Array
 
 
 class Stepped(NamedTuple):
@@ -259,7 +258,7 @@ class Seq2Seq(Model):
         context = memory if self.attends else None
         _, ys = unroll(self.decoder, params["decoder"], xs, begun, lengths=lengths, context=context, key=k_decoder)
         hs, weights = ys if self.attends else (ys, None)
-        logits = _affine(self._dropped(hs, k_output), self._kernel(params), params["projection"]["bias"])
+        logits = self._project(params, self._dropped(hs, k_output))
         return (), Outputs(logits, weights, jnp.asarray(key is not None, logits.dtype))
 
     def loss(self, outputs: Outputs, batch: dict) -> Weighted:
@@ -322,7 +321,7 @@ class Seq2Seq(Model):
             state, y = self._stepping(memory.attended, inner, y.weights), y.output
         else:
             state, y = self.decoder.recur(of_decoder, state, z)
-        logits = _affine(y, memory.kernel, params["projection"]["bias"])
+        logits = self._project(params, y)
         silent = np.isin(np.arange(self.target_size), self._silent)
         return state, jnp.where(jnp.broadcast_to(silent, logits.shape), jnp.asarray(-jnp.inf, logits.dtype), logits)
 
@@ -370,16 +369,16 @@ class Seq2Seq(Model):
         coins = jax.random.uniform(k_coin, (steps if self.sampling == "token" else 1, rows), teacher_forcing.dtype)
         truth = jnp.broadcast_to(coins < teacher_forcing[None], (steps, rows))
         chances = jax.random.uniform(k_draw, (steps, rows))
-        recalled, state = Recalled(memory, (), self._kernel(params)), self._stepping(memory, state)
+        first, state = symbols[:, 0], self._stepping(memory, state)
+        step = hoist(lambda fixed, state, token: self.step(*fixed, state, token), (params, Recalled(memory, ())), state, first)
 
         def read(carry, now):
             (state, token), (right, keeps, chance) = carry, now
-            state, logits = self.step(params, recalled, state, token)
+            state, logits = step(state, token)
             token = jnp.where(keeps, right, quantile(jax.nn.softmax(logits), chance).astype(right.dtype))
             return (state, token), token
 
-        first, rest = symbols[:, 0], (symbols.T[1:], truth[1:], chances[1:])
-        _, read_next = jax.lax.scan(read, (state, first), rest)
+        _, read_next = jax.lax.scan(read, (state, first), (symbols.T[1:], truth[1:], chances[1:]))
         return jnp.concatenate([first[None], read_next]).T
 
     def _stepping(self, memory, state, weights=None) -> State:
@@ -394,8 +393,9 @@ class Seq2Seq(Model):
             return xs
         return unroll(Dropout(self.dropout, per=self.per, input_shape=xs.shape[2:]), {}, xs, key=key)[1]
 
-    def _kernel(self, params: Params) -> Array:
-        return params["projection"]["kernel"] if self.tied == "none" else params["target_embedding"].T
+    def _project(self, params: Params, hs: Array) -> Array:
+        kernel = params["projection"]["kernel"] if self.tied == "none" else params["target_embedding"].T
+        return _affine(hs, kernel, params["projection"]["bias"])
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -404,7 +404,7 @@ def _start(model: Seq2Seq, params: Params, source: Array, lengths: Array) -> tup
     looks_up = model.target_size <= _LOOKED_UP
     symbols = model.decoder.project(params["decoder"], params["target_embedding"]) if looks_up else ()
     token = jnp.full(source.shape[0], model.start_symbol, jnp.int32)
-    return Recalled(memory, symbols, model._kernel(params)), model._stepping(memory, state), token
+    return Recalled(memory, symbols), model._stepping(memory, state), token
 
 
 def _affine(xs: Array, kernel: Array, bias: Array) -> Array:
