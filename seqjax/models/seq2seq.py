@@ -370,7 +370,8 @@ class Seq2Seq(Model):
         truth = jnp.broadcast_to(coins < teacher_forcing[None], (steps, rows))
         chances = jax.random.uniform(k_draw, (steps, rows))
         first, state = symbols[:, 0], self._stepping(memory, state)
-        step = hoist(lambda fixed, state, token: self.step(*fixed, state, token), (params, Recalled(memory, ())), state, first)
+        fixed = params, Recalled(memory, ())
+        step = hoist(lambda fixed, state, token: self.step(fixed[0], fixed[1], state, token), fixed, state, first)
 
         def read(carry, now):
             (state, token), (right, keeps, chance) = carry, now
