@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.decode.constraints import Constraints, Rules, constrain, make_rules
-from seqjax.decode.hoist import hoist
+from seqjax.decode.hoisting import hoist
 from seqjax.decode.hypothesis import Decoded
 from seqjax.decode.options import check_attends, check_positive, check_weights, number
 from seqjax.decode.penalties import coverage_penalty, length_penalty

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.decode.constraints import Constraints, Rules, constrain, make_rules
-from seqjax.decode.hoist import hoist
+from seqjax.decode.hoisting import hoist
 from seqjax.decode.hypothesis import Decoded
 from seqjax.decode.options import check_integers, check_positive, number
 from seqjax.decode.quantiles import quantile

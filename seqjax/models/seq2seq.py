@@ -13,7 +13,7 @@ from seqjax import masks, tree
 from seqjax.attention.attentive import Attentive
 from seqjax.compose import Dropout
 from seqjax.contracts import Cell, Model, SequenceLayer, check_cell_field, check_choice, check_rate, check_size, product
-from seqjax.decode.hoist import hoist
+from seqjax.decode.hoisting import hoist
 from seqjax.decode.quantiles import quantile
 from seqjax.errors import InputError
 from seqjax.losses import Weighted, cross_entropy

@@ -11,7 +11,7 @@ from jax.extend.core import jaxprs_in_params
 from seqjax import decode
 from seqjax.cells.gru import GRU
 from seqjax.cells.lstm import LSTM
-from seqjax.decode.hoist import hoist
+from seqjax.decode.hoisting import hoist
 from seqjax.models.language_model import LanguageModel
 
 FIXED = {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.array([1.0, 2.0])}
