@@ -161,14 +161,14 @@ def _search(model, plan: _Plan, params, memory, state, token, settings: _Setting
     state, token = jax.tree.map(lambda leaf: _copies(leaf, plan.groups * plan.size), (state, token.astype(jnp.int32)))
     (_, logits), weights = jax.eval_shape(functools.partial(_read, model, settings), params, memory, state, token)
 
-    def grow(fixed, beams):
+    def step(fixed, beams):
         return _grow(model, plan, *fixed, beams)
 
     def growing(beams):
         return (beams.time < plan.max_length) & (beams.score > -jnp.inf).any()
 
     beams = _begin(plan, settings, state, token, logits, weights)
-    grow = hoist(grow, (params, memory, settings), beams)
+    grow = hoist(step, (params, memory, settings), beams)
     return _finish(plan, settings, jax.lax.while_loop(growing, grow, beams), logits.shape[-1])
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from seqjax.decode.options import check_attends
 from seqjax.errors import InputError
@@ -23,7 +24,7 @@ class Scored(NamedTuple):
     symbols: Array
 
 
-def score(model, params: Any, batch: dict, tokens: Array, lengths: Array) -> Scored:
+def score(model, params: Any, batch: dict, tokens: ArrayLike, lengths: ArrayLike) -> Scored:
     """The log-probability of given outputs: sum_t log p(y_t | y_1..y_{t-1}, batch).
 
     The outputs of a search, given back, have the scores that the search gave them (of `beam` without penalties).
@@ -53,7 +54,7 @@ def score(model, params: Any, batch: dict, tokens: Array, lengths: Array) -> Sco
     return _read_all(model, _log_p, params, batch, tokens, lengths, lambda found: Scored(found.sum(axis=-1), found))
 
 
-def attention(model, params: Any, batch: dict, tokens: Array, lengths: Array) -> Array:
+def attention(model, params: Any, batch: dict, tokens: ArrayLike, lengths: ArrayLike) -> Array:
     """Where a decoder looks as it emits given outputs.
 
     Args:
@@ -94,7 +95,7 @@ def _weights(model, state, logits: Array, symbol: Array) -> Array:
     return model.weights(state)
 
 
-def _read_all(model, look, params, batch: dict, tokens: Array, lengths: Array, after):
+def _read_all(model, look, params, batch: dict, tokens: ArrayLike, lengths: ArrayLike, after):
     """What `look` finds at every real symbol, 0 elsewhere: leaves [B, L, ...], [B, N, L, ...] for tokens [B, N, L]."""
     tokens, lengths = jnp.asarray(tokens), jnp.asarray(lengths)
     for name, of in (("tokens", tokens), ("lengths", lengths)):
