@@ -162,7 +162,8 @@ def _search(model, plan: _Plan, params, memory, state, token, settings: _Setting
     (_, logits), weights = jax.eval_shape(functools.partial(_read, model, settings), params, memory, state, token)
 
     def step(fixed, beams):
-        return _grow(model, plan, *fixed, beams)
+        params, memory, settings = fixed
+        return _grow(model, plan, params, memory, settings, beams)
 
     def growing(beams):
         return (beams.time < plan.max_length) & (beams.score > -jnp.inf).any()
