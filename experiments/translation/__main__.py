@@ -67,7 +67,8 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     state = init_state(model, optimizer, batch_size=data.batch_size, seed=config.seed, params=start_from, mesh=mesh)
     train_step = make_train_step(model, optimizer, mesh=mesh)
     judge = Judge(text, model, config.search, batch_size=data.batch_size, mesh=mesh, shapes=stream.shapes)
-    Translator(model, state.params, text.vocabularies, config.search).check()  # what is searched for at the end
+    longest = max(len(row) for split in text.encoded.values() for row in split.source)
+    Translator(model, state.params, text.vocabularies, config.search).check(longest=longest)  # what is done at the end
 
     def watch(params: Params) -> dict[str, float]:
         return judge.watch(params, config.monitor_pairs)

@@ -5,7 +5,7 @@ import math
 from typing import Literal
 
 from experiments.training import Folder, Loop
-from seqjax.attention import Additive, Attention, Attentive, Dot, General
+from seqjax.attention import Additive, Attention, Attentive, Dot, General, Local, Location, MultiHead
 from seqjax.cells.elman import Elman
 from seqjax.cells.gru import GRU
 from seqjax.cells.lstm import LSTM
@@ -53,7 +53,8 @@ class Network:
     hidden_size: int = 256  # of the decoder, and of each direction of the encoder
     embedding_size: int = 256
     attention: Literal["none", "additive", "dot", "general", "location"] = "additive"
-    heads: int = 1
+    heads: int = 1  # above 1: so many scaled dot-product attentions side by side, of attention dot
+    places: int = 200  # symbols of the longest source that attention by location knows
     window: int | None = None  # local attention: symbols on either side of a predicted place
     order: Literal["before", "after"] = "after"  # Bahdanau's: look with the old state; or Luong's: with the new one
     input_feeding: bool = True  # what was found goes into the next step
@@ -154,16 +155,23 @@ def build_attention(config: Network) -> Attention:
     Raises:
         InputError: options that do not fit together.
     """
-    sizes = {"query_size": config.hidden_size, "memory_size": encoded_size(config)}
-    kinds = {
-        "additive": lambda: Additive(hidden_size=config.hidden_size, coverage=config.coverage, **sizes),
-        "dot": lambda: Dot(**sizes),
-        "general": lambda: General(**sizes),
-    }
-    if config.coverage and config.attention != "additive":
-        raise InputError(f"model.coverage is for additive attention, model.attention is {config.attention}")
-    attention = kinds[config.attention]()
-    return attention
+    size, kind = config.hidden_size, config.attention
+    memory = size * (2 if config.bidirectional else 1)
+    if config.coverage and kind != "additive":
+        raise InputError(f"model.coverage is for additive attention, model.attention is {kind}")
+    if config.heads != 1 and kind != "dot":
+        raise InputError(f"model.heads is {config.heads}, heads are for dot attention, model.attention is {kind}")
+    if kind == "additive":
+        attention: Attention = Additive(query_size=size, memory_size=memory, hidden_size=size, coverage=config.coverage)
+    elif kind == "general":
+        attention = General(query_size=size, memory_size=memory)
+    elif kind == "location":
+        attention = Location(query_size=size, memory_size=memory, max_length=config.places)
+    elif config.heads != 1:
+        attention = MultiHead(query_size=size, memory_size=memory, hidden_size=size, heads=config.heads)
+    else:
+        attention = Dot(query_size=size, memory_size=memory)
+    return attention if config.window is None else Local(attention=attention, window=config.window)
 
 
 def build_model(config: Network, sampling: str, source: Vocabulary, target: Vocabulary) -> Seq2Seq:
@@ -193,7 +201,12 @@ def build_model(config: Network, sampling: str, source: Vocabulary, target: Voca
         encoder = Stack.of(cell, sizes=sizes, dropout=config.dropout, per=config.per)
     sizes = (config.embedding_size, *[size] * config.decoder_layers)
     decoder = Stack.of(cell, sizes=sizes, dropout=config.dropout, per=config.per)
-    if config.attention != "none":
+    if config.attention == "none":
+        asked = {"coverage": config.coverage, "heads": config.heads != 1, "window": config.window is not None}
+        if any(asked.values()):
+            names = " and ".join(f"model.{name}" for name, given in asked.items() if given)
+            raise InputError(f"{names} is for attention, model.attention is none")
+    else:
         output = config.embedding_size if config.tied != "none" else size
         how = {"order": config.order, "input_feeding": config.input_feeding, "output_size": output}
         decoder = Attentive(cell=decoder, attention=build_attention(config), **how)

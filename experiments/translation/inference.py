@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 
@@ -94,6 +95,7 @@ class Translate:
     input: str | None = None  # a file of sentences, .gz too; None: standard input
     to: str | None = None  # the language that is asked for, of a model that knows several: <...> before every source
     n_best: int = 1  # translations of each; above 1 printed as: line ||| translation ||| score
+    stream: bool = False  # print every symbol as soon as it is found; with --beam 1 or --method sample
 
 
 def translate(argv: list[str]):
@@ -105,9 +107,21 @@ def translate(argv: list[str]):
     if config.to is not None:
         _check_tag(f"<{config.to}>", found.run.vocabulary[0])
 
+    if config.stream:
+        translator.stream("")  # refuses a search that cannot
+        if config.n_best > 1:
+            raise InputError(f"--stream shows one translation of each line, n_best is {config.n_best}")
+
     def show(first: int, lines: list[str]):
         asked = [f"<{config.to}> {line}" if config.to and line.strip() else line for line in lines]
-        for n, best in enumerate(translator([found.prepare(line) for line in asked], n_best=config.n_best)):
+        asked = [found.prepare(line) for line in asked]
+        if config.stream:
+            for line in asked:
+                for piece in translator.stream(line):
+                    print(piece, end="", flush=True)
+                print()
+            return
+        for n, best in enumerate(translator(asked, n_best=config.n_best)):
             for hypothesis in best:
                 told = (str(first + n), hypothesis.text, f"{hypothesis.score:.4f}")
                 print(" ||| ".join(told) if config.n_best > 1 else hypothesis.text, flush=True)
@@ -238,8 +252,9 @@ def score(argv: list[str]):
     for batch in evaluation_pairs(source, target, batch_size=64):
         given = {name: batch[name] for name in ("source", "source_lengths")}
         rows = batch["index"] >= 0
-        found_nats, _ = decode.score(found.model, found.params, given, batch["target"], batch["target_lengths"])
-        nats[batch["index"][rows]] = np.asarray(found_nats)[rows]
+        tokens, lengths = jnp.asarray(batch["target"]), jnp.asarray(batch["target_lengths"])
+        scored = decode.score(found.model, found.params, given, tokens, lengths)
+        nats[batch["index"][rows]] = np.asarray(scored.scores)[rows]
     for value, length in zip(nats, map(len, target), strict=True):
         print(f"{value:.4f}\t{length}")
 

@@ -3,11 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 
+import jax
+import jax.numpy as jnp
+
 from experiments.translation.config import Search
 from experiments.translation.scores import score
 from experiments.translation.text import Text, by_tag
 from experiments.translation.translator import Translator
-from seqjax import metrics
+from seqjax import decode, metrics
 from seqjax.contracts import Model
 from seqjax.data.buckets import evaluation_pairs
 from seqjax.data.pairs import Pair
@@ -64,7 +67,14 @@ class Judge:
     def loss(self, params: Params, split: str) -> float:
         """Nats per target symbol."""
         source, target, _ = self._text.encoded[split]
-        return evaluate(self._eval_step, self._model, params, evaluation_pairs(source, target, **self._batches))
+        batches = evaluation_pairs(source, target, **self._batches)
+        if not isinstance(self._model, decode.Ensemble):
+            return evaluate(self._eval_step, self._model, params, batches)
+        nats = []
+        for batch in batches:
+            tokens, lengths = jnp.asarray(batch["target"]), jnp.asarray(batch["target_lengths"])
+            nats.append(decode.score(self._model, params, batch, tokens, lengths).scores)
+        return -sum(float(of.sum()) for of in jax.device_get(nats)) / sum(map(len, target))
 
 
 def figures(outputs: Sequence[str], pairs: Sequence[Pair]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """How good translations are: BLEU and chrF as sacreBLEU has them, and how many are right to the letter."""
 
+import functools
 from collections.abc import Sequence
 
 from seqjax.errors import InputError
@@ -36,6 +37,23 @@ def score(outputs: Sequence[str], references: Sequence[str]) -> dict[str, float]
     return {"bleu": bleu.score, "chrf": chrf.score, "exact_match": sum(equal) / len(equal)}
 
 
+def similarity(output: str, other: str) -> float:
+    """chrF of one output beside another, 0 to 100: what minimum Bayes risk expects of it.
+
+    Example:
+        >>> similarity("a small house", "a small horse") > similarity("a small house", "two cats")
+        True
+    """
+    return 100.0 if output == other else _chrf().sentence_score(output, [other]).score
+
+
+@functools.cache
+def _chrf():
+    from sacrebleu.metrics.chrf import CHRF
+
+    return CHRF()
+
+
 def signatures() -> dict[str, str]:
     """What a BLEU and a chrF are worth nothing without.
 
@@ -44,10 +62,9 @@ def signatures() -> dict[str, str]:
         'tok:13a'
     """
     from sacrebleu.metrics.bleu import BLEU
-    from sacrebleu.metrics.chrf import CHRF
 
     found = {}
-    for name, metric in (("bleu", BLEU(force=True)), ("chrf", CHRF())):
+    for name, metric in (("bleu", BLEU(force=True)), ("chrf", _chrf())):
         metric.corpus_score(["a"], [["a"]])
         found[f"{name}_signature"] = str(metric.get_signature())
     return found

@@ -83,9 +83,11 @@ def read_pairs(data: Data) -> Pairs:
             told = f"data.{split} names {len(paths)} files, data.train {len(data.train)}"
             raise InputError(f"{told}: give each two aligned files, or each one with tabs")
     if len(data.train) == 1:
-        found = from_tsv(*(paths[0] if paths else None for paths in files))
+        valid, test = (paths[0] if paths else None for paths in (data.valid, data.test))
+        found = from_tsv(data.train[0], valid, test)
     else:
-        found = from_files(*(paths or None for paths in files))
+        valid, test = ((paths[0], paths[1]) if paths else None for paths in (data.valid, data.test))
+        found = from_files((data.train[0], data.train[1]), valid, test)
     return _swapped(found, data)
 
 

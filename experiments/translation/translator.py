@@ -1,5 +1,6 @@
 """Sentences to their translations: encoded, put into batches of few shapes, searched, decoded, put back in order."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.translation.config import Search
+from experiments.translation.scores import similarity
 from seqjax import decode
 from seqjax.contracts import Model
 from seqjax.data.encoding import word_positions
@@ -24,7 +26,7 @@ class Hypothesis(NamedTuple):
 
     Args:
         text: of the target's symbols.
-        score: what the search maximised: log-probability, penalised; nats.
+        score: what the search maximised: log-probability, penalised, in nats; for mbr the expected chrF.
         tokens: the symbols, the end symbol not among them.
     """
 
@@ -52,13 +54,17 @@ class Translator:
         if search.unknown == "copy" and not getattr(model, "attends", False):
             raise InputError("search.unknown copy puts the source word there that was attended to: this model has no attention")
 
-    def check(self, *, n_best: int = 1):
+    def check(self, *, n_best: int = 1, longest: int = 1):
         """Refuses now what the search would refuse once there is something to search; nothing is compiled.
+
+        Args:
+            n_best: translations of each sentence.
+            longest: symbols of a sentence.
 
         Raises:
             InputError: options out of their range, or that do not fit together or the model.
         """
-        [(_, batch)] = _batches([np.zeros(1, np.int32)])
+        [(_, batch)] = _batches([np.zeros(longest, np.int32)])
         jax.eval_shape(lambda params: self._found(params, batch, n_best), self._params)
 
     def __call__(self, sentences: Sequence[str], *, n_best: int = 1, seen: Callable[[int], Any] | None = None):
@@ -103,32 +109,76 @@ class Translator:
         symbols = [_shown(self._source, i) for i in ids], [_shown(self._target, i) for i in tokens] + end
         return np.asarray(weights)[0, : len(written), : len(ids)], *symbols
 
+    def stream(self, sentence: str) -> Iterator[str]:
+        """Pieces of one translation, each as soon as it is found: the likeliest symbols, or drawn ones.
+
+        Raises:
+            InputError: a search that does not go from symbol to symbol.
+        """
+        search, end = self._search, self._target.end
+        if search.method == "mbr" or (search.method == "beam" and search.beam != 1) or search.unknown == "copy":
+            raise InputError("symbols can be shown as they come with --beam 1 or --method sample, without --unknown copy")
+        ids = self._source.encode(sentence.strip())
+        if not len(ids):
+            return iter(())
+        [(_, batch)] = _batches([ids])
+        options = self._draw if search.method == "sample" else {"temperature": 0.0}
+        keys = jax.random.split(jax.random.key(search.seed), 1)
+        columns = decode.stream(self._model, self._params, batch, key=keys[0], **options, **self._limits(batch))
+        return self._target.stream(itertools.takewhile(lambda token: token != end, (int(column[0]) for column in columns)))
+
     def _hypotheses(self, batch: dict, sentences: Sequence[str], n_best: int) -> list[list[Hypothesis]]:
         """What is found for the sentences of a batch."""
-        tokens, lengths, scores = (np.asarray(a) for a in self._found(self._params, batch, n_best))
-        looked = self._looked(batch, tokens, lengths)
+        out = self._found(self._params, batch, n_best)
+        tokens, lengths, scores = (np.asarray(a) for a in out)
+        looked = np.zeros(tokens.shape, np.int32)  # the place of the source that each symbol was found looking at
+        if self._search.unknown == "copy" and (tokens == self._target.unknown).any():
+            looked = np.asarray(decode.attention(self._model, self._params, batch, out.tokens, out.lengths)).argmax(axis=-1)
         rows = []
         for row, sentence in enumerate(sentences):
-            kept = [n for n in range(tokens.shape[1]) if np.isfinite(scores[row, n])]
-            cut = [tuple(int(i) for i in tokens[row, n, : lengths[row, n]]) for n in kept]
-            bare = [ids[:-1] if ids[-1:] == (self._target.end,) else ids for ids in cut]
-            texts = (self._text(ids, sentence, looked[row, n]) for n, ids in zip(kept, bare, strict=True))
-            rows.append([Hypothesis(text, float(scores[row, n]), ids) for text, n, ids in zip(texts, kept, bare, strict=True)])
+            found = []
+            for n in np.flatnonzero(np.isfinite(scores[row])):
+                ids = tuple(int(i) for i in tokens[row, n, : lengths[row, n]])
+                bare = ids[:-1] if ids[-1:] == (self._target.end,) else ids
+                found.append(Hypothesis(self._text(bare, sentence, looked[row, n]), float(scores[row, n]), bare))
+            rows.append(self._best_first(found)[:n_best] or [Hypothesis("", -np.inf, ())])  # or nothing may be written
         return rows
 
-    def _found(self, params: Params, batch: dict, n_best: int) -> decode.Decoded:
-        """The best of every row, [B, N, ...]."""
+    def _best_first(self, found: list[Hypothesis]) -> list[Hypothesis]:
+        if self._search.method == "beam" or not found:
+            return found
+        if self._search.method == "mbr":
+            utilities = decode.minimum_bayes_risk([hypothesis.text for hypothesis in found], similarity).utilities
+            found = [hypothesis._replace(score=float(of)) for hypothesis, of in zip(found, utilities, strict=True)]
+            found = list({hypothesis.text: hypothesis for hypothesis in reversed(found)}.values())[::-1]
+        return sorted(found, key=lambda hypothesis: -hypothesis.score)
+
+    @property
+    def _draw(self) -> dict[str, Any]:
+        """How a symbol is drawn."""
+        return {name: getattr(self._search, name) for name in ("temperature", "top_k", "top_p", "min_p", "typical_p")}
+
+    def _limits(self, batch: dict) -> dict[str, Any]:
+        """What an output must keep to."""
         search, end = self._search, self._target.end
         length = search.max_length
         if end is None:
             length = 1  # one whole line
         elif length is None:
             length = max(2 * batch["source"].shape[1] + 8, search.min_length)
-        limits: dict[str, Any] = {"max_length": length, "end": end}
-        if search.min_length:
-            limits["min_length"] = search.min_length
-        if search.no_repeat_ngram:
-            limits["no_repeat_ngram"] = search.no_repeat_ngram
+        given = {name: getattr(search, name) for name in ("min_length", "no_repeat_ngram") if getattr(search, name)}
+        return {"max_length": length, "end": end} | given
+
+    def _found(self, params: Params, batch: dict, n_best: int) -> decode.Decoded:
+        """What is found for every row, [B, N, ...]."""
+        search, limits = self._search, self._limits(batch)
+        if search.method != "beam":
+            name, draws = ("n_best", n_best) if search.method == "sample" else ("search.samples", search.samples)
+            if draws < 1:
+                raise InputError(f"{name} is {draws}, it must be at least 1")
+            keys = jax.random.split(jax.random.key(search.seed), draws)
+            drawn = [decode.sample(self._model, params, batch, key=key, **self._draw, **limits) for key in keys]
+            return jax.tree.map(lambda *a: jnp.stack(a, axis=1), *drawn)
         if search.beam == 1 and n_best == 1:
             return jax.tree.map(lambda a: a[:, None], decode.greedy(self._model, params, batch, **limits))
         return decode.beam(
@@ -144,15 +194,6 @@ class Translator:
             early_stop=search.early_stop,
             **limits,
         )
-
-    def _looked(self, batch: dict, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """The place of the source that was attended to most, for every symbol: [B, N, L]; zeros where nobody asks."""
-        looked = np.zeros(tokens.shape, np.int32)
-        for n in range(tokens.shape[1]) if self._search.unknown == "copy" else ():
-            if (tokens[:, n] == self._target.unknown).any():
-                weights = decode.attention(self._model, self._params, batch, tokens[:, n], lengths[:, n])
-                looked[:, n] = np.asarray(weights).argmax(axis=-1)
-        return looked
 
     def _text(self, tokens: Sequence[int], sentence: str, looked: np.ndarray) -> str:
         """The text of some symbols, unknown ones as the search has them."""
