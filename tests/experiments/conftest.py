@@ -20,15 +20,22 @@ class Outcome(NamedTuple):
     err: str
 
 
+class Terminal(io.TextIOWrapper):
+    """A standard input that is typed."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 class Command:
-    """What `python -m PROGRAM ARGUMENTS` does, with `stdin` as its standard input."""
+    """What `python -m PROGRAM ARGUMENTS` does, with `stdin` as its standard input, or what is `typed` at a terminal."""
 
     def __init__(self, program):
         self._program = program
 
-    def __call__(self, *arguments, stdin: bytes = b"") -> Outcome:
+    def __call__(self, *arguments, stdin: bytes = b"", typed: bytes | None = None) -> Outcome:
         program, before = self._program, sys.stdin
-        sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
+        sys.stdin = io.TextIOWrapper(io.BytesIO(stdin)) if typed is None else Terminal(io.BytesIO(typed), encoding="utf-8")
         with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
             try:
                 code = command_line.run_verbs(program.PROGRAM, program.VERBS, [str(argument) for argument in arguments])

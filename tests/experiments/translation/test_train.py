@@ -11,8 +11,9 @@ import pytest
 
 import seqjax
 from experiments import command_line
-from experiments.translation.config import PRESETS, Config, ScheduledSampling
+from experiments.translation.config import PRESETS, Config, Data, ScheduledSampling
 from experiments.translation.judge import figures
+from experiments.translation.text import read_text
 from seqjax.data.pairs import Pair
 from seqjax.train.run import RunFolder
 from tests.experiments.conftest import Interrupt, contents, figures_of, results_of
@@ -103,15 +104,20 @@ def test_samples_are_the_greedy_translations_of_the_last_evaluation(finished, fi
 
 def test_pairs_left_out_or_cut_are_counted(train, nowhere):
     (nowhere / "pairs.tsv").write_text("".join(lines(8)) + "\tvide\n<fr> one two three four five\tun deux trois quatre cinq\n")
-    for rule, said, left in (("drop", "left out", 16), ("cut", "cut", 17)):
-        limits = ["--data.max-length", 4, "--data.over-long", rule, "--loop.steps", 1, "--loop.eval-every", 1]
-        outcome = train(nowhere / rule, "--data.train", "pairs.tsv", *limits)
-        assert outcome.code == 0, outcome.err
-        assert "1 training pairs with an empty side were left out" in outcome.out
-        assert f"1 training pairs longer than 4 symbols were {said}" in outcome.out
-        results = results_of(nowhere / rule)
-        assert (results["data_empty"], results["data_over_long"], results["data_train_pairs"]) == (1, 1, 17)
-        assert figures_of(nowhere / rule)[0]["epoch"] == pytest.approx(1 / -(-left // 4))
+    outcome = train("run", "--data.train", "pairs.tsv", "--data.max-length", 4, "--loop.steps", 1, "--search.beam", 1)
+    assert outcome.code == 0, outcome.err
+    assert "1 training pairs with an empty side were left out" in outcome.out
+    assert "1 training pairs longer than 4 symbols were left out" in outcome.out
+    results = results_of(nowhere / "run")
+    assert (results["data_empty"], results["data_over_long"], results["data_train_pairs"]) == (1, 1, 17)
+
+    for rule, counts in (("drop", (16, 1)), ("cut", (17, 1))):
+        own = {"train": ("pairs.tsv",), "valid": ("pairs.tsv",), "units": "word", "joint": False}
+        text = read_text(Data(**own, max_length=4, over_long=rule))
+        source, target, over_long = text.encoded["train"]
+        assert (max(map(len, source)), max(map(len, target))) == (4, 4)
+        assert (len(source), over_long) == counts
+        assert max(map(len, text.encoded["valid"].source)) == 6  # what is measured is never left out or cut
 
 
 # Going on.
@@ -219,6 +225,9 @@ KINDS = {  # flags, and what the config must then name
         "--model.cell elman --model.no-input-feeding --model.label-smoothing 0.1 --data.units character --data.lowercase",
         ["Dot", "CharacterVocabulary"],
     ),
+    "location": ("--model.attention location --model.places 8 --model.bridge none", ["Location"]),
+    "several heads": ("--model.attention dot --model.heads 2 --search.method mbr --search.samples 2", ["MultiHead"]),
+    "local": ("--model.attention general --model.window 1 --model.order before --search.method sample", ["Local", "General"]),
 }
 SAMPLING = ("linear", "exponential", "inverse_sigmoid")
 

@@ -1,0 +1,278 @@
+"""What is done with a trained translator, verb by verb, through its real entry point."""
+
+import gzip
+import json
+import re
+import shutil
+import struct
+
+import jax
+import numpy as np
+import pytest
+
+import seqjax
+from experiments.translation import inference
+from experiments.translation.inference import Weights
+from experiments.translation.scores import similarity
+from seqjax.train.checkpoint import Checkpoints
+from seqjax.train.run import RunFolder
+from tests.experiments.conftest import contents, results_of
+from tests.experiments.translation.conftest import command
+
+LINES = ["<fr> one two three", "", "<de> nine", "  ", "<fr> seven five"]
+LIKE_TRAINING = ["--beam", 2, "--max-length", 6]
+
+
+def as_text(lines):
+    return "".join(f"{line}\n" for line in lines)
+
+
+def succeeded(*arguments, stdin=""):
+    outcome = command(*arguments, stdin=stdin.encode())
+    assert outcome.code == 0, outcome.err
+    return outcome.out
+
+
+def n_best_of(text):
+    """{line: [(translation, score), ...]}."""
+    found = {}
+    for line in text.splitlines():
+        number, translation, score = re.fullmatch(r"(\d+) \|\|\| (.*) \|\|\| (-?\d+\.\d{4})", line).groups()
+        found.setdefault(int(number), []).append((translation, float(score)))
+    return found
+
+
+def read_by_hand(run, source, symbols):
+    """(log-probability, attention weights [T, S]) of an output, a step at a time."""
+    ids = run.vocabulary[0].encode(source)
+    memory, state, token = run.model.start(run.params, {"source": ids[None], "source_lengths": np.array([len(ids)])})
+    nats, weights = 0.0, []
+    for symbol in symbols:
+        state, logits = run.model.step(run.params, memory, state, token)
+        nats += float(jax.nn.log_softmax(logits)[0, symbol])
+        weights.append(np.asarray(run.model.weights(state))[0])
+        token = np.array([symbol], np.int32)
+    return nats, np.array(weights)
+
+
+# translate
+
+
+def test_a_file_standard_input_and_line_by_line_give_the_same(finished, nowhere):
+    (nowhere / "in.txt").write_text("\ufeff" + as_text(LINES))
+    (nowhere / "in.txt.gz").write_bytes(gzip.compress(as_text(LINES).replace("\n", "\r\n").encode()))
+    translate = ["translate", finished[0], "--max-length", 6, "--min-length", 2, "--beam", 2]
+    whole = succeeded(*translate, stdin=as_text(LINES))
+    assert whole.count("\n") == len(LINES) and [not line for line in whole.splitlines()] == [False, True, False, True, False]
+    for name in ("in.txt", "in.txt.gz"):
+        assert succeeded(*translate, "--input", name) == whole
+    assert "".join(succeeded(*translate, stdin=f"{line}\n") for line in LINES) == whole
+    assert succeeded(*translate, stdin="") == ""
+    assert succeeded(*translate, stdin=LINES[0]) == whole.splitlines()[0] + "\n"
+
+
+def test_the_n_best_are_numbered_scored_and_in_order(finished):
+    flags = ["--beam", 4, "--n-best", 3, "--length-penalty", 0.5]
+    found = n_best_of(succeeded("translate", finished[0], *flags, stdin=as_text(LINES)))
+    assert [*found] == [0, 1, 2, 3, 4] and found[1] == found[3] == [("", 0.0)]
+    first = succeeded("translate", finished[0], *flags[:2], *flags[4:], stdin=as_text(LINES)).splitlines()
+    for n in (0, 2, 4):
+        scores = [score for _, score in found[n]]
+        assert len(scores) == 3 and scores == sorted(scores, reverse=True) and found[n][0][0] == first[n]
+
+
+def test_to_puts_the_language_before_every_line(finished):
+    asked = succeeded("translate", finished[0], "--to", "de", stdin="one two\n\nnine\n")
+    assert asked == succeeded("translate", finished[0], stdin="<de> one two\n\n<de> nine\n")
+
+
+def test_what_is_typed_is_answered_line_by_line(finished):
+    typed, flags = as_text(LINES[:3]), ["--beam", 1, "--max-length", 6]
+    outcome = command("translate", finished[0], *flags, typed=typed.encode())
+    answers = succeeded("translate", finished[0], *flags, stdin=typed).splitlines()
+    assert (outcome.code, outcome.out) == (0, "".join(f"> {answer}\n" for answer in answers) + "> ")
+    wrong = command("translate", finished[0], *flags, typed="\u00e9\n".encode("latin-1"))
+    assert (wrong.code, wrong.err.splitlines()[1:]) == (2, ["error: what was typed is not UTF-8 text: byte 0xe9"])
+
+
+def test_streaming_is_greedy_or_the_first_draw(finished):
+    for flags in (["--beam", 1], ["--method", "sample", "--temperature", 2.0, "--seed", 3]):
+        whole = succeeded("translate", finished[0], *flags, stdin=f"{LINES[0]}\n")
+        assert succeeded("translate", finished[0], *flags, "--stream", stdin=f"{LINES[0]}\n") == whole
+
+
+def test_draws_go_by_the_seed_and_the_temperature(finished):
+    def drawn(*flags):
+        return succeeded("translate", finished[0], "--method", "sample", "--max-length", 6, *flags, stdin=f"{LINES[0]}\n")
+
+    assert drawn("--seed", 3) == drawn("--seed", 3)
+    assert len({drawn("--seed", seed, "--temperature", 3.0) for seed in range(5)}) == 5
+    greedy = succeeded("translate", finished[0], "--beam", 1, "--max-length", 6, stdin=f"{LINES[0]}\n")
+    assert {drawn("--top-k", 1), drawn("--top-p", 1e-6), drawn("--min-p", 1.0), drawn("--temperature", 0.0)} == {greedy}
+    [several] = n_best_of(drawn("--n-best", 4, "--typical-p", 0.9)).values()
+    assert [score for _, score in several] == sorted((score for _, score in several), reverse=True) and len(several) == 4
+
+
+def test_minimum_bayes_risk_takes_the_draw_that_is_most_like_the_others(finished):
+    flags = ["--max-length", 6, "--seed", 1, "--temperature", 2.0]
+    line = f"{LINES[0]}\n"
+    [draws] = n_best_of(succeeded("translate", finished[0], "--method", "sample", "--n-best", 6, *flags, stdin=line)).values()
+    texts = [text for text, _ in draws]
+    assert len(set(texts)) > 2
+    expected = {text: np.mean([similarity(text, other) for other in texts]) for text in texts}
+    [chosen] = n_best_of(
+        succeeded("translate", finished[0], "--method", "mbr", "--samples", 6, "--n-best", 6, *flags, stdin=line)
+    ).values()
+    assert dict(chosen) == pytest.approx(expected, abs=1e-4) and len(chosen) == len(expected)
+    assert [score for _, score in chosen] == pytest.approx(sorted(expected.values(), reverse=True), abs=1e-4)
+
+
+def test_unknown_words_are_marked_or_copied_from_where_the_model_looked(train, nowhere):
+    (nowhere / "names.tsv").write_text(
+        "".join(f"<{to}> name{n} is here\tje suis nom{n}\n" for n in range(9) for to in ("fr", "de"))
+    )
+    files = [part for name in ("train", "valid", "test") for part in (f"--data.{name}", "names.tsv")]
+    flags = ["--data.min-count", 3, "--optimizer.learning-rate", 0.05, "--optimizer.warmup-steps", 0, "--loop.steps", 12]
+    outcome = train("run", *files, *flags, "--loop.eval-every", 12, "--search.unknown", "copy", "--search.beam", 1)
+    assert outcome.code == 0, outcome.err
+    line = "<fr> Zoë   was here"
+    marked = succeeded("translate", "run", "--beam", 1, stdin=f"{line}\n").removesuffix("\n")
+    assert "<unk>" in marked
+    run = seqjax.load_run("run")
+    symbols = [
+        run.vocabulary[1].unknown if word == "<unk>" else int(run.vocabulary[1].encode(word)[0]) for word in marked.split()
+    ]
+    _, weights = read_by_hand(run, line, symbols)
+    words, before = [], None
+    for word, looked in zip(marked.split(), weights.argmax(axis=1), strict=True):
+        copied = int(looked) if word == "<unk>" else None
+        if copied is None or copied != before:
+            words.append(word if copied is None else line.split()[copied])
+        before = copied
+    assert succeeded("translate", "run", "--beam", 1, "--unknown", "copy", stdin=f"{line}\n") == " ".join(words) + "\n"
+    assert json.loads((nowhere / "run" / "config.json").read_text())["config"]["search"]["unknown"] == "copy"
+
+
+# evaluate
+
+
+def test_evaluate_writes_its_own_files_and_leaves_the_rest(finished, files, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    before, results = contents(tmp_path / "run"), results_of(tmp_path / "run")
+    out = succeeded("evaluate", tmp_path / "run", *LIKE_TRAINING, "--n-best", 2)
+    assert out.splitlines()[-1] == str(tmp_path / "run" / "eval-test.json")
+    found = json.loads((tmp_path / "run" / "eval-test.json").read_text())
+    measured = [name for name in results if name.startswith("test_")]
+    assert {name: found[name] for name in measured} == pytest.approx({name: results[name] for name in measured}, abs=1e-6)
+    assert (found["checkpoint"], found["search_beam"], found["bleu_signature"]) == ("best", 2, results["bleu_signature"])
+    after = contents(tmp_path / "run")
+    assert {name: after[name] for name in before} == before
+    assert after.keys() - before.keys() == {"eval-test.json", "eval-test.txt", "eval-test.nbest"}
+
+    sources = [line.split("\t")[0] for line in (files / "test.tsv").read_text().splitlines()]
+    assert (tmp_path / "run" / "eval-test.txt").read_text() == succeeded(
+        "translate", finished[0], *LIKE_TRAINING, stdin=as_text(sources)
+    )
+    n_best = n_best_of((tmp_path / "run" / "eval-test.nbest").read_text())
+    assert n_best == n_best_of(succeeded("translate", finished[0], *LIKE_TRAINING, "--n-best", 2, stdin=as_text(sources)))
+
+
+def test_evaluate_measures_other_pairs_and_other_weights(finished, files, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    flags = [*LIKE_TRAINING, "--pairs", files / "test.tsv"]
+    succeeded("evaluate", tmp_path / "run", *flags, "--name", "mine")
+    mine = json.loads((tmp_path / "run" / "eval-mine.json").read_text())
+    assert mine["validation_loss"] == pytest.approx(results_of(finished[0])["test_loss"], abs=1e-6)
+    assert mine["data_source"] == str(files / "test.tsv")
+    succeeded("evaluate", tmp_path / "run", *flags, "--checkpoint", "last")
+    last = json.loads((tmp_path / "run" / "eval-test-tsv.json").read_text())
+    assert last["checkpoint"] == "last" and abs(last["validation_loss"] - mine["validation_loss"]) > 1e-3
+
+
+# score
+
+
+def test_score_is_the_log_probability_of_each_pair(finished, nowhere):
+    run = seqjax.load_run(finished[0])
+    pairs = [("<fr> one two", "deux un"), ("<de> nine", ""), ("", "eins"), ("<de> six five three", "acht acht acht acht")]
+    (nowhere / "a").write_text(as_text(source for source, _ in pairs))
+    (nowhere / "b").write_text(as_text(target for _, target in pairs))
+    rows = [line.split("\t") for line in succeeded("score", finished[0], "--pairs", "a", "b").splitlines()]
+    assert [int(length) for _, length in rows] == [3, 1, 2, 5]  # the end included
+    for (source, target), (nats, _) in zip(pairs, rows, strict=True):
+        symbols = [*run.vocabulary[1].encode(target).tolist(), run.vocabulary[1].end]
+        if source:
+            assert float(nats) == pytest.approx(read_by_hand(run, source, symbols)[0], abs=2e-4)
+
+
+def test_the_score_of_a_translation_is_the_search_s_own(finished, nowhere):
+    found = n_best_of(
+        succeeded("translate", finished[0], "--beam", 5, "--n-best", 5, "--length-penalty", 0, stdin=f"{LINES[0]}\n")
+    )
+    (nowhere / "pairs.tsv").write_text("".join(f"{LINES[0]}\t{text}\n" for text, _ in found[0] if text))
+    scored = [float(line.split("\t")[0]) for line in succeeded("score", finished[0], "--pairs", "pairs.tsv").splitlines()]
+    assert scored == pytest.approx([score for text, score in found[0] if text], abs=2e-4) and len(scored) > 2
+
+
+# attention
+
+
+def size_of(png):
+    assert png.startswith(b"\x89PNG")
+    return struct.unpack(">II", png[16:24])
+
+
+def test_attention_draws_the_weights_of_every_symbol_written(finished, nowhere, monkeypatch):
+    drawn, draw = [], inference.heat_map
+    monkeypatch.setattr(inference, "heat_map", lambda *given, **more: drawn.append(given) or draw(*given, **more))
+    run, source = seqjax.load_run(finished[0]), "<de> six five three one"
+    out = succeeded("attention", finished[0], "--source", source, "--target", "eins drei", "--out", "pair.png")
+    assert out == "eins drei\npair.png\n"
+    [(weights, read, written, _)] = drawn
+    assert (read, written) == (source.split(), ["eins", "drei", "end"])
+    symbols = [*run.vocabulary[1].encode("eins drei").tolist(), run.vocabulary[1].end]
+    np.testing.assert_allclose(weights, read_by_hand(run, source, symbols)[1], atol=1e-5)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
+
+    out = succeeded("attention", finished[0], "--source", "<de> six", *LIKE_TRAINING)
+    assert out == succeeded("translate", finished[0], *LIKE_TRAINING, stdin="<de> six\n") + "attention.png\n"
+    (wide, _), (narrow, _) = (size_of((nowhere / name).read_bytes()) for name in ("pair.png", "attention.png"))
+    assert len(drawn[1][1]) == 2 and wide > narrow > 100
+
+
+# Several weights as one.
+
+
+def test_the_average_is_the_mean_of_the_last_checkpoints(finished, nowhere):
+    shapes = jax.eval_shape(seqjax.load_run(finished[0]).model.init, jax.random.key(0))
+    with Checkpoints(RunFolder(finished[0]).checkpoints, read_only=True) as checkpoints:
+        assert checkpoints.steps("last") == [2, 4]
+        last = checkpoints.params(shapes, "last")
+    best = seqjax.load_run(finished[0]).params  # of step 2
+    found = Weights(dir=str(finished[0]), average=2).load()
+    for mean, *of in zip(*map(jax.tree.leaves, (found.params, last, best)), strict=True):
+        np.testing.assert_allclose(mean, (of[0] + np.asarray(of[1])) / 2, atol=1e-6)
+    averaged = succeeded("translate", finished[0], "--average", 2, "--n-best", 2, stdin=f"{LINES[0]}\n")
+    assert averaged != succeeded("translate", finished[0], "--n-best", 2, stdin=f"{LINES[0]}\n")
+
+
+@pytest.mark.parametrize("averaging", ["probability", "log"])
+def test_an_ensemble_of_equal_runs_is_the_run(averaging, finished, files, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    ensemble = ["--ensemble", tmp_path / "run", "--averaging", averaging]
+    flags = [tmp_path / "run", "--beam", 3, "--n-best", 3]
+    one = n_best_of(succeeded("translate", *flags, stdin=as_text(LINES)))
+    two = n_best_of(succeeded("translate", *flags, *ensemble, stdin=as_text(LINES)))
+    assert {n: [text for text, _ in best] for n, best in one.items()} == {
+        n: [text for text, _ in best] for n, best in two.items()
+    }
+    assert [s for best in one.values() for _, s in best] == pytest.approx([s for best in two.values() for _, s in best], abs=2e-4)
+    if averaging == "log":
+        return
+    alone = succeeded("score", tmp_path / "run", "--pairs", files / "test.tsv")
+    assert succeeded("score", tmp_path / "run", "--pairs", files / "test.tsv", *ensemble) == alone
+    succeeded("evaluate", tmp_path / "run", *LIKE_TRAINING, *ensemble)
+    found = json.loads((tmp_path / "run" / "eval-test.json").read_text())
+    nats, symbols = zip(*(map(float, line.split("\t")) for line in alone.splitlines()), strict=True)
+    assert found["test_loss"] == pytest.approx(-sum(nats) / sum(symbols), abs=1e-4)
+    assert found["test_chrf"] == results_of(finished[0])["test_chrf"] and found["ensemble"] == [str(tmp_path / "run")]
