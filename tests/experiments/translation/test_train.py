@@ -234,7 +234,7 @@ SAMPLING = ("linear", "exponential", "inverse_sigmoid")
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_configuration_trains_and_translates(kind, train, nowhere):
-    (nowhere / "pairs.tsv").write_text("<fr> one two\tun du\n<de> two six\tsi du\n" * 4)  # few lengths: few shapes to compile
+    (nowhere / "pairs.tsv").write_text("<fr> one two\tun du\n<fr> two one\tdu un\n" * 4)  # of one length: one shape to compile
     files = [part for name in ("train", "valid", "test") for part in (f"--data.{name}", "pairs.tsv")]
     flags, types = KINDS[kind]
     n = list(KINDS).index(kind)
