@@ -159,6 +159,5 @@ def _plain(cell, params, xs, state, lengths):
         return tree.where(real, new, state), y
 
     real = masks.from_lengths(lengths, xs.shape[1])
-    inputs = tree.swap_batch_time((cell.project(params, xs), real))
-    state, ys = fused.loop(step, params, state, inputs, reverse=False)
-    return state, tree.zero_where_not(real, tree.swap_batch_time(ys))
+    state, ys = fused.loop(step, params, state, (cell.project(params, xs), real), reverse=False)
+    return state, tree.zero_where_not(real, ys)

@@ -66,15 +66,15 @@ def sweep(body, state, inputs, outputs, *, reverse=False, ahead=(), overwrite=No
     def time(k):
         return jnp.maximum(steps - 1 - k, 0) if reverse else jnp.minimum(k, steps - 1)
 
-    def one(carry):
-        k, state, early, stacks = carry
+    def one(k, carry):
+        state, early, stacks = carry
         t = time(k)
         now = early | read(stacks, t, in_time)
         state, out = body(state, [now[i] for i in range(len(inputs))])
         stacks = [jax.lax.dynamic_update_index_in_dim(a, new, t, axis_of(new)) for a, new in zip(stacks, out, strict=True)]
-        return k + 1, state, read(stacks, time(k + 1), ahead), stacks
+        return state, read(stacks, time(k + 1), ahead), stacks
 
     first = read(stacks, time(jax.lax.optimization_barrier(jnp.int32(-1)) + 1), ahead)
-    # no fori_loop: that is a scan, and JAX's derivative of what surrounds a scan takes every repeated row out of it
-    _, state, _, stacks = jax.lax.while_loop(lambda carry: carry[0] < steps, one, (jnp.int32(0), state, first, stacks))
+    # a known number of steps: only then can reverse mode pass, as the gradient of a recomputed piece's gradient must
+    state, _, stacks = jax.lax.fori_loop(0, steps, one, (state, first, stacks))
     return state, stacks

@@ -151,8 +151,9 @@ def test_vmap_over_parameters_and_rows(name):
 def test_the_catalogue_runs_fused(name):
     """Every cell that is not a stack of others is run by it."""
     cell, options = CATALOG[name]
-    xs = jnp.zeros((2, 3), jnp.int32) if options.get("tokens") else jnp.zeros((2, 3, *cell.input_shape))
-    assert {choice.backend for choice in explain(cell, cell.init(jax.random.key(0)), xs)} <= {"fused"}
+    xs = jnp.zeros((3, 2), jnp.int32) if options.get("tokens") else jnp.zeros((3, 2, *cell.input_shape))
+    choices = explain(cell, cell.init(jax.random.key(0)), xs, context=options.get("context"))
+    assert {choice.backend for choice in choices} <= {"fused"}
 
 
 def test_collected_states_and_no_steps():
