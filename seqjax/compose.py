@@ -8,7 +8,17 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import masks, noise
-from seqjax.contracts import Cell, CompositeCell, SequenceLayer, check_cell_field, check_choice, check_rate, check_size, product
+from seqjax.contracts import (
+    Cell,
+    CompositeCell,
+    SequenceLayer,
+    check_cell_field,
+    check_choice,
+    check_rate,
+    check_size,
+    embed_part,
+    product,
+)
 from seqjax.errors import InputError
 from seqjax.noise import Noise
 from seqjax.recurrence.engine import run
@@ -115,6 +125,10 @@ class Stack(CompositeCell):
     def project(self, params: Params, xs: Array) -> Any:
         """The first cell's."""
         return self.cells[0].project(params.get("0", {}), xs)
+
+    def embed(self, params: Params, table: Array) -> Params | None:
+        """The first cell's."""
+        return embed_part(self.cells[0], params, "0", table)
 
     def recur(self, params: Params, state, z, *, dot=product, context=None):
         """The first cell's recur, then the others' steps."""
@@ -377,6 +391,10 @@ class RecurrentDropout(Cell):
     def project(self, params: Params, xs: Array):
         """The cell's."""
         return self.cell.project(params, xs)
+
+    def embed(self, params: Params, table: Array) -> Params | None:
+        """The cell's."""
+        return self.cell.embed(params, table)
 
     def recur(self, params: Params, state: RecurrentDropoutState, z, *, dot=product, context=None):
         """The cell's, with dropped left operands."""

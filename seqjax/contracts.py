@@ -82,6 +82,17 @@ def project_input(params: Params, xs: Array) -> Array:
     return zs + jnp.broadcast_to(bias.astype(out), zs.shape)
 
 
+def embed_input(cell, params: Params, table: Array) -> Params:
+    """`Cell.embed` of a cell whose input is read by `project_input` alone: E W in the place of W."""
+    return params | {"input_kernel": product(table, params["input_kernel"])}
+
+
+def embed_part(part, params: Params, name: str, table: Array) -> Params | None:
+    """`embed` of a composite whose input one part reads."""
+    embedded = part.embed(params.get(name, {}), table)
+    return None if embedded is None else params | {name: embedded}
+
+
 def recurrent_product(dot, h: Array, kernel: Array) -> Array:
     """`dot(h, kernel)` of all gates, where the kernel may be one of block-diagonal heads: a head's gates see its own units alone.
 
@@ -172,6 +183,20 @@ class Cell:
             (state, y), y [*batch_shape, ...].
         """
         return self.recur(params, state, self.project(params, x), context=context)
+
+    def embed(self, params: Params, table: Array) -> Params | None:
+        """The parameters with which symbols are read as the rows of a table.
+
+            project(embed(params, E), tokens) == project(params, E[tokens])
+
+        Args:
+            params: of `init`.
+            table: [V, D].
+
+        Returns:
+            Parameters whose input kernel has V rows, float32 or wider; None: this cell has none such.
+        """
+        return None
 
     def split(self, params: Params) -> dict[str, Params]:
         """The parameters gate by gate.
@@ -268,6 +293,10 @@ class SequenceLayer:
     def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None) -> State:
         """The state before the first step; every leaf [*batch_shape, ...]."""
         raise NotImplementedError
+
+    def embed(self, params: Params, table: Array) -> Params | None:
+        """As `Cell.embed`."""
+        return None
 
     def unroll(self, params: Params, xs: Array, state: State, **options) -> tuple[State, Any]:
         """As `CompositeCell.unroll`, with the option collect ("outputs" or "states") beside the others."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax import noise
 from seqjax.compose import init_parts, initial_states, shape_of_first
-from seqjax.contracts import Cell, SequenceLayer, check_choice
+from seqjax.contracts import Cell, SequenceLayer, check_choice, embed_part
 from seqjax.errors import InputError
 from seqjax.recurrence.engine import run
 from seqjax.serial import register
@@ -83,6 +83,12 @@ class Bidirectional(SequenceLayer):
         )
         return state if key is None else noise.reseed(state, key)
 
+    def embed(self, params: Params, table: Array) -> Params | None:
+        """Both cells'."""
+        for name, cell in zip(("forward", "backward"), self._cells, strict=True):
+            params = params and embed_part(cell, params, name, table)
+        return params
+
     def unroll(self, params: Params, xs: Array, state: State, *, reverse: bool = False, collect: str = "outputs", **options):
         """Both directions over all steps."""
         forward, backward = self._cells
@@ -143,6 +149,10 @@ class Chain(SequenceLayer):
     def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None):
         """The tuple of the parts' initial states."""
         return initial_states(self.parts, params, batch_shape, context, key)
+
+    def embed(self, params: Params, table: Array) -> Params | None:
+        """The first part's."""
+        return embed_part(self.parts[0], params, "0", table)
 
     def unroll(self, params: Params, xs: Array, state: State, *, collect: str = "outputs", **options):
         """Every part over all steps, one after another."""

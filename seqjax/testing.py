@@ -32,9 +32,9 @@ def check_cell(cell, *, context=None, tokens: bool = False) -> None:
     """Checks a cell, or a layer, against every law it must obey. About five seconds.
 
     Whole sequence == step by step, outputs and gradients; chunks with the state carried == one pass; `project` treats
-    each step alone; padding reaches nothing; reset, reverse and remat; batch rows do not see each other; the state keeps
-    its structure, shapes and dtypes; jit, vmap over the batch and over parameters, grad, jvp, bfloat16 and float64;
-    a second call compiles nothing; every backend equals the plain scan.
+    each step alone, and reads embedded symbols as `embed` says; padding reaches nothing; reset, reverse and remat; batch rows
+    do not see each other; the state keeps its structure, shapes and dtypes; jit, vmap over the batch and over parameters,
+    grad, jvp, bfloat16 and float64; a second call compiles nothing; every backend equals the plain scan.
 
     Args:
         cell: a Cell or a SequenceLayer (which need not step). Inputs are made from its input_shape.
@@ -156,6 +156,18 @@ def law_project(case):
         _close(jax.tree.map(lambda z, t=t: z[:, t], whole), alone, case.tolerance, f"project treats each step alone (step {t})")
     row = case.cell.project(case.params, case.xs[0])
     _close(jax.tree.map(lambda z: z[0], whole), row, case.tolerance, "project treats each row alone")
+
+
+def law_embed(case):
+    """Symbols read through an embedding: E W in the place of W == the rows of E."""
+    if len(case.cell.input_shape) != 1:
+        return
+    table = jnp.asarray(np.sin(np.arange(2 * case.cell.input_shape[0])).reshape(2, -1), jnp.float32)
+    tokens = jnp.array([[0, 1, 1], [1, 0, 1]])
+    embedded = case.cell.embed(case.params, table)
+    if embedded is not None:
+        found, wanted = case.cell.project(embedded, tokens), case.cell.project(case.params, table[tokens])
+        _close(found, wanted, case.tolerance, "embed: E W in the place of W == the rows of E")
 
 
 def law_step(case):
@@ -315,10 +327,10 @@ def law_float64(case):
         law_step(case)
 
 
-_CELL_LAWS = (law_project, law_step, law_chunks, law_reset, law_backends)  # of what can step
+_CELL_LAWS = (law_project, law_embed, law_step, law_chunks, law_reset, law_backends)  # of what can step
 _LAWS = (
-    law_value, law_state, law_project, law_rows, law_step, law_chunks, law_reset, law_padding, law_reverse, law_vmap,
-    law_jvp, law_remat, law_bfloat16, law_compiles_once, law_backends,
+    law_value, law_state, law_project, law_embed, law_rows, law_step, law_chunks, law_reset, law_padding, law_reverse,
+    law_vmap, law_jvp, law_remat, law_bfloat16, law_compiles_once, law_backends,
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from seqjax import noise
 from seqjax.attention.scores import Attention, Memory
-from seqjax.contracts import Cell, CompositeCell, check_cell_field, check_choice, check_size, product
+from seqjax.contracts import Cell, CompositeCell, check_cell_field, check_choice, check_size, embed_part, product
 from seqjax.errors import InputError
 from seqjax.recurrence.engine import run
 from seqjax.serial import register
@@ -168,6 +168,10 @@ class Attentive(CompositeCell):
     def project(self, params: Params, xs: Array) -> Any:
         """The cell's."""
         return self.cell.project(params["cell"], xs)
+
+    def embed(self, params: Params, table: Array) -> Params | None:
+        """The cell's."""
+        return embed_part(self.cell, params, "cell", table)
 
     def recur(self, params: Params, state: AttentiveState, z, *, dot=product, context: Memory | None = None):
         """One step: attend and step, or step and attend; then the output."""

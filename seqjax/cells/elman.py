@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.contracts import Cell, check_choice, check_size, product, project_input
+from seqjax.contracts import Cell, check_choice, check_size, embed_input, product, project_input
 from seqjax.initializers import gate_kernel
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, at_least_float32
@@ -81,6 +81,8 @@ class Elman(Cell):
     def project(self, params: Params, xs: Array) -> Array:
         """W_xh x + b: [..., D] to [..., H]."""
         return project_input(params, xs)
+
+    embed = embed_input
 
     def recur(self, params: Params, state: ElmanState, z: Array, *, dot=product, context=None) -> tuple[ElmanState, Array]:
         """h = tanh(z + W_hh h)."""

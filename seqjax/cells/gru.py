@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.contracts import Cell, check_heads, check_size, gate_values, product, project_input, recurrent_product
+from seqjax.contracts import Cell, check_heads, check_size, embed_input, gate_values, product, project_input, recurrent_product
 from seqjax.initializers import gate_kernel, recurrent_kernel
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, at_least_float32
@@ -83,6 +83,8 @@ class GRU(Cell):
         ends = [2 * self.hidden_size]
         of_gates, of_n = ({name: jnp.split(params[name], ends, axis=-1)[i] for name in ("input_kernel", "bias")} for i in (0, 1))
         return project_input(of_gates, xs), project_input(of_n, xs)
+
+    embed = embed_input
 
     def recur(
         self, params: Params, state: GRUState, z: tuple[Array, Array], *, dot=product, context=None

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.contracts import Cell, check_heads, check_size, gate_values, product, project_input, recurrent_product
+from seqjax.contracts import Cell, check_heads, check_size, embed_input, gate_values, product, project_input, recurrent_product
 from seqjax.initializers import gate_kernel, recurrent_kernel
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, at_least_float32
@@ -81,6 +81,8 @@ class LSTM(Cell):
     def project(self, params: Params, xs: Array) -> Array:
         """W_x x + b of all four gates: [..., D] to [..., 4H]."""
         return project_input(params, xs)
+
+    embed = embed_input
 
     def recur(self, params: Params, state: LSTMState, z: Array, *, dot=product, context=None) -> tuple[LSTMState, Array]:
         """The gates from z + W_h h, then c and h."""

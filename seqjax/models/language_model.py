@@ -15,13 +15,13 @@ from seqjax.contracts import Cell, Model, check_cell_field, check_choice, check_
 from seqjax.errors import InputError
 from seqjax.initializers import uniform_like
 from seqjax.losses import Weighted, cross_entropy
+from seqjax.models.symbols import LOOKED_UP, read_symbols
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, State
 
 _embed_init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
 _glorot = jax.nn.initializers.glorot_uniform()
-_LOOKED_UP = 512  # symbols up to which one product for all of them, before decoding, costs less than one a step
 
 
 @register
@@ -142,8 +142,7 @@ class LanguageModel(Model):
         Returns:
             (state, logits), logits [B, T, V], float32 or wider.
         """
-        xs = self._embed(params, batch["tokens"])
-        state, hs = unroll(self.network, params["cell"], xs, state, reset=batch.get("reset"), key=key)
+        state, hs = unroll(self.network, *self._read(params, batch["tokens"]), state, reset=batch.get("reset"), key=key)
         return state, self._project(params, hs)
 
     def loss(self, outputs: Array, batch: dict) -> Weighted:
@@ -199,6 +198,12 @@ class LanguageModel(Model):
         silent = np.isin(np.arange(self.vocabulary_size), self._silent)
         return state, jnp.where(jnp.broadcast_to(silent, logits.shape), jnp.asarray(-jnp.inf, logits.dtype), logits)
 
+    def _read(self, params: Params, tokens: Array) -> tuple[Params, Array]:
+        """The network's parameters and inputs."""
+        if self.embedding_size is None:
+            return params["cell"], tokens
+        return read_symbols(self.network, params["cell"], params["embedding"], tokens)
+
     def _embed(self, params: Params, tokens: Array) -> Array:
         return tokens if self.embedding_size is None else params["embedding"][tokens]
 
@@ -216,7 +221,7 @@ def _read(model: LanguageModel, params: Params, tokens: Array, lengths: Array) -
         lengths = lengths + 1
     before = jnp.maximum(lengths - 1, 0)
     token = jnp.take_along_axis(tokens, before[:, None], axis=1)[:, 0]
-    state, _ = unroll(model.network, params["cell"], model._embed(params, tokens[:, :-1]), lengths=before)
-    looks_up = model.embedding_size is not None and model.vocabulary_size <= _LOOKED_UP
+    state, _ = unroll(model.network, *model._read(params, tokens[:, :-1]), lengths=before)
+    looks_up = model.embedding_size is not None and model.vocabulary_size <= LOOKED_UP
     memory = model.network.project(params["cell"], params["embedding"]) if looks_up else ()
     return memory, state, token

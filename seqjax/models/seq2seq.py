@@ -17,13 +17,13 @@ from seqjax.decode.hoisting import hoist
 from seqjax.decode.quantiles import quantile
 from seqjax.errors import InputError
 from seqjax.losses import Weighted, cross_entropy
+from seqjax.models.symbols import LOOKED_UP, read_symbols
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, State, at_least_float32
 
 _embed_init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
 _glorot = jax.nn.initializers.glorot_uniform()
-_LOOKED_UP = 512  # symbols up to which one product for all of them, before decoding, costs less than one a step
 
 
 class Outputs(NamedTuple):
@@ -254,9 +254,9 @@ class Seq2Seq(Model):
         if k_sampling is not None and "teacher_forcing" in batch:
             frozen = jax.lax.stop_gradient((params, memory, begun))
             symbols = self._sampled(*frozen, symbols, batch["teacher_forcing"], k_sampling)
-        xs = self._dropped(params["target_embedding"][symbols], k_target)
+        read = self._read(self.decoder, params["decoder"], params["target_embedding"], symbols, k_target)
         context = memory if self.attends else None
-        _, ys = unroll(self.decoder, params["decoder"], xs, begun, lengths=lengths, context=context, key=k_decoder)
+        _, ys = unroll(self.decoder, *read, begun, lengths=lengths, context=context, key=k_decoder)
         hs, weights = ys if self.attends else (ys, None)
         logits = self._project(params, self._dropped(hs, k_output))
         return (), Outputs(logits, weights, jnp.asarray(key is not None, logits.dtype))
@@ -338,8 +338,9 @@ class Seq2Seq(Model):
     def _encode(self, params, batch, k_source=None, k_encoder=None) -> tuple[Any, State]:
         """(the attention's memory or (), the decoder's first state)."""
         source, lengths = batch["source"], batch["source_lengths"]
-        xs = self._dropped(params["target_embedding" if self.tied == "all" else "source_embedding"][source], k_source)
-        final, values = unroll(self.encoder, params["encoder"], xs, lengths=lengths, reverse=self.reverse_source, key=k_encoder)
+        table = params["target_embedding" if self.tied == "all" else "source_embedding"]
+        read = self._read(self.encoder, params["encoder"], table, source, k_source)
+        final, values = unroll(self.encoder, *read, lengths=lengths, reverse=self.reverse_source, key=k_encoder)
         if not isinstance(self.decoder, Attentive):
             return (), self._bridge(params, final, self.decoder.initial_state(params["decoder"], source.shape[:1]))
         memory = self.decoder.remember(params["decoder"], values, masks.from_lengths(lengths, source.shape[1]))
@@ -389,6 +390,12 @@ class Seq2Seq(Model):
         weights = jnp.zeros(memory.mask.shape) if weights is None else weights
         return Stepped(state, weights.astype(at_least_float32(memory.values.dtype)))
 
+    def _read(self, part, params: Params, table: Array, tokens: Array, key: Key | None) -> tuple[Params, Array]:
+        """A part's parameters and inputs: the embedding's rows, with dropout."""
+        if key is not None and self.dropout:
+            return params, self._dropped(table[tokens], key)
+        return read_symbols(part, params, table, tokens)
+
     def _dropped(self, xs: Array, key: Key | None) -> Array:
         if key is None or not self.dropout:
             return xs
@@ -402,7 +409,7 @@ class Seq2Seq(Model):
 @functools.partial(jax.jit, static_argnums=0)
 def _start(model: Seq2Seq, params: Params, source: Array, lengths: Array) -> tuple[Recalled, State, Array]:
     memory, state = model._encode(params, {"source": source, "source_lengths": lengths})
-    looks_up = model.target_size <= _LOOKED_UP
+    looks_up = model.target_size <= LOOKED_UP
     symbols = model.decoder.project(params["decoder"], params["target_embedding"]) if looks_up else ()
     token = jnp.full(source.shape[0], model.start_symbol, jnp.int32)
     return Recalled(memory, symbols), model._stepping(memory, state), token

@@ -1,4 +1,4 @@
-"""What was measured to be fastest, by device and size: the table that a loop is laid out by.
+"""What was measured to be fastest, by device and size: the tables that a loop is laid out by.
 
 To make x W for all steps at once is one large product, but z is then written to memory and read back. Where nothing is
 differentiated nobody needs z, and once it is larger than the caches a product at every step costs less, as long as W stays in
@@ -61,3 +61,19 @@ def projected_inside(xs, zs) -> str | None:
     kernel = math.prod(xs.shape[2:]) * size / max(math.prod(xs.shape[:2]), 1)
     rows = [row for row in INSIDE if row.device == jax.default_backend()]
     return f"z would be {size / MB:.0f} MB" if any(size >= row.zs and kernel <= row.kernel for row in rows) else None
+
+
+def projects_table(symbols: int, rows: int) -> bool:
+    """Whether an embedding is better projected once, E W, and its rows looked up, than the rows looked up and projected.
+
+    Fewer products, and less to write; but the gradient adds rows of all gates, where a GPU has products to spare.
+
+    Args:
+        symbols: V, rows of the embedding.
+        rows: how many symbols are read, B T.
+
+    Example:
+        >>> projects_table(symbols=10_000, rows=700)
+        False
+    """
+    return jax.default_backend() == "cpu" and symbols <= rows
