@@ -155,12 +155,16 @@ def build_attention(config: Network) -> Attention:
     Raises:
         InputError: options that do not fit together.
     """
-    size, kind = config.hidden_size, config.attention
-    memory = size * (2 if config.bidirectional else 1)
+    size, kind, memory = config.hidden_size, config.attention, encoded_size(config)
     if config.coverage and kind != "additive":
         raise InputError(f"model.coverage is for additive attention, model.attention is {kind}")
     if config.heads != 1 and kind != "dot":
         raise InputError(f"model.heads is {config.heads}, heads are for dot attention, model.attention is {kind}")
+    if kind == "dot" and config.heads == 1 and memory != size:
+        raise InputError(
+            f"model.attention dot multiplies the decoder's {size} units with what the encoder gives, {memory} features: "
+            "give model.merge sum, or model.attention general"
+        )
     if kind == "additive":
         attention: Attention = Additive(query_size=size, memory_size=memory, hidden_size=size, coverage=config.coverage)
     elif kind == "general":

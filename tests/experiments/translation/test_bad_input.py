@@ -82,7 +82,7 @@ TRAIN = {
         ["Local needs an attention that gives scores", "MultiHead"],
     ),
     "coverage of dot attention": ([*GOOD, "--model.attention", "general", "--model.coverage"], ["coverage is for additive"]),
-    "dot of other sizes": ([*GOOD, "--model.attention", "dot"], ["Dot needs query_size equal to memory_size", "8 and 16"]),
+    "dot of other sizes": ([*GOOD, "--model.attention", "dot"], ["8 units", "16 features", "model.merge sum"]),
     "places that a source has not": (
         [*GOOD, "--model.attention", "location", "--model.places", 2, "--data.units", "character"],
         ["places", "max_length=2"],

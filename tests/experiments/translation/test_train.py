@@ -221,7 +221,7 @@ KINDS = {  # flags, and what the config must then name
         ["General", "SubwordVocabulary"],
     ),
     "dot": (
-        "--model.attention dot --model.no-bidirectional --model.bridge none --model.tied target --model.embedding-size 8 "
+        "--model.attention dot --model.merge sum --model.bridge none --model.tied target --model.embedding-size 8 "
         "--model.cell elman --model.no-input-feeding --model.label-smoothing 0.1 --data.units character --data.lowercase",
         ["Dot", "CharacterVocabulary"],
     ),
