@@ -297,8 +297,11 @@ class _Loop:
 
     def sweep(self, body, state, inputs, outputs, free, reverse, in_time=()):
         """`sweep`, long inputs read ahead but for those in_time, outputs in the memory of those that are free."""
-        ahead = [i for i, a in enumerate(inputs) if _is_long(a) and i not in in_time]
-        overwrite = tape.same_memory(outputs, {i: one_step(a) for i, a in enumerate(inputs) if _is_long(a) and i in free})
+        widest = max((a.shape[-1] for a in jax.tree.leaves(state) if a.ndim), default=0)
+        # the gates of several units, wider than a state, are read several times in one fusion: ahead they are copied once
+        least = {i: 256 if a.shape[-1] > widest else 1024 for i, a in enumerate(inputs)}
+        ahead = [i for i, a in enumerate(inputs) if _size(a) >= least[i] and i not in in_time]
+        overwrite = tape.same_memory(outputs, {i: one_step(a) for i, a in enumerate(inputs) if _size(a) >= 1024 and i in free})
         return sweep(body, state, inputs, outputs, reverse=reverse, ahead=ahead, overwrite=overwrite)
 
 
@@ -316,8 +319,8 @@ def _repeated(a, steps):
     return jnp.broadcast_to(jnp.expand_dims(a, axis_of(a)), stack_of(a, steps).shape)
 
 
-def _is_long(stack):
-    return math.prod(one_step(stack).shape) >= 1024
+def _size(stack):
+    return math.prod(one_step(stack).shape)
 
 
 run = functools.partial(scan.run, loop=loop, batch_first=True)
