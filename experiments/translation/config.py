@@ -111,7 +111,7 @@ class Search:
     coverage_penalty: float = 0.0  # beta of Wu et al. 2016
     groups: int = 1  # of diverse beam search; divides beam
     diversity: float = 0.5  # between groups
-    early_stop: bool = True  # end with as many finished hypotheses as beams
+    early_stop: bool = True  # end when what grows is no better now, though a length penalty could help it later
     samples: int = 16  # for mbr
     temperature: float = 1.0  # for sample and mbr, as are the next five
     top_k: int | None = None
