@@ -23,7 +23,7 @@ help:
 	@echo 'make demo      trains a small character model on the source of the standard library and shows it (minutes)'
 	@echo 'make test      the tests, and the examples in docstrings'
 	@echo 'make test-all  those and the slow ones'
-	@echo 'make bench     times seqjax beside Flax, Keras, Haiku, Equinox and PyTorch, and draws it (about 10 minutes)'
+	@echo 'make bench     times seqjax beside Flax, Keras, Haiku, Equinox and PyTorch, and draws it (10 to 20 minutes)'
 	@echo 'make lint      ruff and pyright'
 	@echo 'make lock      requirements.lock anew from pyproject.toml (LOCK_FLAGS=--upgrade takes newer versions)'
 	@echo 'make clean     removes $(VENV), caches and build output; keeps runs/'
