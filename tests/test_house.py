@@ -25,7 +25,7 @@ FLOORS = {  # a file, or a folder with all that is in it; the floor
     "products.py": 0,
     "contracts.py": 1, "losses.py": 1, "metrics.py": 1,
     "cells/": 2, "recurrence/": 2,
-    "compose.py": 3, "layers.py": 3, "attention/": 3, "decode/": 3, "probabilistic/": 3,
+    "compose.py": 3, "layers.py": 3, "embedding.py": 3, "attention/": 3, "decode/": 3, "probabilistic/": 3,
     "models/": 4, "interop/": 4, "data/": 4, "testing.py": 4,
     "train/": 5, "inspect/": 5,
     "__init__.py": 6,

@@ -12,10 +12,10 @@ import numpy as np
 from seqjax import masks
 from seqjax.compose import Dropout, Stack
 from seqjax.contracts import Cell, Model, check_cell_field, check_choice, check_rate, check_size, product
+from seqjax.embedding import LOOKED_UP, read_symbols
 from seqjax.errors import InputError
 from seqjax.initializers import uniform_like
 from seqjax.losses import Weighted, cross_entropy
-from seqjax.models.symbols import LOOKED_UP, read_symbols
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, State

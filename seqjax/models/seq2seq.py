@@ -15,9 +15,9 @@ from seqjax.compose import Dropout
 from seqjax.contracts import Cell, Model, SequenceLayer, check_cell_field, check_choice, check_rate, check_size, product
 from seqjax.decode.hoisting import hoist
 from seqjax.decode.quantiles import quantile
+from seqjax.embedding import LOOKED_UP, read_symbols
 from seqjax.errors import InputError
 from seqjax.losses import Weighted, cross_entropy
-from seqjax.models.symbols import LOOKED_UP, read_symbols
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, State, at_least_float32

@@ -1,4 +1,4 @@
-"""How a model reads symbols through an embedding."""
+"""How symbols are read through an embedding."""
 
 from typing import Any
 

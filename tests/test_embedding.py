@@ -8,7 +8,7 @@ import pytest
 import seqjax
 from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Elman, RecurrentDropout, Residual, Stack
 from seqjax.attention import Additive, Attentive
-from seqjax.models.symbols import read_symbols
+from seqjax.embedding import read_symbols
 from seqjax.recurrence.table import projects_table
 
 ATTENTIVE = Attentive(
