@@ -119,7 +119,7 @@ def from_path(path: str | Path, split: Sequence[float] = DEFAULT_SHARES) -> Corp
     if not str(path):
         raise InputError("the path is empty: give a UTF-8 text file or a folder of them")
     shares, path = checked_shares(split), Path(path)
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         document = Document(path.name, read_text(path))
         if not document.text:
             raise InputError(f"{path} is empty: a corpus needs text")

@@ -11,13 +11,13 @@ def read_text(path: str | Path) -> str:
     r"""The text of a UTF-8 file; one named *.gz is unpacked.
 
     Args:
-        path: the file.
+        path: the file; a pipe or a device too.
 
     Returns:
         Its characters, as they are: line ends and a byte order mark included.
 
     Raises:
-        InputError: there is no such file, it is damaged, or it is not UTF-8 (with line and byte offset).
+        InputError: there is no such file, it is a folder, damaged, or not UTF-8 (with line and byte offset).
 
     Example:
         >>> import tempfile
@@ -28,7 +28,9 @@ def read_text(path: str | Path) -> str:
         'Grüße'
     """
     path = Path(path)
-    if not path.is_file():
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give a UTF-8 text file")
+    if not path.exists():
         raise InputError(f"{path} does not exist: give a UTF-8 text file")
     content = path.read_bytes()
     if path.suffix == ".gz":

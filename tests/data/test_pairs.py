@@ -2,12 +2,14 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from seqjax.data import pairs as texts
+from seqjax.data.files import read_text
 from seqjax.data.pairs import Pair, from_files, from_tfds, from_tsv, numbers
 from seqjax.errors import InputError
 
@@ -142,7 +144,16 @@ def test_bad_files_are_refused_in_one_line(write, tmp_path):
         damaged.write_bytes(content)
         assert f"{damaged} cannot be unpacked: " in refused(from_tsv, damaged)
     assert "nowhere does not exist: give a UTF-8 text file" in refused(from_tsv, tmp_path / "nowhere")
+    assert refused(from_tsv, tmp_path) == f"{tmp_path} is a folder: give a UTF-8 text file"
     assert "split is 1 1 1" in refused(from_tsv, good, split=(1, 1, 1))
+
+
+def test_a_pipe_is_read():
+    read, write = os.pipe()
+    os.write(write, b"a\tA\n")
+    os.close(write)
+    assert read_text(f"/dev/fd/{read}") == "a\tA\n"
+    os.close(read)
 
 
 @pytest.fixture(scope="module")
