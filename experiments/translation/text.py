@@ -8,10 +8,12 @@ from experiments.translation.config import Data
 from seqjax.data.encoding import Encoded, build_pair_vocabularies, encode_pairs
 from seqjax.data.pairs import Pair, Pairs, from_files, from_tfds, from_tsv, numbers
 from seqjax.data.splits import SPLITS
+from seqjax.data.subwords import RESERVED
 from seqjax.data.vocabulary import Vocabulary
 from seqjax.errors import InputError
 
-_TAG = re.compile(r"<\S+>(?=\s)")  # the first word of a source that says what is asked for, such as "<fr>"
+# The first word of a source that says what is asked for, such as "<fr>".
+_TAG = re.compile(rf"(?!(?:{'|'.join(RESERVED)})\s)<\S+>(?=\s)")
 
 
 class Text(NamedTuple):
@@ -92,11 +94,13 @@ def read_pairs(data: Data) -> Pairs:
 
 
 def tags(pairs: Sequence[Pair]) -> tuple[str, ...]:
-    """What sources begin with to say what is asked for, such as "<fr>" and "<de>", sorted.
+    """What sources begin with to say what is asked for, such as "<fr>" and "<de>", sorted; a literal "<unk>" or the like is text.
 
     Example:
         >>> tags([Pair("<fr> two", "deux"), Pair("two < three", "yes"), Pair("<de> two", "zwei")])
         ('<de>', '<fr>')
+        >>> tags([Pair("<unk> two", "deux"), Pair("<s> two", "deux")])
+        ()
     """
     return tuple(sorted({found[0] for pair in pairs if (found := _TAG.match(pair.source))}))
 

@@ -17,6 +17,7 @@ from seqjax.serial import register
 
 SPACE = "\u2581"  # what a sub-word that begins a word begins with
 _SPECIAL = {"pad": 0, "unknown": 1, "start": 2, "end": 3}
+RESERVED = ("<pad>", "<unk>", "<s>", "</s>")  # what SentencePiece calls them: no text can be a symbol of that name
 
 
 @register
@@ -87,12 +88,17 @@ class SubwordVocabulary(Vocabulary):
             The vocabulary.
 
         Raises:
-            InputError: another kind, an empty text, or a size that does not hold the text's characters.
+            InputError: another kind, an empty text, one that is not UTF-8, a size that does not hold the text's characters, or
+                a symbol of a name that SentencePiece keeps for its own.
         """
         import sentencepiece
 
         if kind not in ("bpe", "unigram"):
             raise InputError(f'sub-words of kind {kind!r} are not known: choose "bpe" or "unigram"')
+        own = [symbol for symbol in symbols if symbol in RESERVED]
+        if own:
+            raise InputError(f"symbol {own[0]} is one of SentencePiece's own ({' '.join(RESERVED)}): leave it out")
+        _refuse_surrogates(text)
         parts = (" ".join(part.split()) for line in text.splitlines() for part in split_at(line, symbols)[::2])
         lines = [part for part in parts if part]
         if not lines:
@@ -136,6 +142,7 @@ class SubwordVocabulary(Vocabulary):
         return self._processor.vocab_size()
 
     def _look_up(self, text: str):
+        _refuse_surrogates(text)
         processor, ids, pieces = self._processor, [], []
         for n, part in enumerate(split_at(text, self.symbols)):
             part = part if n % 2 else " ".join(part.split())
@@ -161,6 +168,15 @@ class SubwordVocabulary(Vocabulary):
             yield text if began else text.lstrip(" ")
             began = began or bool(text.strip(" "))
         yield decoder.decode(b"", final=True)
+
+
+def _refuse_surrogates(text: str):
+    """Raises for what no UTF-8 can write, such as a byte of another encoding in an argument of the command line."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        near = text[max(error.start - 20, 0) : error.start + 20]
+        raise InputError(f"the text is not UTF-8: {text[error.start]!a} at character {error.start}, in {near!a}") from None
 
 
 @register

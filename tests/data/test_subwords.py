@@ -115,12 +115,23 @@ def test_a_small_text_has_fewer_symbols_than_it_may():
         ("<x>", {"symbols": ("<x>",)}, "the training text is empty"),
         ("abc", {"max_size": 7}, "max_size is 7: the text's characters and the special symbols alone are 8"),
         ("abc", {"max_size": 100, "byte_fallback": True}, "the special symbols alone are 264"),
+        (
+            "abc",
+            {"symbols": ("<fr>", "<unk>")},
+            "symbol <unk> is one of SentencePiece's own (<pad> <unk> <s> </s>)",
+        ),
+        ("caf\udce9", {}, "the text is not UTF-8: '\\udce9' at character 3, in 'caf\\udce9'"),
     ],
 )
 def test_what_cannot_be_learned_is_refused(text, options, told):
     with pytest.raises(InputError) as error:
         SubwordVocabulary.from_text(text, **options)
     assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_text_to_encode_that_is_not_utf_8_is_refused(vocabulary):
+    with pytest.raises(InputError, match=r"the text is not UTF-8: .* at character 8"):
+        vocabulary.encode("<de> und\udce9")
 
 
 def test_the_smallest_size_is_enough():

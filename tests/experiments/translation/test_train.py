@@ -13,8 +13,9 @@ import seqjax
 from experiments import command_line
 from experiments.translation.config import PRESETS, Config, Data, ScheduledSampling
 from experiments.translation.judge import figures
-from experiments.translation.text import read_text
+from experiments.translation.text import by_tag, read_text
 from seqjax.data.pairs import Pair
+from seqjax.data.subwords import RESERVED
 from seqjax.train.run import RunFolder
 from tests.experiments.conftest import Interrupt, contents, figures_of, results_of
 from tests.experiments.translation.conftest import command, lines
@@ -118,6 +119,13 @@ def test_pairs_left_out_or_cut_are_counted(train, nowhere):
         assert (max(map(len, source)), max(map(len, target))) == (4, 4)
         assert (len(source), over_long) == counts
         assert max(map(len, text.encoded["valid"].source)) == 6  # what is measured is never left out or cut
+
+
+def test_the_literal_name_of_a_special_symbol_begins_a_text_as_any_word(nowhere):
+    (nowhere / "pairs.tsv").write_text("".join(f"{name} two\tdeux\n" for name in ("<fr>", *RESERVED)))
+    text = read_text(Data(train=("pairs.tsv",), valid=("pairs.tsv",), test=("pairs.tsv",)))
+    assert text.vocabularies[0].symbols == ("<fr>",) and not by_tag(text.pairs["test"])
+    assert len(text.encoded["train"].source) == 5
 
 
 # Going on.
