@@ -17,7 +17,7 @@ from experiments import command_line, training
 from experiments.translation.config import Data, Search
 from experiments.translation.judge import Judge
 from experiments.translation.scores import signatures
-from experiments.translation.text import Text, read_text
+from experiments.translation.text import Text, read_given, read_text
 from experiments.translation.translator import Translator
 from seqjax import decode
 from seqjax.data.buckets import evaluation_pairs
@@ -192,7 +192,7 @@ def evaluate(argv: list[str]):
     config = command_line.parse(Evaluate, argv, program=f"{PROGRAM} evaluate")
     found = config.weights.load()
     text = _text(found, config.pairs)
-    split = "valid" if config.pairs else config.split
+    split = "pairs" if config.pairs else config.split
     if split not in text.pairs:
         raise InputError(f"{text.record['source']} has no {split} pairs: it has {', '.join(text.pairs)}")
     mesh, pairs = data_mesh(jax.local_devices()[:1]), text.pairs[split]
@@ -227,11 +227,9 @@ def _counter(total: int):
 
 
 def _text(found: Loaded, pairs: tuple[str, ...]) -> Text:
-    """The run's pairs, or others, prepared alike, as its validation split."""
-    data = found.data
-    if pairs:
-        data = dataclasses.replace(data, train=pairs, valid=pairs, test=(), tfds=None, over_long="cut")
-    return read_text(data, found.run.vocabulary)
+    """The run's pairs split as they were, or others, prepared alike, of no split."""
+    vocabularies = found.run.vocabulary
+    return read_given(pairs, found.data, vocabularies) if pairs else read_text(found.data, vocabularies)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,7 +245,7 @@ def score(argv: list[str]):
     if not config.pairs:
         raise InputError("nothing to score: give --pairs with two aligned files, or one with tabs")
     found = config.weights.load()
-    source, target, _ = _text(found, config.pairs).encoded["valid"]
+    source, target, _ = _text(found, config.pairs).encoded["pairs"]
     nats = np.zeros(len(source))
     for batch in evaluation_pairs(source, target, batch_size=64):
         given = {name: batch[name] for name in ("source", "source_lengths")}

@@ -1,12 +1,14 @@
 """A config's pairs: read, their vocabularies made, in symbols, split by split."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from experiments.translation.config import Data
 from seqjax.data.encoding import Encoded, build_pair_vocabularies, encode_pairs
-from seqjax.data.pairs import Pair, Pairs, from_files, from_tfds, from_tsv, numbers
+from seqjax.data.pairs import Pair, Pairs, from_files, from_tfds, from_tsv, numbers, unsplit
 from seqjax.data.splits import SPLITS
 from seqjax.data.subwords import RESERVED
 from seqjax.data.vocabulary import Vocabulary
@@ -22,7 +24,7 @@ class Text(NamedTuple):
     Args:
         record: where they come from.
         vocabularies: the source's and the target's, of the training pairs.
-        pairs: the texts of each split that is not empty.
+        pairs: the texts of each split that is not empty; those of no split under "pairs".
         encoded: their symbols.
     """
 
@@ -46,8 +48,7 @@ def read_text(data: Data, vocabularies: tuple[Vocabulary, Vocabulary] | None = N
         InputError: what the loaders and the vocabularies refuse.
     """
     found = read_pairs(data)
-    splits = {split: tuple(_prepared(pair, data) for pair in getattr(found, split)) for split in SPLITS}
-    splits = {split: pairs for split, pairs in splits.items() if pairs}
+    splits = {split: pairs for split in SPLITS if (pairs := getattr(found, split))}
     if vocabularies is None:
         vocabularies = build_pair_vocabularies(
             splits["train"],
@@ -65,6 +66,20 @@ def read_text(data: Data, vocabularies: tuple[Vocabulary, Vocabulary] | None = N
     return Text(found.record | {"over_long": encoded["train"].over_long}, vocabularies, splits, encoded)
 
 
+def read_given(files: Sequence[str], data: Data, vocabularies: tuple[Vocabulary, Vocabulary]) -> Text:
+    """Reads and encodes the pairs of the flag --pairs: all of them, as one split named "pairs", prepared as a run's own.
+
+    Raises:
+        InputError: more than two files, one that cannot be read, or no pair in them.
+    """
+    if len(files) > 2:
+        raise InputError(f"--pairs names {len(files)} files: give two aligned files, or one with tabs")
+    pairs, record = unsplit(*files, prepare=partial(_prepared, data))
+    if not pairs:
+        raise InputError(f"--pairs {record['source']}: there is no pair in it, give at least one")
+    return Text(record, vocabularies, {"pairs": pairs}, {"pairs": encode_pairs(pairs, *vocabularies)})
+
+
 def read_pairs(data: Data) -> Pairs:
     """The pairs that a config names: files, a data set, or numbers in words.
 
@@ -72,25 +87,26 @@ def read_pairs(data: Data) -> Pairs:
         InputError: files and a data set together, a wrong number of files, or what the loader refuses.
     """
     files = [getattr(data, split) for split in SPLITS]
+    prepare = partial(_prepared, data)
     if data.tfds is not None:
         if any(files):
             raise InputError(f"data.tfds {data.tfds} and files are both given: give one of them")
-        return _swapped(from_tfds(data.tfds), data)
+        return _marked(from_tfds(data.tfds, prepare=prepare), data)
     if not data.train:
         if any(files):
             raise InputError("data.valid or data.test is given without data.train: give the training files too")
-        return _swapped(numbers(), data)
+        return _marked(numbers(prepare=prepare), data)
     for split, paths in zip(SPLITS, files, strict=True):
         if len(paths) > 2 or (paths and len(paths) != len(data.train)):
             told = f"data.{split} names {len(paths)} files, data.train {len(data.train)}"
             raise InputError(f"{told}: give each two aligned files, or each one with tabs")
     if len(data.train) == 1:
         valid, test = (paths[0] if paths else None for paths in (data.valid, data.test))
-        found = from_tsv(data.train[0], valid, test)
+        found = from_tsv(data.train[0], valid, test, prepare=prepare)
     else:
         valid, test = ((paths[0], paths[1]) if paths else None for paths in (data.valid, data.test))
-        found = from_files((data.train[0], data.train[1]), valid, test)
-    return _swapped(found, data)
+        found = from_files((data.train[0], data.train[1]), valid, test, prepare=prepare)
+    return _marked(found, data)
 
 
 def tags(pairs: Sequence[Pair]) -> tuple[str, ...]:
@@ -121,12 +137,10 @@ def by_tag(pairs: Sequence[Pair]) -> dict[str, list[int]]:
     return {kind: [n for n, name in enumerate(names) if name == kind] for kind in sorted(filter(None, kinds))}
 
 
-def _swapped(pairs: Pairs, data: Data) -> Pairs:
-    if not data.swap:
-        return pairs
-    turned = {split: tuple(Pair(pair.target, pair.source) for pair in getattr(pairs, split)) for split in SPLITS}
-    return Pairs(**turned, record=pairs.record | {"swapped": True})
+def _prepared(data: Data, pair: Pair) -> Pair:
+    source, target = reversed(pair) if data.swap else pair
+    return Pair(source.lower(), target.lower()) if data.lowercase else Pair(source, target)
 
 
-def _prepared(pair: Pair, data: Data) -> Pair:
-    return Pair(pair.source.lower(), pair.target.lower()) if data.lowercase else pair
+def _marked(pairs: Pairs, data: Data) -> Pairs:
+    return dataclasses.replace(pairs, record=pairs.record | {"swapped": True}) if data.swap else pairs

@@ -1,7 +1,7 @@
 """Pairs of texts to translate: two aligned files, a table, a tfds data set, or numbers in words, each in three splits."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -59,10 +59,16 @@ class Pairs:
 
 
 Files = tuple[str | Path, str | Path]
+Prepare = Callable[[Pair], Pair]
 
 
 def from_files(
-    train: Files, valid: Files | None = None, test: Files | None = None, *, split: Sequence[float] = DEFAULT_SHARES
+    train: Files,
+    valid: Files | None = None,
+    test: Files | None = None,
+    *,
+    split: Sequence[float] = DEFAULT_SHARES,
+    prepare: Prepare | None = None,
 ) -> Pairs:
     r"""Two files of aligned lines: line n of the one is translated by line n of the other.
 
@@ -73,6 +79,7 @@ def from_files(
         train: the source's file and the target's, UTF-8, plain or *.gz.
         valid, test: likewise, or None.
         split: the shares of a missing valid and test.
+        prepare: what becomes of a pair before it is split: lower-cased, say; None: nothing.
 
     Returns:
         The pairs.
@@ -92,11 +99,16 @@ def from_files(
         Pair(source='the cat', target='die Katze')
     """
     given = {name: None if files is None else _aligned(*files) for name, files in zip(SPLITS, (train, valid, test), strict=True)}
-    return _pairs(" to ".join(map(str, train)), given, checked_shares(split))
+    return _pairs(" to ".join(map(str, train)), given, checked_shares(split), prepare)
 
 
 def from_tsv(
-    train: str | Path, valid: str | Path | None = None, test: str | Path | None = None, *, split: Sequence[float] = DEFAULT_SHARES
+    train: str | Path,
+    valid: str | Path | None = None,
+    test: str | Path | None = None,
+    *,
+    split: Sequence[float] = DEFAULT_SHARES,
+    prepare: Prepare | None = None,
 ) -> Pairs:
     r"""A table of two columns: a source, a tab and its target in every line.
 
@@ -104,6 +116,7 @@ def from_tsv(
         train: the file, UTF-8, plain or *.gz.
         valid, test: likewise; a missing one is taken out of train as `from_files` does.
         split: the shares of a missing valid and test.
+        prepare: as for `from_files`.
 
     Returns:
         The pairs.
@@ -121,11 +134,41 @@ def from_tsv(
         'Fine, thanks.'
     """
     given = {name: None if path is None else _table(path) for name, path in zip(SPLITS, (train, valid, test), strict=True)}
-    return _pairs(str(train), given, checked_shares(split))
+    return _pairs(str(train), given, checked_shares(split), prepare)
+
+
+def unsplit(*files: str | Path, prepare: Prepare | None = None) -> tuple[tuple[Pair, ...], dict]:
+    r"""All the pairs of a table, or of two aligned files, in their order: to be measured, not learned from.
+
+    Args:
+        files: one table, or the source's file and the target's.
+        prepare: as for `from_files`.
+
+    Returns:
+        (the pairs, those with an empty side too; a record of them: source, pairs, sha256).
+
+    Raises:
+        InputError: a file that `from_tsv` or `from_files` would refuse.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table = Path(folder, "replies.tsv")
+        ...     _ = table.write_text("How are you?\tFine, thanks.\n")
+        ...     unsplit(table)[0]
+        (Pair(source='How are you?', target='Fine, thanks.'),)
+    """
+    pairs = _prepared(_table(files[0]) if len(files) == 1 else _aligned(*files), prepare)
+    return tuple(pairs), {"source": " to ".join(map(str, files)), "pairs": len(pairs), "sha256": _sha256({"pairs": pairs})}
 
 
 def from_tfds(
-    name: str, data_dir: str | Path | None = None, *, source: str | None = None, split: Sequence[float] = DEFAULT_SHARES
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    source: str | None = None,
+    split: Sequence[float] = DEFAULT_SHARES,
+    prepare: Prepare | None = None,
 ) -> Pairs:
     """A parallel data set of TensorFlow Datasets, read without TensorFlow.
 
@@ -137,6 +180,7 @@ def from_tfds(
         data_dir: where tfds keeps its data; None: its own default.
         source: the feature to translate from ("en" for the other direction); None: the data set's own input.
         split: the shares of a missing valid and test.
+        prepare: as for `from_files`.
 
     Returns:
         The pairs.
@@ -158,11 +202,17 @@ def from_tfds(
     examples = read_examples(name, data_dir, choose, what="pairs", instead="files of your own")
     found = {"train": examples.get("train", []), "test": examples.get("test")}
     found["valid"] = examples.get("validation") or examples.get("valid")
-    return _pairs(f"tfds:{name}", {split: found[split] or None for split in SPLITS}, shares)
+    return _pairs(f"tfds:{name}", {split: found[split] or None for split in SPLITS}, shares, prepare)
 
 
 def numbers(
-    languages: Sequence[str] = ("fr", "de"), *, train: int = 15_000, valid: int = 500, test: int = 1_000, seed: int = 0
+    languages: Sequence[str] = ("fr", "de"),
+    *,
+    train: int = 15_000,
+    valid: int = 500,
+    test: int = 1_000,
+    seed: int = 0,
+    prepare: Prepare | None = None,
 ) -> Pairs:
     """Whole numbers from 0 to 999,999, English words to others: real grammar, and nothing to download.
 
@@ -175,6 +225,7 @@ def numbers(
         languages: as num2words names them.
         train, valid, test: how many numbers; each makes as many pairs as there are languages.
         seed: of the draw, at least 0.
+        prepare: as for `from_files`.
 
     Returns:
         The pairs, shuffled; its record also has languages.
@@ -206,7 +257,7 @@ def numbers(
         english = [(n, num2words(n)) for n in held]
         given[split] = [(f"<{to}> {words}", num2words(n, lang=to)) for n, words in english for to in languages]
     facts = {"languages": list(languages), "num2words": metadata.version("num2words")}
-    return _pairs(f"numbers to {', '.join(languages)}", given, DEFAULT_SHARES, **facts)
+    return _pairs(f"numbers to {', '.join(languages)}", given, DEFAULT_SHARES, prepare, **facts)
 
 
 def _draw_numbers(sizes: tuple[int, ...], seed: int) -> list[list[int]]:
@@ -262,9 +313,28 @@ def _lines(path: str | Path) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def _pairs(source: str, given: Mapping[str, Sequence[tuple[str, str]] | None], shares: Sequence[float], **facts) -> Pairs:
+def _prepared(rows: Sequence[tuple[str, str]], prepare: Prepare | None) -> list[Pair]:
+    pairs = [Pair(source.strip(), target.strip()) for source, target in rows]
+    return pairs if prepare is None else [prepare(pair) for pair in pairs]
+
+
+def _sha256(splits: Mapping[str, Sequence[Pair]]) -> str:
+    digest = hashlib.sha256()
+    for split, pairs in splits.items():
+        for pair in pairs:
+            digest.update(b"\0".join(part.encode("utf-8", "surrogatepass") for part in (split, *pair)) + b"\0")
+    return digest.hexdigest()
+
+
+def _pairs(
+    source: str,
+    given: Mapping[str, Sequence[tuple[str, str]] | None],
+    shares: Sequence[float],
+    prepare: Prepare | None = None,
+    **facts,
+) -> Pairs:
     """The pairs with their record, refused if train or valid is empty; a split that is None is taken out of train."""
-    read = {name: [Pair(s.strip(), t.strip()) for s, t in rows] for name, rows in given.items() if rows is not None}
+    read = {name: _prepared(rows, prepare) for name, rows in given.items() if rows is not None}
     missing = [0.0 if name in read else share for name, share in zip(SPLITS[1:], shares[1:], strict=True)]
     rest: dict[str, list[Pair]] = {split: [] for split in SPLITS}
     for pair in read["train"]:
@@ -277,10 +347,7 @@ def _pairs(source: str, given: Mapping[str, Sequence[tuple[str, str]] | None], s
         if not splits[split]:
             held = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
             raise InputError(f"{source}: the {split} split is empty (pairs: {held}): give more pairs, or another split")
-    digest = hashlib.sha256()
-    for split in SPLITS:
-        for pair in splits[split]:
-            digest.update(b"\0".join(part.encode("utf-8", "surrogatepass") for part in (split, *pair)) + b"\0")
-    record = {"source": source, **facts, "pairs": sum(map(len, splits.values()))}
-    record |= {f"{split}_pairs": len(splits[split]) for split in SPLITS} | {"empty": empty, "sha256": digest.hexdigest()}
+= {"source": source, **facts, "pairs": sum(map(len, splits.values()))}
+    record |= {f"{split}_pairs": len(pairs) for split, pairs in splits.items()} | {"empty": empty, "sha256": _sha256(splits)}
+    record |= {f"{split}_sha256": _sha256({split: pairs}) for split, pairs in splits.items()}
     return Pairs(*(tuple(splits[split]) for split in SPLITS), record=record)

@@ -10,7 +10,7 @@ import pytest
 
 from seqjax.data import pairs as texts
 from seqjax.data.files import read_text
-from seqjax.data.pairs import Pair, from_files, from_tfds, from_tsv, numbers
+from seqjax.data.pairs import Pair, from_files, from_tfds, from_tsv, numbers, unsplit
 from seqjax.errors import InputError
 
 ALL_TRAIN = (1, 0, 0)
@@ -84,6 +84,23 @@ def test_a_missing_split_is_taken_out_of_train_by_the_source(write):
     assert set(pairs.test) <= set(longer.test)  # nothing moves when pairs are added
     given = from_tsv(table, valid=own, split=(0.5, 0.25, 0.25))
     assert given.valid == (Pair("own", "OWN"),) and given.test == pairs.test and len(given.train) + len(given.test) == 900
+
+
+def test_pairs_are_prepared_before_they_are_split(write):
+    table = write("x.tsv", [f"{word}{n}\t{n % 50}" for n in range(200) for word in ("One", "one")])
+    for prepare in (lambda pair: Pair(pair.source.lower(), pair.target), lambda pair: Pair(pair.target, pair.source)):
+        pairs = from_tsv(table, split=(0.5, 0.25, 0.25), prepare=prepare)
+        sources = [{pair.source for pair in split} for split in (pairs.train, pairs.valid, pairs.test)]
+        assert sum(map(len, sources)) == len(set.union(*sources)) == len({prepare(pair).source for pair in unsplit(table)[0]})
+
+
+def test_pairs_that_are_not_split_are_all_there_in_order(write):
+    rows = ["b\tB", "", "a\t", "b\tB"]
+    table, files = write("x.tsv", rows), (write("x.en", ["b", "", "a", "b"]), write("x.de", ["B", "", "", "B"]))
+    pairs, record = unsplit(table)
+    assert pairs == (Pair("b", "B"), Pair("", ""), Pair("a", ""), Pair("b", "B"))
+    assert unsplit(*files) == (pairs, record | {"source": f"{files[0]} to {files[1]}"})
+    assert record.keys() == {"source", "pairs", "sha256"} and (record["source"], record["pairs"]) == (str(table), 4)
 
 
 @pytest.mark.parametrize("at", [0, 7, 20, 37])

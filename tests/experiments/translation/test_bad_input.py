@@ -164,7 +164,9 @@ OTHERS = {
     "streaming of many": (["translate", "RUN", "--stream", "--beam", 1, "--n-best", 2], ["n_best is 2"]),
     "nothing to score": (["score", "RUN"], ["nothing to score", "--pairs"]),
     "scores of uneven files": (["score", "RUN", "--pairs", "a.en", "a.fr"], ["a.en has 5 lines and a.fr has 4"]),
-    "pairs of three files": (["evaluate", "RUN", "--pairs", "a.en", "a.fr", "a.de"], ["3 files"]),
+    "pairs of three files": (["evaluate", "RUN", "--pairs", "a.en", "a.fr", "a.de"], ["--pairs names 3 files: give two"]),
+    "no pair to score": (["score", "RUN", "--pairs", "empty.tsv"], ["--pairs empty.tsv: there is no pair in it"]),
+    "a folder of pairs": (["score", "RUN", "--pairs", "kept"], ["kept is a folder: give a UTF-8 text file"]),
     "pairs without a tab": (["evaluate", "RUN", "--pairs", "columns.tsv"], ["columns.tsv has 1 column in line 2"]),
     "an unknown split": (["evaluate", "RUN", "--split", "dev"], ["dev", "train", "valid", "test"]),
 }

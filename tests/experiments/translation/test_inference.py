@@ -14,6 +14,7 @@ import seqjax
 from experiments.translation import inference
 from experiments.translation.inference import Weights
 from experiments.translation.scores import similarity
+from seqjax.data.splits import hashed_split
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.run import RunFolder
 from tests.experiments.conftest import contents, results_of
@@ -182,11 +183,12 @@ def test_evaluate_measures_other_pairs_and_other_weights(finished, files, tmp_pa
     flags = [*LIKE_TRAINING, "--pairs", files / "test.tsv"]
     succeeded("evaluate", tmp_path / "run", *flags, "--name", "mine")
     mine = json.loads((tmp_path / "run" / "eval-mine.json").read_text())
-    assert mine["validation_loss"] == pytest.approx(results_of(finished[0])["test_loss"], abs=1e-6)
-    assert mine["data_source"] == str(files / "test.tsv")
+    assert mine["pairs_loss"] == pytest.approx(results_of(finished[0])["test_loss"], abs=1e-6)
+    assert {name: mine[name] for name in mine if name.startswith("data_")}.keys() == {"data_source", "data_pairs", "data_sha256"}
+    assert (mine["data_source"], mine["data_pairs"]) == (str(files / "test.tsv"), 8)
     succeeded("evaluate", tmp_path / "run", *flags, "--checkpoint", "last")
     last = json.loads((tmp_path / "run" / "eval-test-tsv.json").read_text())
-    assert last["checkpoint"] == "last" and abs(last["validation_loss"] - mine["validation_loss"]) > 1e-3
+    assert last["checkpoint"] == "last" and abs(last["pairs_loss"] - mine["pairs_loss"]) > 1e-3
 
 
 # score
@@ -203,6 +205,15 @@ def test_score_is_the_log_probability_of_each_pair(finished, nowhere):
         symbols = [*run.vocabulary[1].encode(target).tolist(), run.vocabulary[1].end]
         if source:
             assert float(nats) == pytest.approx(read_by_hand(run, source, symbols)[0], abs=2e-4)
+
+
+def test_a_line_is_scored_alone_as_among_others(finished, nowhere):
+    rows = [f"<fr> {n}\tun\n" for n in range(99)]
+    held_out = next(row for row in rows if hashed_split(row.split("\t")[0], (0.9, 0, 0.1)) == "test")
+    for name, held in (("one.tsv", [held_out]), ("both.tsv", ["\t\n", held_out])):
+        (nowhere / name).write_text("".join(held))
+    alone, both = (succeeded("score", finished[0], "--pairs", name).splitlines() for name in ("one.tsv", "both.tsv"))
+    assert alone == both[1:] and len(both) == 2
 
 
 def test_the_score_of_a_translation_is_the_search_s_own(finished, nowhere):

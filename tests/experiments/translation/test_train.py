@@ -121,6 +121,15 @@ def test_pairs_left_out_or_cut_are_counted(train, nowhere):
         assert max(map(len, text.encoded["valid"].source)) == 6  # what is measured is never left out or cut
 
 
+def test_what_would_be_equal_once_prepared_is_in_one_split(nowhere):
+    rows = [f"{n}\t{case}{n % 40}\n" for n in range(400) for case in ("Ab", "ab")]
+    (nowhere / "pairs.tsv").write_text("".join(rows))
+    text = read_text(Data(train=("pairs.tsv",), swap=True, lowercase=True))
+    sources = [{pair.source for pair in text.pairs[split]} for split in ("train", "valid", "test")]
+    assert sum(map(len, sources)) == 40 == len(set.union(*sources))
+    assert text.record["swapped"] and text.pairs["train"][0].target.isdigit()
+
+
 def test_the_literal_name_of_a_special_symbol_begins_a_text_as_any_word(nowhere):
     (nowhere / "pairs.tsv").write_text("".join(f"{name} two\tdeux\n" for name in ("<fr>", *RESERVED)))
     text = read_text(Data(train=("pairs.tsv",), valid=("pairs.tsv",), test=("pairs.tsv",)))
