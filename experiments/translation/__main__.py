@@ -17,7 +17,7 @@ from experiments.translation import inference
 from experiments.translation.config import PRESETS, Config, Data, build_model
 from experiments.translation.judge import Judge
 from experiments.translation.scores import signatures
-from experiments.translation.text import Text, read_text
+from experiments.translation.text import Text, changed, origin, read_text
 from experiments.translation.translator import Translator
 from seqjax.data.buckets import Buckets
 from seqjax.errors import InputError
@@ -27,7 +27,7 @@ from seqjax.train.loop import train_loop
 from seqjax.train.mesh import data_mesh, describe
 from seqjax.train.optim import make_optimizer
 from seqjax.train.plots import curves
-from seqjax.train.run import Run, load_run
+from seqjax.train.run import Run, RunFolder, load_run
 from seqjax.train.state import init_state
 from seqjax.train.step import make_train_step
 from seqjax.types import Params
@@ -54,7 +54,9 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     for name in ("monitor_pairs", "keep"):
         if getattr(config, name) < 1:
             raise InputError(f"{name} is {getattr(config, name)}, it must be at least 1")
+    begun = RunFolder(config.resume).read_config() if config.resume else {}
     text = read_text(data)
+    refuse_changed(config, begun, text.record)
     model = build_model(config.model, config.scheduled_sampling.per, *text.vocabularies)
     source, target, _ = text.encoded["train"]
     stream = Buckets(source=source, target=target, batch_size=data.batch_size, seed=config.seed)
@@ -96,6 +98,20 @@ def main(config: Config, *, preset: str = "custom") -> Run:
         run.write_results(found | timing | signatures() | training.facts(config.seed, text.record, mesh))
         print("\n".join(f"{name} {value:.4f}" for name, value in found.items()))
     return load_run(run.dir)
+
+
+def refuse_changed(config: Config, begun: dict, record: dict):
+    """Raises where a run would go on with files that no longer hold what it was begun with.
+
+    Args:
+        config: other files than the run's are refused later, by the name of their flag.
+        begun: the run's description; empty for a new run.
+        record: of the pairs as they are now.
+    """
+    others = changed(begun.get("data", {}), record)
+    if others and command_line.from_dict(Data(), begun["config"]["data"]) == config.data:
+        what = origin(config.data, record, others)
+        raise InputError(f"{what} has changed since {config.resume} was begun: put it back to go on, or begin a new run")
 
 
 def report(text: Text, data: Data, params: Params, rows: str, steps: int):

@@ -17,7 +17,7 @@ from experiments import command_line, training
 from experiments.translation.config import Data, Search
 from experiments.translation.judge import Judge
 from experiments.translation.scores import signatures
-from experiments.translation.text import Text, read_given, read_text
+from experiments.translation.text import Text, changed, origin, read_given, read_text
 from experiments.translation.translator import Translator
 from seqjax import decode
 from seqjax.data.buckets import evaluation_pairs
@@ -195,6 +195,8 @@ def evaluate(argv: list[str]):
     split = "pairs" if config.pairs else config.split
     if split not in text.pairs:
         raise InputError(f"{text.record['source']} has no {split} pairs: it has {', '.join(text.pairs)}")
+    if not config.pairs:
+        _warn_if_changed(found, text.record, split)
     mesh, pairs = data_mesh(jax.local_devices()[:1]), text.pairs[split]
     translator = Translator(found.model, found.params, found.run.vocabulary, config.search)
     best = translator([pair.source for pair in pairs], n_best=config.n_best, seen=_counter(len(pairs)))
@@ -215,6 +217,14 @@ def evaluate(argv: list[str]):
     folder.write_text(f"eval-{name}.txt", "".join(row[0].text + "\n" for row in best))
     print("\n".join(f"{figure} {value:.4f}" for figure, value in figures.items()))
     print(path)
+
+
+def _warn_if_changed(found: Loaded, record: dict, split: str):
+    """Says on stderr that a split no longer holds the pairs that it held in training."""
+    before = RunFolder(found.run.dir).read_config().get("data", {})
+    if split in changed(before, record):
+        what = origin(found.data, record, (split,))
+        print(f"warning: {what} has changed since {found.run.dir} was trained: the figures are of other pairs", file=sys.stderr)
 
 
 def _counter(total: int):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -107,6 +107,25 @@ def read_pairs(data: Data) -> Pairs:
         valid, test = ((paths[0], paths[1]) if paths else None for paths in (data.valid, data.test))
         found = from_files((data.train[0], data.train[1]), valid, test, prepare=prepare)
     return _marked(found, data)
+
+
+def changed(before: Mapping, now: Mapping) -> tuple[str, ...]:
+    """The splits whose pairs are others than an earlier record says; all of them where it does not tell them apart.
+
+    Example:
+        >>> before = {"sha256": "12", "train_sha256": "1", "valid_sha256": "2", "test_sha256": "0"}
+        >>> changed(before, before | {"sha256": "13", "valid_sha256": "3"}), changed(before, before)
+        (('valid',), ())
+    """
+    if before.get("sha256", now["sha256"]) == now["sha256"]:
+        return ()
+    return tuple(split for split in SPLITS if before.get(f"{split}_sha256") != now[f"{split}_sha256"])
+
+
+def origin(data: Data, record: Mapping, splits: Sequence[str]) -> str:
+    """Where some splits come from, and which they are, for a message."""
+    files = dict.fromkeys(path for split in splits for path in getattr(data, split) or data.train)
+    return f"{' '.join(files) or record['source']} ({', '.join(splits)})"
 
 
 def tags(pairs: Sequence[Pair]) -> tuple[str, ...]:

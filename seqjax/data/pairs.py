@@ -39,8 +39,8 @@ class Pairs:
 
     Args:
         train, valid, test: the pairs of each split; test may be empty.
-        record: what a run should write down, flat and JSON-able: source, pairs (of all and of each split), empty (pairs
-            left out of train), sha256 (of the texts, split by split).
+        record: what a run should write down, flat and JSON-able: source, pairs and sha256 (of all and of each split), empty
+            (pairs left out of train).
 
     Example:
         >>> pairs = numbers(train=3, valid=1, test=1)
@@ -347,7 +347,7 @@ def _pairs(
         if not splits[split]:
             held = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
             raise InputError(f"{source}: the {split} split is empty (pairs: {held}): give more pairs, or another split")
-= {"source": source, **facts, "pairs": sum(map(len, splits.values()))}
+    record = {"source": source, **facts, "pairs": sum(map(len, splits.values()))}
     record |= {f"{split}_pairs": len(pairs) for split, pairs in splits.items()} | {"empty": empty, "sha256": _sha256(splits)}
     record |= {f"{split}_sha256": _sha256({split: pairs}) for split, pairs in splits.items()}
     return Pairs(*(tuple(splits[split]) for split in SPLITS), record=record)

@@ -103,6 +103,12 @@ def test_pairs_that_are_not_split_are_all_there_in_order(write):
     assert record.keys() == {"source", "pairs", "sha256"} and (record["source"], record["pairs"]) == (str(table), 4)
 
 
+def test_the_record_tells_which_split_is_another(write):
+    one, other = write("1.tsv", ["a\tA", "b\tB"]), write("2.tsv", ["a\tA", "b\tC"])
+    before, now = from_tsv(one, one, one).record, from_tsv(one, other, one).record
+    assert {name for name in before if before[name] != now[name]} == {"sha256", "valid_sha256"}
+
+
 @pytest.mark.parametrize("at", [0, 7, 20, 37])
 @pytest.mark.parametrize("surplus", [1, 3])
 def test_different_line_counts_name_both_and_where_the_lengths_part(write, at, surplus):

@@ -17,7 +17,7 @@ from experiments.translation.scores import similarity
 from seqjax.data.splits import hashed_split
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.run import RunFolder
-from tests.experiments.conftest import contents, results_of
+from tests.experiments.conftest import contents, refused, results_of
 from tests.experiments.translation.conftest import command
 
 LINES = ["<fr> one two three", "", "<de> nine", "  ", "<fr> seven five"]
@@ -189,6 +189,27 @@ def test_evaluate_measures_other_pairs_and_other_weights(finished, files, tmp_pa
     succeeded("evaluate", tmp_path / "run", *flags, "--checkpoint", "last")
     last = json.loads((tmp_path / "run" / "eval-test-tsv.json").read_text())
     assert last["checkpoint"] == "last" and abs(last["pairs_loss"] - mine["pairs_loss"]) > 1e-3
+
+
+def test_files_that_have_changed_are_told_and_not_gone_on_with(finished, files, nowhere):
+    shutil.copytree(finished[0], "run")
+    for name in ("train.tsv", "valid.tsv", "test.tsv"):
+        shutil.copy(files / name, name)
+    config = nowhere / "run" / "config.json"
+    config.write_text(config.read_text().replace(f"{files}/", ""))
+    assert "warning" not in command("evaluate", "run", *LIKE_TRAINING).err
+    with open("test.tsv", "a") as file:
+        file.write("<fr> one\tun\n")
+    outcome = command("evaluate", "run", *LIKE_TRAINING)
+    told = "warning: test.tsv (test) has changed since run was trained: the figures are of other pairs"
+    assert outcome.code == 0 and outcome.err.splitlines()[0] == told
+    assert "warning" not in command("evaluate", "run", *LIKE_TRAINING, "--split", "valid").err
+    shutil.copy("test.tsv", "train.tsv")
+    before = contents(nowhere)
+    told = "error: train.tsv test.tsv (train, test) has changed since run was begun: put it back to go on, or begin a new run"
+    refused(command("train", "--resume", "run", "--loop.steps", 6), told)
+    refused(command("train", "--resume", "run", "--data.train", "other.tsv"), "other.tsv does not exist")
+    assert contents(nowhere) == before
 
 
 # score
