@@ -63,7 +63,8 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     plan = config.loop.resolve(
         stream.steps_per_epoch, monitor=config.monitor, best="lowest" if config.monitor == "loss" else "highest"
     )
-    stream = dataclasses.replace(stream, teacher_forcing=config.scheduled_sampling.schedule(plan.steps))
+    planned = planned_steps(begun, plan.steps, stream.steps_per_epoch)
+    stream = dataclasses.replace(stream, teacher_forcing=config.scheduled_sampling.schedule(planned))
     optimizer = make_optimizer(config.optimizer, steps=plan.steps, steps_per_epoch=stream.steps_per_epoch)
     start_from = training.initial_params(config, model, text.vocabularies)
     state = init_state(model, optimizer, batch_size=data.batch_size, seed=config.seed, params=start_from, mesh=mesh)
@@ -76,7 +77,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
         return judge.watch(params, config.monitor_pairs)
 
     names = {"experiment": EXPERIMENT, "vocabulary": text.vocabularies, "data": text.record}
-    description = training.describe(config, preset, PRESETS, model=model, **names)
+    description = training.describe(config, preset, PRESETS, model=model, **names) | {"planned_steps": planned}
     run = training.open_run(config, description, free=FREE)
     report(text, data, state.params, describe(mesh, data.batch_size), plan.steps)
     with Checkpoints(run.checkpoints, keep=config.keep) as checkpoints, Progress(plan.steps) as progress:
@@ -112,6 +113,14 @@ def refuse_changed(config: Config, begun: dict, record: dict):
     if others and command_line.from_dict(Data(), begun["config"]["data"]) == config.data:
         what = origin(config.data, record, others)
         raise InputError(f"{what} has changed since {config.resume} was begun: put it back to go on, or begin a new run")
+
+
+def planned_steps(begun: dict, steps: int, steps_per_epoch: int) -> int:
+    """The steps that a run was first given, which scheduled sampling stays laid out over when it gets more or fewer."""
+    if not begun:
+        return steps
+    loop = command_line.from_dict(training.Loop(), begun["config"]["loop"])
+    return begun.get("planned_steps", loop.resolve(steps_per_epoch).steps)
 
 
 def report(text: Text, data: Data, params: Params, rows: str, steps: int):

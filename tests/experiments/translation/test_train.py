@@ -16,6 +16,7 @@ from experiments.translation.judge import figures
 from experiments.translation.text import by_tag, read_text
 from seqjax.data.pairs import Pair
 from seqjax.data.subwords import RESERVED
+from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.run import RunFolder
 from tests.experiments.conftest import Interrupt, contents, figures_of, results_of
 from tests.experiments.translation.conftest import command, lines
@@ -167,6 +168,16 @@ def test_resume_alone_goes_on_to_the_figures_and_the_early_stop_of_an_uninterrup
     assert ours.pop("seconds") > 0 and theirs.pop("seconds") > 0 and ours == theirs
     for leaf, other in zip(*(jax.tree.leaves(seqjax.load_run(run).params) for run in (tmp_path / "run", whole)), strict=True):
         np.testing.assert_array_equal(leaf, other)
+
+
+def test_a_run_that_is_lengthened_keeps_its_scheduled_sampling(watched, tmp_path):
+    shutil.copytree(watched[1], tmp_path / "run")
+    for steps in (3, 7, 8):
+        outcome = command("train", "--resume", tmp_path / "run", "--loop.steps", steps, "--loop.patience", 99)
+        assert outcome.code == 0, outcome.err
+        with Checkpoints(RunFolder(tmp_path / "run").checkpoints, read_only=True) as checkpoints:
+            assert checkpoints.step("last") == steps
+        assert json.loads((tmp_path / "run" / "config.json").read_text())["planned_steps"] == 6
 
 
 def test_init_from_takes_the_weights_and_nothing_else(finished, train, tmp_path):
