@@ -1,5 +1,6 @@
 """Where a network looked: attention weights as a picture."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,10 +45,11 @@ def heat_map(weights, source: Sequence[str], target: Sequence[str], path, *, tit
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=10, parse_math=False)
+    plain = {"fontsize": 8, "parse_math": False}
     image = axes.imshow(weights, cmap="Greys", vmin=0.0, vmax=1.0, aspect="auto")
-    axes.set_xticks(range(shape[1]), [_shown(symbol) for symbol in source], rotation=90, fontsize=8)
-    axes.set_yticks(range(shape[0]), [_shown(symbol) for symbol in target], fontsize=8)
+    axes.set_xticks(range(shape[1]), [_shown(symbol) for symbol in source], rotation=90, **plain)
+    axes.set_yticks(range(shape[0]), [_shown(symbol) for symbol in target], **plain)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     for edge in range(1, max(shape)):  # thin lines between the squares
@@ -56,10 +58,11 @@ def heat_map(weights, source: Sequence[str], target: Sequence[str], path, *, tit
         if edge < shape[0]:
             axes.axhline(edge - 0.5, color="0.9", linewidth=0.5)
     figure.colorbar(image, ax=axes, label="attention weight", shrink=0.8)
-    with epath.Path(path).open("wb") as file:
+    with epath.Path(path).open("wb") as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph|Matplotlib currently does not support")  # the picture shows a box instead
         figure.savefig(file, format="png", dpi=130)
 
 
 def _shown(symbol: str) -> str:
-    """A symbol as matplotlib may print it: no mathematics, nothing invisible."""
-    return symbol.replace("$", r"\$").replace("\u2581", "_").replace("\n", r"\\n") or "\u2423"  # an open box: a space
+    """A symbol as matplotlib may print it: nothing invisible."""
+    return symbol.replace("\u2581", "_").replace("\n", r"\n") or "\u2423"  # an open box: a space

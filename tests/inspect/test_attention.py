@@ -11,7 +11,7 @@ from seqjax.inspect import heat_map
 
 
 def picture(tmp_path, weights, source, target):
-    heat_map(weights, source, target, tmp_path / "map.png", title="a pair $1 of 2$")
+    heat_map(weights, source, target, tmp_path / "map.png", title="$\\pair$ \u4e8c")
     return imread(io.BytesIO((tmp_path / "map.png").read_bytes()))[..., :3]
 
 
@@ -29,7 +29,7 @@ def test_a_longer_pair_makes_a_larger_picture(tmp_path):
     assert long.shape[0] > 2 * short.shape[0]
 
 
-@pytest.mark.parametrize("symbols", [["\u2581deux", "\u2581cent"], ["$x$", "\n"], ["", "a" * 60]])
+@pytest.mark.parametrize("symbols", [["\u2581deux", "\u2581cent"], ["$x$", "\n"], ["", "a" * 60], ["\u4e8c", "\u0926\u094b"]])
 def test_any_symbol_can_be_shown(symbols, tmp_path):
     assert picture(tmp_path, np.eye(2), symbols, symbols).ndim == 3
 
