@@ -9,7 +9,24 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from seqjax.errors import InputError
 from seqjax.types import Array, Key, Shape
+
+
+def key_of(seed: int) -> Key:
+    """The typed key of a seed.
+
+    Raises:
+        InputError: a seed of more than 64 bits.
+
+    Example:
+        >>> key_of(10**20)
+        Traceback (most recent call last):
+        seqjax.errors.InputError: seed is 100000000000000000000, it must be from 0 to 9223372036854775807
+    """
+    if not -(2**63) <= seed < 2**63:
+        raise InputError(f"seed is {seed}, it must be from 0 to {2**63 - 1}")
+    return jax.random.key(seed)
 
 
 @jax.tree_util.register_dataclass

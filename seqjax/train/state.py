@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from seqjax.contracts import Model
 from seqjax.losses import Weighted
-from seqjax.noise import reseed
+from seqjax.noise import key_of, reseed
 from seqjax.train import mesh as meshes
 from seqjax.types import Array, Key, Params, State, at_least_float32, float_dtype
 
@@ -76,7 +76,7 @@ def init_state(
         TrainState, placed on the devices.
 
     Raises:
-        InputError: batch_size does not divide by the number of devices.
+        InputError: batch_size does not divide by the number of devices, or a seed of more than 64 bits.
 
     Example:
         >>> from seqjax.cells.elman import Elman
@@ -88,7 +88,7 @@ def init_state(
     """
     mesh = meshes.one_device(mesh)
     meshes.check_rows(mesh, batch_size)
-    init_key, key = jax.random.split(jax.random.key(seed))
+    init_key, key = jax.random.split(key_of(seed))
     params = model.init(init_key) if params is None else params
     zero = jnp.zeros((), at_least_float32(float_dtype(params)))
     return place(
