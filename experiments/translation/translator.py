@@ -213,18 +213,22 @@ class Translator:
 
 
 def _batches(ids: Sequence[np.ndarray]) -> Iterator[tuple[list[int], dict]]:
-    """(places, batch) of sentences that are not empty, sorted by length; a batch has 1 or ROWS rows, so shapes are few."""
+    """(places, batch) of sentences that are not empty, sorted by length; a batch has 1 or ROWS rows, so shapes are few.
+
+    The sentences of a batch have one padded length, their own: a limit that goes by it does not depend on the neighbours.
+    """
     order = sorted((n for n in range(len(ids)) if len(ids[n])), key=lambda n: len(ids[n]))
     rows = ROWS if len(order) > 1 else 1
-    for first in range(0, len(order), rows):
-        places = order[first : first + rows]
-        longest = max(len(ids[n]) for n in places)
-        source = np.zeros((rows, -(-longest // STEP) * STEP), np.int32)
-        lengths = np.zeros(rows, np.int32)
-        for row, n in enumerate(places):
-            source[row, : len(ids[n])] = ids[n]
-            lengths[row] = len(ids[n])
-        yield places, {"source": source, "source_lengths": lengths}
+    for length, group in itertools.groupby(order, key=lambda n: -(-len(ids[n]) // STEP) * STEP):
+        alike = list(group)
+        for first in range(0, len(alike), rows):
+            places = alike[first : first + rows]
+            source = np.zeros((rows, length), np.int32)
+            lengths = np.zeros(rows, np.int32)
+            for row, n in enumerate(places):
+                source[row, : len(ids[n])] = ids[n]
+                lengths[row] = len(ids[n])
+            yield places, {"source": source, "source_lengths": lengths}
 
 
 def _shown(vocabulary: Vocabulary, i: int) -> str:
