@@ -1,10 +1,13 @@
 """What every experiment's command line shares: presets that a flag may override, verbs, and one-line errors."""
 
+import contextlib
 import dataclasses
+import io
 import os
+import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from seqjax.errors import InputError
@@ -36,12 +39,18 @@ def run_verbs(program: str, verbs: Mapping[str, Callable[[list[str]], Any]], arg
     Returns:
         The exit code: 0; 2 after a wrong input, told in one line on stderr; 130 and 141 where the user or the pipe ended it.
     """
+    for stream in (sys.stdout, sys.stderr):  # whatever the locale, what a model writes can be printed
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: {program} VERB [flags]   (VERB --help lists its flags)")
         for name, verb in verbs.items():
             print(f"  {name:8} {(verb.__doc__ or '').splitlines()[0]}")
         return 0 if argv else 2
     try:
+        for argument in argv:
+            if argument != argument.encode("utf-8", "replace").decode("utf-8"):
+                raise InputError(f"the argument {argument!a} is not UTF-8 text: give UTF-8")
         if argv[0] not in verbs:
             raise InputError(f"unknown verb {argv[0]!r}: it must be one of {', '.join(verbs)}")
         verbs[argv[0]](list(argv[1:]))
@@ -54,6 +63,25 @@ def run_verbs(program: str, verbs: Mapping[str, Callable[[list[str]], Any]], arg
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+@contextlib.contextmanager
+def renamed(**names: str) -> Iterator[None]:
+    """Errors that call an option by its flag, not by the library's argument.
+
+    Args:
+        **names: flags by arguments.
+
+    Example:
+        >>> with renamed(width="beam"):
+        ...     raise InputError("width is 0")
+        Traceback (most recent call last):
+        seqjax.errors.InputError: beam is 0
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(re.sub(r"\w+", lambda word: names.get(word[0], word[0]), str(error))) from None
 
 
 def parse(config_type: type[Config], argv: Sequence[str], *, program: str, default: Config | None = None) -> Config:
