@@ -51,6 +51,8 @@ def main(config: Config, *, preset: str = "custom") -> Run:
         InputError: pairs, sizes or folders that do not fit; told before anything is written.
     """
     data, mesh = config.data, data_mesh()
+    if not config.resume:
+        config.search.check_draws("--search.")
     for name in ("monitor_pairs", "keep"):
         if getattr(config, name) < 1:
             raise InputError(f"{name} is {getattr(config, name)}, it must be at least 1")

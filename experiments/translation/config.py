@@ -19,6 +19,7 @@ from seqjax.models.seq2seq import Seq2Seq
 from seqjax.train.optim import OptimizerConfig
 
 CELLS = {"lstm": LSTM, "gru": GRU, "elman": Elman}
+DRAWS = ("temperature", "top_k", "top_p", "min_p", "typical_p")  # how a symbol is drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,10 +120,25 @@ class Search:
     min_p: float | None = None
     typical_p: float | None = None
     seed: int = 0
-    min_length: int = 0  # symbols before the end may come
-    max_length: int | None = None  # symbols; None: twice the source's, and a few
+    min_length: int = 0  # symbols at least, the end counted
+    max_length: int | None = None  # symbols, the end counted; None: twice the source's, and a few
     no_repeat_ngram: int = 0  # no n symbols twice in an output; 0: any
     unknown: Literal["mark", "copy"] = "mark"  # an unknown symbol is shown as such, or as the source word most attended to
+
+    def check_draws(self, flags: str = "--"):
+        """Refuses what draws go by where nothing is drawn; not for a run's own search, which may be resumed.
+
+        Args:
+            flags: what the flags begin with.
+
+        Raises:
+            InputError: such an option is not as it is by default.
+        """
+        for name in ("samples", *DRAWS):
+            methods = ("mbr",) if name == "samples" else ("sample", "mbr")
+            if self.method not in methods and getattr(self, name) != getattr(Search, name):
+                flag, wanted = name.replace("_", "-"), " or ".join(f"{flags}method {method}" for method in methods)
+                raise InputError(f"{flags}{flag} does nothing under {flags}method {self.method}: give {wanted} too")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,6 +205,8 @@ def build_model(config: Network, sampling: str, source: Vocabulary, target: Voca
             raise InputError(f"model.{name} is {getattr(config, name)}, it must be at least 1")
     if target.start is None:
         raise InputError("the target vocabulary has no start symbol: the decoder must read one first")
+    if config.tied == "all" and source != target:
+        raise InputError("model.tied all needs one vocabulary for both sides: give --data.joint")
     silent = (target.pad, target.unknown if isinstance(target, LineVocabulary) else None)  # no reply is "another one"
     cell, size = CELLS[config.cell], config.hidden_size
 

@@ -40,7 +40,8 @@ class Judge:
     def watch(self, params: Params, pairs: int) -> dict[str, float]:
         """During training: the validation loss, and figures of greedy translations of the first so many pairs."""
         watched = self._text.pairs["valid"][:pairs]
-        self._outputs = self.translate(params, watched, dataclasses.replace(self._search, method="beam", beam=1, groups=1))
+        greedy = dataclasses.replace(self._search, method="beam", beam=1, groups=1, coverage_penalty=0.0, early_stop=True)
+        self._outputs = self.translate(params, watched, greedy)
         return {"loss": self.loss(params, "valid")} | figures(self._outputs, watched)
 
     def sample(self, step: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from experiments.command_line import renamed
 from experiments.translation.config import Data
 from seqjax.data.encoding import Encoded, build_pair_vocabularies, encode_pairs
 from seqjax.data.pairs import Pair, Pairs, from_files, from_tfds, from_tsv, numbers, unsplit
@@ -50,15 +51,19 @@ def read_text(data: Data, vocabularies: tuple[Vocabulary, Vocabulary] | None = N
     found = read_pairs(data)
     splits = {split: pairs for split in SPLITS if (pairs := getattr(found, split))}
     if vocabularies is None:
-        vocabularies = build_pair_vocabularies(
-            splits["train"],
-            kind=data.units,
-            target_kind=data.target_units,
-            joint=data.joint,
-            max_size=data.vocabulary_size,
-            min_count=data.min_count,
-            symbols=tags(splits["train"]),
-        )
+        if data.joint and data.target_units not in (None, data.units):
+            kinds = f"{data.units} and {data.target_units}"
+            raise InputError(f"a joint vocabulary cannot be of kinds {kinds}: give one kind, or --data.no-joint")
+        with renamed(max_size="--data.vocabulary-size", min_count="--data.min-count"):
+            vocabularies = build_pair_vocabularies(
+                splits["train"],
+                kind=data.units,
+                target_kind=data.target_units,
+                joint=data.joint,
+                max_size=data.vocabulary_size,
+                min_count=data.min_count,
+                symbols=tags(splits["train"]),
+            )
     encoded = {}
     for split, pairs in splits.items():
         limits = {"max_length": data.max_length, "over_long": data.over_long} if split == "train" else {}

@@ -8,13 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.translation.config import Search
+from experiments.command_line import renamed
+from experiments.translation.config import DRAWS, Search
 from experiments.translation.scores import similarity
 from seqjax import decode
 from seqjax.contracts import Model
 from seqjax.data.encoding import word_positions
 from seqjax.data.vocabulary import Vocabulary
+from seqjax.decode.options import check_weights
 from seqjax.errors import InputError
+from seqjax.noise import key_of
 from seqjax.types import Params
 
 ROWS = 64  # sentences of a batch, where there are so many
@@ -116,14 +119,15 @@ class Translator:
             InputError: a search that does not go from symbol to symbol.
         """
         search, end = self._search, self._target.end
-        if search.method == "mbr" or (search.method == "beam" and search.beam != 1) or search.unknown == "copy":
-            raise InputError("symbols can be shown as they come with --beam 1 or --method sample, without --unknown copy")
+        if not (search.method == "sample" or self._is_greedy) or search.unknown == "copy":
+            without = "--coverage-penalty, --no-early-stop or --unknown copy"
+            raise InputError(f"symbols can be shown as they come with --beam 1 or --method sample, without {without}")
         ids = self._source.encode(sentence.strip())
         if not len(ids):
             return iter(())
         [(_, batch)] = _batches([ids])
         options = self._draw if search.method == "sample" else {"temperature": 0.0}
-        keys = jax.random.split(jax.random.key(search.seed), 1)
+        keys = jax.random.split(key_of(search.seed), 1)
         columns = decode.stream(self._model, self._params, batch, key=keys[0], **options, **self._limits(batch))
         return self._target.stream(itertools.takewhile(lambda token: token != end, (int(column[0]) for column in columns)))
 
@@ -154,9 +158,15 @@ class Translator:
         return sorted(found, key=lambda hypothesis: -hypothesis.score)
 
     @property
+    def _is_greedy(self) -> bool:
+        """Whether the likeliest symbol at every step is all that the search asks for."""
+        search = self._search
+        return search.method == "beam" and search.beam == search.groups == 1 and not search.coverage_penalty and search.early_stop
+
+    @property
     def _draw(self) -> dict[str, Any]:
         """How a symbol is drawn."""
-        return {name: getattr(self._search, name) for name in ("temperature", "top_k", "top_p", "min_p", "typical_p")}
+        return {name: getattr(self._search, name) for name in DRAWS}
 
     def _limits(self, batch: dict) -> dict[str, Any]:
         """What an output must keep to."""
@@ -176,24 +186,26 @@ class Translator:
             name, draws = ("n_best", n_best) if search.method == "sample" else ("search.samples", search.samples)
             if draws < 1:
                 raise InputError(f"{name} is {draws}, it must be at least 1")
-            keys = jax.random.split(jax.random.key(search.seed), draws)
+            keys = jax.random.split(key_of(search.seed), draws)
             drawn = [decode.sample(self._model, params, batch, key=key, **self._draw, **limits) for key in keys]
             return jax.tree.map(lambda *a: jnp.stack(a, axis=1), *drawn)
-        if search.beam == 1 and n_best == 1:
+        if self._is_greedy and n_best == 1:
+            check_weights(length_penalty=search.length_penalty, diversity=search.diversity)
             return jax.tree.map(lambda a: a[:, None], decode.greedy(self._model, params, batch, **limits))
-        return decode.beam(
-            self._model,
-            params,
-            batch,
-            width=search.beam,
-            n_best=n_best,
-            length_penalty=search.length_penalty,
-            coverage_penalty=search.coverage_penalty,
-            groups=search.groups,
-            diversity=search.diversity if search.groups > 1 else 0.0,
-            early_stop=search.early_stop,
-            **limits,
-        )
+        with renamed(width="beam"):
+            return decode.beam(
+                self._model,
+                params,
+                batch,
+                width=search.beam,
+                n_best=n_best,
+                length_penalty=search.length_penalty,
+                coverage_penalty=search.coverage_penalty,
+                groups=search.groups,
+                diversity=search.diversity,
+                early_stop=search.early_stop,
+                **limits,
+            )
 
     def _text(self, tokens: Sequence[int], sentence: str, looked: np.ndarray) -> str:
         """The text of some symbols, unknown ones as the search has them."""
