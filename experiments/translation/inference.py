@@ -2,8 +2,10 @@
 
 import dataclasses
 import io
+import itertools
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -50,12 +52,19 @@ class Weights:
         """The model, or an ensemble of several.
 
         Raises:
-            InputError: a folder without a translation run, other vocabularies in an ensemble, or too few checkpoints.
+            InputError: a folder without a translation run, vocabularies that do not fit the model, others in an ensemble, or too
+                few checkpoints.
         """
         runs = [load_run(folder) for folder in (self.dir, *self.ensemble)]
         for run in runs:
             if not isinstance(run.model, Seq2Seq):
                 raise InputError(f"{run.dir} is no translation run: its model is a {type(run.model).__name__}")
+            pair = run.vocabulary if isinstance(run.vocabulary, tuple) else ()
+            symbols = [len(side) for side in pair if isinstance(side, Vocabulary)]
+            needed = [run.model.source_size, run.model.target_size]
+            if symbols != needed:
+                told = f"its vocabularies have {symbols} symbols, its model {needed}"
+                raise InputError(f"{run.dir}: {told}: its config.json was changed, train anew")
             if run.vocabulary != runs[0].vocabulary:
                 raise InputError(f"--ensemble {run.dir}: its vocabularies are not those of {self.dir}, its symbols mean others")
         params = tuple(self._params(run) for run in runs)
@@ -101,6 +110,7 @@ class Translate:
 def translate(argv: list[str]):
     """Translates lines: translate DIR [--input FILE] [--beam 5] [--n-best 3]; without a file those of standard input."""
     config = command_line.parse(Translate, argv, program=f"{PROGRAM} translate")
+    config.search.check_draws()
     found = config.weights.load()
     translator = Translator(found.model, found.params, found.run.vocabulary, config.search)
     translator.check(n_best=config.n_best)
@@ -112,27 +122,54 @@ def translate(argv: list[str]):
         if config.n_best > 1:
             raise InputError(f"--stream shows one translation of each line, n_best is {config.n_best}")
 
-    def show(first: int, lines: list[str]):
-        asked = [f"<{config.to}> {line}" if config.to and line.strip() else line for line in lines]
-        asked = [found.prepare(line) for line in asked]
+    def show(first: int, asked: list[str]):
         if config.stream:
             for line in asked:
                 for piece in translator.stream(line):
                     print(piece, end="", flush=True)
-                print()
+                print(flush=True)
             return
         for n, best in enumerate(translator(asked, n_best=config.n_best)):
             for hypothesis in best:
                 told = (str(first + n), hypothesis.text, f"{hypothesis.score:.4f}")
                 print(" ||| ".join(told) if config.n_best > 1 else hypothesis.text, flush=True)
 
-    if config.input is None and sys.stdin.isatty():
-        for n, line in enumerate(_typed()):
-            show(n, [line])
-        return
-    lines = _lines(config.input)
-    for first in range(0, len(lines), CHUNK):
-        show(first, lines[first : first + CHUNK])
+    typed = config.input is None and sys.stdin.isatty()
+    lines, first, odd = _lines(config.input), 0, Counter()
+    while chunk := list(itertools.islice(lines, 1 if typed or config.stream else CHUNK)):
+        asked = [f"<{config.to}> {line}" if config.to and line.strip() else line for line in chunk]
+        asked = [found.prepare(line) for line in asked]
+        odd += _odd(found, asked)
+        if typed:
+            _warn(odd)
+            odd.clear()
+        show(first, asked)
+        first += len(chunk)
+    _warn(odd)
+
+
+def _odd(found: Loaded, lines: list[str]) -> Counter[str]:
+    """How many lines are unlike the sources that the model was trained with, by what is odd."""
+    source, limit, odd = found.run.vocabulary[0], found.data.max_length, Counter()
+    # Figures are given tag by tag where every source has one.
+    figures = {name for line in found.run.metrics for name in line if name.startswith("exact_match_")}
+    tags = tuple(sorted(f"<{name.removeprefix('exact_match_')}>" for name in figures))
+    for line in filter(None, map(str.strip, lines)):
+        first = line.split()[0]
+        tag = first if first in tags else ""
+        ids = source.encode(line.removeprefix(tag))
+        known = source.decode(ids[ids != source.unknown])
+        odd["of unknown symbols only"] += len(ids) > 0 and not known.strip()
+        odd[f"longer than {limit} symbols"] += len(ids) + bool(tag) > limit
+        odd[f"without {' or '.join(tags)} at their beginning"] += bool(tags) and not tag
+    return odd
+
+
+def _warn(odd: Counter[str]):
+    """Says in one line what the model has not learned to translate."""
+    told = ", ".join(f"{count:,} {what}" for what, count in odd.items() if count)
+    if told:
+        print(f"warning: lines unlike those of training: {told}", file=sys.stderr, flush=True)
 
 
 def _check_tag(tag: str, vocabulary: Vocabulary):
@@ -144,29 +181,29 @@ def _check_tag(tag: str, vocabulary: Vocabulary):
         raise InputError(f"--to {tag[1:-1]}: the model's source vocabulary has no {tag}{told}")
 
 
-def _typed() -> Iterator[str]:
-    """Lines as they are typed, until the end of input."""
-    print("a line to translate; end with Ctrl-D", file=sys.stderr)
-    while True:
-        try:
-            yield input("> ")
-        except EOFError:
-            return
-        except UnicodeDecodeError as error:
-            raise InputError(f"what was typed is not UTF-8 text: byte 0x{error.object[error.start]:02x}") from None
-
-
-def _lines(path: str | None) -> list[str]:
+def _lines(path: str | None) -> Iterator[str]:
+    """The lines of a file; or of standard input, as they come, until its end."""
     if path is not None:
-        text = read_file(path)
-    else:
-        content = sys.stdin.buffer.read()
+        for line in io.StringIO(read_file(path).removeprefix("\ufeff"), newline="\n"):
+            yield line.rstrip("\r\n")
+        return
+    typed = sys.stdin.isatty()
+    if typed:
+        print("a line to translate; end with Ctrl-D", file=sys.stderr)
+    for n in itertools.count(1):
+        if typed:
+            print("> ", end="", file=sys.stderr, flush=True)
+        content = sys.stdin.buffer.readline()
         try:
-            text = content.decode("utf-8")
+            line = content.decode("utf-8")
         except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise InputError(f"standard input is not UTF-8 text: byte 0x{content[error.start]:02x} in line {line}") from None
-    return [line.rstrip("\r\n") for line in io.StringIO(text.removeprefix("\ufeff"), newline="\n")]
+            told = "what was typed is not UTF-8 text" if typed else "standard input is not UTF-8 text"
+            place = "" if typed else f" in line {n}"
+            raise InputError(f"{told}: byte 0x{content[error.start]:02x}{place}") from None
+        line = line.removeprefix("\ufeff") if n == 1 else line
+        if not line:
+            return
+        yield line.rstrip("\r\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +227,9 @@ class Evaluate(Other):
 def evaluate(argv: list[str]):
     """Measures a run: evaluate DIR [--split test | --pairs FILE FILE]; writes eval-<name>.json and its translations."""
     config = command_line.parse(Evaluate, argv, program=f"{PROGRAM} evaluate")
+    config.search.check_draws()
+    if config.name is not None and Path(config.name).name != config.name:
+        raise InputError(f"--name {config.name} is no plain file name: leave out the folders")
     found = config.weights.load()
     text = _text(found, config.pairs)
     split = "pairs" if config.pairs else config.split
@@ -281,6 +321,7 @@ class Attention:
 def attention(argv: list[str]):
     """Draws a pair's attention weights: attention DIR --source "<de> ninety-seven" [--target TEXT] [--out attention.png]."""
     config = command_line.parse(Attention, argv, program=f"{PROGRAM} attention")
+    config.search.check_draws()
     found = config.weights.load()
     if not found.model.attends:
         raise InputError(f"{config.weights.dir}: this model has no attention, there is nothing to draw")

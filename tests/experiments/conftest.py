@@ -21,7 +21,10 @@ class Outcome(NamedTuple):
 
 
 class Terminal(io.TextIOWrapper):
-    """A standard input that is typed."""
+    """A standard input that is typed, as Python reads it in the POSIX locale."""
+
+    def __init__(self, typed: bytes):
+        super().__init__(io.BytesIO(typed), encoding="utf-8", errors="surrogateescape")
 
     def isatty(self) -> bool:
         return True
@@ -35,7 +38,7 @@ class Command:
 
     def __call__(self, *arguments, stdin: bytes = b"", typed: bytes | None = None) -> Outcome:
         program, before = self._program, sys.stdin
-        sys.stdin = io.TextIOWrapper(io.BytesIO(stdin)) if typed is None else Terminal(io.BytesIO(typed), encoding="utf-8")
+        sys.stdin = io.TextIOWrapper(io.BytesIO(stdin)) if typed is None else Terminal(typed)
         with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
             try:
                 code = command_line.run_verbs(program.PROGRAM, program.VERBS, [str(argument) for argument in arguments])

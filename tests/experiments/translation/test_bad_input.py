@@ -1,5 +1,8 @@
 """Every wrong input of the translation command: one readable line, exit code 2, nothing written, nothing touched."""
 
+import json
+import shutil
+
 import pytest
 
 from tests.experiments.conftest import contents, refused
@@ -51,17 +54,22 @@ TRAIN = {
     "cut to nothing": ([*GOOD, "--data.max-length", 1], ["max_length is 1", "at least 2"]),
     "a vocabulary that does not hold the letters": (
         [*GOOD, "--data.units", "bpe", "--data.vocabulary-size", 5],
-        ["max_size is 5"],
+        ["--data.vocabulary-size is 5"],
     ),
-    "all words too rare": ([*GOOD, "--data.min-count", 999], ["min_count 999", "loosen"]),
-    "joint vocabulary of two kinds": ([*GOOD, "--data.joint", "--data.target-units", "line"], ["joint", "word and line"]),
+    "all words too rare": ([*GOOD, "--data.min-count", 999], ["--data.min-count 999", "loosen"]),
+    "joint vocabulary of two kinds": (
+        [*GOOD, "--data.joint", "--data.target-units", "line"],
+        ["joint", "word and line", "--data.no-joint"],
+    ),
     "unknown units": ([*GOOD, "--data.units", "syllable"], ["syllable", "bpe", "character"]),
     "no rows": ([*GOOD, "--data.batch-size", 0], ["batch size 0", "at least 1"]),
-    "no beam": ([*GOOD, "--search.beam", 0], ["width is 0, it must be at least 1"]),
+    "no beam": ([*GOOD, "--search.beam", 0], ["beam is 0, it must be at least 1"]),
     "groups that do not divide the beam": (
         [*GOOD, "--search.beam", 5, "--search.groups", 2],
-        ["width is 5", "multiple of groups, 2"],
+        ["beam is 5", "multiple of groups, 2"],
     ),
+    "groups of one beam": ([*GOOD, "--search.beam", 1, "--search.groups", 3], ["beam is 1", "multiple of groups, 3"]),
+    "a penalty of one beam": ([*GOOD, "--search.beam", 1, "--search.length-penalty", -1], ["length_penalty is -1"]),
     "a negative penalty": ([*GOOD, "--search.length-penalty", -1], ["length_penalty is -1", "at least 0"]),
     "coverage without attention": (
         [*GOOD, "--model.attention", "none", "--search.coverage-penalty", 0.2],
@@ -89,7 +97,10 @@ TRAIN = {
     ),
     "a bridge between unlike states": ([*GOOD, "--model.bridge", "final"], ['bridge="final"', "they must be equal"]),
     "no layers": ([*GOOD, "--model.decoder-layers", 0], ["model.decoder_layers is 0"]),
-    "one embedding for two vocabularies": ([*GOOD, "--model.tied", "all"], ['tied="all" needs one vocabulary']),
+    "one embedding for two vocabularies": (
+        [*GOOD, "--model.tied", "all", "--data.vocabulary-size", 12],  # of each: they differ, though their sizes do not
+        ["model.tied all needs one vocabulary", "--data.joint"],
+    ),
     "a schedule over nothing": (
         [*GOOD, "--scheduled-sampling.decay", "linear", "--scheduled-sampling.over", 0],
         ["scheduled_sampling.over is 0"],
@@ -109,6 +120,11 @@ TRAIN = {
     "another model": (["--resume", "RUN", "--model.hidden-size", 9], ["model.hidden_size", "8", "9"]),
     "no draws": ([*GOOD, "--search.method", "mbr", "--search.samples", 0], ["search.samples is 0"]),
     "a temperature below 0": ([*GOOD, "--search.method", "sample", "--search.temperature", -1], ["temperature is -1.0"]),
+    "options of draws without draws": (
+        [*GOOD, "--search.top-k", 3],
+        ["--search.top-k does nothing under --search.method beam", "--search.method sample"],
+    ),
+    "a seed of 67 bits": ([*GOOD, "--seed", 10**20], ["seed is 1000", "from 0 to 9223372036854775807"]),
     "unknown preset": ([*GOOD, "--preset", "huge"], ["unknown preset 'huge'", "tiny, multi30k"]),
 }
 
@@ -138,13 +154,21 @@ OTHERS = {
     "no file": (["translate", "RUN", "--input", "missing.txt"], ["missing.txt does not exist"]),
     "a file that is not UTF-8": (["translate", "RUN", "--input", "latin.tsv"], ["latin.tsv is not UTF-8 text", "line 2"]),
     "standard input that is not UTF-8": (["translate", "RUN"], ["standard input is not UTF-8 text: byte 0xe9 in line 2"]),
-    "no beam": (["translate", "RUN", "--beam", 0], ["width is 0, it must be at least 1"]),
-    "a negative beam": (["translate", "RUN", "--beam", -3], ["width is -3"]),
+    "no beam": (["translate", "RUN", "--beam", 0], ["beam is 0, it must be at least 1"]),
+    "a negative beam": (["translate", "RUN", "--beam", -3], ["beam is -3"]),
     "groups that do not divide the beam": (
         ["translate", "RUN", "--beam", 4, "--groups", 3],
-        ["width is 4", "multiple of groups, 3"],
+        ["beam is 4", "multiple of groups, 3"],
     ),
-    "more of the best than beams": (["translate", "RUN", "--beam", 2, "--n-best", 3], ["n_best is 3 and width 2"]),
+    "groups of one beam": (["translate", "RUN", "--beam", 1, "--groups", 3], ["beam is 1", "multiple of groups, 3"]),
+    "options of draws without draws": (
+        ["translate", "RUN", "--temperature", 0.5],
+        ["--temperature does nothing under --method beam: give --method sample or --method mbr"],
+    ),
+    "draws of no choice": (["evaluate", "RUN", "--method", "sample", "--samples", 4], ["--samples", "give --method mbr"]),
+    "a seed of 67 bits": (["translate", "RUN", "--method", "sample", "--seed", 10**20], ["seed is 1000", "from 0 to"]),
+    "an argument that is not UTF-8": (["translate", "RUN", "--to", "caf\udce9"], [r"the argument 'caf\udce9' is not UTF-8"]),
+    "more of the best than beams": (["translate", "RUN", "--beam", 2, "--n-best", 3], ["n_best is 3 and beam 2"]),
     "none of the best": (["translate", "RUN", "--n-best", 0], ["n_best is 0"]),
     "no room": (["translate", "RUN", "--max-length", 0], ["max_length is 0"]),
     "longer than the room": (
@@ -161,6 +185,10 @@ OTHERS = {
     "more checkpoints than there are": (["translate", "RUN", "--average", 3], ["keeps 2 checkpoints", "an average of 3"]),
     "an average of none": (["translate", "RUN", "--average", 0], ["an average of 0"]),
     "streaming of beams": (["translate", "RUN", "--stream"], ["--beam 1 or --method sample"]),
+    "streaming with a penalty": (
+        ["translate", "RUN", "--stream", "--beam", 1, "--coverage-penalty", 1],
+        ["without --coverage-penalty"],
+    ),
     "streaming of many": (["translate", "RUN", "--stream", "--beam", 1, "--n-best", 2], ["n_best is 2"]),
     "nothing to score": (["score", "RUN"], ["nothing to score", "--pairs"]),
     "scores of uneven files": (["score", "RUN", "--pairs", "a.en", "a.fr"], ["a.en has 5 lines and a.fr has 4"]),
@@ -168,6 +196,7 @@ OTHERS = {
     "no pair to score": (["score", "RUN", "--pairs", "empty.tsv"], ["--pairs empty.tsv: there is no pair in it"]),
     "a folder of pairs": (["score", "RUN", "--pairs", "kept"], ["kept is a folder: give a UTF-8 text file"]),
     "pairs without a tab": (["evaluate", "RUN", "--pairs", "columns.tsv"], ["columns.tsv has 1 column in line 2"]),
+    "a name in another folder": (["evaluate", "RUN", "--name", "../../x"], ["--name ../../x is no plain file name"]),
     "an unknown split": (["evaluate", "RUN", "--split", "dev"], ["dev", "train", "valid", "test"]),
 }
 
@@ -178,6 +207,16 @@ def test_other_verbs_refuse(case, here, finished, without_attention):
     before = untouched(here, finished[0], without_attention)
     refused(command(*placed(arguments, finished, without_attention), stdin=LATIN), *told)
     assert untouched(here, finished[0], without_attention) == before
+
+
+def test_vocabularies_that_are_not_the_model_s_are_refused(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    config["vocabulary"][0]["words"].pop()
+    path.write_text(json.dumps(config))
+    told = "its vocabularies have [14, 22] symbols, its model [15, 22]"
+    refused(command("translate", tmp_path / "run", stdin=b"<fr> one\n"), f"{tmp_path / 'run'}: {told}")
 
 
 def test_a_beam_wider_than_the_vocabulary_finds_what_there_is(finished):

@@ -1,19 +1,25 @@
 """What is done with a trained translator, verb by verb, through its real entry point."""
 
+import contextlib
 import gzip
+import io
 import json
 import re
 import shutil
 import struct
+import sys
 
 import jax
 import numpy as np
 import pytest
 
 import seqjax
+from experiments import command_line
 from experiments.translation import inference
+from experiments.translation.config import Search
 from experiments.translation.inference import Weights
 from experiments.translation.scores import similarity
+from experiments.translation.translator import Translator
 from seqjax.data.splits import hashed_split
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.run import RunFolder
@@ -91,9 +97,49 @@ def test_what_is_typed_is_answered_line_by_line(finished):
     typed, flags = as_text(LINES[:3]), ["--beam", 1, "--max-length", 6]
     outcome = command("translate", finished[0], *flags, typed=typed.encode())
     answers = succeeded("translate", finished[0], *flags, stdin=typed).splitlines()
-    assert (outcome.code, outcome.out) == (0, "".join(f"> {answer}\n" for answer in answers) + "> ")
+    assert (outcome.code, outcome.out.splitlines(), outcome.err.count("> ")) == (0, answers, 4)  # prompts are not on stdout
     wrong = command("translate", finished[0], *flags, typed="\u00e9\n".encode("latin-1"))
-    assert (wrong.code, wrong.err.splitlines()[1:]) == (2, ["error: what was typed is not UTF-8 text: byte 0xe9"])
+    assert (wrong.code, wrong.err.splitlines()[1:]) == (2, ["> error: what was typed is not UTF-8 text: byte 0xe9"])
+
+
+def test_streamed_lines_are_answered_as_they_come(finished, monkeypatch):
+    answered = []
+
+    class Pipe(io.BytesIO):
+        def readline(self, *_):
+            answered.append(out.getvalue().count("\n"))
+            return super().readline()
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Pipe(b"<fr> one\n<fr> two\n")))
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        inference.translate([str(finished[0]), "--stream", "--beam", "1", "--max-length", "2"])
+    assert answered == [0, 1, 2]
+
+
+def test_a_translation_does_not_depend_on_the_other_lines(finished):
+    run = seqjax.load_run(finished[0])
+    bias = run.params["projection"]["bias"].at[run.vocabulary[1].end].set(-1e3)  # so that every output is as long as it may be
+    params = run.params | {"projection": run.params["projection"] | {"bias": bias}}
+    translate = Translator(run.model, params, run.vocabulary, Search(beam=1))
+    [[alone]] = translate(["<fr> one"])
+    [beside], _ = translate(["<fr> one", f"<fr>{20 * ' two'}"])
+    assert beside.tokens == alone.tokens and len(alone.tokens) == 24
+
+
+def test_lines_unlike_those_of_training_are_counted(finished):
+    lines = ["<fr> one", "", "<fr> zebra", "two", f"<de>{100 * ' two'}", "zebra"]
+    outcome = command("translate", finished[0], "--beam", 1, "--max-length", 1, stdin=as_text(lines).encode())
+    told = "2 of unknown symbols only, 1 longer than 100 symbols, 2 without <de> or <fr> at their beginning"
+    assert (outcome.code, outcome.err) == (0, f"warning: lines unlike those of training: {told}\n")
+    assert command("translate", finished[0], "--to", "fr", "--max-length", 1, stdin=b"one\n").err == ""
+
+
+def test_any_text_can_be_printed_in_any_locale(monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert command_line.run_verbs("program", {"say": lambda _: print("dreißig")}, ["say"]) == 0
+    stdout.flush()
+    assert stdout.buffer.getvalue() == "dreißig\n".encode()
 
 
 def test_streaming_is_greedy_or_the_first_draw(finished):
