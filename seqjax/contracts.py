@@ -86,7 +86,7 @@ def project_input(params: Params, xs: Array, *, bias_row: bool = True) -> Array:
     return zs + jnp.broadcast_to(bias.astype(out), zs.shape)
 
 
-def embed_input(cell, params: Params, table: Array) -> Params:
+def embed_input(self, params: Params, table: Array) -> Params:
     """`Cell.embed` of a cell whose input is read by `project_input` alone: E W in the place of W."""
     return params | {"input_kernel": product(table, params["input_kernel"])}
 

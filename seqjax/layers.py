@@ -85,9 +85,9 @@ class Bidirectional(SequenceLayer):
 
     def embed(self, params: Params, table: Array) -> Params | None:
         """Both cells'."""
-        for name, cell in zip(("forward", "backward"), self._cells, strict=True):
-            params = params and embed_part(cell, params, name, table)
-        return params
+        forward, backward = self._cells
+        embedded = embed_part(forward, params, "forward", table)
+        return None if embedded is None else embed_part(backward, embedded, "backward", table)
 
     def unroll(self, params: Params, xs: Array, state: State, *, reverse: bool = False, collect: str = "outputs", **options):
         """Both directions over all steps."""

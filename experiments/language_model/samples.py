@@ -12,6 +12,7 @@ from seqjax import decode
 from seqjax.contracts import Model
 from seqjax.data.vocabulary import Vocabulary
 from seqjax.errors import InputError
+from seqjax.noise import key_of
 from seqjax.train.run import RunFolder
 from seqjax.types import Params
 
@@ -43,7 +44,7 @@ def draw(model: Model, vocabulary: Vocabulary, params: Params, config: Sampling)
         params,
         prompt_batch(vocabulary, config.prompt),
         max_length=config.length,
-        key=jax.random.key(config.seed),
+        key=key_of(config.seed),
         temperature=0.0 if config.argmax else config.temperature,
         top_k=config.top_k,
         top_p=config.top_p,
