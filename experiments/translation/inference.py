@@ -6,7 +6,7 @@ import itertools
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -139,6 +139,7 @@ def translate(argv: list[str]):
     while chunk := list(itertools.islice(lines, 1 if typed or config.stream else CHUNK)):
         asked = [f"<{config.to}> {line}" if config.to and line.strip() else line for line in chunk]
         asked = [found.prepare(line) for line in asked]
+        _check_lengths(found, asked, first)
         odd += _odd(found, asked)
         if typed:
             _warn(odd)
@@ -179,6 +180,18 @@ def _check_tag(tag: str, vocabulary: Vocabulary):
         known = ", ".join(getattr(vocabulary, "symbols", ()))
         told = f": it has {known}" if known else ""
         raise InputError(f"--to {tag[1:-1]}: the model's source vocabulary has no {tag}{told}")
+
+
+def _check_lengths(found: Loaded, lines: Iterable[str], first: int = 0):
+    """Raises where a line has more symbols than attention by location knows places."""
+    models = getattr(found.model, "models", (found.model,))
+    places = min((model.places for model in models if model.places is not None), default=None)
+    if places is None:
+        return
+    for n, line in enumerate(lines, first + 1):
+        count = len(found.run.vocabulary[0].encode(line.strip()))
+        if count > places:
+            raise InputError(f"line {n} has {count} symbols, the model's attention by location knows {places} places")
 
 
 def _lines(path: str | None) -> Iterator[str]:
@@ -239,6 +252,7 @@ def evaluate(argv: list[str]):
         _warn_if_changed(found, text.record, split)
     mesh, pairs = data_mesh(jax.local_devices()[:1]), text.pairs[split]
     translator = Translator(found.model, found.params, found.run.vocabulary, config.search)
+    _check_lengths(found, (pair.source for pair in pairs))
     best = translator([pair.source for pair in pairs], n_best=config.n_best, seen=_counter(len(pairs)))
     judge = Judge(text, found.model, config.search, mesh=mesh)
     figures = judge.figures(found.params, split, [row[0].text for row in best])
@@ -295,7 +309,9 @@ def score(argv: list[str]):
     if not config.pairs:
         raise InputError("nothing to score: give --pairs with two aligned files, or one with tabs")
     found = config.weights.load()
-    source, target, _ = _text(found, config.pairs).encoded["pairs"]
+    text = _text(found, config.pairs)
+    _check_lengths(found, (pair.source for pair in text.pairs["pairs"]))
+    source, target, _ = text.encoded["pairs"]
     nats = np.zeros(len(source))
     for batch in evaluation_pairs(source, target, batch_size=64):
         given = {name: batch[name] for name in ("source", "source_lengths")}

@@ -25,10 +25,10 @@ class Location(Attention):
     Args:
         query_size: Q.
         memory_size: M.
-        max_length: places that it knows; a longer memory is refused.
+        max_length: places that it knows; what lies beyond is never attended to.
 
     Raises:
-        InputError: a size that cannot be; a memory of more places.
+        InputError: a size that cannot be; a longer sequence, as soon as its length is known (under jit it is not).
 
     Example:
         >>> Location(query_size=4, memory_size=6, max_length=50).init(jax.random.key(0))["query_kernel"].shape
@@ -43,16 +43,20 @@ class Location(Attention):
         super().__post_init__()
         check_size(self, max_length=self.max_length)
 
+    @property
+    def places(self) -> int:
+        return self.max_length
+
     def init(self, key: Key) -> Params:
         """`query_kernel` [Q, max_length]."""
         return {"query_kernel": _glorot(key, (self.query_size, self.max_length))}
 
     def scores(self, params: Params, query: Array, memory: Memory, *, coverage: Array | None = None, dot=product) -> Array:
-        """W query, of the places that there are."""
+        """W query, of the places that there are; -inf where they are more than it knows: there is padding."""
         places = memory.mask.shape[-1]
-        if places > self.max_length:
-            raise InputError(f"the memory has {places} places, Location has max_length={self.max_length}: make it larger")
-        return dot(query, params["query_kernel"])[..., :places]
+        scores = dot(query, params["query_kernel"])[..., :places]
+        missing = [(0, 0)] * (scores.ndim - 1) + [(0, places - scores.shape[-1])]
+        return jnp.pad(scores, missing, constant_values=-jnp.inf)
 
 
 @register
@@ -104,6 +108,10 @@ class Local(Attention):
     @property
     def reads_steps(self) -> bool:
         return not self.predicted
+
+    @property
+    def places(self) -> int | None:
+        return self.attention.places
 
     @property
     def at_once(self) -> bool:

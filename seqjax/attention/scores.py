@@ -6,7 +6,10 @@ import math
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 
 from seqjax.contracts import check_size, product
 from seqjax.errors import InputError
@@ -116,6 +119,11 @@ class Attention:
         return False
 
     @property
+    def places(self) -> int | None:
+        """How many places it knows; None: any number."""
+        return None
+
+    @property
     def at_once(self) -> bool:
         """Whether the queries of all T steps are best scored at once: no array of [B, T, S, features] is made."""
         return True
@@ -138,9 +146,24 @@ class Attention:
 
         Returns:
             The memory.
+
+        Raises:
+            InputError: a real place beyond those that it knows.
         """
+        if self.places is not None and not isinstance(mask, jax.core.Tracer):
+            self.check_lengths(np.flatnonzero(np.asarray(mask).any(axis=tuple(range(mask.ndim - 1)))) + 1)
         values = jnp.where(mask[..., None], values, jnp.zeros((), values.dtype))
         return Memory(self.keys(params, values), values, mask)
+
+    def check_lengths(self, lengths: ArrayLike):
+        """Raises where a sequence is longer than the places it knows; says nothing while the lengths are traced."""
+        if self.places is None or isinstance(lengths, jax.core.Tracer):
+            return
+        longest = np.max(np.asarray(lengths), initial=0)
+        if longest > self.places:
+            raise InputError(
+                f"the memory has {longest} places, attention by location has max_length={self.places}: make it larger"
+            )
 
     def scores(self, params: Params, query: Array, memory: Memory, *, coverage: Array | None = None, dot=product) -> Array:
         """How well a query fits each place: [..., Q] to [..., S], float32 or wider."""

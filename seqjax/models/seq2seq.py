@@ -14,6 +14,7 @@ from seqjax.attention.attentive import Attentive
 from seqjax.compose import Dropout
 from seqjax.contracts import Cell, Model, SequenceLayer, check_cell_field, check_choice, check_rate, check_size, product
 from seqjax.decode.hoisting import hoist
+from seqjax.decode.options import check_weights
 from seqjax.decode.quantiles import quantile
 from seqjax.embedding import LOOKED_UP, read_symbols
 from seqjax.errors import InputError
@@ -142,6 +143,7 @@ class Seq2Seq(Model):
                 )
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing is {self.label_smoothing}, it must be at least 0 and below 1")
+        check_weights(coverage_loss=self.coverage_loss)
         if self.coverage_loss and not self.attends:
             raise InputError("coverage_loss is for a decoder with attention, this one has none")
         if self.tied == "all" and self.source_size != self.target_size:
@@ -201,6 +203,11 @@ class Seq2Seq(Model):
     def attends(self) -> bool:
         """Whether the decoder has attention."""
         return isinstance(self.decoder, Attentive)
+
+    @property
+    def places(self) -> int | None:
+        """How many source symbols its attention knows places for; None: any number."""
+        return self.decoder.attention.places if isinstance(self.decoder, Attentive) else None
 
     @property
     def _silent(self) -> tuple[int, ...]:
@@ -283,7 +290,7 @@ class Seq2Seq(Model):
             (memory, state, token): what every step reads, the state before the first, and the start symbol, int32 [B].
 
         Raises:
-            InputError: a wrong shape or dtype, or a symbol outside the vocabulary.
+            InputError: a wrong shape or dtype, a symbol outside the vocabulary, or more of them than the attention has places.
         """
         for name in ("source", "source_lengths"):
             if name not in batch:
@@ -297,6 +304,8 @@ class Seq2Seq(Model):
             outside = symbols[(symbols < 0) | (symbols >= self.source_size)]
             if outside.size:
                 raise InputError(f"sources hold symbol {outside[0]}, the vocabulary has 0 to {self.source_size - 1}")
+        if isinstance(self.decoder, Attentive):
+            self.decoder.attention.check_lengths(batch["source_lengths"])  # as it was given: an array made under jit is traced
         return _start(self, params, source, lengths)
 
     def step(self, params: Params, memory: Recalled, state: State, token: Array) -> tuple[State, Array]:

@@ -124,8 +124,27 @@ def test_it_is_a_value_and_json(kind):
     assert hash(from_json(to_json(kind))) == hash(kind)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Location(query_size=Q, memory_size=M, max_length=4),
+        Local(attention=Location(query_size=Q, memory_size=M, max_length=4), window=9),
+    ],
+    ids=["location", "local"],
+)
+def test_padding_beyond_the_places_it_knows_changes_nothing(kind):
+    params, values, _, query, coverage = arguments(kind)
+    mask = jnp.asarray(np.arange(S) < np.array([4, 3, 1, 0])[:, None])
+    context, weights = attend(kind, params, values, mask, query, coverage)
+    near, of_near = attend(kind, params, values[:, :4], mask[:, :4], query, coverage[:, :4])
+    np.testing.assert_allclose(context, near, atol=1e-6)
+    np.testing.assert_allclose(weights, jnp.pad(of_near, ((0, 0), (0, 3))), atol=1e-6)
+    longer = jax.jit(lambda mask: attend(kind, params, jnp.nan_to_num(values), mask, query, coverage)[1])(jnp.ones((B, S), bool))
+    assert not longer[:, 4:].any() and bool(jnp.isfinite(longer).all())  # where none can be refused
+
+
 def test_what_does_not_fit_is_refused_in_one_line():
-    with pytest.raises(InputError, match="Location has max_length=3: make it larger"):
+    with pytest.raises(InputError, match="has 7 places, attention by location has max_length=3: make it larger"):
         kind = Location(query_size=Q, memory_size=M, max_length=3)
         params = kind.init(jax.random.key(0))
         kind.attend(params, jnp.ones(Q), kind.remember(params, jnp.ones((S, M)), jnp.ones(S, bool)))

@@ -293,6 +293,7 @@ def test_equal_batches_compile_once():
         ({"forbidden": tuple(range(8))}, "all 8 target symbols are forbidden"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
         ({"coverage_loss": 1.0}, "coverage_loss is for a decoder with attention"),
+        ({"coverage_loss": -3.0}, "coverage_loss is -3.0, it must be at least 0 and finite"),
         ({"sampling": "row"}, "sampling='row'"),
         ({"source_size": 0}, "source_size"),
     ],
