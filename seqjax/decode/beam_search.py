@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.decode.constraints import Constraints, Rules, constrain, make_rules
+from seqjax.decode.constraints import Constraints, Rules, check_vocabulary, constrain, make_rules
 from seqjax.decode.hoisting import hoist
 from seqjax.decode.hypothesis import Decoded
-from seqjax.decode.options import check_attends, check_positive, check_weights, number
+from seqjax.decode.options import check_attends, check_end, check_positive, check_weights, number, size_told
 from seqjax.decode.penalties import coverage_penalty, length_penalty
 from seqjax.errors import InputError
 from seqjax.types import Array, Params, State, at_least_float32
@@ -120,8 +120,8 @@ def beam(
         hypothesis that there is not has score -inf and length 0.
 
     Raises:
-        InputError: a value out of its range, n_best above width, groups that do not divide width, no attention weights
-            where coverage_penalty needs them, or what the model refuses.
+        InputError: a value out of its range, n_best above width, groups that do not divide width, a symbol outside the
+            vocabulary, no attention weights where coverage_penalty needs them, or what the model refuses.
 
     Example:
         >>> from seqjax.cells.gru import GRU
@@ -136,6 +136,7 @@ def beam(
     """
     check_positive(width=width, max_length=max_length, n_best=n_best, groups=groups)
     check_weights(length_penalty=length_penalty, coverage_penalty=coverage_penalty, diversity=diversity)
+    check_end(end)
     if n_best > width:
         raise InputError(f"n_best is {n_best} and width {width}: a search of {width} beams gives at most {width} hypotheses")
     if width % groups:
@@ -153,11 +154,13 @@ def beam(
         real=batch.get("source_lengths") if covers else None,
     )
     memory, state, token = model.start(params, batch)
-    return _search(model, plan, params, memory, state, token, settings)
+    found, size = _search(model, plan, params, memory, state, token, settings)
+    check_vocabulary(size, end, settings.rules)
+    return found
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _search(model, plan: _Plan, params, memory, state, token, settings: _Settings) -> Decoded:
+def _search(model, plan: _Plan, params, memory, state, token, settings: _Settings) -> tuple[Decoded, Array]:
     state, token = jax.tree.map(lambda leaf: _copies(leaf, plan.groups * plan.size), (state, token.astype(jnp.int32)))
     (_, logits), weights = jax.eval_shape(functools.partial(_read, model, settings), params, memory, state, token)
 
@@ -170,7 +173,8 @@ def _search(model, plan: _Plan, params, memory, state, token, settings: _Setting
 
     beams = _begin(plan, settings, state, token, logits, weights)
     grow = hoist(step, (params, memory, settings), beams)
-    return _finish(plan, settings, jax.lax.while_loop(growing, grow, beams), logits.shape[-1])
+    symbols = logits.shape[-1]
+    return _finish(plan, settings, jax.lax.while_loop(growing, grow, beams), symbols), size_told(symbols)
 
 
 def _copies(leaf: Array, beams: int) -> Array:
@@ -304,12 +308,8 @@ def _divided(trail: Array, symbols: int) -> tuple[Array, Array]:
 
 def _side_by_side(of_groups: Array) -> Array:
     """[B, G, k] to [K, B]."""
-    return of_groups.reshape(of_groups.shape[0], -1).T
-
-
-def _in_groups(plan: _Plan, of_beams: Array) -> Array:
-    """[K, B] to [B, G, k]."""
-    return of_beams.T.reshape(-1, plan.groups, plan.size)
+    rows, groups, size = of_groups.shape
+    return of_groups.reshape(rows, groups * size).T
 
 
 def _of_parents(plan: _Plan, parent: Array, tree: Any) -> Any:
@@ -320,10 +320,10 @@ def _of_parents(plan: _Plan, parent: Array, tree: Any) -> Any:
     state, coverage, tokens = tree
 
     def moved(leaf):
-        return leaf.reshape(-1, *leaf.shape[2:])[row]
+        return leaf.reshape(beam.size, *leaf.shape[2:])[row]
 
     if tokens is not None:
-        tokens = tokens.reshape(tokens.shape[0], -1)[:, row]
+        tokens = tokens.reshape(tokens.shape[0], beam.size)[:, row]
     return *jax.tree.map(moved, (state, coverage)), tokens
 
 
@@ -376,7 +376,7 @@ def _finish(plan: _Plan, settings: _Settings, beams: _Beams, symbols: int) -> De
     def back(step, carry):
         beam, tokens = carry
         time = beams.time - 1 - step
-        trail = beams.trail[time].reshape(length.shape[0], -1)
+        trail = beams.trail[time].reshape(length.shape[0], plan.groups * plan.size)
         before, symbol = _divided(jnp.take_along_axis(trail, group * plan.size + beam, axis=1), symbols)
         within = time < length - 1
         emitted = jnp.where(within, symbol, jnp.where(time == length - 1, last, 0))

@@ -2,14 +2,16 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Collection, Set
+from typing import Any, TypedDict
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
-from seqjax.decode.options import check_integers, check_positive, number
+from seqjax.decode.options import LARGEST, check_integers, check_positive, check_symbols, number
 from seqjax.errors import InputError
 from seqjax.types import Array
 
@@ -20,7 +22,7 @@ class Constraints(TypedDict, total=False):
     Args:
         min_length: symbols a row at least, `end` included: before, `end` may not come. Needs `end`.
         no_repeat_ngram: n: no n symbols in a row come twice in one output (the prompt does not count).
-        banned: symbols that may not come.
+        banned: symbols that may not come, integers in a sequence, a set or an array.
         prefix: integer [B, P], the symbols that each output begins with; they go before every other constraint. Below 0:
             any symbol, so that one later may be given alone.
         prefix_lengths: integer [B]: how many of them hold; None: all.
@@ -28,9 +30,9 @@ class Constraints(TypedDict, total=False):
 
     min_length: int
     no_repeat_ngram: int
-    banned: Sequence[int]
-    prefix: Array
-    prefix_lengths: Array
+    banned: Collection[int] | ArrayLike
+    prefix: ArrayLike
+    prefix_lengths: ArrayLike
 
 
 _DATA = ("end", "min_length", "banned", "prefix", "prefix_lengths")
@@ -64,9 +66,9 @@ def make_rules(
     *,
     min_length: int | None = None,
     no_repeat_ngram: int | None = None,
-    banned: Sequence[int] | None = None,
-    prefix: Array | None = None,
-    prefix_lengths: Array | None = None,
+    banned: Collection[int] | ArrayLike | None = None,
+    prefix: ArrayLike | None = None,
+    prefix_lengths: ArrayLike | None = None,
 ) -> Rules | None:
     """The rules of a search; None where there is nothing to keep.
 
@@ -89,26 +91,58 @@ def make_rules(
             raise InputError(f"min_length is {min_length}, it must be at most max_length, {max_length}")
     if no_repeat_ngram is not None:
         check_positive(no_repeat_ngram=no_repeat_ngram)
-    for symbol in () if banned is None else banned:
+    listed: Any = [*banned] if isinstance(banned, Set) else banned
+    symbols = [] if banned is None else np.ravel(listed).tolist()
+    for symbol in symbols:
         check_integers(banned=symbol)
-        if symbol < 0:
-            raise InputError(f"banned holds {symbol}, symbols are at least 0")
-    if prefix is not None and (np.ndim(prefix) != 2 or not jnp.issubdtype(jnp.result_type(prefix), jnp.integer)):
-        kind = f"shape {np.shape(prefix)} and dtype {jnp.result_type(prefix)}"
+        if not 0 <= symbol < LARGEST:
+            raise InputError(f"banned holds {symbol}, it must hold symbols of the vocabulary")
+    forced, lengths = _array("prefix", prefix), _array("prefix_lengths", prefix_lengths)
+    if forced is not None and (forced.ndim != 2 or not jnp.issubdtype(forced.dtype, jnp.integer)):
+        kind = f"shape {forced.shape} and dtype {forced.dtype}"
         raise InputError(f"prefix has {kind}, it must be integers [B, P]")
-    if prefix_lengths is not None and (prefix is None or np.shape(prefix_lengths) != np.shape(prefix)[:1]):
-        of = "there is no prefix" if prefix is None else f"prefix has shape {np.shape(prefix)}"
-        raise InputError(f"prefix_lengths has shape {np.shape(prefix_lengths)}, {of}: give prefix [B, P] and its lengths [B]")
-    if min_length is None and no_repeat_ngram is None and not banned and prefix is None:
+    if lengths is not None and (forced is None or lengths.shape != forced.shape[:1]):
+        of = "there is no prefix" if forced is None else f"prefix has shape {forced.shape}"
+        raise InputError(f"prefix_lengths has shape {lengths.shape}, {of}: give prefix [B, P] and its lengths [B]")
+    if min_length is None and no_repeat_ngram is None and not symbols and forced is None:
         return None
     return Rules(
         end=number(-1 if end is None else end, np.int32),
         min_length=None if min_length is None else number(min_length, np.int32),
-        banned=number(banned, np.int32) if banned else None,
-        prefix=prefix,
-        prefix_lengths=prefix_lengths,
+        banned=number(symbols, np.int32) if symbols else None,
+        prefix=forced,
+        prefix_lengths=lengths,
         ngram=no_repeat_ngram,
     )
+
+
+def _array(name: str, given) -> Any:
+    """What may be lists, as an array."""
+    if given is None or isinstance(given, Array):
+        return given
+    try:
+        return np.asarray(given)
+    except ValueError:
+        raise InputError(f"{name} has rows of different lengths: fill them up, and give prefix_lengths") from None
+
+
+def check_vocabulary(size: Array, end: int | None, rules: Rules | None):
+    """Raises where the end or a rule names a symbol that is none of the vocabulary that `size_told` tells of."""
+    check_symbols(size, end=() if end is None else end)
+    if rules is not None:
+        check_symbols(size, banned=() if rules.banned is None else rules.banned, prefix=_forcing(rules))
+
+
+def _forcing(rules: Rules) -> np.ndarray:
+    """The symbols of the prefix that hold; none while it is traced."""
+    prefix, lengths = rules.prefix, rules.prefix_lengths
+    if prefix is None or isinstance(prefix, jax.core.Tracer) or isinstance(lengths, jax.core.Tracer):
+        return np.zeros(0, np.int32)
+    prefix = np.asarray(prefix)
+    holds = prefix >= 0
+    if lengths is not None:
+        holds &= np.arange(prefix.shape[1]) < np.asarray(lengths)[:, None]
+    return prefix[holds]
 
 
 def constrain(rules: Rules | None, logits: Array, tokens: Array | None, time: Array) -> Array:

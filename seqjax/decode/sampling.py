@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.decode.constraints import Constraints, Rules, constrain, make_rules
+from seqjax.decode.constraints import Constraints, Rules, check_vocabulary, constrain, make_rules
 from seqjax.decode.hoisting import hoist
 from seqjax.decode.hypothesis import Decoded
-from seqjax.decode.options import check_integers, check_positive, number
+from seqjax.decode.options import check_end, check_integers, check_positive, number, size_told
 from seqjax.decode.quantiles import quantile
 from seqjax.decode.truncation import Tail, truncate
 from seqjax.errors import InputError
@@ -78,7 +78,7 @@ def greedy(
         Decoded: tokens [B, L], lengths [B], scores [B].
 
     Raises:
-        InputError: a value out of its range, or what the model refuses.
+        InputError: a value out of its range, a symbol outside the vocabulary, or what the model refuses.
 
     Example:
         >>> from seqjax.cells.gru import GRU
@@ -88,9 +88,7 @@ def greedy(
         >>> greedy(model, model.init(jax.random.key(0)), prompts, max_length=7).tokens.shape
         (2, 7)
     """
-    settings = _settings(max_length, end, None, constraints)
-    memory, state, token = model.start(params, batch)
-    return _run(model, max_length, params, memory, state, token, settings)
+    return _decoded(model, params, batch, max_length, end, None, constraints)
 
 
 def sample(
@@ -136,7 +134,7 @@ def sample(
         Decoded: tokens [B, L], lengths [B], scores [B].
 
     Raises:
-        InputError: a value out of its range, or what the model refuses.
+        InputError: a value out of its range, a symbol outside the vocabulary, or what the model refuses.
 
     Example:
         >>> from seqjax.cells.gru import GRU
@@ -147,9 +145,7 @@ def sample(
         [7, 7]
     """
     draw = _draw(key, temperature, top_k=top_k, top_p=top_p, min_p=min_p, typical_p=typical_p)
-    settings = _settings(max_length, end, draw, constraints)
-    memory, state, token = model.start(params, batch)
-    return _run(model, max_length, params, memory, state, token, settings)
+    return _decoded(model, params, batch, max_length, end, draw, constraints)
 
 
 def stream(
@@ -190,9 +186,11 @@ def stream(
     draw = _draw(key, temperature, top_k=top_k, top_p=top_p, min_p=min_p, typical_p=typical_p)
     settings = _settings(max_length, end, draw, constraints)
     memory, state, token = model.start(params, batch)
+    begun, chances, size = _begin(model, max_length, params, memory, state, token, settings)
+    check_vocabulary(size, end, settings.rules)
 
     def symbols():
-        rows, chances = _begin(model, max_length, params, memory, state, token, settings)
+        rows = begun
         while _growing(rows):
             rows = _advance_once(model, params, memory, rows, settings, chances)
             yield np.asarray(rows.token)
@@ -202,7 +200,15 @@ def stream(
 
 def _settings(max_length: int, end: int | None, draw: _Draw | None, constraints: Constraints) -> _Settings:
     check_positive(max_length=max_length)
+    check_end(end)
     return _Settings(draw, number(-1 if end is None else end, np.int32), make_rules(max_length, end, **constraints))
+
+
+def _decoded(model, params, batch, max_length: int, end: int | None, draw: _Draw | None, constraints: Constraints) -> Decoded:
+    settings = _settings(max_length, end, draw, constraints)
+    found, size = _run(model, max_length, params, *model.start(params, batch), settings)
+    check_vocabulary(size, end, settings.rules)
+    return found
 
 
 def _draw(key, temperature, *, top_k, **parts) -> _Draw | None:
@@ -226,15 +232,16 @@ def _draw(key, temperature, *, top_k, **parts) -> _Draw | None:
     return _Draw(key, number(min(temperature, _HOTTEST), np.float32), tail)
 
 
-def _begin(model, max_length, params, memory, state, token, settings: _Settings) -> tuple[_Rows, Array | None]:
-    """The rows before the first step, and what chance says to each at every step, [L, B]."""
+def _begin(model, max_length, params, memory, state, token, settings: _Settings) -> tuple[_Rows, Array | None, Array]:
+    """The rows before the first step, what chance says to each at every step, [L, B], and `size_told`."""
     _, logits = jax.eval_shape(model.step, params, memory, state, token)
     rows = token.shape[0]
     score = jnp.zeros(rows, at_least_float32(logits.dtype))
     length = jnp.full(rows, max_length, jnp.int32)
     tokens = jnp.zeros((max_length, rows), jnp.int32)
     begun = _Rows(jnp.zeros((), jnp.int32), state, token.astype(jnp.int32), length, score, tokens)
-    return begun, None if settings.draw is None else _chances(settings.draw.key, max_length, rows)
+    chances = None if settings.draw is None else _chances(settings.draw.key, max_length, rows)
+    return begun, chances, size_told(logits.shape[-1])
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -297,12 +304,12 @@ def _growing(rows: _Rows) -> Array:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _run(model, max_length: int, params, memory, state, token, settings: _Settings) -> Decoded:
+def _run(model, max_length: int, params, memory, state, token, settings: _Settings) -> tuple[Decoded, Array]:
     def advance(fixed, rows):
         params, memory, *others = fixed
         return _advance(model, params, memory, rows, *others)
 
-    rows, chances = _begin(model, max_length, params, memory, state, token, settings)
+    rows, chances, size = _begin(model, max_length, params, memory, state, token, settings)
     grow = hoist(advance, (params, memory, settings, chances), rows)
     rows = jax.lax.while_loop(_growing, grow, rows)
-    return Decoded(rows.tokens.T, rows.length, rows.score)
+    return Decoded(rows.tokens.T, rows.length, rows.score), size

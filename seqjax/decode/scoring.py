@@ -4,10 +4,12 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from seqjax.decode.options import check_attends
+from seqjax.decode.options import check_attends, check_symbols, size_told
 from seqjax.errors import InputError
 from seqjax.types import Array, at_least_float32
 
@@ -40,7 +42,7 @@ def score(model, params: Any, batch: dict, tokens: ArrayLike, lengths: ArrayLike
         Scored: of each output, and of each symbol.
 
     Raises:
-        InputError: tokens or lengths of a wrong shape or dtype, or what the model refuses.
+        InputError: tokens or lengths of a wrong shape or dtype, a symbol outside the vocabulary, or what the model refuses.
 
     Example:
         >>> from seqjax.cells.gru import GRU
@@ -68,7 +70,7 @@ def attention(model, params: Any, batch: dict, tokens: ArrayLike, lengths: Array
         Floating, [B, L, S] or [B, N, L, S]: the weights of the step that emits each symbol; 0 from the lengths on.
 
     Raises:
-        InputError: a model without attention, tokens or lengths of a wrong shape or dtype, or what the model refuses.
+        InputError: a model without attention, or as `score`.
 
     Example:
         >>> from seqjax.attention.attentive import Attentive
@@ -108,13 +110,17 @@ def _read_all(model, look, params, batch: dict, tokens: ArrayLike, lengths: Arra
     if token.shape[0] != tokens.shape[0]:
         raise InputError(f"tokens has {tokens.shape[0]} rows, the batch {token.shape[0]}: give as many")
     many = tokens if tokens.ndim == 3 else tokens[:, None]
-    found = _teach(model, look, params, memory, state, token, many, lengths.reshape(many.shape[:2]))
+    found, size = _teach(model, look, params, memory, state, token, many, lengths.reshape(many.shape[:2]))
+    if not isinstance(tokens, jax.core.Tracer) and not isinstance(lengths, jax.core.Tracer):
+        given = np.asarray(tokens)
+        check_symbols(size, tokens=given[np.arange(given.shape[-1]) < np.asarray(lengths)[..., None]])
     return after(found if tokens.ndim == 3 else found[:, 0])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _teach(model, look, params, memory, state, token, tokens: Array, lengths: Array) -> Array:
+def _teach(model, look, params, memory, state, token, tokens: Array, lengths: Array) -> tuple[Array, Array]:
     rows, outputs, steps = tokens.shape
+    _, logits = jax.eval_shape(model.step, params, memory, state, token)
     symbols = tokens.astype(jnp.int32).transpose(2, 1, 0)  # [L, N, B]
     first = jnp.broadcast_to(token.astype(jnp.int32), (min(steps, 1), outputs, rows))
     state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (outputs, *leaf.shape)), state)
@@ -131,4 +137,4 @@ def _teach(model, look, params, memory, state, token, tokens: Array, lengths: Ar
     _, found = jax.lax.scan(read, state, (jnp.concatenate((first, symbols[:-1])), symbols))
     found = jnp.moveaxis(found, (0, 1, 2), (2, 1, 0))
     real = jax.lax.broadcasted_iota(jnp.int32, tokens.shape, 2) < lengths.astype(jnp.int32)[..., None]
-    return jnp.where(real.reshape(*real.shape, *[1] * (found.ndim - 3)), found, 0)
+    return jnp.where(real.reshape(*real.shape, *[1] * (found.ndim - 3)), found, 0), size_told(logits.shape[-1])

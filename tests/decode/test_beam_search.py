@@ -197,6 +197,15 @@ def test_groups_find_different_openings():
     assert openings(groups=3, diversity=3.0) == ["a", "an", "the"]
 
 
+def test_no_rows_or_no_source_places_are_searched():
+    wide = {"width": 4, "max_length": L, "end": END, "n_best": 2, "groups": 2, "coverage_penalty": 0.2, "no_repeat_ngram": 2}
+    assert decode.beam(Tree(V), forest(), {"row": jnp.zeros(0, jnp.int32)}, **wide).tokens.shape == (0, 2, L)
+    bare = forest() | {"weights": forest()["weights"][..., :0]}
+    found = decode.beam(Tree(V), bare, rows(0, 1), **wide)
+    plain = decode.beam(Tree(V), forest(), rows(0, 1), **wide | {"coverage_penalty": 0.0})
+    np.testing.assert_array_equal(found.tokens, plain.tokens)
+
+
 def test_wider_than_the_vocabulary_is_allowed_and_the_missing_say_so():
     logits = jnp.where(jnp.arange(5) > 2, -jnp.inf, table(1))  # three symbols can be
     found = decode.beam(Table(), logits, tokens(1, 2), width=9, max_length=2, end=END, n_best=9, early_stop=False)
@@ -308,6 +317,10 @@ def test_logits_in_bfloat16_are_scored_in_float32():
         ({"coverage_penalty": math.inf}, "coverage_penalty is inf"),
         ({"coverage_penalty": 0.2}, "coverage_penalty 0.2 needs attention weights, and this Table has none"),
         ({"diversity": -1.0}, "diversity is -1.0"),
+        ({"end": -1}, "end is -1, it must be a symbol of the vocabulary"),
+        ({"end": 5}, "end names symbol 5, the vocabulary has 0 to 4"),
+        ({"end": 2**40}, "end is 1099511627776, it must be a symbol"),
+        ({"end": 1.5}, "end is 1.5, it must be an integer"),
     ],
 )
 def test_bad_values_are_told_in_one_line(options, line):

@@ -144,6 +144,14 @@ def test_another_value_compiles_nothing():
     assert 1 <= len(model.traces) <= 4
 
 
+@pytest.mark.parametrize("banned", [[1, 3], {1, 3}, range(1, 4, 2), np.array([1, 3]), jnp.array([1, 3])], ids=str)
+def test_constraints_may_be_lists_or_arrays(banned):
+    every = {"max_length": 4, "end": END}
+    found = decode.greedy(Table(), table(), tokens(0, 1), banned=banned, prefix=[[2, 9], [-1, 4]], prefix_lengths=[1, 2], **every)
+    prefix = {"prefix": jnp.array([[2, -1], [-1, 4]]), "banned": (1, 3)}
+    np.testing.assert_array_equal(found.tokens, decode.greedy(Table(), table(), tokens(0, 1), **prefix, **every).tokens)
+
+
 def test_scores_stay_those_of_the_model():
     found = decode.greedy(Table(), table(4), tokens(0), max_length=6, banned=(1, 3))
     np.testing.assert_allclose(found.scores[0], log_p_of(table(4), found.tokens[0].tolist(), 0), rtol=1e-5)
@@ -162,6 +170,10 @@ def test_scores_stay_those_of_the_model():
         ({"prefix": np.zeros(3, np.int32)}, r"prefix has shape \(3,\)"),
         ({"prefix": np.zeros((2, 3), np.int32)}, "prefix has 2 rows, the batch 1"),
         ({"prefix": np.zeros((1, 3), np.int32), "prefix_lengths": np.zeros(2)}, r"prefix_lengths has shape \(2,\), prefix"),
+        ({"banned": (2, 5)}, "banned names symbol 5, the vocabulary has 0 to 4"),
+        ({"banned": [2**31]}, "banned holds 2147483648"),
+        ({"prefix": [[1, 2], [3]]}, "prefix has rows of different lengths"),
+        ({"prefix": np.array([[-1, 7]])}, "prefix names symbol 7, the vocabulary has 0 to 4"),
         ({"prefix_lengths": np.zeros(1)}, r"prefix_lengths has shape \(1,\), there is no prefix"),
     ],
 )

@@ -259,6 +259,9 @@ def test_it_works_under_jit():
         ({"top_p": 1.1}, "top_p is 1.1"),
         ({"min_p": 0.0}, "min_p is 0.0"),
         ({"typical_p": 2.0}, "typical_p is 2.0"),
+        ({"end": -1}, "end is -1, it must be a symbol of the vocabulary"),
+        ({"end": 5}, "end names symbol 5, the vocabulary has 0 to 4"),
+        ({"end": 1.5}, "end is 1.5, it must be an integer"),
     ],
 )
 @pytest.mark.parametrize("search", [decode.sample, decode.stream])

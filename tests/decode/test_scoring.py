@@ -44,8 +44,10 @@ def test_what_a_search_found_has_the_score_it_gave():
 
 def test_an_impossible_symbol_has_no_probability():
     given = jnp.array([[1, 2], [1, 9]])
-    scores, _ = decode.score(Table(), table().at[:, 2].set(-jnp.inf), tokens(0, 0), given, jnp.array([2, 2]))
-    assert scores.tolist() == [-math.inf] * 2
+    run = jax.jit(lambda given: decode.score(Table(), table().at[:, 2].set(-jnp.inf), tokens(0, 0), given, jnp.array([2, 2])))
+    assert run(given).scores.tolist() == [-math.inf] * 2  # nor has one that there is not, where none can be refused
+    beyond = decode.score(Table(), table(), tokens(0, 0), given, jnp.array([2, 1]))
+    assert bool(jnp.isfinite(beyond.scores).all())
 
 
 def test_attention_is_that_of_the_step_that_emits_the_symbol():
@@ -112,6 +114,8 @@ def test_other_outputs_of_the_same_shape_compile_nothing():
         (np.zeros((1, 2), np.int32), np.ones(2, np.int32), r"tokens has shape \(1, 2\), lengths \(2,\)"),
         (np.zeros(2, np.int32), np.ones((), np.int32), r"tokens has shape \(2,\)"),
         (np.zeros((3, 2), np.int32), np.ones(3, np.int32), "tokens has 3 rows, the batch 1"),
+        (np.array([[1, -1]]), np.array([2]), "tokens names symbol -1, the vocabulary has 0 to 4"),
+        (np.array([[[1, 0], [5, 0]]]), np.array([[2, 1]]), "tokens names symbol 5, the vocabulary has 0 to 4"),
     ],
 )
 def test_bad_values_are_told_in_one_line(given, lengths, line):
