@@ -33,16 +33,17 @@ class Judge:
 
     def __init__(self, text: Text, model: Model, search: Search, *, batch_size: int = 64, mesh=None, shapes=()):
         self._text, self._model, self._search = text, model, search
-        self._batches = {"batch_size": batch_size, "shapes": shapes}
+        self._shapes = {"batch_size": batch_size, "shapes": shapes}
         self._eval_step = make_eval_step(model, mesh=mesh)
         self._outputs: list[str] = []
 
     def watch(self, params: Params, pairs: int) -> dict[str, float]:
-        """During training: the validation loss, and figures of greedy translations of the first so many pairs."""
+        """During training: the validation loss as training has it, and figures of greedy translations of so many pairs."""
         watched = self._text.pairs["valid"][:pairs]
         greedy = dataclasses.replace(self._search, method="beam", beam=1, groups=1, coverage_penalty=0.0, early_stop=True)
         self._outputs = self.translate(params, watched, greedy)
-        return {"loss": self.loss(params, "valid")} | figures(self._outputs, watched)
+        loss = evaluate(self._eval_step, self._model, params, self._batches("valid"))
+        return {"loss": loss} | figures(self._outputs, watched)
 
     def sample(self, step: int) -> str:
         """The last translations that `watch` saw, as a text to read."""
@@ -66,16 +67,17 @@ class Judge:
         return [best[0].text for best in translator([pair.source for pair in pairs])]
 
     def loss(self, params: Params, split: str) -> float:
-        """Nats per target symbol."""
-        source, target, _ = self._text.encoded[split]
-        batches = evaluation_pairs(source, target, **self._batches)
-        if not isinstance(self._model, decode.Ensemble):
-            return evaluate(self._eval_step, self._model, params, batches)
+        """Nats per target symbol, as searches and `score` have them: infinite where a target may not be written."""
         nats = []
-        for batch in batches:
+        for batch in self._batches(split):
             tokens, lengths = jnp.asarray(batch["target"]), jnp.asarray(batch["target_lengths"])
             nats.append(decode.score(self._model, params, batch, tokens, lengths).scores)
-        return -sum(float(of.sum()) for of in jax.device_get(nats)) / sum(map(len, target))
+        count = sum(map(len, self._text.encoded[split].target))
+        return -sum(float(of.sum()) for of in jax.device_get(nats)) / count
+
+    def _batches(self, split: str) -> list[dict]:
+        source, target, _ = self._text.encoded[split]
+        return evaluation_pairs(source, target, **self._shapes)
 
 
 def figures(outputs: Sequence[str], pairs: Sequence[Pair]) -> dict[str, float]:

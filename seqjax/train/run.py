@@ -158,9 +158,8 @@ class RunFolder:
 
     def append_metrics(self, *, step: int, split: str, **figures: float):
         """One more line of metrics.jsonl; a figure that is not finite is written as null."""
-        finite = {name: value if math.isfinite(value) else None for name, value in figures.items()}
         with (self.dir / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps({"step": step, "split": split} | finite) + "\n")
+            file.write(json.dumps({"step": step, "split": split} | _finite(figures)) + "\n")
 
     def read_metrics(self) -> list[dict]:
         """The lines of metrics.jsonl; one that was cut short by a crash is left out."""
@@ -177,8 +176,8 @@ class RunFolder:
         _write_text(self.dir / "metrics.jsonl", "".join(kept))
 
     def write_results(self, results: dict):
-        """results.json: the final figures, flat."""
-        _write_json(self.dir / "results.json", results)
+        """results.json: the final figures, flat; one that is not finite is written as null."""
+        _write_json(self.dir / "results.json", _finite(results))
 
     def read_results(self) -> dict:
         """What `write_results` wrote; empty where there is none yet."""
@@ -186,13 +185,13 @@ class RunFolder:
         return _read_json(path) if path.exists() else {}
 
     def write_evaluation(self, name: str, results: dict):
-        """eval-<name>.json: a later measurement of the same weights.
+        """eval-<name>.json: a later measurement of the same weights, written as `write_results` does.
 
         Returns:
             Its path.
         """
         path = self.dir / f"eval-{name}.json"
-        _write_json(path, results)
+        _write_json(path, _finite(results))
         return path
 
     def write_text(self, name: str, text: str):
@@ -272,6 +271,11 @@ def _write_text(path, text: str):
     part = path.with_name(path.name + ".part")
     part.write_text(text)
     part.replace(path)
+
+
+def _finite(figures: dict) -> dict:
+    """JSON has no number for what is not finite."""
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in figures.items()}
 
 
 def _write_json(path, value):

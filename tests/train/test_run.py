@@ -53,10 +53,12 @@ def test_metrics_are_lines(tmp_path):
 def test_results_and_samples(tmp_path):
     run = RunFolder(tmp_path)
     assert run.read_results() == {}
-    run.write_results({"steps": 3})
+    run.write_results({"steps": 3, "loss": float("inf"), "device": "cpu"})
+    assert run.write_evaluation("test", {"loss": float("nan")}).read_text() == '{\n  "loss": null\n}\n'
     run.write_samples("once\n")
-    assert run.read_results() == {"steps": 3} and (tmp_path / "samples.txt").read_text() == "once\n"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "samples.txt"]
+    assert run.read_results() == {"steps": 3, "loss": None, "device": "cpu"}
+    assert (tmp_path / "samples.txt").read_text() == "once\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["eval-test.json", "results.json", "samples.txt"]
 
 
 def description(**changes):

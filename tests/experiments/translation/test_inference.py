@@ -210,6 +210,9 @@ def test_evaluate_writes_its_own_files_and_leaves_the_rest(finished, files, tmp_
     assert out.splitlines()[-1] == str(tmp_path / "run" / "eval-test.json")
     found = json.loads((tmp_path / "run" / "eval-test.json").read_text())
     measured = [name for name in results if name.startswith("test_")]
+    alone = [map(float, line.split()) for line in succeeded("score", finished[0], "--pairs", files / "test.tsv").splitlines()]
+    nats, symbols = map(sum, zip(*alone, strict=True))
+    assert found["test_loss"] == pytest.approx(-nats / symbols, abs=1e-4)
     assert {name: found[name] for name in measured} == pytest.approx({name: results[name] for name in measured}, abs=1e-6)
     assert (found["checkpoint"], found["search_beam"], found["bleu_signature"]) == ("best", 2, results["bleu_signature"])
     after = contents(tmp_path / "run")
