@@ -132,7 +132,7 @@ class Translator:
         return self._target.stream(itertools.takewhile(lambda token: token != end, (int(column[0]) for column in columns)))
 
     def _hypotheses(self, batch: dict, sentences: Sequence[str], n_best: int) -> list[list[Hypothesis]]:
-        """What is found for the sentences of a batch."""
+        """What is found for the sentences of a batch, every text once."""
         out = self._found(self._params, batch, n_best)
         tokens, lengths, scores = (np.asarray(a) for a in out)
         looked = np.zeros(tokens.shape, np.int32)  # the place of the source that each symbol was found looking at
@@ -145,7 +145,10 @@ class Translator:
                 ids = tuple(int(i) for i in tokens[row, n, : lengths[row, n]])
                 bare = ids[:-1] if ids[-1:] == (self._target.end,) else ids
                 found.append(Hypothesis(self._text(bare, sentence, looked[row, n]), float(scores[row, n]), bare))
-            rows.append(self._best_first(found)[:n_best] or [Hypothesis("", -np.inf, ())])  # or nothing may be written
+            different: dict[str, Hypothesis] = {}  # sub-words spell a text in several ways, and draws come again
+            for hypothesis in self._best_first(found):
+                different.setdefault(hypothesis.text, hypothesis)
+            rows.append([*different.values()][:n_best] or [Hypothesis("", -np.inf, ())])  # or nothing may be written
         return rows
 
     def _best_first(self, found: list[Hypothesis]) -> list[Hypothesis]:
@@ -154,7 +157,6 @@ class Translator:
         if self._search.method == "mbr":
             utilities = decode.minimum_bayes_risk([hypothesis.text for hypothesis in found], similarity).utilities
             found = [hypothesis._replace(score=float(of)) for hypothesis, of in zip(found, utilities, strict=True)]
-            found = list({hypothesis.text: hypothesis for hypothesis in reversed(found)}.values())[::-1]
         return sorted(found, key=lambda hypothesis: -hypothesis.score)
 
     @property

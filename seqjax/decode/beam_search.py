@@ -92,9 +92,9 @@ def beam(
     length, ended or not, the result is that of enumeration, under all penalties. Width 1 with early_stop is `greedy` (a
     coverage penalty may let it go on).
 
-    Diverse beam search: each group is a search of its own, of width / groups beams, for n_best / groups hypotheses (rounded
-    up), of all of which the best are returned. One after another, the groups choose their candidates by log-probability
-    less `diversity` times the number of beams of earlier groups that took the symbol at this step. Scores have no part of it.
+    Diverse beam search: each group is a search of its own, of width / groups beams, for as many hypotheses; of all of them
+    the best that differ are returned. One after another, the groups choose their candidates by log-probability less
+    `diversity` times the number of beams of earlier groups that took the symbol at this step. Scores have no part of it.
 
     Compiled once for each model and shape: other penalties, diversity or values of constraints compile nothing (only
     width, groups, n_best, early_stop, no_repeat_ngram, coverage on or off, or which constraints are given, do).
@@ -117,7 +117,7 @@ def beam(
 
     Returns:
         Decoded: tokens [B, N, L], lengths [B, N], scores [B, N], best first: what ended by score, then what was cut off. A
-        hypothesis that there is not has score -inf and length 0.
+        hypothesis that there is not (groups may find the same ones) has score -inf and length 0.
 
     Raises:
         InputError: a value out of its range, n_best above width, groups that do not divide width, a symbol outside the
@@ -144,7 +144,8 @@ def beam(
     covers = coverage_penalty > 0
     if covers:
         check_attends(model, f"coverage_penalty {coverage_penalty}")
-    plan = _Plan(groups, width // groups, -(-n_best // groups), n_best, max_length, bool(early_stop))
+    of_group = width // groups
+    plan = _Plan(groups, of_group, n_best if groups == 1 else of_group, n_best, max_length, bool(early_stop))
     settings = _Settings(
         end=None if end is None else number(end, np.int32),
         alpha=number(length_penalty, np.float32),
@@ -367,10 +368,10 @@ def _finish(plan: _Plan, settings: _Settings, beams: _Beams, symbols: int) -> De
     pool[0] = jnp.where(pool[1] < jnp.inf, pool[0], 2)  # 0: ended, 1: cut off, 2: there is none
     group = jnp.broadcast_to(jnp.arange(plan.groups, dtype=jnp.int32)[None, :, None], pool[0].shape)
     pool = [of[..., : plan.kept] for of in jax.lax.sort((*pool, group), num_keys=2)]
+    pool = [of.reshape(of.shape[0], plan.groups * plan.kept) for of in pool]
     if plan.groups > 1:
-        pool = [of.reshape(of.shape[0], plan.groups * plan.kept) for of in pool]
-        pool = [of[:, : plan.n_best] for of in jax.lax.sort(pool, num_keys=2)]
-    _, cost, length, last, parent, group = (of.reshape(of.shape[0], plan.n_best) for of in pool)
+        pool = jax.lax.sort(pool, num_keys=2)
+    _, cost, length, last, parent, group = pool
     length = jnp.where(cost < jnp.inf, length, 0)
 
     def back(step, carry):
@@ -384,4 +385,15 @@ def _finish(plan: _Plan, settings: _Settings, beams: _Beams, symbols: int) -> De
 
     tokens = jnp.zeros((plan.max_length, *length.shape), jnp.int32)
     _, tokens = jax.lax.fori_loop(0, beams.time, back, (parent, tokens))
-    return Decoded(tokens.transpose(1, 2, 0), length, -cost)
+    found = Decoded(tokens.transpose(1, 2, 0), length, -cost)
+    return found if plan.groups == 1 else _different(found, plan.n_best)
+
+
+def _different(found: Decoded, n_best: int) -> Decoded:
+    """The n_best of all groups' hypotheses, best first; what a better one equals is none, and comes last."""
+    tokens, length, score = found
+    alike = (tokens[:, :, None] == tokens[:, None]).all(axis=-1) & (length[:, :, None] == length[:, None])
+    again = (alike & jnp.tri(alike.shape[1], k=-1, dtype=bool)[None]).any(axis=-1)
+    first = jnp.argsort(again, axis=1)[:, :n_best]
+    kept = Decoded(jnp.where(again[..., None], 0, tokens), jnp.where(again, 0, length), jnp.where(again, -jnp.inf, score))
+    return Decoded(*(jnp.take_along_axis(of, first.reshape(*first.shape, *[1] * (of.ndim - 2)), axis=1) for of in kept))

@@ -125,7 +125,7 @@ def reference(model, params, row, *, width, max_length, end, alpha=0.0, early_st
     """Beam search told in the slowest way there is: lists of paths, a group after the other."""
     distribution, _ = model.lookup(params, row)
     k = width // groups
-    kept, live, ended = -(-n_best // groups), [[((), 0.0)] for _ in range(groups)], [[] for _ in range(groups)]
+    kept, live, ended = k if groups > 1 else n_best, [[((), 0.0)] for _ in range(groups)], [[] for _ in range(groups)]
     best_first = functools.partial(sorted, key=lambda pair: -pair[0])
     for step in range(1, max_length + 1):
         taken = np.zeros(model.symbols)
@@ -144,7 +144,8 @@ def reference(model, params, row, *, width, max_length, end, alpha=0.0, early_st
     for g in range(groups):
         cut = best_first([(p / ((5 + max_length) / 6) ** alpha, path) for path, p in live[g]])
         every += (ended[g] + cut)[:kept]
-    return sorted(every, key=lambda pair: (pair[1][-1] != end, -pair[0]))[:n_best]
+    ranked = sorted(every, key=lambda pair: (pair[1][-1] != end, -pair[0]))
+    return [pair for n, pair in enumerate(ranked) if pair[1] not in [path for _, path in ranked[:n]]][:n_best]
 
 
 NARROW = [{"width": 1}, {"width": 2}, {"width": 3, "n_best": 3}, {"width": 5, "n_best": 2}]
@@ -195,6 +196,17 @@ def test_groups_find_different_openings():
 
     assert openings() == ["a", "a", "a"]
     assert openings(groups=3, diversity=3.0) == ["a", "an", "the"]
+
+
+def test_what_several_groups_find_is_given_once():
+    # Without diversity all groups find the same: as many as one of them has beams.
+    every = {"max_length": L, "end": END, "early_stop": False}
+    found = decode.beam(Tree(V), forest(), rows(0, 1), width=6, groups=3, n_best=5, **every)
+    alone = decode.beam(Tree(V), forest(), rows(0, 1), width=2, n_best=2, **every)
+    for row in range(2):
+        assert [path for _, path in paths(found, row)] == [path for _, path in paths(alone, row)]
+        assert found.lengths[row, 2:].tolist() == [0] * 3 and not found.tokens[row, 2:].any()
+        assert found.scores[row, 2:].tolist() == [-math.inf] * 3
 
 
 def test_no_rows_or_no_source_places_are_searched():

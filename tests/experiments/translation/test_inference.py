@@ -88,6 +88,25 @@ def test_the_n_best_are_numbered_scored_and_in_order(finished):
         assert len(scores) == 3 and scores == sorted(scores, reverse=True) and found[n][0][0] == first[n]
 
 
+def test_no_translation_of_a_line_is_given_twice(finished):
+    flags = ["--n-best", 3, "--max-length", 6]
+    groups = ["--beam", 6, "--groups", 3, "--diversity", 0]  # each finds the same two
+    for search, count in ((groups, 2), (["--method", "sample", "--temperature", 1e-3], 1)):
+        for found in n_best_of(succeeded("translate", finished[0], *flags, *search, stdin=as_text(LINES[::2]))).values():
+            assert len({text for text, _ in found}) == len(found) == count
+
+
+def test_attention_by_location_knows_lines_up_to_its_places(train, nowhere):
+    location = ["--model.attention", "location", "--model.places", 6, "--loop.steps", 1, "--search.beam", 1]
+    assert train("run", *location).code == 0
+    fits = "<fr> one two three four five"  # six symbols, in batches that are eight wide
+    assert succeeded("translate", "run", stdin=f"{fits}\n").count("\n") == 1
+    refused(
+        command("translate", "run", stdin=f"{fits}\n{fits} six\n".encode()),
+        "line 2 has 7 symbols, the model's attention by location knows 6 places",
+    )
+
+
 def test_to_puts_the_language_before_every_line(finished):
     asked = succeeded("translate", finished[0], "--to", "de", stdin="one two\n\nnine\n")
     assert asked == succeeded("translate", finished[0], stdin="<de> one two\n\n<de> nine\n")
