@@ -264,7 +264,10 @@ KINDS = {  # flags, and what the config must then name
 SAMPLING = ("linear", "exponential", "inverse_sigmoid")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+IN_A_HURRY = ("bahdanau", "dot")  # the others in `make test-all`
+
+
+@pytest.mark.parametrize("kind", [k if k in IN_A_HURRY else pytest.param(k, marks=pytest.mark.slow) for k in KINDS])
 def test_every_configuration_trains_and_translates(kind, train, nowhere):
     (nowhere / "pairs.tsv").write_text("<fr> one two\tun du\n<fr> two one\tdu un\n" * 4)  # of one length: one shape to compile
     files = [part for name in ("train", "valid", "test") for part in (f"--data.{name}", "pairs.tsv")]
