@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Dropout, Elman, RecurrentDropout, Residual, Stack, masks
 from seqjax.attention import Additive, Attentive, Dot, General, Local, Location, MultiHead
@@ -63,6 +64,12 @@ CATALOG = {
 # A few of one kind are enough in the default suite; `make test-all` checks them all.
 SLOW = {
     "elman_relu", "irnn", "lstm_tokens", "dropout_sequence", "recurrent_dropout_two_products", "residual", "bidirectional",
-    "gru_reset_before_heads", "bahdanau_coverage", "luong_stack", "luong_tokens", "luong_not_fed",
+    "gru_reset_before_heads", "gru_reset_before", "gru_heads", "lstm_heads", "recurrent_dropout", "stack_tokens",
+    "bidirectional_sum", "luong", "multi_head", "bahdanau_coverage", "luong_stack", "luong_tokens", "luong_not_fed",
     "luong_location", "luong_predicted", "luong_monotonic",
 }  # fmt: skip
+
+
+def leaving(*others, of):
+    """The values of a parametrized test: these few as they are, the others for `make test-all`."""
+    return [value if value in others else pytest.param(value, marks=pytest.mark.slow) for value in of]

@@ -91,6 +91,7 @@ def test_equals_the_plain_scan(real, reverse, nvidia):
     assert gap(found, wanted) <= 1e-5
 
 
+@pytest.mark.slow
 def test_forward_mode_second_order_and_vmap(nvidia):
     case = Case(CELL, masked=False, lengths=np.array([7, 0, 3]))
     along = jax.tree.map(lambda a: jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape), case.arguments)

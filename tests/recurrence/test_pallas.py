@@ -57,7 +57,8 @@ def test_bfloat16(name):
     assert (state.h.dtype, ys.dtype) == (jnp.float32, jnp.bfloat16)
 
 
-@pytest.mark.parametrize("name", ["lstm", pytest.param("gru_heads", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lstm", "gru_heads"])
 def test_forward_mode_second_order_and_vmap(name):
     case = Case(CELLS[name], steps=3)
     along = jax.tree.map(lambda a: jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape), case.arguments)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from seqjax import GRU, LSTM, Elman, RecurrentDropout, Stack, unroll
+from tests.catalog import leaving
 from tests.recurrence.test_fused import Case, Conditioned, gap, gradient, weighted
 
 
@@ -28,13 +29,15 @@ def along(arguments):
     return jax.tree.map(lambda a: jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape), arguments)
 
 
-@pytest.mark.parametrize("backend", ["fused", "scan"])
-@pytest.mark.parametrize(
-    ("remat", "reverse", "steps"),
-    [(3, False, 7), (3, True, 7), ("sqrt", False, 9), ("sqrt", True, 11), (1, True, 4), (50, False, 5), (4, True, 1)],
-)
-def test_all_derivatives(backend, remat, reverse, steps, x64):
+PIECES = {"3 of 7": (3, False, 7), "sqrt of 11": ("sqrt", True, 11), "50 of 5": (50, False, 5), "4 of 1": (4, True, 1)}
+MORE_PIECES = {"3 of 7, reverse": (3, True, 7), "sqrt of 9": ("sqrt", False, 9), "1 of 4": (1, True, 4)}
+
+
+@pytest.mark.parametrize("backend", leaving("fused", of=["fused", "scan"]))
+@pytest.mark.parametrize("pieces", leaving(*PIECES, of=PIECES | MORE_PIECES))
+def test_all_derivatives(backend, pieces, x64):
     """Lengths, resets, noise, a carried state; the last piece shorter, the only one, or as long as the others."""
+    remat, reverse, steps = (PIECES | MORE_PIECES)[pieces]
     cell = RecurrentDropout(GRU(input_size=2, hidden_size=3), 0.3)
     case = Case(cell, steps, dtype=jnp.float64, reverse=reverse, remat=remat)
 
@@ -47,7 +50,7 @@ def test_all_derivatives(backend, remat, reverse, steps, x64):
     assert remat_gap(case, together, backend) <= 1e-12
 
 
-@pytest.mark.parametrize("backend", ["fused", "scan"])
+@pytest.mark.parametrize("backend", leaving("fused", of=["fused", "scan"]))
 def test_reverse_over_reverse_and_vmap(backend, x64):
     case = Case(LSTM(input_size=2, hidden_size=3), 7, dtype=jnp.float64, remat=3)
     assert remat_gap(case, lambda f: gradient(lambda *args: weighted(gradient(f)(*args))), backend) <= 1e-12
@@ -58,7 +61,7 @@ def test_reverse_over_reverse_and_vmap(backend, x64):
         assert remat_gap(case, lambda f, axes=axes: jax.vmap(gradient(f), axes), backend) <= 1e-12
 
 
-@pytest.mark.parametrize("backend", ["fused", "scan"])
+@pytest.mark.parametrize("backend", leaving("fused", of=["fused", "scan"]))
 def test_only_what_moves(backend, x64):
     """Frozen parameters, inputs or state; tokens, which have no gradient; no steps."""
     for argnums in (0, 1, 2):

@@ -18,6 +18,7 @@ from seqjax.data.pairs import Pair
 from seqjax.data.subwords import RESERVED
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.run import RunFolder
+from tests.catalog import leaving
 from tests.experiments.conftest import Interrupt, contents, figures_of, results_of
 from tests.experiments.translation.conftest import command, lines
 
@@ -264,10 +265,7 @@ KINDS = {  # flags, and what the config must then name
 SAMPLING = ("linear", "exponential", "inverse_sigmoid")
 
 
-IN_A_HURRY = ("bahdanau", "dot")  # the others in `make test-all`
-
-
-@pytest.mark.parametrize("kind", [k if k in IN_A_HURRY else pytest.param(k, marks=pytest.mark.slow) for k in KINDS])
+@pytest.mark.parametrize("kind", leaving("dot", of=KINDS))
 def test_every_configuration_trains_and_translates(kind, train, nowhere):
     (nowhere / "pairs.tsv").write_text("<fr> one two\tun du\n<fr> two one\tdu un\n" * 4)  # of one length: one shape to compile
     files = [part for name in ("train", "valid", "test") for part in (f"--data.{name}", "pairs.tsv")]
