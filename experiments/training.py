@@ -14,7 +14,7 @@ from seqjax.errors import InputError
 from seqjax.serial import to_json
 from seqjax.train.checkpoint import Checkpoints, resume
 from seqjax.train.loop import LoopConfig
-from seqjax.train.run import RunFolder, compare, describe_run
+from seqjax.train.runs.folder import RunFolder, compare, describe_run
 from seqjax.train.state import TrainState
 from seqjax.types import Params
 

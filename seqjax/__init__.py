@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from seqjax.noise import Noise, reseed
     from seqjax.recurrence.engine import explain, truncated, unroll
     from seqjax.serial import from_json, register, to_json
-    from seqjax.train.run import load_run
+    from seqjax.train.runs.folder import load_run
 
 __version__ = "0.1.0"
 
@@ -27,7 +27,7 @@ _HOMES = {
     "noise": ("Noise", "reseed"),
     "recurrence.engine": ("explain", "truncated", "unroll"),
     "serial": ("from_json", "register", "to_json"),
-    "train.run": ("load_run",),
+    "train.runs.folder": ("load_run",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _REGISTER = ("attention", "cells", "compose", "layers")  # what from_json must have seen

@@ -13,111 +13,10 @@ import jax.numpy as jnp
 
 from seqjax import masks
 from seqjax.errors import InputError
-from seqjax.losses import Weighted
 from seqjax.noise import reseed
 from seqjax.products import product
-from seqjax.types import Array, Key, Params, Shape, State, at_least_float32
-
-
-def logistic(x: Array) -> Array:
-    """The logistic function, written `tanh(x / 2) / 2 + 1/2`: exact, and on CPUs up to twice as fast inside a loop.
-
-    Args:
-        x: floating, any shape.
-
-    Returns:
-        The same shape and dtype.
-
-    Example:
-        >>> float(logistic(jnp.array(0.0)))
-        0.5
-    """
-    return 0.5 * jnp.tanh(0.5 * x) + 0.5
-
-
-def gate_values(z: Array, kinds: str) -> tuple[Array, ...]:
-    """The gates of a cell, each through its own squashing function, in one tanh over all of them.
-
-        logistic(z) = tanh(z / 2) / 2 + 1/2
-
-    Args:
-        z: floating, [..., nH], n gates side by side.
-        kinds: a letter for each gate, "s" for the logistic function and "t" for tanh.
-
-    Returns:
-        The n gates, [..., H] each.
-
-    Example:
-        >>> [gate.tolist() for gate in gate_values(jnp.zeros(2), "st")]
-        [[0.5], [0.0]]
-    """
-    size = z.shape[-1] // len(kinds)
-    if set(kinds) == {"s"}:
-        half = jnp.full((), 0.5, z.dtype)
-    else:
-        half = jnp.concatenate([jnp.full(size, 0.5 if kind == "s" else 1.0, z.dtype) for kind in kinds])
-    values = jnp.split(jnp.tanh(z * jnp.broadcast_to(half, z.shape)), len(kinds), axis=-1)
-    return tuple(0.5 * a + 0.5 if kind == "s" else a for a, kind in zip(values, kinds, strict=True))
-
-
-def project_input(params: Params, xs: Array, *, bias_row: bool = True) -> Array:
-    """`xs @ input_kernel + bias`: the part of a cell that sees only the input.
-
-    Args:
-        params: with `input_kernel` [D, nH] and `bias` [nH].
-        xs: floating [..., D], or integer tokens [...]: a row lookup, equal to the product with their one-hot vectors.
-        bias_row: the bias of floating xs as one more row of the kernel, instead of an addition.
-
-    Returns:
-        [..., nH], float32 or wider.
-    """
-    kernel, bias = params["input_kernel"], params["bias"]
-    out = at_least_float32(kernel.dtype)
-    if jnp.issubdtype(xs.dtype, jnp.floating) and not bias_row:
-        zs = product(xs, kernel)
-        return zs + jnp.broadcast_to(bias.astype(zs.dtype), zs.shape)
-    if jnp.issubdtype(xs.dtype, jnp.floating):  # a pass over zs, and one over their gradient, less
-        ones = jnp.ones((*xs.shape[:-1], 1), kernel.dtype)
-        rows = jnp.concatenate([kernel, bias.astype(kernel.dtype)[None]])
-        return product(jnp.concatenate([xs.astype(kernel.dtype), ones], axis=-1), rows)
-    if xs.size >= kernel.shape[0]:  # fewer additions
-        return (kernel.astype(out) + jnp.broadcast_to(bias.astype(out), kernel.shape))[xs.astype(jnp.int32)]
-    zs = kernel[xs.astype(jnp.int32)].astype(out)
-    return zs + jnp.broadcast_to(bias.astype(out), zs.shape)
-
-
-def embed_input(self, params: Params, table: Array) -> Params:
-    """`Cell.embed` of a cell whose input is read by `project_input` alone: E W in the place of W."""
-    return params | {"input_kernel": product(table, params["input_kernel"])}
-
-
-def embed_part(part, params: Params, name: str, table: Array) -> Params | None:
-    """`embed` of a composite whose input one part reads."""
-    embedded = part.embed(params.get(name, {}), table)
-    return None if embedded is None else params | {name: embedded}
-
-
-def recurrent_product(dot, h: Array, kernel: Array) -> Array:
-    """`dot(h, kernel)` of all gates, where the kernel may be one of block-diagonal heads: a head's gates see its own units alone.
-
-    Args:
-        dot: as a cell's recur is given it.
-        h: [..., H].
-        kernel: [H, nH]; of N heads [N, H/N, n H/N], a head's gates side by side.
-
-    Returns:
-        [..., nH], every gate over the whole hidden vector, as z has them.
-
-    Example:
-        >>> kernel = jnp.array([[[1.0, 10.0]], [[2.0, 20.0]]])  # two heads of one unit, two gates
-        >>> recurrent_product(product, jnp.ones(2), kernel).tolist()
-        [1.0, 2.0, 10.0, 20.0]
-    """
-    if kernel.ndim == 2:
-        return dot(h, kernel)
-    heads, size, _ = kernel.shape
-    gates = dot(h.reshape(*h.shape[:-1], heads, size), kernel).reshape(*h.shape[:-1], heads, -1, size)
-    return jnp.swapaxes(gates, -3, -2).reshape(*h.shape[:-1], -1)
+from seqjax.types import Array, Key, Params, Shape, State
+from seqjax.weighted import Weighted
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -397,34 +296,7 @@ class Model:
         raise NotImplementedError
 
 
-def check_size(owner, **sizes: int):
-    """Raises InputError unless every named size is a positive integer."""
-    for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise InputError(f"{type(owner).__name__} has {name}={size!r}, it must be a positive integer")
-
-
-def check_heads(owner, hidden_size: int, heads: int):
-    """Raises InputError unless `heads` is a positive integer that divides hidden_size."""
-    check_size(owner, heads=heads)
-    if hidden_size % heads:
-        raise InputError(f"{type(owner).__name__} has heads={heads}, it must divide hidden_size={hidden_size}")
-
-
-def check_choice(owner, choices: tuple, **values):
-    """Raises InputError unless every named value is one of `choices`."""
-    for name, value in values.items():
-        if value not in choices:
-            raise InputError(f"{type(owner).__name__} has {name}={value!r}, it must be one of {', '.join(map(repr, choices))}")
-
-
 def check_cell_field(owner, cell):
     """Raises InputError unless `cell` is a cell, which a layer is not."""
     if not isinstance(cell, Cell):
         raise InputError(f"{type(owner).__name__} wraps a cell, and a {type(cell).__name__} is none: it cannot step")
-
-
-def check_rate(owner, rate: float):
-    """Raises InputError unless 0 <= rate < 1."""
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
-        raise InputError(f"{type(owner).__name__} has rate={rate!r}, it must be a number of at least 0 and below 1")

@@ -11,7 +11,8 @@ import pytest
 from seqjax import CompositeCell, Elman, InputError, from_json, to_json
 from seqjax.cells.elman import ElmanState
 from seqjax.compose import Stack
-from seqjax.contracts import Cell, product
+from seqjax.contracts import Cell
+from seqjax.products import product
 from seqjax.testing import check_cell
 from tests.catalog import CATALOG, SLOW
 

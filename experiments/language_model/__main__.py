@@ -22,12 +22,12 @@ from experiments.language_model.samples import Milestones, draw
 from experiments.language_model.text import Text, ngram_name, read_text
 from seqjax import metrics
 from seqjax.train.checkpoint import Checkpoints
-from seqjax.train.log import Progress
 from seqjax.train.loop import train_loop
 from seqjax.train.mesh import data_mesh, describe
 from seqjax.train.optim import make_optimizer
 from seqjax.train.plots import curves
-from seqjax.train.run import Run, RunFolder, load_run
+from seqjax.train.progress import Progress
+from seqjax.train.runs.folder import Run, RunFolder, load_run
 from seqjax.train.state import init_state
 from seqjax.train.step import evaluate, make_eval_step, make_train_step
 from seqjax.types import Params

@@ -8,7 +8,7 @@ from seqjax.cells.elman import Elman
 from seqjax.cells.gru import GRU
 from seqjax.cells.lstm import LSTM
 from seqjax.compose import Stack
-from seqjax.data.vocabulary import Vocabulary
+from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
 from seqjax.models.language_model import LanguageModel
 from seqjax.train.optim import OptimizerConfig

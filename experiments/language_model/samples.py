@@ -10,10 +10,10 @@ import numpy as np
 from experiments.language_model.config import Sampling
 from seqjax import decode
 from seqjax.contracts import Model
-from seqjax.data.vocabulary import Vocabulary
+from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
 from seqjax.noise import key_of
-from seqjax.train.run import RunFolder
+from seqjax.train.runs.folder import RunFolder
 from seqjax.types import Params
 
 SHARES = (0.1, 1 / 3, 1.0)  # of a run: where it shows a sample, and before it

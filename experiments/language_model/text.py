@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.language_model.config import Data
-from seqjax.data.corpus import SPLITS, load
-from seqjax.data.streams import Stream, encode_documents, evaluation_batches
-from seqjax.data.vocabulary import Vocabulary, build_vocabulary
+from seqjax.data.text.corpus import SPLITS, load
+from seqjax.data.text.language import Stream, encode_documents, evaluation_batches
+from seqjax.data.text.vocabulary import Vocabulary, build_vocabulary
 from seqjax.errors import InputError
 from seqjax.probabilistic import ngram
 

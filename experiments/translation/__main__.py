@@ -19,15 +19,15 @@ from experiments.translation.judge import Judge
 from experiments.translation.scores import signatures
 from experiments.translation.text import Text, changed, origin, read_text
 from experiments.translation.translator import Translator
-from seqjax.data.buckets import Buckets
+from seqjax.data.text.buckets import Buckets
 from seqjax.errors import InputError
 from seqjax.train.checkpoint import Checkpoints
-from seqjax.train.log import Progress
 from seqjax.train.loop import train_loop
 from seqjax.train.mesh import data_mesh, describe
 from seqjax.train.optim import make_optimizer
 from seqjax.train.plots import curves
-from seqjax.train.run import Run, RunFolder, load_run
+from seqjax.train.progress import Progress
+from seqjax.train.runs.folder import Run, RunFolder, load_run
 from seqjax.train.state import init_state
 from seqjax.train.step import make_train_step
 from seqjax.types import Params

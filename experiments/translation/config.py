@@ -10,9 +10,9 @@ from seqjax.cells.elman import Elman
 from seqjax.cells.gru import GRU
 from seqjax.cells.lstm import LSTM
 from seqjax.compose import Dropout, Stack
-from seqjax.data.buckets import TeacherForcing
-from seqjax.data.subwords import LineVocabulary
-from seqjax.data.vocabulary import Vocabulary
+from seqjax.data.text.buckets import TeacherForcing
+from seqjax.data.text.subwords import LineVocabulary
+from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
 from seqjax.layers import Bidirectional, Chain
 from seqjax.models.seq2seq import Seq2Seq

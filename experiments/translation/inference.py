@@ -22,15 +22,15 @@ from experiments.translation.scores import signatures
 from experiments.translation.text import Text, changed, origin, read_given, read_text
 from experiments.translation.translator import Translator
 from seqjax import decode
-from seqjax.data.buckets import evaluation_pairs
-from seqjax.data.files import read_text as read_file
-from seqjax.data.vocabulary import Vocabulary
+from seqjax.data.text.buckets import evaluation_pairs
+from seqjax.data.text.files import read_text as read_file
+from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
 from seqjax.inspect import heat_map
 from seqjax.models.seq2seq import Seq2Seq
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.mesh import data_mesh
-from seqjax.train.run import Run, RunFolder, load_run
+from seqjax.train.runs.folder import Run, RunFolder, load_run
 from seqjax.types import Params
 
 PROGRAM = command_line.program_of("translation")

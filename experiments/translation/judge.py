@@ -12,8 +12,8 @@ from experiments.translation.text import Text, by_tag
 from experiments.translation.translator import Translator
 from seqjax import decode, metrics
 from seqjax.contracts import Model
-from seqjax.data.buckets import evaluation_pairs
-from seqjax.data.pairs import Pair
+from seqjax.data.text.buckets import evaluation_pairs
+from seqjax.data.text.pairs import Pair
 from seqjax.train.step import evaluate, make_eval_step
 from seqjax.types import Params
 

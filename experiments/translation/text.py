@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from experiments.command_line import renamed
 from experiments.translation.config import Data
-from seqjax.data.encoding import Encoded, build_pair_vocabularies, encode_pairs
-from seqjax.data.pairs import Pair, Pairs, from_files, from_tfds, from_tsv, numbers, unsplit
 from seqjax.data.splits import SPLITS
-from seqjax.data.subwords import RESERVED
-from seqjax.data.vocabulary import Vocabulary
+from seqjax.data.text.encoding import Encoded, build_pair_vocabularies, encode_pairs
+from seqjax.data.text.pairs import Pair, Pairs, from_files, from_tfds, from_tsv, numbers, unsplit
+from seqjax.data.text.subwords import RESERVED
+from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
 
 # The first word of a source that says what is asked for, such as "<fr>".

@@ -12,10 +12,10 @@ from experiments.command_line import renamed
 from experiments.translation.config import DRAWS, Search
 from experiments.translation.scores import similarity
 from seqjax import decode
+from seqjax.checks import check_weights
 from seqjax.contracts import Model
-from seqjax.data.encoding import word_positions
-from seqjax.data.vocabulary import Vocabulary
-from seqjax.decode.options import check_weights
+from seqjax.data.text.encoding import word_positions
+from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
 from seqjax.noise import key_of
 from seqjax.types import Params

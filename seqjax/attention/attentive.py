@@ -9,8 +9,11 @@ import jax.numpy as jnp
 
 from seqjax import noise
 from seqjax.attention.scores import Attention, Memory
-from seqjax.contracts import Cell, CompositeCell, check_cell_field, check_choice, check_size, embed_part, product
+from seqjax.checks import check_choice, check_size
+from seqjax.contracts import Cell, CompositeCell, check_cell_field
 from seqjax.errors import InputError
+from seqjax.parts import embed_part
+from seqjax.products import product
 from seqjax.recurrence.engine import run
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, float_dtype, is_tokens

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from seqjax.contracts import check_size, product
+from seqjax.checks import check_size
 from seqjax.errors import InputError
+from seqjax.products import product
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, at_least_float32
 

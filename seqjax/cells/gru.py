@@ -6,8 +6,11 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.contracts import Cell, check_heads, check_size, embed_input, gate_values, product, project_input, recurrent_product
+from seqjax.checks import check_heads, check_size
+from seqjax.contracts import Cell
+from seqjax.gates import embed_input, gate_values, project_input, recurrent_product
 from seqjax.initializers import gate_kernel, recurrent_kernel
+from seqjax.products import product
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, at_least_float32
 

@@ -2,9 +2,9 @@
 
 from seqjax.decode.beam_search import beam
 from seqjax.decode.constraints import Constraints
+from seqjax.decode.decoder import Decoded
 from seqjax.decode.ensemble import Ensemble
-from seqjax.decode.hypothesis import Decoded
-from seqjax.decode.risk import minimum_bayes_risk
+from seqjax.decode.rerank import minimum_bayes_risk
 from seqjax.decode.sampling import greedy, sample, stream
 from seqjax.decode.scoring import Scored, attention, score
 

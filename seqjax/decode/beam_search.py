@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqjax.checks import check_end, check_positive, check_weights
 from seqjax.decode.constraints import Constraints, Rules, check_vocabulary, constrain, make_rules
-from seqjax.decode.hoisting import hoist
-from seqjax.decode.hypothesis import Decoded
-from seqjax.decode.options import check_attends, check_end, check_positive, check_weights, number, size_told
+from seqjax.decode.decoder import Decoded
+from seqjax.decode.options import check_attends, number, size_told
 from seqjax.decode.penalties import coverage_penalty, length_penalty
 from seqjax.errors import InputError
+from seqjax.hoisting import hoist
 from seqjax.types import Array, Params, State, at_least_float32
 
 

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from seqjax.decode.options import LARGEST, check_integers, check_positive, check_symbols, number
+from seqjax.checks import LARGEST, check_integers, check_positive, check_symbols
+from seqjax.decode.options import number
 from seqjax.errors import InputError
 from seqjax.types import Array
 

@@ -16,13 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqjax.checks import check_end, check_integers, check_positive
+from seqjax.decode.categorical import quantile
 from seqjax.decode.constraints import Constraints, Rules, check_vocabulary, constrain, make_rules
-from seqjax.decode.hoisting import hoist
-from seqjax.decode.hypothesis import Decoded
-from seqjax.decode.options import check_end, check_integers, check_positive, number, size_told
-from seqjax.decode.quantiles import quantile
-from seqjax.decode.truncation import Tail, truncate
+from seqjax.decode.decoder import Decoded
+from seqjax.decode.filters import Tail, truncate
+from seqjax.decode.options import number, size_told
 from seqjax.errors import InputError
+from seqjax.hoisting import hoist
 from seqjax.types import Array, Key, Params, State, at_least_float32
 
 _COLDEST, _HOTTEST = float(np.finfo(np.float32).tiny), 1e30  # temperatures: the likeliest symbol, any symbol

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from seqjax.decode.options import check_attends, check_symbols, size_told
+from seqjax.checks import check_symbols
+from seqjax.decode.options import check_attends, size_told
 from seqjax.errors import InputError
 from seqjax.types import Array, at_least_float32
 

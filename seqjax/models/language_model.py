@@ -10,14 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax import masks
+from seqjax.checks import check_choice, check_rate, check_size
 from seqjax.compose import Dropout, Stack
-from seqjax.contracts import Cell, Model, check_cell_field, check_choice, check_rate, check_size, product
-from seqjax.embedding import LOOKED_UP, read_symbols
+from seqjax.contracts import Cell, Model, check_cell_field
 from seqjax.errors import InputError
 from seqjax.initializers import uniform_like
 from seqjax.losses import Weighted, cross_entropy
+from seqjax.products import product
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
+from seqjax.symbols.embedding import LOOKED_UP, read_symbols
 from seqjax.types import Array, Key, Params, State
 
 _embed_init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)

@@ -11,16 +11,17 @@ import numpy as np
 
 from seqjax import masks, tree
 from seqjax.attention.attentive import Attentive
+from seqjax.checks import check_choice, check_rate, check_size, check_weights
 from seqjax.compose import Dropout
-from seqjax.contracts import Cell, Model, SequenceLayer, check_cell_field, check_choice, check_rate, check_size, product
-from seqjax.decode.hoisting import hoist
-from seqjax.decode.options import check_weights
-from seqjax.decode.quantiles import quantile
-from seqjax.embedding import LOOKED_UP, read_symbols
+from seqjax.contracts import Cell, Model, SequenceLayer, check_cell_field
+from seqjax.decode.categorical import quantile
 from seqjax.errors import InputError
+from seqjax.hoisting import hoist
 from seqjax.losses import Weighted, cross_entropy
+from seqjax.products import product
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
+from seqjax.symbols.embedding import LOOKED_UP, read_symbols
 from seqjax.types import Array, Key, Params, State, at_least_float32
 
 _embed_init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)

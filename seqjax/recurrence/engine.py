@@ -12,9 +12,11 @@ import numpy as np
 from seqjax import masks, noise, tree
 from seqjax.contracts import Cell, CompositeCell, SequenceLayer
 from seqjax.errors import InputError
-from seqjax.recurrence import cudnn, fused, pallas, scan
-from seqjax.recurrence.bptt import chunked
-from seqjax.recurrence.table import projected_inside
+from seqjax.recurrence import scan
+from seqjax.recurrence.chunks import chunked
+from seqjax.recurrence.fused import backend as fused
+from seqjax.recurrence.gpu import cudnn, pallas
+from seqjax.recurrence.thresholds import projected_inside
 from seqjax.types import Array, Key, Params, State, float_dtype, is_tokens
 
 BACKENDS = {"cudnn": cudnn, "pallas": pallas, "fused": fused, "scan": scan}  # the fastest first

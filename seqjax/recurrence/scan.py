@@ -6,9 +6,9 @@ import math
 import jax
 
 from seqjax import noise, tree
-from seqjax.contracts import product
-from seqjax.recurrence.bptt import recomputed
-from seqjax.recurrence.table import projected_inside
+from seqjax.products import product
+from seqjax.recurrence.chunks import recomputed
+from seqjax.recurrence.thresholds import projected_inside
 
 
 def supports(cell, call) -> str | None:

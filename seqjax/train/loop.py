@@ -18,9 +18,9 @@ from jax.sharding import Mesh
 from seqjax.errors import InputError
 from seqjax.train import mesh as meshes
 from seqjax.train.checkpoint import Checkpoints, position_of
-from seqjax.train.log import Progress
 from seqjax.train.optim import learning_rate, skipped
-from seqjax.train.run import RunFolder
+from seqjax.train.progress import Progress
+from seqjax.train.runs.folder import RunFolder
 from seqjax.train.state import TrainState
 from seqjax.types import Params
 
@@ -119,7 +119,7 @@ def train_loop(
     Example:
         >>> import optax
         >>> from seqjax.cells.elman import Elman
-        >>> from seqjax.data.streams import Stream
+        >>> from seqjax.data.text.language import Stream
         >>> from seqjax.models.language_model import LanguageModel
         >>> from seqjax.train.state import init_state
         >>> from seqjax.train.step import make_train_step

@@ -11,7 +11,7 @@ from jax.extend.core import jaxprs_in_params
 
 from seqjax import decode
 from seqjax.decode import sampling
-from seqjax.decode.truncation import Tail, truncate
+from seqjax.decode.filters import Tail, truncate
 from seqjax.errors import InputError
 from tests.decode.toys import Table, log_p_of, table, tokens
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from experiments import command_line
-from seqjax.train.run import RunFolder
+from seqjax.train.runs.folder import RunFolder
 
 
 class Outcome(NamedTuple):

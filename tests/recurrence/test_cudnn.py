@@ -14,7 +14,7 @@ import pytest
 from jax.experimental import rnn
 
 from seqjax import GRU, LSTM, Bidirectional, InputError, explain, unroll
-from seqjax.recurrence import cudnn, devices
+from seqjax.recurrence.gpu import cudnn, devices
 from tests.recurrence.test_fused import Case, gap, gradient, weighted
 
 CELL = LSTM(input_size=3, hidden_size=4)

@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqjax import GRU, LSTM, Elman, InputError, RecurrentDropout, explain, unroll
-from seqjax.contracts import Cell, product
-from seqjax.recurrence import fused, table
+from seqjax.contracts import Cell
+from seqjax.products import product
+from seqjax.recurrence import thresholds
+from seqjax.recurrence.fused import backend as fused
 from seqjax.types import at_least_float32
 from tests.catalog import CATALOG, leaving
 
@@ -404,7 +406,7 @@ def test_a_large_z_is_made_only_for_a_derivative():
 
 @pytest.mark.parametrize("name", leaving("lstm", of=["lstm", "gru_reset_before", "recurrent_dropout"]))
 def test_where_each_step_projects_its_own_input(name, monkeypatch, x64):
-    monkeypatch.setattr(table, "INSIDE", (table.Row(jax.default_backend(), zs=0, kernel=1e9),))
+    monkeypatch.setattr(thresholds, "INSIDE", (thresholds.Row(jax.default_backend(), zs=0, kernel=1e9),))
     for options in ({}, {"reverse": True}, {"masked": False}):
         case = Case(MAKERS[name](input_size=2, hidden_size=6), steps=9, dtype=jnp.float64, **options)  # no other test's sizes
         assert case.gap(lambda f: f) <= 1e-12

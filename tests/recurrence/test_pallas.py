@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from seqjax import GRU, LSTM, Elman, InputError, RecurrentDropout, explain, unroll
-from seqjax.recurrence import pallas, persistent
-from seqjax.recurrence.adjoint import linear_map
-from seqjax.recurrence.pieces import Unsupported
+from seqjax.recurrence.custom_transpose import linear_map
+from seqjax.recurrence.gpu import pallas, pallas_scan
+from seqjax.recurrence.gpu.tiles import Unsupported
 from tests.recurrence.test_fused import Case, gap, gradient, weighted
 
 CELLS = {
@@ -147,7 +147,7 @@ def test_refused_with_a_reason():
 def test_one_head_of_768_units_does_not_fit():
     """A kernel of [1024, 4096] after padding; twelve heads of 64 units are 64 KiB each."""
     assert "of 768 units takes 16384 KiB (padded to 1024 units)" in reason(LSTM(input_size=3, hidden_size=768))
-    assert persistent.too_large(64, 4, jnp.float32) is None
+    assert pallas_scan.too_large(64, 4, jnp.float32) is None
 
 
 def test_chosen_on_a_cpu_only_by_name():
@@ -162,7 +162,7 @@ def test_a_step_that_is_not_row_wise_is_refused():
         return state.cumsum(axis=1) + inputs, state
 
     with pytest.raises(Unsupported, match="the operation cumsum, which is not row-wise"):
-        persistent.scan_on_chip(body, [], {}, {}, jnp.ones((2, 4)), jnp.ones((3, 2, 4)), reverse=False, interpret=True)
+        pallas_scan.scan_on_chip(body, [], {}, {}, jnp.ones((2, 4)), jnp.ones((3, 2, 4)), reverse=False, interpret=True)
 
 
 # ---- the linear map

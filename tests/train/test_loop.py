@@ -16,7 +16,7 @@ from seqjax.train import loop as loops
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.loop import DivergedError, LoopConfig, train_loop
 from seqjax.train.optim import OptimizerConfig
-from seqjax.train.run import RunFolder, describe_run, load_run
+from seqjax.train.runs.folder import RunFolder, describe_run, load_run
 from seqjax.train.state import init_state
 from seqjax.train.step import make_train_step
 from tests.train.toy import Bench, ToyStream

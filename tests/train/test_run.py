@@ -1,7 +1,7 @@
 import pytest
 
 from seqjax.errors import InputError
-from seqjax.train.run import RunFolder, compare, load_run
+from seqjax.train.runs.folder import RunFolder, compare, load_run
 
 
 def test_a_folder_that_exists_is_refused(tmp_path):

@@ -15,7 +15,7 @@ from seqjax.train.checkpoint import Checkpoints, resume
 from seqjax.train.loop import LoopConfig, train_loop
 from seqjax.train.mesh import shard
 from seqjax.train.optim import OptimizerConfig, make_optimizer
-from seqjax.train.run import RunFolder
+from seqjax.train.runs.folder import RunFolder
 from seqjax.train.state import init_state
 from seqjax.train.step import evaluate, make_eval_step, make_train_step
 

@@ -9,7 +9,7 @@ import pytest
 
 import seqjax
 from seqjax.train.checkpoint import Checkpoints
-from seqjax.train.run import RunFolder
+from seqjax.train.runs.folder import RunFolder
 from tests.experiments.conftest import contents, refused
 from tests.experiments.language_model.conftest import PACE, SIZES, command, words
 

@@ -16,7 +16,7 @@ from experiments import command_line
 from experiments.language_model.config import PRESETS, Config
 from seqjax.probabilistic import ngram
 from seqjax.train.checkpoint import Checkpoints
-from seqjax.train.run import RunFolder
+from seqjax.train.runs.folder import RunFolder
 from tests.experiments.conftest import contents, results_of
 from tests.experiments.language_model.conftest import PACE, SIZES, command, words
 

@@ -22,7 +22,7 @@ from experiments.translation.scores import similarity
 from experiments.translation.translator import Translator
 from seqjax.data.splits import hashed_split
 from seqjax.train.checkpoint import Checkpoints
-from seqjax.train.run import RunFolder
+from seqjax.train.runs.folder import RunFolder
 from tests.experiments.conftest import contents, refused, results_of
 from tests.experiments.translation.conftest import command
 

@@ -14,10 +14,10 @@ from experiments import command_line
 from experiments.translation.config import PRESETS, Config, Data, ScheduledSampling
 from experiments.translation.judge import figures
 from experiments.translation.text import by_tag, read_text
-from seqjax.data.pairs import Pair
-from seqjax.data.subwords import RESERVED
+from seqjax.data.text.pairs import Pair
+from seqjax.data.text.subwords import RESERVED
 from seqjax.train.checkpoint import Checkpoints
-from seqjax.train.run import RunFolder
+from seqjax.train.runs.folder import RunFolder
 from tests.catalog import leaving
 from tests.experiments.conftest import Interrupt, contents, figures_of, results_of
 from tests.experiments.translation.conftest import command, lines

@@ -1,0 +1,158 @@
+"""Attention that goes by places: scores of places alone, and a window around one of them."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.attention.scores import Attention, Memory, masked_softmax, read_out
+from seqjax.checks import check_size
+from seqjax.errors import InputError
+from seqjax.products import product
+from seqjax.serial import register
+from seqjax.types import Array, Key, Params
+
+_glorot = jax.nn.initializers.glorot_uniform()
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Location(Attention):
+    """Scores every place by the query alone, whatever stands there.
+
+        e_s = (W query)_s
+
+    Args:
+        query_size: Q.
+        memory_size: M.
+        max_length: places that it knows; what lies beyond is never attended to.
+
+    Raises:
+        InputError: a size that cannot be; a longer sequence, as soon as its length is known (under jit it is not).
+
+    Example:
+        >>> Location(query_size=4, memory_size=6, max_length=50).init(jax.random.key(0))["query_kernel"].shape
+        (4, 50)
+
+    Luong, Pham, Manning 2015, arXiv:1508.04025, equation 8.
+    """
+
+    max_length: int
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_size(self, max_length=self.max_length)
+
+    @property
+    def places(self) -> int:
+        return self.max_length
+
+    def init(self, key: Key) -> Params:
+        """`query_kernel` [Q, max_length]."""
+        return {"query_kernel": _glorot(key, (self.query_size, self.max_length))}
+
+    def scores(self, params: Params, query: Array, memory: Memory, *, coverage: Array | None = None, dot=product) -> Array:
+        """W query, of the places that there are; -inf where they are more than it knows: there is padding."""
+        places = memory.mask.shape[-1]
+        scores = dot(query, params["query_kernel"])[..., :places]
+        missing = [(0, 0)] * (scores.ndim - 1) + [(0, places - scores.shape[-1])]
+        return jnp.pad(scores, missing, constant_values=-jnp.inf)
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Local(Attention):
+    """Attention to the places near a centre.
+
+        a_s = softmax of e over the places with |s - p| <= D
+        predicted (local-p):  p = length * logistic(v . tanh(W query)),  and a_s is multiplied by exp(-2 (s - p)^2 / D^2)
+        otherwise (local-m):  p = the number of the step, at most the last place
+
+    Args:
+        attention: gives the scores e: Additive, Dot, General or Location.
+        window: D, places on each side of the centre.
+        predicted: whether the centre comes from the query.
+
+    Raises:
+        InputError: a window below 1, or an attention that is more than its scores.
+
+    Example:
+        >>> from seqjax.attention.scores import Dot
+        >>> attention = Local(attention=Dot(query_size=2, memory_size=2), window=1, predicted=False)
+        >>> memory = attention.remember({}, jnp.ones((4, 2)), jnp.ones(4, bool))
+        >>> attention.attend({}, jnp.ones(2), memory, steps=jnp.array(3))[1].tolist()
+        [0.0, 0.0, 0.5, 0.5]
+
+    Luong, Pham, Manning 2015, arXiv:1508.04025, section 3.2.
+    """
+
+    query_size: int = dataclasses.field(init=False)
+    memory_size: int = dataclasses.field(init=False)
+    attention: Attention
+    window: int
+    predicted: bool = True
+
+    def __post_init__(self):
+        check_size(self, window=self.window)
+        if not isinstance(self.attention, Attention) or type(self.attention).attend is not Attention.attend:
+            raise InputError(
+                f"Local needs an attention that gives scores, such as General, not a {type(self.attention).__name__}"
+            )
+        for name in ("query_size", "memory_size"):
+            object.__setattr__(self, name, getattr(self.attention, name))
+
+    @property
+    def reads_coverage(self) -> bool:
+        return self.attention.reads_coverage
+
+    @property
+    def reads_steps(self) -> bool:
+        return not self.predicted
+
+    @property
+    def places(self) -> int | None:
+        return self.attention.places
+
+    @property
+    def at_once(self) -> bool:
+        return self.attention.at_once
+
+    def init(self, key: Key) -> Params:
+        """`attention` (none without parameters); predicted also `centre_kernel` [Q, Q] and `centre_vector` [Q]."""
+        k_attention, k_kernel, k_vector = jax.random.split(key, 3)
+        of_attention = self.attention.init(k_attention)
+        params: Params = {"attention": of_attention} if of_attention else {}
+        if self.predicted:
+            params["centre_kernel"] = _glorot(k_kernel, (self.query_size, self.query_size))
+            params["centre_vector"] = _glorot(k_vector, (self.query_size, 1))[:, 0]
+        return params
+
+    def keys(self, params: Params, values: Array) -> Any:
+        """The attention's."""
+        return self.attention.keys(params.get("attention", {}), values)
+
+    def attend(
+        self,
+        params: Params,
+        query: Array,
+        memory: Memory,
+        *,
+        coverage: Array | None = None,
+        steps: Array | None = None,
+        dot=product,
+    ) -> tuple[Array, Array]:
+        """As `Attention.attend`, near the centre."""
+        scores = self.attention.scores(params.get("attention", {}), query, memory, coverage=coverage, dot=dot)
+        length = memory.mask.sum(axis=-1, dtype=scores.dtype)
+        if self.predicted:
+            inner = jnp.tanh(dot(query, params["centre_kernel"]))
+            vector = params["centre_vector"].astype(inner.dtype)
+            centre = length * jax.nn.sigmoid(jnp.einsum("...q,q->...", inner, vector)).astype(scores.dtype)
+        else:
+            centre = jnp.minimum(jnp.asarray(steps).astype(scores.dtype), jnp.maximum(length - 1, 0))
+        distance = jax.lax.broadcasted_iota(scores.dtype, scores.shape, scores.ndim - 1) - centre[..., None]
+        weights = masked_softmax(scores, memory.mask & (jnp.abs(distance) <= self.window))
+        if self.predicted:
+            weights = weights * jnp.exp(-2 * (distance / self.window) ** 2)
+        return read_out(weights, memory.values), weights

@@ -1,0 +1,74 @@
+"""Checks of arguments: each raises InputError with one line that names the argument and the values it may have."""
+
+import numpy as np
+
+from seqjax.errors import InputError
+from seqjax.types import Array
+
+LARGEST = 2**31  # upper bound of symbol ids: an int32 holds them
+
+
+def check_size(owner, **sizes: int):
+    """Raises InputError unless every named size is a positive integer."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise InputError(f"{type(owner).__name__} has {name}={size!r}, it must be a positive integer")
+
+
+def check_heads(owner, hidden_size: int, heads: int):
+    """Raises InputError unless `heads` is a positive integer that divides hidden_size."""
+    check_size(owner, heads=heads)
+    if hidden_size % heads:
+        raise InputError(f"{type(owner).__name__} has heads={heads}, it must divide hidden_size={hidden_size}")
+
+
+def check_choice(owner, choices: tuple, **values):
+    """Raises InputError unless every named value is one of `choices`."""
+    for name, value in values.items():
+        if value not in choices:
+            raise InputError(f"{type(owner).__name__} has {name}={value!r}, it must be one of {', '.join(map(repr, choices))}")
+
+
+def check_rate(owner, rate: float):
+    """Raises InputError unless 0 <= rate < 1."""
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
+        raise InputError(f"{type(owner).__name__} has rate={rate!r}, it must be a number of at least 0 and below 1")
+
+
+def check_integers(**values) -> None:
+    """Raises unless every value is an integer."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise InputError(f"{name} is {value!r}, it must be an integer")
+
+
+def check_positive(**values) -> None:
+    """Raises unless every value is an integer, at least 1."""
+    check_integers(**values)
+    for name, value in values.items():
+        if value < 1:
+            raise InputError(f"{name} is {value}, it must be at least 1")
+
+
+def check_weights(**values) -> None:
+    """Raises unless every value is a finite number, at least 0."""
+    for name, value in values.items():
+        if not 0 <= value < np.inf:
+            raise InputError(f"{name} is {value}, it must be at least 0 and finite")
+
+
+def check_end(end):
+    """Raises unless `end` is None, or may be a symbol: whether the vocabulary has it is known after a step."""
+    if end is not None:
+        check_integers(end=end)
+        if not 0 <= end < LARGEST:
+            raise InputError(f"end is {end}, it must be a symbol of the vocabulary (None: nothing ends a row)")
+
+
+def check_symbols(size: Array, **given):
+    """Raises where a symbol, of those given by name, is none of the vocabulary that `size_told` tells of."""
+    for name, symbols in given.items():
+        symbols = np.ravel(symbols)
+        outside = symbols[(symbols < 0) | (symbols >= size.shape[0])]
+        if outside.size:
+            raise InputError(f"{name} names symbol {outside[0]}, the vocabulary has 0 to {size.shape[0] - 1}")

@@ -1,0 +1,1 @@
+"""Text: read, split, encoded, put into batches."""

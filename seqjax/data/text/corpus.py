@@ -1,0 +1,266 @@
+"""Text to learn from: files, folders, Python's own library, its manual, or a tfds text by name, each in three splits."""
+
+import ast
+import contextlib
+import hashlib
+import platform
+import re
+import sysconfig
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, hashed_split
+from seqjax.data.text.files import read_text
+from seqjax.data.tfds import read_examples
+from seqjax.errors import InputError
+
+_NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "encodings", "pydoc_data"}
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text, a sequence of its own.
+
+    Args:
+        name: what it is called where it comes from (a path, a topic).
+        text: its characters.
+    """
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, repr=False)
+class Corpus:
+    """Documents in three splits, and a record of where they come from.
+
+    Args:
+        train, valid, test: the documents of each split; test may be empty.
+        record: what a run should write down, flat and JSON-able: source, python (the version, where the text depends
+            on it), files (for tfds, examples), characters (of all and of each split), sha256 (of names and texts, split
+            by split).
+
+    Example:
+        >>> corpus = pydoc()
+        >>> corpus.record["source"], corpus.record["files"], corpus.train[0].name
+        ('pydoc', 1, 'assert')
+    """
+
+    train: tuple[Document, ...]
+    valid: tuple[Document, ...]
+    test: tuple[Document, ...]
+    record: dict
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{self.record[split + '_characters']:,} {split}" for split in SPLITS)
+        return f"Corpus({self.record['source']}: {sizes} characters)"
+
+
+def load(
+    path: str | Path | None = None,
+    corpus: str = "stdlib",
+    tfds: str | None = None,
+    split: Sequence[float] = DEFAULT_SHARES,
+) -> Corpus:
+    """The corpus that a command line asks for: a path, else a tfds name, else one of the corpora on every machine.
+
+    Args:
+        path: a UTF-8 file or a folder of them.
+        corpus: "stdlib" or "pydoc"; read only where neither path nor tfds is given.
+        tfds: the name of a text data set of TensorFlow Datasets.
+        split: the shares of train, valid and test.
+
+    Returns:
+        The corpus.
+
+    Raises:
+        InputError: path and tfds together, an unknown corpus, or what the chosen loader refuses.
+    """
+    if path is not None and tfds is not None:
+        raise InputError(f"path {path} and tfds {tfds} are both given: give one of them")
+    if path is not None:
+        return from_path(path, split)
+    if tfds is not None:
+        return from_tfds(tfds, split=split)
+    known = {"stdlib": stdlib, "pydoc": pydoc}
+    if corpus not in known:
+        raise InputError(f"corpus {corpus!r} is not known: choose one of {', '.join(known)}, or give a path")
+    return known[corpus](split)
+
+
+def from_path(path: str | Path, split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
+    """Any UTF-8 file, or a folder of them; files named *.gz are unpacked.
+
+    A file is cut in order, by characters. In a folder (all files below it but hidden ones, sorted by their path
+    relative to it) a file with train, valid or test as a word of that path (`ptb.valid.txt`, `test/01.txt`; the last
+    such word counts) belongs to that split; a hash of the relative path decides about the others.
+
+    Args:
+        path: the file or folder.
+        split: the shares of train, valid and test.
+
+    Returns:
+        The corpus; characters are as in the file, carriage returns included.
+
+    Raises:
+        InputError: a missing or empty path, text that is not UTF-8 (with file and byte offset), a split that is no
+            three shares of 1, or that leaves train or valid empty.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = pathlib.Path(folder, "notes.txt").write_text("abcdefghij", encoding="utf-8")
+        ...     corpus = from_path(f"{folder}/notes.txt")
+        >>> corpus.train[0].text, corpus.valid[0].text, corpus.test[0].text
+        ('abcdefgh', 'i', 'j')
+    """
+    if not str(path):
+        raise InputError("the path is empty: give a UTF-8 text file or a folder of them")
+    shares, path = checked_shares(split), Path(path)
+    if path.exists() and not path.is_dir():
+        document = Document(path.name, read_text(path))
+        if not document.text:
+            raise InputError(f"{path} is empty: a corpus needs text")
+        return _corpus(str(path), _cut([document], shares), files=1)
+    if not path.is_dir():
+        raise InputError(f"{path} does not exist: give a UTF-8 text file or a folder of them")
+    files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+    names = sorted(name for name in files if not any(part.startswith(".") for part in name.split("/")))
+    documents = [document for name in names if (document := Document(name, read_text(files[name]))).text]
+    if not documents:
+        raise InputError(f"folder {path} holds no text ({len(names)} files, all empty): a corpus needs some")
+    return _corpus(str(path), _assign(documents, lambda name: _named_split(name) or hashed_split(name, shares)))
+
+
+def stdlib(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
+    """The source of Python's own standard library, which is on every machine; about nine million characters.
+
+    All *.py below sysconfig's stdlib path but site-packages, dist-packages, test, tests, idlelib, lib2to3, encodings
+    and pydoc_data; a document a file, split by a hash of its relative path. Files that are not UTF-8 are left out.
+
+    Args:
+        split: the shares of train, valid and test.
+
+    Returns:
+        The corpus; its record names the Python version.
+
+    Raises:
+        InputError: this Python comes without its sources, or a wrong split.
+    """
+    shares, root = checked_shares(split), Path(sysconfig.get_path("stdlib"))
+    files = {file.relative_to(root).as_posix(): file for file in root.rglob("*.py")}
+    documents = []
+    for name in sorted(name for name in files if _NOT_LIBRARY.isdisjoint(name.split("/"))):
+        with contextlib.suppress(UnicodeDecodeError):
+            documents.append(Document(name, files[name].read_bytes().decode("utf-8")))
+    documents = [document for document in documents if document.text]
+    if not documents:
+        raise InputError(f"this Python comes without its sources (no .py file below {root}): give a text with --data.path")
+    splits = _assign(documents, lambda name: hashed_split(name, shares))
+    return _corpus("stdlib", splits, python=platform.python_version())
+
+
+def pydoc(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
+    """The topics of Python's manual, about 465,000 characters of English prose; a document a topic.
+
+    They are the dictionary in pydoc_data/topics.py, which is read, never executed; split by a hash of the topic's name.
+
+    Args:
+        split: the shares of train, valid and test.
+
+    Returns:
+        The corpus; its record names the Python version.
+
+    Raises:
+        InputError: this Python comes without its topics, or a wrong split.
+    """
+    shares, path = checked_shares(split), Path(sysconfig.get_path("stdlib"), "pydoc_data", "topics.py")
+    if not path.is_file():
+        raise InputError(f"this Python comes without its manual's topics (no {path}): give a text with --data.path")
+    assigned = [node.value for node in ast.parse(read_text(path)).body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    topics = next((ast.literal_eval(value) for value in assigned if isinstance(value, ast.Dict)), {})
+    documents = [Document(name, topics[name]) for name in sorted(topics) if topics[name]]
+    splits = _assign(documents, lambda name: hashed_split(name, shares))
+    return _corpus("pydoc", splits, files=1, python=platform.python_version())
+
+
+def from_tfds(name: str, data_dir: str | Path | None = None, *, split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
+    """A text data set of TensorFlow Datasets, read without TensorFlow; a document an example.
+
+    Its train, validation (or valid) and test splits are taken as they are. A missing valid or test is cut from the end
+    of train, in the order train, valid, test: its share of train's characters. Some data sets can be prepared by
+    TensorFlow alone: then install seqjax[tfds-tf].
+
+    Args:
+        name: as tfds knows it: "tiny_shakespeare", "lm1b".
+        data_dir: where tfds keeps its data; None: its own default.
+        split: the shares of a missing valid and test.
+
+    Returns:
+        The corpus.
+
+    Raises:
+        InputError: an unknown name, no network, no text feature, no train split, or a wrong split.
+    """
+    shares = checked_shares(split)
+    examples = read_examples(name, data_dir, _only_text, what="text", instead="a text with --data.path")
+
+    def documents(of: str) -> tuple[Document, ...]:
+        texts = (text for (text,) in examples.get(of, ()))
+        return tuple(Document(f"{of}/{n}", text) for n, text in enumerate(texts) if text)
+
+    train, valid, test = documents("train"), documents("validation") or documents("valid"), documents("test")
+    missing = (0.0 if valid else shares[1], 0.0 if test else shares[2])
+    train, *cut = _cut(train, (1 - sum(missing), *missing))
+    return _corpus(f"tfds:{name}", (train, valid or cut[0], test or cut[1]))
+
+
+def _only_text(texts: Sequence[str], supervised) -> tuple[str, ...]:
+    if "text" not in texts and len(texts) != 1:
+        raise InputError(f"it must have one text feature, or one named text; it has {', '.join(texts) or 'none'}")
+    return ("text" if "text" in texts else texts[0],)
+
+
+def _cut(documents: Sequence[Document], shares: Sequence[float]) -> tuple[tuple[Document, ...], ...]:
+    """The documents cut in order into shares of their characters; one that straddles an edge is cut in two."""
+    total = sum(len(document.text) for document in documents)
+    edges = [round(total * share) for share in accumulate(shares, initial=0.0)]
+    begins = accumulate((len(document.text) for document in documents), initial=0)
+    placed = list(zip(begins, documents, strict=False))
+
+    def between(low, high):
+        pieces = (Document(d.name, d.text[max(low - at, 0) : max(high - at, 0)]) for at, d in placed)
+        return tuple(piece for piece in pieces if piece.text)
+
+    return tuple(between(low, high) for low, high in pairwise(edges))
+
+
+def _named_split(name: str) -> str | None:
+    words = re.findall(r"(?<![a-z])(train|valid|test)(?:ing|ation|set|s)?(?![a-z])", name.lower())
+    return words[-1] if words else None
+
+
+def _assign(documents: Iterable[Document], split_of) -> tuple[tuple[Document, ...], ...]:
+    splits = {split: [] for split in SPLITS}
+    for document in documents:
+        splits[split_of(document.name)].append(document)
+    return tuple(map(tuple, splits.values()))
+
+
+def _corpus(source: str, splits: Sequence[Sequence[Document]], *, files: int | None = None, **facts) -> Corpus:
+    """The corpus with its record, refused if train or valid is empty; facts go into the record."""
+    characters = {split: sum(len(d.text) for d in documents) for split, documents in zip(SPLITS, splits, strict=True)}
+    for split in ("train", "valid"):
+        if not characters[split]:
+            held = ", ".join(f"{name} {n}" for name, n in characters.items())
+            raise InputError(f"{source}: the {split} split is empty (characters: {held}): give more text, or another split")
+    digest = hashlib.sha256()
+    for split, documents in zip(SPLITS, splits, strict=True):
+        for document in documents:
+            parts = (split, document.name, document.text)
+            digest.update(b"\0".join(part.encode("utf-8", "surrogatepass") for part in parts) + b"\0")
+    record = {"source": source, **facts, "files": sum(map(len, splits)) if files is None else files}
+    record |= {"characters": sum(characters.values())} | {f"{split}_characters": n for split, n in characters.items()}
+    return Corpus(*map(tuple, splits), record=record | {"sha256": digest.hexdigest()})

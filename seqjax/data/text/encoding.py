@@ -1,0 +1,166 @@
+"""Pairs of texts as pairs of symbol rows."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from seqjax.data.text.pairs import Pair
+from seqjax.data.text.subwords import LineVocabulary, SubwordVocabulary
+from seqjax.data.text.vocabulary import CharacterVocabulary, Vocabulary, WordVocabulary
+from seqjax.errors import InputError
+
+KINDS = ("bpe", "unigram", "character", "word", "line")
+_SPECIAL = {"pad": 0, "unknown": 1, "start": 2, "end": 3}
+
+
+class Encoded(NamedTuple):
+    """Pairs in symbols.
+
+    Args:
+        source: int32 [S] of each pair.
+        target: int32 [T] of each pair, with the vocabulary's end symbol (if it has one) as its last.
+        over_long: how many pairs were dropped, or cut, for their length.
+    """
+
+    source: tuple[np.ndarray, ...]
+    target: tuple[np.ndarray, ...]
+    over_long: int
+
+
+def build_pair_vocabularies(
+    pairs: Sequence[Pair],
+    *,
+    kind: str = "bpe",
+    target_kind: str | None = None,
+    joint: bool = False,
+    max_size: int | None = None,
+    min_count: int = 1,
+    byte_fallback: bool = False,
+    symbols: Sequence[str] = (),
+) -> tuple[Vocabulary, Vocabulary]:
+    """The vocabularies of a translator's two sides; pad, unknown, start and end are 0, 1, 2 and 3 in each.
+
+    Args:
+        pairs: the training pairs.
+        kind: "bpe", "unigram", "character" or "word".
+        target_kind: the target's, also "line": each target one symbol (with no end symbol after it); None: as the source's.
+        joint: one vocabulary, of both sides' texts, for both.
+        max_size: most symbols of each; None: no limit (for sub-words 8,000).
+        min_count: a character, word or line seen less often becomes unknown.
+        byte_fallback: sub-words spell what they do not know in bytes.
+        symbols: texts of the source that stay whole, each one symbol ("<fr>").
+
+    Returns:
+        (the source's, the target's); the same object twice where they are joint.
+
+    Raises:
+        InputError: an unknown kind, two kinds for a joint one, an option that a kind does not have, or what the kind refuses.
+
+    Example:
+        >>> pairs = [Pair("<fr> two", "deux"), Pair("<fr> three", "trois")]
+        >>> source, target = build_pair_vocabularies(pairs, kind="word", target_kind="character")
+        >>> source.encode("<fr> two").tolist(), target.characters
+        ([4, 6], 'deiorstux')
+    """
+    target_kind = target_kind or kind
+    for name, side in ((kind, "source"), (target_kind, "target")):
+        if name not in KINDS or (name, side) == ("line", "source"):
+            known = ", ".join(KINDS[:-1] if side == "source" else KINDS)
+            raise InputError(f"{side} vocabulary {name!r} is not known: choose one of {known}")
+    if joint and target_kind != kind:
+        raise InputError(f"a joint vocabulary cannot be of kinds {kind} and {target_kind}: give one kind")
+    subwords = {"bpe", "unigram"}
+    if min_count > 1 and {kind, target_kind} <= subwords:
+        raise InputError(f"min_count is {min_count}: sub-words are limited by max_size alone")
+    if byte_fallback and subwords.isdisjoint((kind, target_kind)):
+        raise InputError(f"byte_fallback is for sub-words, not for {kind} and {target_kind}")
+
+    def build(name: str, text: str, symbols: Sequence[str]) -> Vocabulary:
+        if name in subwords:
+            options = {"max_size": max_size, "byte_fallback": byte_fallback, "symbols": symbols}
+            return SubwordVocabulary.from_text(text, kind=name, **options)
+        limits = {"min_count": min_count, "max_size": max_size}
+        if name == "line":
+            return LineVocabulary.from_text(text, **limits)
+        if name == "word":
+            return WordVocabulary.from_text(text, **limits, **_SPECIAL)
+        return CharacterVocabulary.from_text(text.replace("\n", ""), **limits, **_SPECIAL, symbols=symbols)
+
+    sources, targets = ("\n".join(side) for side in zip(*pairs, strict=True)) if pairs else ("", "")
+    if joint:
+        both = build(kind, f"{sources}\n{targets}", symbols)
+        return both, both
+    return build(kind, sources, symbols), build(target_kind, targets, ())
+
+
+def encode_pairs(
+    pairs: Iterable[Pair],
+    source: Vocabulary,
+    target: Vocabulary,
+    *,
+    max_length: int | None = None,
+    over_long: str = "drop",
+) -> Encoded:
+    """The symbols of pairs.
+
+    Args:
+        pairs: texts.
+        source, target: the vocabularies of the two sides.
+        max_length: the most symbols of either side, the target's end symbol included; for training pairs, since a figure
+            over test pairs that leaves some out means little. None: no limit.
+        over_long: what becomes of a pair with a longer side: "drop" leaves it out, "cut" cuts each side to max_length (the
+            target keeps its end symbol).
+
+    Returns:
+        Encoded.
+
+    Raises:
+        InputError: symbols outside a vocabulary without an unknown symbol, a max_length below 2, another over_long, or
+            nothing left.
+
+    Example:
+        >>> vocabulary = CharacterVocabulary(characters="ab", pad=0, unknown=None, start=1, end=2)
+        >>> encode_pairs([Pair("ab", "b"), Pair("bbb", "")], vocabulary, vocabulary, max_length=2)
+        Encoded(source=(array([3, 4], dtype=int32),), target=(array([4, 2], dtype=int32),), over_long=1)
+    """
+    if over_long not in ("drop", "cut"):
+        raise InputError(f'over_long is {over_long!r}, it must be "drop" or "cut"')
+    if max_length is not None and max_length < 2:
+        raise InputError(f"max_length is {max_length}, it must be at least 2: a symbol and the end")
+    end = np.array([] if target.end is None else [target.end], np.int32)
+    sources, targets, too_long = [], [], 0
+    for pair in pairs:
+        read, written = source.encode(pair.source), target.encode(pair.target)
+        if max_length is not None and max(read.size, written.size + end.size) > max_length:
+            too_long += 1
+            if over_long == "drop":
+                continue
+            read, written = read[:max_length], written[: max_length - end.size]
+        sources.append(read)
+        targets.append(np.concatenate([written, end]))
+    if not sources:
+        raise InputError(
+            f"there is no pair to encode ({too_long} were longer than {max_length}): give more, or a longer max_length"
+        )
+    return Encoded(tuple(sources), tuple(targets), too_long)
+
+
+def word_positions(vocabulary: Vocabulary, text: str) -> np.ndarray:
+    """Which word each symbol of a text belongs to, so that an unknown one can be copied where the model attends to it.
+
+    Args:
+        vocabulary: of characters, bytes, words or sub-words.
+        text: words between white space, which belongs to the word after it; none at the end.
+
+    Returns:
+        int32 [T], one for each symbol of `vocabulary.encode(text)`: a place in `text.split()`.
+
+    Example:
+        >>> vocabulary = CharacterVocabulary.from_text("ab c")
+        >>> word_positions(vocabulary, "ab xyz").tolist()
+        [0, 0, 1, 1, 1, 1]
+    """
+    counts = [len(vocabulary.encode(word)) for word in re.findall(r"\s*\S+", text)]
+    return np.repeat(np.arange(len(counts), dtype=np.int32), counts)

@@ -1,0 +1,204 @@
+"""Contiguous language-model batches: row r of one batch goes on in row r of the next."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from seqjax.data.text.corpus import Document
+from seqjax.data.text.vocabulary import Vocabulary
+from seqjax.errors import InputError
+
+Batch = dict[str, np.ndarray]
+
+
+def encode_documents(documents: Iterable[Document], vocabulary: Vocabulary) -> np.ndarray:
+    """Documents one after another, each opened by the vocabulary's start symbol where it has one.
+
+    Args:
+        documents: in the order of the result.
+        vocabulary: encodes their texts.
+
+    Returns:
+        int32, [N].
+
+    Raises:
+        InputError: symbols outside a vocabulary without an unknown symbol, or no documents.
+
+    Example:
+        >>> from seqjax.data.text.vocabulary import CharacterVocabulary
+        >>> vocabulary = CharacterVocabulary(characters="ab")
+        >>> encode_documents([Document("x", "ab"), Document("y", "b")], vocabulary).tolist()
+        [0, 2, 3, 0, 3]
+    """
+    opening = np.array([] if vocabulary.start is None else [vocabulary.start], np.int32)
+    parts = [part for document in documents for part in (opening, vocabulary.encode(document.text))]
+    if not parts:
+        raise InputError("there are no documents to encode: the split is empty")
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stream:
+    """An endless (or epochs long) stream of training batches over one text.
+
+    A batch is a dict: `tokens` and `targets` (the next symbols), int32 [B, T]; `target_mask`, bool [B, T], False where
+    the target opens a document, which is never predicted; `reset`, bool [B, T], True where the token opens a document,
+    and at the first step of every epoch. Within an epoch row r of batch i + 1 goes on where row r of batch i ended.
+
+    The text is a ring of N symbols. Epoch e begins at 0 for e = 0, else at an offset drawn from (seed, e), so that its
+    windows differ; it is cut into B rows of steps_per_epoch windows, and the few symbols left over wait for another
+    epoch. Batch i is a pure function of the stream and i: a position is one integer.
+
+    Args:
+        tokens: integer, [N].
+        batch_size: B.
+        length: T.
+        start: the symbol that opens documents, or None (then only the ring's first symbol opens one).
+        seed: of the epochs' offsets, at least 0.
+        epochs: how many before the iterator ends; None: it does not.
+
+    Raises:
+        InputError: tokens of a wrong dtype or rank, a size below 1, or a text too short for one batch.
+
+    Example:
+        >>> stream = Stream(tokens=np.array([0, 3, 4, 5, 6, 7, 8, 9, 3]), batch_size=2, length=2, start=0, seed=0)
+        >>> stream.steps_per_epoch, stream.batch(0)["tokens"].tolist(), stream.batch(1)["tokens"].tolist()
+        (2, [[0, 3], [6, 7]], [[4, 5], [8, 9]])
+        >>> iterator = iter(stream)
+        >>> iterator.set_state({"next_index": 1})
+        >>> next(iterator)["targets"].tolist()
+        [[5, 6], [9, 3]]
+    """
+
+    tokens: np.ndarray
+    batch_size: int
+    length: int
+    start: int | None
+    seed: int
+    epochs: int | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "tokens", _checked(self.tokens, self.batch_size, self.length))
+        needed = self.batch_size * self.length + 1
+        if self.tokens.size < needed:
+            raise InputError(
+                f"the text has {self.tokens.size} tokens, batch {self.batch_size} x length {self.length} needs {needed}: "
+                "give more text, a smaller batch or a shorter length"
+            )
+        if self.seed < 0 or (self.epochs is not None and self.epochs < 1):
+            raise InputError(f"seed is {self.seed} and epochs {self.epochs}: seed must be at least 0, epochs at least 1 or None")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return (self.tokens.size - 1) // (self.batch_size * self.length)
+
+    @cached_property
+    def identity(self) -> dict:
+        """What a position means something for, JSON-able: tokens (SHA-256), batch_size, length, start, seed."""
+        tokens = hashlib.sha256(self.tokens.astype("<i4").tobytes()).hexdigest()
+        return {"tokens": tokens, "batch_size": self.batch_size, "length": self.length, "start": self.start, "seed": self.seed}
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of `identity`: equal where a position of one stream is valid for another."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+    def batch(self, index: int) -> Batch:
+        """The batch at a position.
+
+        Args:
+            index: position since the first epoch's beginning, at least 0.
+
+        Returns:
+            A dict of tokens, targets, target_mask, reset, each [B, T].
+        """
+        epoch, step = divmod(int(index), self.steps_per_epoch)
+        offset = int(np.random.default_rng((self.seed, epoch)).integers(self.tokens.size)) if epoch else 0
+        rows = offset + np.arange(self.batch_size) * (self.steps_per_epoch * self.length)
+        return _batch(self.tokens, rows + step * self.length, self.length, self.start, first=step == 0)
+
+    def __iter__(self):
+        """A grain iterator over the batches; its state is `{"next_index": position}`, for get_state and set_state."""
+        return indexed_iterator(self.batch, None if self.epochs is None else self.epochs * self.steps_per_epoch)
+
+
+def indexed_iterator(batch: Callable[[int], Batch], count: int | None):
+    """A grain iterator over batches that are functions of their position, which is all of its state.
+
+    Args:
+        batch: position to batch.
+        count: how many there are; None: no end.
+
+    Returns:
+        An iterator with get_state() and set_state({"next_index": position}).
+
+    Example:
+        >>> iterator = indexed_iterator(lambda index: {"tokens": np.array([index])}, 3)
+        >>> iterator.set_state({"next_index": 2})
+        >>> [batch["tokens"].tolist() for batch in iterator], iterator.get_state()
+        ([[2]], {'next_index': 3})
+    """
+    import grain
+
+    # the data is in memory and a batch takes microseconds: no reading threads, as grain advises then
+    options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+    return iter(grain.MapDataset.range(sys.maxsize if count is None else count).map(batch).to_iter_dataset(options))
+
+
+def evaluation_batches(tokens: np.ndarray, *, batch_size: int, length: int, start: int | None) -> list[Batch]:
+    """Batches in which every target of a text counts exactly once, all of one shape.
+
+    The text is cut into batch_size contiguous rows of as few windows as hold it; the rest of the last rows is filled
+    with its beginning again, False in target_mask. The state carries over from batch to batch.
+
+    Args:
+        tokens: integer, [N], N >= 2.
+        batch_size: B.
+        length: T.
+        start: the symbol that opens documents and is no target, or None.
+
+    Returns:
+        A list of dicts as `Stream` gives them.
+
+    Raises:
+        InputError: tokens of a wrong dtype or rank, fewer than 2, or a size below 1.
+
+    Example:
+        >>> first, second = evaluation_batches(np.array([0, 3, 4, 5, 6, 7]), batch_size=2, length=2, start=0)
+        >>> first["targets"].tolist(), second["target_mask"].tolist()
+        ([[3, 4], [7, 0]], [[True, True], [False, False]])
+    """
+    tokens = _checked(tokens, batch_size, length)
+    if tokens.size < 2:
+        raise InputError(f"the text has {tokens.size} tokens, an evaluation needs at least 2: one to read and one to predict")
+    windows = -(-(tokens.size - 1) // (batch_size * length))
+    rows = np.arange(batch_size) * (windows * length)
+    batches = [_batch(tokens, rows + w * length, length, start, first=w == 0) for w in range(windows)]
+    for w, batch in enumerate(batches):
+        batch["target_mask"] &= rows[:, None] + w * length + np.arange(length) < tokens.size - 1
+    return batches
+
+
+def _batch(tokens: np.ndarray, begins: np.ndarray, length: int, start: int | None, *, first: bool) -> Batch:
+    """The windows that begin at some places [B] of the text, which is a ring."""
+    places = (begins[:, None] + np.arange(length + 1)) % tokens.size
+    windows = tokens[places]
+    opens = places == 0 if start is None else (places == 0) | (windows == start)
+    reset = opens[:, :-1].copy()
+    reset[:, 0] |= first
+    return {"tokens": windows[:, :-1].copy(), "targets": windows[:, 1:].copy(), "target_mask": ~opens[:, 1:], "reset": reset}
+
+
+def _checked(tokens: np.ndarray, batch_size: int, length: int) -> np.ndarray:
+    tokens = np.asarray(tokens)
+    if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
+        raise InputError(f"tokens are {tokens.dtype} {tokens.shape}, they must be integers in one row")
+    if batch_size < 1 or length < 1:
+        raise InputError(f"batch size is {batch_size} and length {length}: both must be at least 1")
+    return tokens.astype(np.int32)

@@ -1,0 +1,353 @@
+"""Pairs of texts to translate: two aligned files, a table, a tfds data set, or numbers in words, each in three splits."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, hashed_split
+from seqjax.data.text.files import read_text
+from seqjax.data.tfds import read_examples
+from seqjax.errors import InputError
+
+NUMBERS = 1_000_000
+_SMALL, _IRREGULAR = 1_000, 100
+
+
+class Pair(NamedTuple):
+    """A text and what it is to become; white space around either is taken away.
+
+    Args:
+        source: what is read.
+        target: what is written.
+    """
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, repr=False)
+class Pairs:
+    """Pairs in three splits, and a record of where they come from.
+
+    A training pair with an empty side teaches nothing: it is left out, and counted. Validation and test keep every
+    line, so that line n of an output answers line n of the input.
+
+    Args:
+        train, valid, test: the pairs of each split; test may be empty.
+        record: what a run should write down, flat and JSON-able: source, pairs and sha256 (of all and of each split), empty
+            (pairs left out of train).
+
+    Example:
+        >>> pairs = numbers(train=3, valid=1, test=1)
+        >>> pairs
+        Pairs(numbers to fr, de: 6 train, 2 valid, 2 test)
+    """
+
+    train: tuple[Pair, ...]
+    valid: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+    record: dict
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{self.record[split + '_pairs']:,} {split}" for split in SPLITS)
+        return f"Pairs({self.record['source']}: {sizes})"
+
+
+Files = tuple[str | Path, str | Path]
+Prepare = Callable[[Pair], Pair]
+
+
+def from_files(
+    train: Files,
+    valid: Files | None = None,
+    test: Files | None = None,
+    *,
+    split: Sequence[float] = DEFAULT_SHARES,
+    prepare: Prepare | None = None,
+) -> Pairs:
+    r"""Two files of aligned lines: line n of the one is translated by line n of the other.
+
+    A missing valid or test is taken out of train: its share of the sources, by a hash of the source, so that equal
+    sources stay together.
+
+    Args:
+        train: the source's file and the target's, UTF-8, plain or *.gz.
+        valid, test: likewise, or None.
+        split: the shares of a missing valid and test.
+        prepare: what becomes of a pair before it is split: lower-cased, say; None: nothing.
+
+    Returns:
+        The pairs.
+
+    Raises:
+        InputError: a missing or damaged file, text that is not UTF-8, files of different line counts (both are said, and
+            where their lengths part), a wrong split, or one that leaves train or valid empty.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name, text in (("en", "a house\nthe cat\n"), ("de", "ein Haus\ndie Katze\n")):
+        ...         _ = Path(folder, name).write_text(text)
+        ...     files = f"{folder}/en", f"{folder}/de"
+        ...     pairs = from_files(files, valid=files, split=(1, 0, 0))
+        >>> pairs.train[1]
+        Pair(source='the cat', target='die Katze')
+    """
+    given = {name: None if files is None else _aligned(*files) for name, files in zip(SPLITS, (train, valid, test), strict=True)}
+    return _pairs(" to ".join(map(str, train)), given, checked_shares(split), prepare)
+
+
+def from_tsv(
+    train: str | Path,
+    valid: str | Path | None = None,
+    test: str | Path | None = None,
+    *,
+    split: Sequence[float] = DEFAULT_SHARES,
+    prepare: Prepare | None = None,
+) -> Pairs:
+    r"""A table of two columns: a source, a tab and its target in every line.
+
+    Args:
+        train: the file, UTF-8, plain or *.gz.
+        valid, test: likewise; a missing one is taken out of train as `from_files` does.
+        split: the shares of a missing valid and test.
+        prepare: as for `from_files`.
+
+    Returns:
+        The pairs.
+
+    Raises:
+        InputError: a missing or damaged file, text that is not UTF-8, a line of more or fewer columns (which one), a wrong
+            split, or one that leaves train or valid empty.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table = Path(folder, "replies.tsv")
+        ...     _ = table.write_text("How are you?\tFine, thanks.\n")
+        ...     from_tsv(table, valid=table, split=(1, 0, 0)).train[0].target
+        'Fine, thanks.'
+    """
+    given = {name: None if path is None else _table(path) for name, path in zip(SPLITS, (train, valid, test), strict=True)}
+    return _pairs(str(train), given, checked_shares(split), prepare)
+
+
+def unsplit(*files: str | Path, prepare: Prepare | None = None) -> tuple[tuple[Pair, ...], dict]:
+    r"""All the pairs of a table, or of two aligned files, in their order: to be measured, not learned from.
+
+    Args:
+        files: one table, or the source's file and the target's.
+        prepare: as for `from_files`.
+
+    Returns:
+        (the pairs, those with an empty side too; a record of them: source, pairs, sha256).
+
+    Raises:
+        InputError: a file that `from_tsv` or `from_files` would refuse.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table = Path(folder, "replies.tsv")
+        ...     _ = table.write_text("How are you?\tFine, thanks.\n")
+        ...     unsplit(table)[0]
+        (Pair(source='How are you?', target='Fine, thanks.'),)
+    """
+    pairs = _prepared(_table(files[0]) if len(files) == 1 else _aligned(*files), prepare)
+    return tuple(pairs), {"source": " to ".join(map(str, files)), "pairs": len(pairs), "sha256": _sha256({"pairs": pairs})}
+
+
+def from_tfds(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    source: str | None = None,
+    split: Sequence[float] = DEFAULT_SHARES,
+    prepare: Prepare | None = None,
+) -> Pairs:
+    """A parallel data set of TensorFlow Datasets, read without TensorFlow.
+
+    Its train, validation (or valid) and test splits are taken as they are; a missing one is taken out of train as
+    `from_files` does.
+
+    Args:
+        name: as tfds knows it: "ted_hrlr_translate/pt_to_en", "wmt16_translate/de-en".
+        data_dir: where tfds keeps its data; None: its own default.
+        source: the feature to translate from ("en" for the other direction); None: the data set's own input.
+        split: the shares of a missing valid and test.
+        prepare: as for `from_files`.
+
+    Returns:
+        The pairs.
+
+    Raises:
+        InputError: an unknown name, no network, no two text features, no such source, no train split, or a wrong split.
+    """
+
+    def choose(texts, supervised) -> tuple[str, ...]:
+        both = tuple(supervised or ())[:2]
+        both = both if set(both) <= set(texts) and len(both) == 2 else tuple(texts)
+        if len(both) != 2:
+            raise InputError(f"it must have two text features, or name its input and target; it has {', '.join(texts) or 'none'}")
+        if source not in (None, *both):
+            raise InputError(f"it has no {source} to translate from, only {' and '.join(both)}")
+        return both[::-1] if source == both[1] else both
+
+    shares = checked_shares(split)
+    examples = read_examples(name, data_dir, choose, what="pairs", instead="files of your own")
+    found = {"train": examples.get("train", []), "test": examples.get("test")}
+    found["valid"] = examples.get("validation") or examples.get("valid")
+    return _pairs(f"tfds:{name}", {split: found[split] or None for split in SPLITS}, shares, prepare)
+
+
+def numbers(
+    languages: Sequence[str] = ("fr", "de"),
+    *,
+    train: int = 15_000,
+    valid: int = 500,
+    test: int = 1_000,
+    seed: int = 0,
+    prepare: Prepare | None = None,
+) -> Pairs:
+    """Whole numbers from 0 to 999,999, English words to others: real grammar, and nothing to download.
+
+    A source's first word is the language that is asked for, "<fr>" or "<de>"; a number's pairs are all in one split, so
+    that the held-out ones were never seen in any language. The numbers below 100, which hold nearly every word, are all for
+    training; of those below 1,000, too few to be met by chance, a twentieth each is for validation and test and the rest for
+    training; the others are drawn evenly.
+
+    Args:
+        languages: as num2words names them.
+        train, valid, test: how many numbers; each makes as many pairs as there are languages.
+        seed: of the draw, at least 0.
+        prepare: as for `from_files`.
+
+    Returns:
+        The pairs, shuffled; its record also has languages.
+
+    Raises:
+        InputError: an unknown language, sizes below 1, or more than there are numbers.
+
+    Example:
+        >>> pairs = numbers(languages=("fr",), train=200, valid=1, test=1)
+        >>> sorted(pairs.train, key=lambda pair: len(pair.source))[-1].source.split()[0]
+        '<fr>'
+        >>> Pair("<fr> ninety-seven", "quatre-vingt-dix-sept") in pairs.train
+        True
+    """
+    from num2words import CONVERTER_CLASSES, num2words
+
+    unknown = [language for language in languages if language not in CONVERTER_CLASSES]
+    if unknown or not languages:
+        raise InputError(
+            f"languages are {' '.join(languages) or 'none'}: num2words must know each ({' '.join(CONVERTER_CLASSES)})"
+        )
+    sizes = (train, valid, test)
+    if min(sizes) < 1 or sum(sizes) > NUMBERS or seed < 0:
+        raise InputError(
+            f"train, valid and test are {sizes} numbers, seed {seed}: at least 1 each, {NUMBERS:,} at most, seed 0 or more"
+        )
+    given = {}
+    for split, held in zip(SPLITS, _draw_numbers(sizes, seed), strict=True):
+        english = [(n, num2words(n)) for n in held]
+        given[split] = [(f"<{to}> {words}", num2words(n, lang=to)) for n, words in english for to in languages]
+    facts = {"languages": list(languages), "num2words": metadata.version("num2words")}
+    return _pairs(f"numbers to {', '.join(languages)}", given, DEFAULT_SHARES, prepare, **facts)
+
+
+def _draw_numbers(sizes: tuple[int, ...], seed: int) -> list[list[int]]:
+    """Numbers for train, valid and test, none twice."""
+    generator = np.random.default_rng(seed)
+    irregular, small = generator.permutation(_IRREGULAR), generator.permutation(np.arange(_IRREGULAR, _SMALL))
+    few = len(small) // 20
+    own = (np.concatenate([irregular, small[2 * few :]]), small[:few], small[few : 2 * few])
+    drawn = [numbers[:size] for numbers, size in zip(own, sizes, strict=True)]
+    others = generator.permutation(np.setdiff1d(np.arange(NUMBERS), np.concatenate(drawn)))
+    wanting = np.cumsum([size - len(held) for size, held in zip(sizes, drawn, strict=True)])
+    more = np.split(others, wanting)[: len(sizes)]
+    return [generator.permutation(np.concatenate(both)).tolist() for both in zip(drawn, more, strict=True)]
+
+
+def _aligned(source: str | Path, target: str | Path) -> list[tuple[str, str]]:
+    sources, targets = _lines(source), _lines(target)
+    if len(sources) != len(targets):
+        counts = f"{source} has {len(sources):,} lines and {target} has {len(targets):,}"
+        part = f"by the lengths of their lines they part at line {_parting(sources, targets):,}"
+        raise InputError(f"{counts}: line n of one must translate line n of the other; {part}")
+    return list(zip(sources, targets, strict=True))
+
+
+def _parting(sources: list[str], targets: list[str]) -> int:
+    """The line, from 1, where the longer list has its surplus, if it has it in one place: where the lengths agree best.
+
+        argmin over k of  sum over i < k of (a_i - b_i)^2 + sum over i >= k of (a_(i+d) - b_i)^2
+
+    a and b are the logarithms of the lengths, less their means, and d is the surplus.
+    """
+    logs = [np.log1p(np.array([len(line) for line in lines], float)) for lines in (sources, targets)]
+    b, a = sorted((x - x.mean() if x.size else x for x in logs), key=len)
+    before, after = (a[: len(b)] - b) ** 2, (a[len(a) - len(b) :] - b) ** 2
+    cost = np.concatenate([[0.0], np.cumsum(before)]) + after.sum() - np.concatenate([[0.0], np.cumsum(after)])
+    return int(np.argmin(cost)) + 1
+
+
+def _table(path: str | Path) -> list[tuple[str, str]]:
+    rows = []
+    for n, line in enumerate(_lines(path), 1):
+        columns = line.split("\t") if line.strip() else ["", ""]
+        if len(columns) != 2:
+            count = f"{len(columns)} column{'s' * (len(columns) > 1)}"
+            raise InputError(f"{path} has {count} in line {n:,}: a line is a source, a tab and a target")
+        rows.append((columns[0], columns[1]))
+    return rows
+
+
+def _lines(path: str | Path) -> list[str]:
+    """The lines between newlines alone: a text may hold what Unicode calls a line separator."""
+    lines = read_text(path).removeprefix("\ufeff").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def _prepared(rows: Sequence[tuple[str, str]], prepare: Prepare | None) -> list[Pair]:
+    pairs = [Pair(source.strip(), target.strip()) for source, target in rows]
+    return pairs if prepare is None else [prepare(pair) for pair in pairs]
+
+
+def _sha256(splits: Mapping[str, Sequence[Pair]]) -> str:
+    digest = hashlib.sha256()
+    for split, pairs in splits.items():
+        for pair in pairs:
+            digest.update(b"\0".join(part.encode("utf-8", "surrogatepass") for part in (split, *pair)) + b"\0")
+    return digest.hexdigest()
+
+
+def _pairs(
+    source: str,
+    given: Mapping[str, Sequence[tuple[str, str]] | None],
+    shares: Sequence[float],
+    prepare: Prepare | None = None,
+    **facts,
+) -> Pairs:
+    """The pairs with their record, refused if train or valid is empty; a split that is None is taken out of train."""
+    read = {name: _prepared(rows, prepare) for name, rows in given.items() if rows is not None}
+    missing = [0.0 if name in read else share for name, share in zip(SPLITS[1:], shares[1:], strict=True)]
+    rest: dict[str, list[Pair]] = {split: [] for split in SPLITS}
+    for pair in read["train"]:
+        rest[hashed_split(pair.source, (1 - sum(missing), *missing))].append(pair)
+    splits = rest | {name: held for name, held in read.items() if name != "train"}
+    whole = [pair for pair in splits["train"] if all(pair)]
+    empty = len(splits["train"]) - len(whole)
+    splits["train"] = whole
+    for split in ("train", "valid"):
+        if not splits[split]:
+            held = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
+            raise InputError(f"{source}: the {split} split is empty (pairs: {held}): give more pairs, or another split")
+    record = {"source": source, **facts, "pairs": sum(map(len, splits.values()))}
+    record |= {f"{split}_pairs": len(pairs) for split, pairs in splits.items()} | {"empty": empty, "sha256": _sha256(splits)}
+    record |= {f"{split}_sha256": _sha256({split: pairs}) for split, pairs in splits.items()}
+    return Pairs(*(tuple(splits[split]) for split in SPLITS), record=record)

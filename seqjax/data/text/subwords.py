@@ -1,0 +1,244 @@
+"""Sub-words, by byte pairs or by a unigram model, and whole lines as symbols."""
+
+import base64
+import codecs
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from seqjax.data.text.vocabulary import Vocabulary, most_frequent, refuse_twice, split_at
+from seqjax.errors import InputError
+from seqjax.serial import register
+
+SPACE = "\u2581"  # what a sub-word that begins a word begins with
+_SPECIAL = {"pad": 0, "unknown": 1, "start": 2, "end": 3}
+RESERVED = ("<pad>", "<unk>", "<s>", "</s>")  # what SentencePiece calls them: no text can be a symbol of that name
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class SubwordVocabulary(Vocabulary):
+    """Pieces of words that SentencePiece has learned from a training text, and is needed to read.
+
+    White space of any kind and length is one space, and none at the ends; nothing else of a text is changed. No piece
+    spans two words.
+
+    Args:
+        model: SentencePiece's trained model, its bytes in base64.
+        symbols: texts that stay whole, each one symbol ("<fr>"), as the model was trained with.
+        pad, unknown, start, end: the model's own: 0, 1, 2, 3.
+
+    Raises:
+        InputError: the model is damaged, or other symbols than its own.
+
+    Example:
+        >>> vocabulary = SubwordVocabulary.from_text("low lower lowest\\n" * 9, max_size=20)
+        >>> vocabulary
+        SubwordVocabulary(pad=0, unknown=1, start=2, end=3, symbols=())
+        >>> ids = vocabulary.encode("slower  low")
+        >>> [vocabulary.decode([i]) for i in ids], vocabulary.decode(ids)
+        (['', 's', 'low', 'er', 'low'], 'slower low')
+
+    Papers: Sennrich, Haddow and Birch 2016 (bpe); Kudo 2018 (unigram); Kudo and Richardson 2018.
+    """
+
+    pad: int | None = 0
+    unknown: int | None = 1
+    start: int | None = 2
+    end: int | None = 3
+    model: str = field(repr=False)
+    symbols: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        processor = self._processor
+        own = {
+            name: getattr(processor, f"{short}_id")() for name, short in zip(_SPECIAL, ("pad", "unk", "bos", "eos"), strict=True)
+        }
+        given = {name: getattr(self, name) for name in own}
+        if own != given or any(processor.is_unknown(processor.piece_to_id(symbol)) for symbol in self.symbols):
+            raise InputError(f"the sub-word model has other symbols than {given} and {self.symbols}: give its own")
+
+    @classmethod
+    def from_text(
+        cls,
+        text: str,
+        *,
+        kind: str = "bpe",
+        max_size: int | None = None,
+        byte_fallback: bool = False,
+        symbols: Sequence[str] = (),
+    ) -> "SubwordVocabulary":
+        """The sub-words of a training text, the same ones every time.
+
+        Args:
+            text: the training text, sentences or the like in lines.
+            kind: "bpe" (the most frequent pair becomes one, again and again) or "unigram" (of many pieces those stay
+                without which the text would be least likely).
+            max_size: most symbols, special ones included; None: 8,000. A small text may have fewer.
+            byte_fallback: spell what is not known in bytes (256 symbols), so that nothing is unknown.
+            symbols: as for the class.
+
+        Returns:
+            The vocabulary.
+
+        Raises:
+            InputError: another kind, an empty text, one that is not UTF-8, a size that does not hold the text's characters, or
+                a symbol of a name that SentencePiece keeps for its own.
+        """
+        import sentencepiece
+
+        if kind not in ("bpe", "unigram"):
+            raise InputError(f'sub-words of kind {kind!r} are not known: choose "bpe" or "unigram"')
+        own = [symbol for symbol in symbols if symbol in RESERVED]
+        if own:
+            raise InputError(f"symbol {own[0]} is one of SentencePiece's own ({' '.join(RESERVED)}): leave it out")
+        _refuse_surrogates(text)
+        parts = (" ".join(part.split()) for line in text.splitlines() for part in split_at(line, symbols)[::2])
+        lines = [part for part in parts if part]
+        if not lines:
+            raise InputError("the training text is empty: a vocabulary needs at least one symbol")
+        size = 8000 if max_size is None else max_size
+        needed = len(set("".join(lines)) - {" "} | {SPACE}) + len(_SPECIAL) + len(symbols) + 256 * byte_fallback
+        if size < needed:
+            raise InputError(f"max_size is {size}: the text's characters and the special symbols alone are {needed}")
+        trained = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines),
+            model_writer=trained,
+            model_type=kind,
+            vocab_size=size,
+            hard_vocab_limit=False,  # a small text may have fewer sub-words
+            byte_fallback=byte_fallback,
+            user_defined_symbols=list(symbols),
+            pad_id=_SPECIAL["pad"],
+            unk_id=_SPECIAL["unknown"],
+            bos_id=_SPECIAL["start"],
+            eos_id=_SPECIAL["end"],
+            normalization_rule_name="identity",
+            character_coverage=1.0,
+            max_sentence_length=2**30,  # its most: none is left out
+            num_threads=1,  # more would make a unigram model depend on their order
+            minloglevel=2,
+        )
+        return cls(model=base64.b64encode(trained.getvalue()).decode(), symbols=tuple(symbols))
+
+    @cached_property
+    def _processor(self) -> Any:
+        import sentencepiece
+
+        try:
+            return sentencepiece.SentencePieceProcessor(model_proto=base64.b64decode(self.model, validate=True))
+        except (RuntimeError, ValueError):
+            raise InputError("the sub-word model is damaged: SentencePiece cannot read it") from None
+
+    @property
+    def size(self) -> int:
+        return self._processor.vocab_size()
+
+    def _look_up(self, text: str):
+        _refuse_surrogates(text)
+        processor, ids, pieces = self._processor, [], []
+        for n, part in enumerate(split_at(text, self.symbols)):
+            part = part if n % 2 else " ".join(part.split())
+            ids += [processor.piece_to_id(part)] if n % 2 else processor.encode(part, out_type=int)
+            pieces += [part] if n % 2 else processor.encode(part, out_type=str)
+        found = np.array(ids, np.int32)
+        found[found == self.unknown] = -1
+        return found, lambda missing: sorted({pieces[t] for t in np.flatnonzero(missing)})
+
+    def stream(self, ids: Iterable[int]) -> Iterator[str]:
+        processor, silent = self._processor, {self.pad, self.start, self.end}
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        began = False
+        for i in self._checked(ids):
+            if i in silent:
+                continue
+            piece = processor.id_to_piece(i)
+            if processor.is_byte(i):
+                text = decoder.decode(bytes([int(piece[3:5], 16)]))
+            else:
+                text = decoder.decode(b"", final=True)
+                text += "\ufffd" if i == self.unknown else f" {piece}" if piece in self.symbols else piece.replace(SPACE, " ")
+            yield text if began else text.lstrip(" ")
+            began = began or bool(text.strip(" "))
+        yield decoder.decode(b"", final=True)
+
+
+def _refuse_surrogates(text: str):
+    """Raises for what no UTF-8 can write, such as a byte of another encoding in an argument of the command line."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        near = text[max(error.start - 20, 0) : error.start + 20]
+        raise InputError(f"the text is not UTF-8: {text[error.start]!a} at character {error.start}, in {near!a}") from None
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class LineVocabulary(Vocabulary):
+    r"""Whole lines: a text is one symbol, so that to answer is to choose among the answers of the training text.
+
+    Args:
+        lines: the distinct ordinary lines, in the order of their ids.
+        pad, unknown, start, end: as for `Vocabulary`.
+
+    Raises:
+        InputError: a line twice, or wrong special symbols.
+
+    Example:
+        >>> vocabulary = LineVocabulary.from_text("Thank you!\nI agree.\nThank you!")
+        >>> vocabulary.encode("I agree.").tolist(), vocabulary.encode("No.").tolist(), vocabulary.decode([3])
+        ([4], [1], 'Thank you!')
+    """
+
+    pad: int | None = 0
+    unknown: int | None = 1
+    start: int | None = 2
+    lines: tuple[str, ...] = field(repr=False)
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse_twice("line", self.lines)
+
+    @classmethod
+    def from_text(cls, text: str, *, min_count: int = 1, max_size: int | None = None) -> "LineVocabulary":
+        """The lines of a training text that are not empty.
+
+        Args:
+            text: the training text.
+            min_count: a line seen less often becomes unknown.
+            max_size: most symbols, special ones included; the most frequent lines stay. None: no limit.
+
+        Returns:
+            The vocabulary; its lines are in the order of their frequency, then of the alphabet.
+
+        Raises:
+            InputError: an empty text, or a limit that leaves no line.
+        """
+        counts = Counter(line.strip() for line in text.split("\n"))
+        counts.pop("", None)
+        return cls(lines=tuple(most_frequent(counts, min_count, max_size, specials=cls._specials({}))))
+
+    @property
+    def _symbols(self) -> tuple[str, ...]:
+        return self.lines
+
+    @cached_property
+    def _table(self) -> dict[str, int]:
+        return dict(zip(self.lines, self._ids.tolist(), strict=True))
+
+    def _look_up(self, text: str):
+        return np.array([self._table.get(text.strip(), -1)], np.int32), lambda missing: [text.strip()]
+
+    def stream(self, ids: Iterable[int]) -> Iterator[str]:
+        lines, before = {i: line for line, i in self._table.items()} | {self.unknown: "\ufffd"}, ""
+        for i in self._checked(ids):
+            if i in lines:
+                yield before + lines[i]
+                before = "\n"

@@ -1,0 +1,85 @@
+"""The arithmetic that gated cells are written with: input products, gates, recurrent products of heads."""
+
+import jax.numpy as jnp
+
+from seqjax.products import product
+from seqjax.types import Array, Params, at_least_float32
+
+
+def gate_values(z: Array, kinds: str) -> tuple[Array, ...]:
+    """The gates of a cell, each through its own squashing function, in one tanh over all of them.
+
+        logistic(z) = tanh(z / 2) / 2 + 1/2
+
+    Args:
+        z: floating, [..., nH], n gates side by side.
+        kinds: a letter for each gate, "s" for the logistic function and "t" for tanh.
+
+    Returns:
+        The n gates, [..., H] each.
+
+    Example:
+        >>> [gate.tolist() for gate in gate_values(jnp.zeros(2), "st")]
+        [[0.5], [0.0]]
+    """
+    size = z.shape[-1] // len(kinds)
+    if set(kinds) == {"s"}:
+        half = jnp.full((), 0.5, z.dtype)
+    else:
+        half = jnp.concatenate([jnp.full(size, 0.5 if kind == "s" else 1.0, z.dtype) for kind in kinds])
+    values = jnp.split(jnp.tanh(z * jnp.broadcast_to(half, z.shape)), len(kinds), axis=-1)
+    return tuple(0.5 * a + 0.5 if kind == "s" else a for a, kind in zip(values, kinds, strict=True))
+
+
+def project_input(params: Params, xs: Array, *, bias_row: bool = True) -> Array:
+    """`xs @ input_kernel + bias`: the part of a cell that sees only the input.
+
+    Args:
+        params: with `input_kernel` [D, nH] and `bias` [nH].
+        xs: floating [..., D], or integer tokens [...]: a row lookup, equal to the product with their one-hot vectors.
+        bias_row: the bias of floating xs as one more row of the kernel, instead of an addition.
+
+    Returns:
+        [..., nH], float32 or wider.
+    """
+    kernel, bias = params["input_kernel"], params["bias"]
+    out = at_least_float32(kernel.dtype)
+    if jnp.issubdtype(xs.dtype, jnp.floating) and not bias_row:
+        zs = product(xs, kernel)
+        return zs + jnp.broadcast_to(bias.astype(zs.dtype), zs.shape)
+    if jnp.issubdtype(xs.dtype, jnp.floating):  # a pass over zs, and one over their gradient, less
+        ones = jnp.ones((*xs.shape[:-1], 1), kernel.dtype)
+        rows = jnp.concatenate([kernel, bias.astype(kernel.dtype)[None]])
+        return product(jnp.concatenate([xs.astype(kernel.dtype), ones], axis=-1), rows)
+    if xs.size >= kernel.shape[0]:  # fewer additions
+        return (kernel.astype(out) + jnp.broadcast_to(bias.astype(out), kernel.shape))[xs.astype(jnp.int32)]
+    zs = kernel[xs.astype(jnp.int32)].astype(out)
+    return zs + jnp.broadcast_to(bias.astype(out), zs.shape)
+
+
+def embed_input(self, params: Params, table: Array) -> Params:
+    """`Cell.embed` of a cell whose input is read by `project_input` alone: E W in the place of W."""
+    return params | {"input_kernel": product(table, params["input_kernel"])}
+
+
+def recurrent_product(dot, h: Array, kernel: Array) -> Array:
+    """`dot(h, kernel)` of all gates, where the kernel may be one of block-diagonal heads: a head's gates see its own units alone.
+
+    Args:
+        dot: as a cell's recur is given it.
+        h: [..., H].
+        kernel: [H, nH]; of N heads [N, H/N, n H/N], a head's gates side by side.
+
+    Returns:
+        [..., nH], every gate over the whole hidden vector, as z has them.
+
+    Example:
+        >>> kernel = jnp.array([[[1.0, 10.0]], [[2.0, 20.0]]])  # two heads of one unit, two gates
+        >>> recurrent_product(product, jnp.ones(2), kernel).tolist()
+        [1.0, 2.0, 10.0, 20.0]
+    """
+    if kernel.ndim == 2:
+        return dot(h, kernel)
+    heads, size, _ = kernel.shape
+    gates = dot(h.reshape(*h.shape[:-1], heads, size), kernel).reshape(*h.shape[:-1], heads, -1, size)
+    return jnp.swapaxes(gates, -3, -2).reshape(*h.shape[:-1], -1)

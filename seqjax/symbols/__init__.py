@@ -1,0 +1,1 @@
+"""Between symbols and vectors: embedding, readout, teacher forcing."""

@@ -1,0 +1,32 @@
+"""Weighted sums: means that can be merged."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from seqjax.types import Array
+
+
+class Weighted(NamedTuple):
+    """A weighted sum and its weight: `sum / weight` is the mean, and sums merge.
+
+    Args:
+        sum: floating, [].
+        weight: floating, [], the number of terms.
+
+    Example:
+        >>> total = Weighted(jnp.array(6.0), jnp.array(2.0)) + Weighted(jnp.array(2.0), jnp.array(2.0))
+        >>> float(total.mean)
+        2.0
+    """
+
+    sum: Array
+    weight: Array
+
+    @property
+    def mean(self) -> Array:
+        """`sum / weight`; 0 where the weight is 0."""
+        return self.sum / jnp.maximum(self.weight, 1)
+
+    def __add__(self, other):
+        return Weighted(self.sum + other.sum, self.weight + other.weight)

@@ -1,0 +1,172 @@
+"""Corpora: where every document goes, what the record says, and every refusal."""
+
+import hashlib
+import json
+import platform
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from seqjax import data
+from seqjax.data.text import corpus as corpora
+from seqjax.data.text.vocabulary import WordVocabulary
+from seqjax.errors import InputError
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+
+
+def write(folder, **files):
+    for name, text in files.items():
+        path = folder / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
+    return folder
+
+
+def texts(documents):
+    return [document.text for document in documents]
+
+
+def test_a_file_is_cut_in_order_by_characters(tmp_path):
+    text = "äöü\r\n" * 20
+    (tmp_path / "text").write_bytes(text.encode("utf-8"))
+    corpus = data.from_path(tmp_path / "text", (0.5, 0.3, 0.2))
+    assert texts(corpus.train + corpus.valid + corpus.test) == [text[:50], text[50:80], text[80:]]
+    record = corpus.record
+    assert json.loads(json.dumps(record)) == record
+    assert (record["files"], record["characters"], record["train_characters"]) == (1, 100, 50)
+    content = b"".join(
+        b"\0".join(part.encode("utf-8") for part in (split, "text", text[low:high])) + b"\0"
+        for split, low, high in [("train", 0, 50), ("valid", 50, 80), ("test", 80, 100)]
+    )
+    assert record["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_a_test_split_may_be_empty(tmp_path):
+    corpus = data.from_path(write(tmp_path, text="abcdefghij") / "text", (0.5, 0.5, 0))
+    assert corpus.test == ()
+    assert corpus.record["test_characters"] == 0
+
+
+def test_a_folder_goes_by_names(tmp_path):
+    names = [
+        "a.train.txt",
+        "b-validation.txt",
+        "test__c.txt",
+        "train__d.valid.txt",
+        "E_TEST_01.md",
+        ".git__train",
+        "trainset.txt",
+    ]
+    write(tmp_path, **{name: name for name in names}, empty_train="")
+    corpus = data.from_path(tmp_path)
+    assert [d.name for d in corpus.train] == ["a.train.txt", "trainset.txt"]
+    assert [d.name for d in corpus.valid] == ["b-validation.txt", "train/d.valid.txt"]
+    assert [d.name for d in corpus.test] == ["E_TEST_01.md", "test/c.txt"]
+    assert corpus.record["files"] == 6
+
+
+def test_a_folder_without_names_goes_by_a_hash_of_the_relative_path(tmp_path):
+    names = [f"{kind}{n}.txt" for n in range(100) for kind in ("latest", "sub__contest", "invalid", "testament", "b")]
+    one, other = (data.from_path(write(tmp_path / place, **{name: name for name in names})) for place in ("one", "two"))
+    assert [one.train, one.valid, one.test] == [other.train, other.valid, other.test]
+    assert one.record["sha256"] == other.record["sha256"]
+    assert sorted(d.name for d in one.train) == [d.name for d in one.train]
+    for split, share in (("train", 0.8), ("valid", 0.1), ("test", 0.1)):
+        assert abs(len(getattr(one, split)) / len(names) - share) < 0.05
+    point = int(hashlib.sha256(b"sub/contest7.txt").hexdigest()[:16], 16) / 16**16
+    assert "sub/contest7.txt" in [d.name for d in getattr(one, "train" if point < 0.8 else "valid" if point < 0.9 else "test")]
+
+
+@pytest.mark.parametrize("split", [(0.8, 0.1), (0.8, 0.1, 0.2), (1.2, -0.1, -0.1), (0.5, 0.5, float("nan")), "abc"])
+def test_a_wrong_split_is_refused(tmp_path, split):
+    with pytest.raises(InputError, match=r"it must be three shares \(train, valid, test\)"):
+        data.from_path(write(tmp_path, text="abc") / "text", split)
+
+
+@pytest.mark.parametrize(
+    ("files", "path", "message"),
+    [
+        ({}, "nowhere", "nowhere does not exist"),
+        ({"text": ""}, "text", "text is empty"),
+        ({"folder__text": ""}, "folder", r"holds no text \(1 files"),
+        ({"text": b"abc\xff"}, "text", r"text is not UTF-8 text: 0xff at byte offset 3, line 1 \(invalid start byte\)"),
+        ({"folder__deep__x": b"\xe4"}, "folder", "x is not UTF-8 text: 0xe4 at byte offset 0"),
+        ({"text": "ab"}, "text", r"the valid split is empty \(characters: train 2, valid 0, test 0\)"),
+        ({"folder__train": "abc", "folder__test": "abc"}, "folder", "the valid split is empty"),
+        ({"folder__valid": "abc"}, "folder", "the train split is empty"),
+    ],
+)
+def test_wrong_paths_are_refused_in_one_line(tmp_path, files, path, message):
+    with pytest.raises(InputError, match=message) as caught:
+        data.from_path(write(tmp_path, **files) / path)
+    assert "\n" not in str(caught.value)
+
+
+def test_penn_treebank_is_a_folder_of_three_named_files():
+    if not (SHARED / "ptb").is_dir():
+        pytest.skip(f"Penn Treebank's files are not at {SHARED / 'ptb'}")
+    corpus = data.from_path(SHARED / "ptb")
+    assert [d.name for d in corpus.train + corpus.valid + corpus.test] == ["ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"]
+    train, valid, test = corpus.train[0].text, corpus.valid[0].text, corpus.test[0].text
+    vocabulary = WordVocabulary.from_text(train)
+    assert vocabulary.size == 10_000
+    counts = [len(vocabulary.encode(text, strict=True)) for text in (train, valid, test)]
+    assert counts == [929_589, 73_760, 82_430]  # the figures of Mikolov et al.'s preparation
+
+
+@pytest.fixture(scope="module")
+def library():
+    return data.stdlib()
+
+
+def test_the_standard_library_is_a_corpus(library):
+    names = {split: [d.name for d in getattr(library, split)] for split in corpora.SPLITS}
+    everything = [name for split in names.values() for name in split]
+    assert len(set(everything)) == len(everything) == library.record["files"]
+    assert {"argparse.py", "json/decoder.py"} <= set(everything)
+    parts = {part for name in everything for part in name.split("/")}
+    assert not parts & {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "encodings", "pydoc_data"}
+    assert library.record["python"] == platform.python_version()
+    assert len(library.record["sha256"]) == 64
+    assert library.record["characters"] > 4_000_000
+    assert abs(library.record["train_characters"] / library.record["characters"] - 0.8) < 0.1
+    source = Path(sysconfig.get_path("stdlib"), "argparse.py").read_bytes().decode("utf-8")
+    assert source in texts(library.train + library.valid + library.test)
+
+
+def test_a_python_without_its_sources_is_told_about_paths(tmp_path, monkeypatch):
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    write(tmp_path, **{"test__a.py": "x", "site-packages__b.py": "y"})
+    with pytest.raises(InputError, match=r"comes without its sources .* --data.path"):
+        data.stdlib()
+    with pytest.raises(InputError, match=r"without its manual's topics .* --data.path"):
+        data.pydoc()
+    write(tmp_path, **{f"m{n}.py": "code" for n in range(30)}, **{"latin.py": b"\xe4"})
+    assert data.stdlib().record["files"] == 30  # what is not UTF-8 is left out
+
+
+def test_the_manual_is_read_and_never_executed(tmp_path, monkeypatch):
+    corpus = data.pydoc()
+    assert corpus.record["characters"] > 300_000
+    assert "lambda" in [d.name for split in corpora.SPLITS for d in getattr(corpus, split)]
+    assert data.pydoc((0.5, 0.25, 0.25)).record["train_characters"] < corpus.record["train_characters"]
+    topics = {f"topic{n}": "text\n" for n in range(50)}
+    write(tmp_path, **{"pydoc_data__topics.py": f"raise SystemExit\ntopics = {topics!r}\n"})
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    assert data.pydoc().record["characters"] == 250
+
+
+def test_load_chooses(tmp_path, monkeypatch):
+    path = write(tmp_path, text="abcdefghij") / "text"
+    assert data.load(path).record["source"] == str(path)
+    assert data.load(corpus="pydoc", split=(0.5, 0.25, 0.25)).record["source"] == "pydoc"
+    monkeypatch.setattr(corpora, "stdlib", lambda split: ("stdlib", split))
+    monkeypatch.setattr(corpora, "from_tfds", lambda name, split: (name, split))
+    assert data.load() == ("stdlib", (0.8, 0.1, 0.1))
+    assert data.load(tfds="lm1b") == ("lm1b", (0.8, 0.1, 0.1))
+    with pytest.raises(InputError, match="path x and tfds y are both given"):
+        data.load("x", tfds="y")
+    with pytest.raises(InputError, match="corpus 'linux' is not known: choose one of stdlib, pydoc"):
+        data.load(corpus="linux")
