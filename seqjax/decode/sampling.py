@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.checks import check_end, check_integers, check_positive
-from seqjax.decode.categorical import quantile
+from seqjax.categorical import quantile
 from seqjax.decode.constraints import Constraints, Rules, check_vocabulary, constrain, make_rules
 from seqjax.decode.decoder import Decoded
 from seqjax.decode.filters import Tail, truncate

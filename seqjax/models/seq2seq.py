@@ -14,7 +14,7 @@ from seqjax.attention.attentive import Attentive
 from seqjax.checks import check_choice, check_rate, check_size, check_weights
 from seqjax.compose import Dropout
 from seqjax.contracts import Cell, Model, SequenceLayer, check_cell_field
-from seqjax.decode.categorical import quantile
+from seqjax.categorical import quantile
 from seqjax.errors import InputError
 from seqjax.hoisting import hoist
 from seqjax.losses import Weighted, cross_entropy
