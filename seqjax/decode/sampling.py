@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.checks import check_end, check_integers, check_positive
 from seqjax.categorical import quantile
+from seqjax.checks import check_end, check_integers, check_positive
 from seqjax.decode.constraints import Constraints, Rules, check_vocabulary, constrain, make_rules
 from seqjax.decode.decoder import Decoded
 from seqjax.decode.filters import Tail, truncate

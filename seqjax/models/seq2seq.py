@@ -11,10 +11,10 @@ import numpy as np
 
 from seqjax import masks, tree
 from seqjax.attention.attentive import Attentive
+from seqjax.categorical import quantile
 from seqjax.checks import check_choice, check_rate, check_size, check_weights
 from seqjax.compose import Dropout
 from seqjax.contracts import Cell, Model, SequenceLayer, check_cell_field
-from seqjax.categorical import quantile
 from seqjax.errors import InputError
 from seqjax.hoisting import hoist
 from seqjax.losses import Weighted, cross_entropy
