@@ -1,5 +1,7 @@
 """The arithmetic that gated cells are written with: input products, gates, recurrent products of heads."""
 
+import math
+
 import jax.numpy as jnp
 
 from seqjax.products import product
@@ -31,23 +33,24 @@ def gate_values(z: Array, kinds: str) -> tuple[Array, ...]:
     return tuple(0.5 * a + 0.5 if kind == "s" else a for a, kind in zip(values, kinds, strict=True))
 
 
-def project_input(params: Params, xs: Array, *, bias_row: bool = True) -> Array:
+def project_input(params: Params, xs: Array, *, bias_row_from: int = 0) -> Array:
     """`xs @ input_kernel + bias`: the part of a cell that sees only the input.
 
     Args:
         params: with `input_kernel` [D, nH] and `bias` [nH].
         xs: floating [..., D], or integer tokens [...]: a row lookup, equal to the product with their one-hot vectors.
-        bias_row: the bias of floating xs as one more row of the kernel, instead of an addition.
+        bias_row_from: from so many numbers in the result on, the bias is appended to the kernel as a row (and a 1 to floating
+            xs), so that the matrix product adds it; below, it is added to the product.
 
     Returns:
         [..., nH], float32 or wider.
     """
     kernel, bias = params["input_kernel"], params["bias"]
     out = at_least_float32(kernel.dtype)
-    if jnp.issubdtype(xs.dtype, jnp.floating) and not bias_row:
+    if jnp.issubdtype(xs.dtype, jnp.floating) and math.prod(xs.shape[:-1]) * kernel.shape[-1] < bias_row_from:
         zs = product(xs, kernel)
         return zs + jnp.broadcast_to(bias.astype(zs.dtype), zs.shape)
-    if jnp.issubdtype(xs.dtype, jnp.floating):  # a pass over zs, and one over their gradient, less
+    if jnp.issubdtype(xs.dtype, jnp.floating):  # saves one pass over zs and one over its gradient
         ones = jnp.ones((*xs.shape[:-1], 1), kernel.dtype)
         rows = jnp.concatenate([kernel, bias.astype(kernel.dtype)[None]])
         return product(jnp.concatenate([xs.astype(kernel.dtype), ones], axis=-1), rows)

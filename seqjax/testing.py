@@ -12,7 +12,7 @@ import numpy as np
 from seqjax import masks, noise, tree
 from seqjax.contracts import Cell, SequenceLayer
 from seqjax.recurrence.engine import BACKENDS, Call, unroll
-from seqjax.types import float_dtype, is_tokens
+from seqjax.types import output_dtype
 
 STEPS = 5
 TOLERANCE = {"float32": 2e-5, "float64": 1e-11, "bfloat16": 0.1}
@@ -89,7 +89,7 @@ class _Case:
 
     def stepped(self, params, xs, state, context):
         """The sequence step by step: `step` is a scan's body."""
-        dtype = float_dtype(params) if is_tokens(xs) else xs.dtype
+        dtype = output_dtype(params, xs)
 
         def body(state, x):
             state, y = self.cell.step(params, state, x, context)
@@ -313,7 +313,7 @@ def law_compiles_once(case):
 def law_backends(case):
     """Every backend equals the plain scan, gradients too."""
     arguments = (case.params, case.xs, case.state)
-    call = Call(None, None, case.context, False, None, "outputs", float_dtype(case.params), arguments)
+    call = Call(None, None, case.context, False, None, "outputs", output_dtype(*arguments[:2]), arguments)
     for name in (n for n, module in BACKENDS.items() if n != "scan" and module.supports(case.cell, call) is None):
         fast = case.gradients(lambda p, x, s, c, b=name: case.unroll(p, x, s, c, backend=b))
         _close(fast, case.plain, case.tolerance, f"backend {name} == scan")

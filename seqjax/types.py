@@ -32,6 +32,22 @@ def float_dtype(tree, default=jnp.float32) -> jnp.dtype:
     return max(dtypes, key=lambda d: jnp.finfo(d).bits, default=jnp.dtype(default))
 
 
-def is_tokens(xs) -> bool:
-    """Whether `xs` holds integer symbols (to be one-hot by row lookup) rather than features."""
-    return jnp.issubdtype(xs.dtype, jnp.integer)
+def is_tokens(xs, input_shape: Shape | None) -> bool:
+    """True for symbols, which stand for one-hot vectors: integers, where one step of one row has the shape (D,).
+
+    Other integers, such as frames of bytes [B, T, 28, 28, 1], are features.
+
+    Args:
+        xs: an array.
+        input_shape: the shape of one step of one row, as a cell declares it.
+
+    Example:
+        >>> is_tokens(jnp.zeros((2, 5), int), (10,)), is_tokens(jnp.zeros((2, 5, 8, 8, 1), "uint8"), (8, 8, 1))
+        (True, False)
+    """
+    return jnp.issubdtype(xs.dtype, jnp.integer) and input_shape is not None and len(input_shape) == 1
+
+
+def output_dtype(params: Params, xs) -> jnp.dtype:
+    """The dtype of a cell's outputs: that of floating xs; for integers the widest of the parameters."""
+    return xs.dtype if jnp.issubdtype(xs.dtype, jnp.floating) else float_dtype(params)

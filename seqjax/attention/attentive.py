@@ -16,7 +16,7 @@ from seqjax.parts import embed_part
 from seqjax.products import product
 from seqjax.recurrence.engine import run
 from seqjax.serial import register
-from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, float_dtype, is_tokens
+from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, output_dtype
 
 _glorot = jax.nn.initializers.glorot_uniform()
 _feed_init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # where H features are fed, Glorot per gate
@@ -192,7 +192,7 @@ class Attentive(CompositeCell):
             state, seen = run(_Recurrence(self), params, xs, state, **options)
         if not isinstance(seen, Attended):
             seen = Attended(self._output(params, seen, product), seen.weights)
-        dtype = float_dtype(params) if is_tokens(xs) else xs.dtype
+        dtype = output_dtype(params, xs)
         return state, Attended(seen.output.astype(dtype), seen.weights.astype(dtype))
 
     def _step(self, params, state, z, dot, memory) -> tuple[AttentiveState, Any]:

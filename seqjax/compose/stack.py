@@ -16,7 +16,7 @@ from seqjax.parts import embed_part, init_parts, initial_states, shape_of_first
 from seqjax.products import product
 from seqjax.recurrence.engine import run
 from seqjax.serial import register
-from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, float_dtype, is_tokens
+from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, is_tokens, output_dtype
 
 
 @register
@@ -178,7 +178,7 @@ class Residual(CompositeCell):
         return state, self._add(xs, ys)
 
     def _add(self, xs, ys):
-        if is_tokens(xs):
+        if is_tokens(xs, self.input_shape):
             raise InputError("Residual adds the input to the output, and integer tokens cannot be added: embed them first")
         if xs.shape != ys.shape:
             raise InputError(f"Residual adds an input of shape {xs.shape} to an output of {ys.shape}: they must be equal")
@@ -225,7 +225,10 @@ class Dense(CompositeCell):
     def project(self, params: Params, xs: Array) -> Array:
         """All of it: xs @ kernel + bias."""
         kernel = params["kernel"]
-        ys = kernel[xs.astype(jnp.int32)].astype(at_least_float32(kernel.dtype)) if is_tokens(xs) else product(xs, kernel)
+        if is_tokens(xs, self.input_shape):
+            ys = kernel[xs.astype(jnp.int32)].astype(at_least_float32(kernel.dtype))
+        else:
+            ys = product(xs, kernel)
         return ys + jnp.broadcast_to(params["bias"].astype(ys.dtype), ys.shape)
 
     def recur(self, params: Params, state, z, *, dot=product, context=None):
@@ -235,7 +238,7 @@ class Dense(CompositeCell):
     def unroll(self, params: Params, xs: Array, state, **options):
         """One product over all steps."""
         ys = self.project(params, xs)
-        return state, ys.astype(float_dtype(params) if is_tokens(xs) else xs.dtype)
+        return state, ys.astype(output_dtype(params, xs))
 
 
 @register
@@ -305,8 +308,8 @@ class Dropout(CompositeCell):
 
     @staticmethod
     def _check(xs):
-        if is_tokens(xs):
-            raise InputError("Dropout drops features, and integer tokens are none: put it after the cell that reads them")
+        if not jnp.issubdtype(xs.dtype, jnp.floating):
+            raise InputError(f"Dropout drops floating features, and xs is {xs.dtype}: put it after the part that reads xs")
 
 
 class RecurrentDropoutState(NamedTuple):

@@ -16,8 +16,8 @@ from seqjax.recurrence import scan
 from seqjax.recurrence.chunks import chunked
 from seqjax.recurrence.fused import backend as fused
 from seqjax.recurrence.gpu import cudnn, pallas
-from seqjax.recurrence.thresholds import projected_inside
-from seqjax.types import Array, Key, Params, State, float_dtype, is_tokens
+from seqjax.thresholds import projected_inside
+from seqjax.types import Array, Key, Params, State, is_tokens, output_dtype
 
 BACKENDS = {"cudnn": cudnn, "pallas": pallas, "fused": fused, "scan": scan}  # the fastest first
 
@@ -117,8 +117,7 @@ def run(
         return part.unroll(params, xs, state, collect=collect, **options)
     if isinstance(part, CompositeCell) and collect == "outputs":
         return part.unroll(params, xs, state, **options)
-    dtype = float_dtype(params) if is_tokens(xs) else xs.dtype
-    call = Call(mask, reset, context, reverse, remat, collect, dtype, (params, xs, state), backend)
+    call = Call(mask, reset, context, reverse, remat, collect, output_dtype(params, xs), (params, xs, state), backend)
     choice = choose(part, call, backend)
     if (choices := _recorder.get()) is not None:
         zs = jax.eval_shape(part.project, params, xs)
@@ -316,10 +315,11 @@ def _prepare(
 
 def _check_inputs(name: str, input_shape, xs) -> bool:
     """Whether xs is batched; InputError where it fits neither form."""
-    wanted = () if is_tokens(xs) and len(input_shape) == 1 else input_shape
-    if not (is_tokens(xs) or jnp.issubdtype(xs.dtype, jnp.floating)):
+    if not (jnp.issubdtype(xs.dtype, jnp.integer) or jnp.issubdtype(xs.dtype, jnp.floating)):
         raise InputError(f"xs has dtype {xs.dtype}, {name} reads floating features or integer tokens")
-    kind = "integer tokens" if is_tokens(xs) else "floating features"
+    tokens = is_tokens(xs, input_shape)
+    wanted = () if tokens else input_shape
+    kind = "integer tokens" if tokens else f"{xs.dtype} features"
     if xs.ndim not in (len(wanted) + 1, len(wanted) + 2):
         both = " or ".join(f"[{lead}{''.join(f', {n}' for n in wanted)}]" for lead in ("B, T", "T"))
         raise InputError(

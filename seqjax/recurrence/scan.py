@@ -8,7 +8,7 @@ import jax
 from seqjax import noise, tree
 from seqjax.products import product
 from seqjax.recurrence.chunks import recomputed
-from seqjax.recurrence.thresholds import projected_inside
+from seqjax.thresholds import projected_inside
 
 
 def supports(cell, call) -> str | None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from seqjax.recurrence.thresholds import projects_table
+from seqjax.thresholds import projects_table
 from seqjax.types import Array, Params, float_dtype
 
 LOOKED_UP = 512  # symbols up to which one product for all of them, before decoding, costs less than one a step

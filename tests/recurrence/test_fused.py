@@ -13,10 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqjax import GRU, LSTM, Elman, InputError, RecurrentDropout, explain, unroll
+from seqjax import GRU, LSTM, Elman, InputError, RecurrentDropout, explain, thresholds, unroll
 from seqjax.contracts import Cell
 from seqjax.products import product
-from seqjax.recurrence import thresholds
 from seqjax.recurrence.fused import backend as fused
 from seqjax.types import at_least_float32
 from tests.catalog import CATALOG, leaving

@@ -1,4 +1,6 @@
-"""unroll, truncated and explain: what the law test does not reach."""
+"""unroll, truncated and explain, beyond the laws."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +46,7 @@ def close(a, b, tolerance=1e-6):
         ({"xs": XS[..., :2]}, r"xs has features of shape \(2,\), LSTM reads \(3,\)"),
         (
             {"xs": XS[None]},
-            r"xs of floating features has shape \(1, 2, 6, 3\) of rank 4, LSTM reads \[B, T, 3\] or \[T, 3\] of rank 3 or 2",
+            r"xs of float32 features has shape \(1, 2, 6, 3\) of rank 4, LSTM reads \[B, T, 3\] or \[T, 3\] of rank 3 or 2",
         ),
         (
             {"xs": XS.astype(int)},
@@ -88,7 +90,7 @@ def test_what_is_not_a_cell():
 
 
 def test_dropout_refuses_tokens():
-    with pytest.raises(InputError, match="Dropout drops features, and integer tokens are none"):
+    with pytest.raises(InputError, match="Dropout drops floating features, and xs is int32: put it after the part that reads xs"):
         unroll(NOISY, NOISY_PARAMS, jnp.zeros((2, 6), int))
 
 
@@ -155,6 +157,29 @@ def test_unbatched_has_no_batch_axis_anywhere():
 def test_tokens_equal_one_hot_vectors():
     tokens = jnp.array([[0, 2, 1], [1, 1, 0]])
     close(unroll(CELL, PARAMS, tokens), unroll(CELL, PARAMS, jax.nn.one_hot(tokens, 3)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Frames(Elman):
+    """Reads pictures [2, 3, 1]: floating, or bytes from 0 to 255."""
+
+    input_shape = (2, 3, 1)
+
+    def project(self, params, xs):
+        return super().project(params, xs.astype(jnp.float32).reshape(*xs.shape[:-3], 6) / 255)
+
+
+def test_bytes_of_more_than_one_axis_are_features():
+    """Frames of uint8 give what the same numbers in float32 give, in every backend, and are checked as features are."""
+    cell = Frames(input_size=6, hidden_size=4)
+    params, frames = cell.init(jax.random.key(0)), np.arange(2 * 5 * 6, dtype=np.uint8).reshape(2, 5, 2, 3, 1)
+    for options in ({}, {"backend": "scan"}, {"remat": 2}):
+        run = jax.value_and_grad(lambda p, x, o=options: jnp.sin(unroll(cell, p, x, lengths=[5, 3], **o)[1]).sum())
+        close(run(params, frames), run(params, frames.astype(np.float32)))
+    half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), params)
+    assert unroll(cell, half, frames)[1].dtype == jnp.bfloat16
+    with pytest.raises(InputError, match=r"xs of uint8 features has shape \(2, 5\) of rank 2, Frames reads \[B, T, 2, 3, 1\]"):
+        unroll(cell, params, frames[:, :, 0, 0, 0])
 
 
 # ---- what comes out

@@ -8,8 +8,8 @@ import pytest
 import seqjax
 from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Elman, RecurrentDropout, Residual, Stack
 from seqjax.attention import Additive, Attentive
-from seqjax.recurrence.thresholds import projects_table
 from seqjax.symbols.embedding import read_symbols
+from seqjax.thresholds import projects_table
 
 ATTENTIVE = Attentive(
     cell=GRU(input_size=3, hidden_size=4), attention=Additive(query_size=4, memory_size=4, hidden_size=2), output_size=5
