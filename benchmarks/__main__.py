@@ -179,7 +179,7 @@ def run(argv: list[str]) -> pathlib.Path | None:
             results.write(folder, found)
             progress.tell(name, case, record)
         told = set()
-    report.report(args.out)
+    report.write(args.out)
     return folder
 
 
@@ -189,7 +189,7 @@ def main(argv: list[str]) -> int:
         if argv[:1] == ["report"]:
             made = Parser(prog="python -m benchmarks report", description="Draws pictures and tables of results anew.")
             made.add_argument("dir", nargs="?", type=pathlib.Path, default=report.COMMITTED)
-            for path in report.report(made.parse_args(argv[1:]).dir):
+            for path in report.write(made.parse_args(argv[1:]).dir):
                 print(path)
         elif folder := run(argv):
             print(folder)

@@ -30,7 +30,7 @@ def draw(folder: pathlib.Path) -> list[pathlib.Path]:
     return [*written, page]
 
 
-def report(out: pathlib.Path) -> list[pathlib.Path]:
+def write(out: pathlib.Path) -> list[pathlib.Path]:
     """Pictures and tables of all results below a folder; those of the repository go into benchmarks/README.md too.
 
     Raises:

@@ -161,7 +161,7 @@ def test_tables_say_what_the_records_say(tmp_path):
     }
     for suite, facts in kinds.items():
         results.write(tmp_path / "abacus", made_up(suite, facts))
-    drawn = report.report(tmp_path)
+    drawn = report.write(tmp_path)
     assert {path.name for path in drawn} == {"layer.png", "lines.png", "decode.png", "long.png", "README.md"}
     assert all(path.stat().st_size > 5000 for path in drawn if path.suffix == ".png")
     page = (tmp_path / "abacus" / "README.md").read_text()
