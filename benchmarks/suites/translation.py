@@ -12,7 +12,7 @@ from benchmarks.pictures import bars
 from benchmarks.suites import Case, Choice
 from benchmarks.suites.language_model import compete_in
 from experiments.translation.config import PRESETS, Network, build_model
-from seqjax.data.text.vocabulary import WordVocabulary
+from seqjax.data.text.words import WordVocabulary
 from seqjax.models.seq2seq import Seq2Seq
 
 TITLE = "decoding with an encoder-decoder"

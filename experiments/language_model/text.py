@@ -7,8 +7,9 @@ import numpy as np
 
 from experiments.language_model.config import Data
 from seqjax.data.text.corpus import SPLITS, load
-from seqjax.data.text.language import Stream, encode_documents, evaluation_batches
-from seqjax.data.text.vocabulary import Vocabulary, build_vocabulary
+from seqjax.data.text.encoding import build_vocabulary
+from seqjax.data.text.language import TextStream, encode_documents, evaluation_batches
+from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
 from seqjax.probabilistic import ngram
 
@@ -28,10 +29,10 @@ class Text(NamedTuple):
     vocabulary: Vocabulary
     tokens: dict[str, np.ndarray]
 
-    def stream(self, data: Data, seed: int) -> Stream:
+    def stream(self, data: Data, seed: int) -> TextStream:
         """The training split's batches, without an end."""
         shape = {"batch_size": data.batch_size, "length": data.length}
-        return Stream(tokens=self.tokens["train"], start=self.vocabulary.start, seed=seed, **shape)
+        return TextStream(tokens=self.tokens["train"], start=self.vocabulary.start, seed=seed, **shape)
 
     def batches(self, split: str, data: Data) -> list[dict]:
         """Batches in which every symbol of a split ("all": of all three, one after another) is predicted once.

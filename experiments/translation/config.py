@@ -11,8 +11,8 @@ from seqjax.cells.gru import GRU
 from seqjax.cells.lstm import LSTM
 from seqjax.compose import Dropout, Stack
 from seqjax.data.text.buckets import TeacherForcing
-from seqjax.data.text.subwords import LineVocabulary
 from seqjax.data.text.vocabulary import Vocabulary
+from seqjax.data.text.words import LineVocabulary
 from seqjax.errors import InputError
 from seqjax.layers import Bidirectional, Chain
 from seqjax.models.seq2seq import Seq2Seq

@@ -1,14 +1,18 @@
 """Text to batches: corpora, pairs, vocabularies, streams. Plain NumPy; no JAX here."""
 
+from seqjax.data.batches import Batch, Stream
 from seqjax.data.text.buckets import Buckets, TeacherForcing, bucket_shapes, evaluation_pairs
+from seqjax.data.text.characters import ByteVocabulary, CharacterVocabulary
 from seqjax.data.text.corpus import Corpus, Document, from_path, from_tfds, load, pydoc, stdlib
-from seqjax.data.text.encoding import Encoded, build_pair_vocabularies, encode_pairs, word_positions
-from seqjax.data.text.language import Stream, encode_documents, evaluation_batches
+from seqjax.data.text.encoding import Encoded, build_pair_vocabularies, build_vocabulary, encode_pairs, word_positions
+from seqjax.data.text.language import TextStream, encode_documents, evaluation_batches
 from seqjax.data.text.pairs import Pair, Pairs
-from seqjax.data.text.subwords import LineVocabulary, SubwordVocabulary
-from seqjax.data.text.vocabulary import ByteVocabulary, CharacterVocabulary, Vocabulary, WordVocabulary, build_vocabulary
+from seqjax.data.text.subwords import SubwordVocabulary
+from seqjax.data.text.vocabulary import Vocabulary
+from seqjax.data.text.words import LineVocabulary, WordVocabulary
 
 __all__ = [
+    "Batch",
     "Buckets",
     "ByteVocabulary",
     "CharacterVocabulary",
@@ -21,6 +25,7 @@ __all__ = [
     "Stream",
     "SubwordVocabulary",
     "TeacherForcing",
+    "TextStream",
     "Vocabulary",
     "WordVocabulary",
     "bucket_shapes",

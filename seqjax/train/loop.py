@@ -119,12 +119,12 @@ def train_loop(
     Example:
         >>> import optax
         >>> from seqjax.cells.elman import Elman
-        >>> from seqjax.data.text.language import Stream
+        >>> from seqjax.data.text.language import TextStream
         >>> from seqjax.models.language_model import LanguageModel
         >>> from seqjax.train.state import init_state
         >>> from seqjax.train.step import make_train_step
         >>> model, optimizer = LanguageModel(vocabulary_size=3, cell=Elman(input_size=3, hidden_size=2)), optax.sgd(0.1)
-        >>> stream = Stream(tokens=np.arange(99) % 3, batch_size=2, length=4, start=None, seed=0)
+        >>> stream = TextStream(tokens=np.arange(99) % 3, batch_size=2, length=4, start=None, seed=0)
         >>> state = init_state(model, optimizer, batch_size=2, seed=0)
         >>> for event in train_loop(state, make_train_step(model, optimizer), stream, LoopConfig(steps=4, log_every=2)):
         ...     print(event.step, event.kind)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seqjax.data.text.language import Batch, indexed_iterator
+from seqjax.data.batches import Batch, Stream
 from seqjax.errors import InputError
 from seqjax.serial import register
 
@@ -106,8 +105,8 @@ def bucket_shapes(source: Sequence[np.ndarray], target: Sequence[np.ndarray], co
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Buckets:
-    """An endless (or epochs long) stream of training batches of pairs, each batch of pairs of like length.
+class Buckets(Stream):
+    """An endless stream of training batches of pairs, each batch of pairs of like length.
 
     A batch is a dict: `source` int32 [B, S], `source_lengths` int32 [B], `target` int32 [B, T], `target_lengths` int32 [B],
     and under a `teacher_forcing` schedule that, float32 [B]; (S, T) is one of `shapes`, B always the same. Padding is 0.
@@ -123,11 +122,10 @@ class Buckets:
         seed: at least 0.
         shapes: a chain as `bucket_shapes` makes it; (): its eight.
         teacher_forcing: None: always the truth.
-        epochs: how many before the iterator ends; None: it does not.
 
     Raises:
-        InputError: sides of different counts, no pair, shapes that are no chain or do not hold every pair, a batch size or
-            epochs below 1, or a negative seed.
+        InputError: sides of different counts, no pair, shapes that are no chain or do not hold every pair, a batch size
+            below 1, or a negative seed.
 
     Example:
         >>> rows = [np.full(n, n) for n in (1, 2, 3, 1, 2)]
@@ -147,7 +145,6 @@ class Buckets:
     seed: int
     shapes: Shapes = ()
     teacher_forcing: TeacherForcing | None = None
-    epochs: int | None = None
 
     def __post_init__(self):
         if len(self.source) != len(self.target):
@@ -160,18 +157,16 @@ class Buckets:
             n = int(self._homes.argmax())
             size = f"({len(self.source[n])}, {len(self.target[n])})"
             raise InputError(f"pair {n} is of lengths {size}, over the longest shape {shapes[-1]}: drop it, or give a longer one")
-        if self.batch_size < 1 or self.seed < 0 or (self.epochs is not None and self.epochs < 1) or not len(self.source):
-            given = f"{len(self.source)} pairs, batch size {self.batch_size}, epochs {self.epochs}, seed {self.seed}"
-            raise InputError(f"{given}: all must be at least 1 (epochs may be None), the seed at least 0")
+        if self.batch_size < 1 or self.seed < 0 or not len(self.source):
+            sizes = f"{len(self.source)} pairs, batch size {self.batch_size}, seed {self.seed}"
+            raise InputError(f"{sizes}: the first two must be at least 1, the seed at least 0")
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch."""
         return -(-len(self.source) // self.batch_size)
 
     @cached_property
     def identity(self) -> dict:
-        """What a position means something for, JSON-able: pairs (SHA-256), batch_size, shapes, seed, teacher_forcing."""
         digest = hashlib.sha256()
         for rows in self._rows:
             digest.update(rows.lengths.astype("<i8").tobytes() + rows.flat.astype("<i4").tobytes())
@@ -180,30 +175,13 @@ class Buckets:
         settings = {"batch_size": self.batch_size, "shapes": shapes, "seed": self.seed, "teacher_forcing": forcing}
         return {"pairs": digest.hexdigest()} | settings
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of `identity`: equal where a position of one stream is valid for another."""
-        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
-
     def batch(self, index: int) -> Batch:
-        """The batch at a position.
-
-        Args:
-            index: position since the first epoch's beginning, at least 0.
-
-        Returns:
-            A dict of source, source_lengths, target, target_lengths, and teacher_forcing where there is a schedule.
-        """
         epoch, step = divmod(int(index), self.steps_per_epoch)
         shape, rows = self._plan(epoch)[step]
         batch = _batch(self._rows, rows, shape)
         if self.teacher_forcing is not None:
             batch["teacher_forcing"] = np.full(self.batch_size, self.teacher_forcing.probability(int(index)), np.float32)
         return batch
-
-    def __iter__(self):
-        """A grain iterator over the batches; its state is `{"next_index": position}`, for get_state and set_state."""
-        return indexed_iterator(self.batch, None if self.epochs is None else self.epochs * self.steps_per_epoch)
 
     @cached_property
     def _rows(self) -> tuple["_Rows", "_Rows"]:
@@ -214,18 +192,18 @@ class Buckets:
         return _homes(self._rows, self.shapes)
 
     @cached_property
-    def _kept(self) -> dict[int, list]:
+    def _plans(self) -> dict[int, list]:
         return {}
 
     def _plan(self, epoch: int) -> list[tuple[tuple[int, int], np.ndarray]]:
         """(shape, pairs [B]) of every batch of an epoch."""
-        if epoch not in self._kept:
-            self._kept.clear()  # the last one is all that is read again and again
+        if epoch not in self._plans:
+            self._plans.clear()  # the last one is all that is read again and again
             generator = np.random.default_rng((self.seed, epoch))
             order = generator.permutation(len(self.source))
             batches = _deal(order, self._homes, self.shapes, self.batch_size)
-            self._kept[epoch] = [batches[n] for n in generator.permutation(len(batches))]
-        return self._kept[epoch]
+            self._plans[epoch] = [batches[n] for n in generator.permutation(len(batches))]
+        return self._plans[epoch]
 
 
 def evaluation_pairs(

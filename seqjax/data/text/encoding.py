@@ -1,4 +1,4 @@
-"""Pairs of texts as pairs of symbol rows."""
+"""Vocabularies built from training texts, and pairs of texts as pairs of symbol rows."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from seqjax.data.text.characters import ByteVocabulary, CharacterVocabulary
 from seqjax.data.text.pairs import Pair
-from seqjax.data.text.subwords import LineVocabulary, SubwordVocabulary
-from seqjax.data.text.vocabulary import CharacterVocabulary, Vocabulary, WordVocabulary
+from seqjax.data.text.subwords import SubwordVocabulary
+from seqjax.data.text.vocabulary import Vocabulary
+from seqjax.data.text.words import LineVocabulary, WordVocabulary
 from seqjax.errors import InputError
 
 KINDS = ("bpe", "unigram", "character", "word", "line")
@@ -27,6 +29,32 @@ class Encoded(NamedTuple):
     source: tuple[np.ndarray, ...]
     target: tuple[np.ndarray, ...]
     over_long: int
+
+
+def build_vocabulary(kind: str, text: str, *, min_count: int = 1, max_size: int | None = None) -> Vocabulary:
+    """The vocabulary of a kind for a training text.
+
+    Args:
+        kind: "character", "byte" or "word".
+        text: the training text (a byte vocabulary is the same for all).
+        min_count, max_size: as for `CharacterVocabulary.from_text`.
+
+    Returns:
+        The vocabulary.
+
+    Raises:
+        InputError: an unknown kind, an empty text, or a limit that leaves nothing.
+
+    Example:
+        >>> build_vocabulary("word", "to be or not to be").size
+        6
+    """
+    if kind == "byte":
+        return ByteVocabulary()
+    kinds = {"character": CharacterVocabulary, "word": WordVocabulary}
+    if kind not in kinds:
+        raise InputError(f"vocabulary {kind!r} is not known: choose one of character, byte, word")
+    return kinds[kind].from_text(text, min_count=min_count, max_size=max_size)
 
 
 def build_pair_vocabularies(

@@ -1,19 +1,16 @@
 """Contiguous language-model batches: row r of one batch goes on in row r of the next."""
 
 import hashlib
-import json
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from seqjax.data.batches import Batch, Stream
 from seqjax.data.text.corpus import Document
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
-
-Batch = dict[str, np.ndarray]
 
 
 def encode_documents(documents: Iterable[Document], vocabulary: Vocabulary) -> np.ndarray:
@@ -30,7 +27,7 @@ def encode_documents(documents: Iterable[Document], vocabulary: Vocabulary) -> n
         InputError: symbols outside a vocabulary without an unknown symbol, or no documents.
 
     Example:
-        >>> from seqjax.data.text.vocabulary import CharacterVocabulary
+        >>> from seqjax.data.text.characters import CharacterVocabulary
         >>> vocabulary = CharacterVocabulary(characters="ab")
         >>> encode_documents([Document("x", "ab"), Document("y", "b")], vocabulary).tolist()
         [0, 2, 3, 0, 3]
@@ -43,8 +40,8 @@ def encode_documents(documents: Iterable[Document], vocabulary: Vocabulary) -> n
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Stream:
-    """An endless (or epochs long) stream of training batches over one text.
+class TextStream(Stream):
+    """An endless stream of training batches over one text.
 
     A batch is a dict: `tokens` and `targets` (the next symbols), int32 [B, T]; `target_mask`, bool [B, T], False where
     the target opens a document, which is never predicted; `reset`, bool [B, T], True where the token opens a document,
@@ -60,13 +57,12 @@ class Stream:
         length: T.
         start: the symbol that opens documents, or None (then only the ring's first symbol opens one).
         seed: of the epochs' offsets, at least 0.
-        epochs: how many before the iterator ends; None: it does not.
 
     Raises:
-        InputError: tokens of a wrong dtype or rank, a size below 1, or a text too short for one batch.
+        InputError: tokens of a wrong dtype or rank, a size below 1, a negative seed, or a text too short for one batch.
 
     Example:
-        >>> stream = Stream(tokens=np.array([0, 3, 4, 5, 6, 7, 8, 9, 3]), batch_size=2, length=2, start=0, seed=0)
+        >>> stream = TextStream(tokens=np.array([0, 3, 4, 5, 6, 7, 8, 9, 3]), batch_size=2, length=2, start=0, seed=0)
         >>> stream.steps_per_epoch, stream.batch(0)["tokens"].tolist(), stream.batch(1)["tokens"].tolist()
         (2, [[0, 3], [6, 7]], [[4, 5], [8, 9]])
         >>> iterator = iter(stream)
@@ -80,7 +76,6 @@ class Stream:
     length: int
     start: int | None
     seed: int
-    epochs: int | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "tokens", _checked(self.tokens, self.batch_size, self.length))
@@ -90,65 +85,23 @@ class Stream:
                 f"the text has {self.tokens.size} tokens, batch {self.batch_size} x length {self.length} needs {needed}: "
                 "give more text, a smaller batch or a shorter length"
             )
-        if self.seed < 0 or (self.epochs is not None and self.epochs < 1):
-            raise InputError(f"seed is {self.seed} and epochs {self.epochs}: seed must be at least 0, epochs at least 1 or None")
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}, it must be at least 0")
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch."""
         return (self.tokens.size - 1) // (self.batch_size * self.length)
 
     @cached_property
     def identity(self) -> dict:
-        """What a position means something for, JSON-able: tokens (SHA-256), batch_size, length, start, seed."""
         tokens = hashlib.sha256(self.tokens.astype("<i4").tobytes()).hexdigest()
         return {"tokens": tokens, "batch_size": self.batch_size, "length": self.length, "start": self.start, "seed": self.seed}
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of `identity`: equal where a position of one stream is valid for another."""
-        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
-
     def batch(self, index: int) -> Batch:
-        """The batch at a position.
-
-        Args:
-            index: position since the first epoch's beginning, at least 0.
-
-        Returns:
-            A dict of tokens, targets, target_mask, reset, each [B, T].
-        """
         epoch, step = divmod(int(index), self.steps_per_epoch)
         offset = int(np.random.default_rng((self.seed, epoch)).integers(self.tokens.size)) if epoch else 0
         rows = offset + np.arange(self.batch_size) * (self.steps_per_epoch * self.length)
         return _batch(self.tokens, rows + step * self.length, self.length, self.start, first=step == 0)
-
-    def __iter__(self):
-        """A grain iterator over the batches; its state is `{"next_index": position}`, for get_state and set_state."""
-        return indexed_iterator(self.batch, None if self.epochs is None else self.epochs * self.steps_per_epoch)
-
-
-def indexed_iterator(batch: Callable[[int], Batch], count: int | None):
-    """A grain iterator over batches that are functions of their position, which is all of its state.
-
-    Args:
-        batch: position to batch.
-        count: how many there are; None: no end.
-
-    Returns:
-        An iterator with get_state() and set_state({"next_index": position}).
-
-    Example:
-        >>> iterator = indexed_iterator(lambda index: {"tokens": np.array([index])}, 3)
-        >>> iterator.set_state({"next_index": 2})
-        >>> [batch["tokens"].tolist() for batch in iterator], iterator.get_state()
-        ([[2]], {'next_index': 3})
-    """
-    import grain
-
-    # the data is in memory and a batch takes microseconds: no reading threads, as grain advises then
-    options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
-    return iter(grain.MapDataset.range(sys.maxsize if count is None else count).map(batch).to_iter_dataset(options))
 
 
 def evaluation_batches(tokens: np.ndarray, *, batch_size: int, length: int, start: int | None) -> list[Batch]:
@@ -164,7 +117,7 @@ def evaluation_batches(tokens: np.ndarray, *, batch_size: int, length: int, star
         start: the symbol that opens documents and is no target, or None.
 
     Returns:
-        A list of dicts as `Stream` gives them.
+        A list of dicts as those from `TextStream`.
 
     Raises:
         InputError: tokens of a wrong dtype or rank, fewer than 2, or a size below 1.

@@ -3,7 +3,6 @@
 import base64
 import codecs
 import io
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from seqjax.data.text.vocabulary import Vocabulary, most_frequent, refuse_twice, split_at
+from seqjax.data.text.vocabulary import Vocabulary, split_at
 from seqjax.errors import InputError
 from seqjax.serial import register
 
@@ -177,68 +176,3 @@ def _refuse_surrogates(text: str):
     except UnicodeEncodeError as error:
         near = text[max(error.start - 20, 0) : error.start + 20]
         raise InputError(f"the text is not UTF-8: {text[error.start]!a} at character {error.start}, in {near!a}") from None
-
-
-@register
-@dataclass(frozen=True, kw_only=True)
-class LineVocabulary(Vocabulary):
-    r"""Whole lines: a text is one symbol, so that to answer is to choose among the answers of the training text.
-
-    Args:
-        lines: the distinct ordinary lines, in the order of their ids.
-        pad, unknown, start, end: as for `Vocabulary`.
-
-    Raises:
-        InputError: a line twice, or wrong special symbols.
-
-    Example:
-        >>> vocabulary = LineVocabulary.from_text("Thank you!\nI agree.\nThank you!")
-        >>> vocabulary.encode("I agree.").tolist(), vocabulary.encode("No.").tolist(), vocabulary.decode([3])
-        ([4], [1], 'Thank you!')
-    """
-
-    pad: int | None = 0
-    unknown: int | None = 1
-    start: int | None = 2
-    lines: tuple[str, ...] = field(repr=False)
-
-    def __post_init__(self):
-        super().__post_init__()
-        refuse_twice("line", self.lines)
-
-    @classmethod
-    def from_text(cls, text: str, *, min_count: int = 1, max_size: int | None = None) -> "LineVocabulary":
-        """The lines of a training text that are not empty.
-
-        Args:
-            text: the training text.
-            min_count: a line seen less often becomes unknown.
-            max_size: most symbols, special ones included; the most frequent lines stay. None: no limit.
-
-        Returns:
-            The vocabulary; its lines are in the order of their frequency, then of the alphabet.
-
-        Raises:
-            InputError: an empty text, or a limit that leaves no line.
-        """
-        counts = Counter(line.strip() for line in text.split("\n"))
-        counts.pop("", None)
-        return cls(lines=tuple(most_frequent(counts, min_count, max_size, specials=cls._specials({}))))
-
-    @property
-    def _symbols(self) -> tuple[str, ...]:
-        return self.lines
-
-    @cached_property
-    def _table(self) -> dict[str, int]:
-        return dict(zip(self.lines, self._ids.tolist(), strict=True))
-
-    def _look_up(self, text: str):
-        return np.array([self._table.get(text.strip(), -1)], np.int32), lambda missing: [text.strip()]
-
-    def stream(self, ids: Iterable[int]) -> Iterator[str]:
-        lines, before = {i: line for line, i in self._table.items()} | {self.unknown: "\ufffd"}, ""
-        for i in self._checked(ids):
-            if i in lines:
-                yield before + lines[i]
-                before = "\n"

@@ -1,16 +1,14 @@
 """Text to symbols and back: character, byte and word vocabularies, as plain values."""
 
-import codecs
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from seqjax.errors import InputError
-from seqjax.serial import register
 
 _SPECIAL = ("pad", "unknown", "start", "end")
 
@@ -133,232 +131,6 @@ class Vocabulary:
             yield i
 
 
-@register
-@dataclass(frozen=True, kw_only=True)
-class CharacterVocabulary(Vocabulary):
-    """Unicode characters; id 0 starts every document, and id 1 stands for what the training text had too rarely.
-
-    Args:
-        characters: the distinct ordinary characters, in the order of their ids.
-        symbols: texts that stay whole, each one symbol ("<fr>"); their ids come before the characters'.
-        pad, unknown, start, end: as for `Vocabulary`.
-
-    Raises:
-        InputError: a character twice, or wrong special symbols.
-
-    Example:
-        >>> vocabulary = CharacterVocabulary.from_text("hello")
-        >>> vocabulary
-        CharacterVocabulary(pad=None, unknown=1, start=0, end=None, characters='ehlo', symbols=())
-        >>> vocabulary.encode("hole!").tolist()
-        [3, 5, 4, 2, 1]
-        >>> vocabulary.decode([0, 3, 2])
-        'he'
-    """
-
-    unknown: int | None = 1
-    start: int | None = 0
-    characters: str
-    symbols: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        super().__post_init__()
-        refuse_twice("character", self.characters)
-        refuse_twice("symbol", self.symbols)
-
-    @classmethod
-    def from_text(
-        cls,
-        text: str,
-        *,
-        min_count: int = 1,
-        max_size: int | None = None,
-        symbols: Sequence[str] = (),
-        **special: int | None,
-    ) -> "CharacterVocabulary":
-        """The characters of a training text.
-
-        Args:
-            text: the training text.
-            min_count: a character seen less often becomes unknown.
-            max_size: most symbols, special ones included; the most frequent characters stay. None: no limit.
-            symbols: as for the class.
-            **special: ids of pad, unknown, start, end where they are not to be the class's own.
-
-        Returns:
-            The vocabulary; its characters are in the order of their code points.
-
-        Raises:
-            InputError: an empty text, or a limit that leaves no character.
-        """
-        codes, counts = np.unique(_code_points("".join(split_at(text, symbols)[::2])), return_counts=True)
-        counted = dict(zip(map(chr, codes.tolist()), counts.tolist(), strict=True))
-        kept = most_frequent(counted, min_count, max_size, specials=cls._specials(special) + len(symbols))
-        return cls(characters="".join(sorted(kept)), symbols=tuple(symbols), **special)
-
-    @property
-    def _symbols(self) -> tuple[str, ...]:
-        return (*self.symbols, *self.characters)
-
-    @cached_property
-    def _table(self) -> np.ndarray:
-        codes = _code_points(self.characters)
-        table = np.full(int(codes.max(initial=0)) + 2, -1, np.int32)  # the last entry is for every code point above
-        table[codes] = self._ids[len(self.symbols) :]
-        return table
-
-    def _look_up(self, text: str):
-        parts, table, own = split_at(text, self.symbols), self._table, dict(zip(self.symbols, self._ids, strict=False))
-        ids = [table[np.minimum(_code_points(part), len(table) - 1)] for part in parts[::2]]
-        for n, symbol in enumerate(parts[1::2]):
-            ids[n] = np.append(ids[n], own[symbol])
-        return np.concatenate(ids), lambda missing: sorted(set("".join(parts[::2])) - set(self.characters))
-
-    def stream(self, ids: Iterable[int]) -> Iterator[str]:
-        pieces = [""] * self.size
-        for i, symbol in zip(self._ids.tolist(), self._symbols, strict=True):
-            pieces[i] = symbol
-        if self.unknown is not None:
-            pieces[self.unknown] = "\ufffd"
-        return (pieces[i] for i in self._checked(ids))
-
-
-@register
-@dataclass(frozen=True, kw_only=True)
-class ByteVocabulary(Vocabulary):
-    """The 256 bytes of UTF-8, which know every text, and a start symbol behind them.
-
-    Args:
-        pad, unknown, start, end: as for `Vocabulary`.
-
-    Raises:
-        InputError: wrong special symbols.
-
-    Example:
-        >>> ByteVocabulary().encode("é").tolist(), ByteVocabulary().decode([256, 195, 169, 195]), len(ByteVocabulary())
-        ([195, 169], 'é\ufffd', 257)
-    """
-
-    start: int | None = 256
-
-    @property
-    def _symbols(self) -> range:
-        return range(256)
-
-    def _look_up(self, text: str):
-        return self._ids[np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)], None
-
-    def stream(self, ids: Iterable[int]) -> Iterator[str]:
-        byte = {int(i): bytes([n]) for n, i in enumerate(self._ids)}
-        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        for i in self._checked(ids):
-            yield decoder.decode(byte.get(i, b""))
-        yield decoder.decode(b"", final=True)
-
-
-@register
-@dataclass(frozen=True, kw_only=True)
-class WordVocabulary(Vocabulary):
-    r"""Words between white space; a newline is the end symbol, as Penn Treebank's language models have it.
-
-    The literals "<unk>" and "<eos>" of a text are the unknown and the end symbol themselves.
-
-    Args:
-        words: the distinct ordinary words, in the order of their ids.
-        pad, unknown, start, end: as for `Vocabulary`.
-
-    Raises:
-        InputError: a word twice, or wrong special symbols.
-
-    Example:
-        >>> vocabulary = WordVocabulary.from_text("the cat\nthe <unk>\n")
-        >>> vocabulary.words, vocabulary.unknown, vocabulary.end
-        (('the', 'cat'), 1, 0)
-        >>> vocabulary.encode("the dog\ncat").tolist()
-        [2, 1, 0, 3]
-        >>> vocabulary.decode([2, 1, 0, 3])
-        'the <unk>\ncat'
-    """
-
-    unknown: int | None = 1
-    end: int | None = 0
-    words: tuple[str, ...] = field(repr=False)
-
-    def __post_init__(self):
-        super().__post_init__()
-        refuse_twice("word", self.words)
-
-    @classmethod
-    def from_text(cls, text: str, *, min_count: int = 1, max_size: int | None = None, **special: int | None) -> "WordVocabulary":
-        """The words of a training text.
-
-        Args:
-            text: the training text.
-            min_count: a word seen less often becomes unknown.
-            max_size: most symbols, special ones included; the most frequent words stay. None: no limit.
-            **special: ids of pad, unknown, start, end where they are not to be the class's own.
-
-        Returns:
-            The vocabulary; its words are in the order of their frequency, then of the alphabet.
-
-        Raises:
-            InputError: an empty text, or a limit that leaves no word.
-        """
-        counts = Counter(text.split())
-        for literal in ("<unk>", "<eos>"):
-            counts.pop(literal, None)
-        return cls(words=tuple(most_frequent(counts, min_count, max_size, specials=cls._specials(special))), **special)
-
-    @property
-    def _symbols(self) -> tuple[str, ...]:
-        return self.words
-
-    @cached_property
-    def _table(self) -> dict[str, int]:
-        special = {"<unk>": self.unknown, "<eos>": self.end, "\n": self.end}
-        return dict(zip(self.words, self._ids.tolist(), strict=True)) | {k: i for k, i in special.items() if i is not None}
-
-    def _look_up(self, text: str):
-        words = text.split() if self.end is None else re.findall(r"\n|\S+", text)
-        table = self._table
-        ids = np.array([table.get(word, -1) for word in words], np.int32)
-        return ids, lambda missing: sorted({words[t] for t in np.flatnonzero(missing)})
-
-    def stream(self, ids: Iterable[int]) -> Iterator[str]:
-        words = {i: word for word, i in self._table.items()}
-        before = ""
-        for i in self._checked(ids):
-            word = words.get(i, "")
-            yield before + word if word not in ("", "\n") else word
-            before = before if not word else "" if word == "\n" else " "
-
-
-def build_vocabulary(kind: str, text: str, *, min_count: int = 1, max_size: int | None = None) -> Vocabulary:
-    """The vocabulary of a kind for a training text.
-
-    Args:
-        kind: "character", "byte" or "word".
-        text: the training text (a byte vocabulary is the same for all).
-        min_count, max_size: as for `CharacterVocabulary.from_text`.
-
-    Returns:
-        The vocabulary.
-
-    Raises:
-        InputError: an unknown kind, an empty text, or a limit that leaves nothing.
-
-    Example:
-        >>> build_vocabulary("word", "to be or not to be").size
-        6
-    """
-    if kind == "byte":
-        return ByteVocabulary()
-    kinds = {"character": CharacterVocabulary, "word": WordVocabulary}
-    if kind not in kinds:
-        raise InputError(f"vocabulary {kind!r} is not known: choose one of character, byte, word")
-    return kinds[kind].from_text(text, min_count=min_count, max_size=max_size)
-
-
 def split_at(text: str, symbols: Sequence[str]) -> list[str]:
     """A text cut at symbols that stay whole.
 
@@ -374,10 +146,6 @@ def split_at(text: str, symbols: Sequence[str]) -> list[str]:
         ['', '<fr>', ' two']
     """
     return re.split(f"({'|'.join(map(re.escape, sorted(symbols, key=len, reverse=True)))})", text) if symbols else [text]
-
-
-def _code_points(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 def refuse_twice(what: str, symbols: Iterable[str]) -> None:

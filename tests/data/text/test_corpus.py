@@ -10,7 +10,7 @@ import pytest
 
 from seqjax import data
 from seqjax.data.text import corpus as corpora
-from seqjax.data.text.vocabulary import WordVocabulary
+from seqjax.data.text.words import WordVocabulary
 from seqjax.errors import InputError
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqjax.data.text.characters import ByteVocabulary, CharacterVocabulary
 from seqjax.data.text.encoding import build_pair_vocabularies, encode_pairs, word_positions
 from seqjax.data.text.pairs import Pair
-from seqjax.data.text.subwords import LineVocabulary, SubwordVocabulary
-from seqjax.data.text.vocabulary import ByteVocabulary, CharacterVocabulary, WordVocabulary
+from seqjax.data.text.subwords import SubwordVocabulary
+from seqjax.data.text.words import LineVocabulary, WordVocabulary
 from seqjax.errors import InputError
 
 PAIRS = [Pair("<fr> one two", "un deux"), Pair("<fr> two three", "deux trois"), Pair("<de> one two", "eins zwei")]

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from seqjax import serial
 from seqjax.data.text.encoding import word_positions
-from seqjax.data.text.subwords import LineVocabulary, SubwordVocabulary
+from seqjax.data.text.subwords import SubwordVocabulary
+from seqjax.data.text.words import LineVocabulary
 from seqjax.errors import InputError
 
 WORDS = ["siebenundneunzig", "siebzehn", "neunzehn", "neunundneunzig", "tausend", "hundert", "und", "Stra\u00dfe"]

@@ -1,0 +1,138 @@
+"""Characters, and bytes, as symbols."""
+
+import codecs
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from seqjax.data.text.vocabulary import Vocabulary, most_frequent, refuse_twice, split_at
+from seqjax.serial import register
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class CharacterVocabulary(Vocabulary):
+    """Unicode characters; id 0 starts every document, and id 1 stands for what the training text had too rarely.
+
+    Args:
+        characters: the distinct ordinary characters, in the order of their ids.
+        symbols: texts that stay whole, each one symbol ("<fr>"); their ids come before the characters'.
+        pad, unknown, start, end: as for `Vocabulary`.
+
+    Raises:
+        InputError: a character twice, or wrong special symbols.
+
+    Example:
+        >>> vocabulary = CharacterVocabulary.from_text("hello")
+        >>> vocabulary
+        CharacterVocabulary(pad=None, unknown=1, start=0, end=None, characters='ehlo', symbols=())
+        >>> vocabulary.encode("hole!").tolist()
+        [3, 5, 4, 2, 1]
+        >>> vocabulary.decode([0, 3, 2])
+        'he'
+    """
+
+    unknown: int | None = 1
+    start: int | None = 0
+    characters: str
+    symbols: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse_twice("character", self.characters)
+        refuse_twice("symbol", self.symbols)
+
+    @classmethod
+    def from_text(
+        cls,
+        text: str,
+        *,
+        min_count: int = 1,
+        max_size: int | None = None,
+        symbols: Sequence[str] = (),
+        **special: int | None,
+    ) -> "CharacterVocabulary":
+        """The characters of a training text.
+
+        Args:
+            text: the training text.
+            min_count: a character seen less often becomes unknown.
+            max_size: most symbols, special ones included; the most frequent characters stay. None: no limit.
+            symbols: as for the class.
+            **special: ids of pad, unknown, start, end where they are not to be the class's own.
+
+        Returns:
+            The vocabulary; its characters are in the order of their code points.
+
+        Raises:
+            InputError: an empty text, or a limit that leaves no character.
+        """
+        codes, counts = np.unique(_code_points("".join(split_at(text, symbols)[::2])), return_counts=True)
+        counted = dict(zip(map(chr, codes.tolist()), counts.tolist(), strict=True))
+        kept = most_frequent(counted, min_count, max_size, specials=cls._specials(special) + len(symbols))
+        return cls(characters="".join(sorted(kept)), symbols=tuple(symbols), **special)
+
+    @property
+    def _symbols(self) -> tuple[str, ...]:
+        return (*self.symbols, *self.characters)
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        codes = _code_points(self.characters)
+        table = np.full(int(codes.max(initial=0)) + 2, -1, np.int32)  # the last entry is for every code point above
+        table[codes] = self._ids[len(self.symbols) :]
+        return table
+
+    def _look_up(self, text: str):
+        parts, table, own = split_at(text, self.symbols), self._table, dict(zip(self.symbols, self._ids, strict=False))
+        ids = [table[np.minimum(_code_points(part), len(table) - 1)] for part in parts[::2]]
+        for n, symbol in enumerate(parts[1::2]):
+            ids[n] = np.append(ids[n], own[symbol])
+        return np.concatenate(ids), lambda missing: sorted(set("".join(parts[::2])) - set(self.characters))
+
+    def stream(self, ids: Iterable[int]) -> Iterator[str]:
+        pieces = [""] * self.size
+        for i, symbol in zip(self._ids.tolist(), self._symbols, strict=True):
+            pieces[i] = symbol
+        if self.unknown is not None:
+            pieces[self.unknown] = "\ufffd"
+        return (pieces[i] for i in self._checked(ids))
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class ByteVocabulary(Vocabulary):
+    """The 256 bytes of UTF-8, which know every text, and a start symbol behind them.
+
+    Args:
+        pad, unknown, start, end: as for `Vocabulary`.
+
+    Raises:
+        InputError: wrong special symbols.
+
+    Example:
+        >>> ByteVocabulary().encode("é").tolist(), ByteVocabulary().decode([256, 195, 169, 195]), len(ByteVocabulary())
+        ([195, 169], 'é\ufffd', 257)
+    """
+
+    start: int | None = 256
+
+    @property
+    def _symbols(self) -> range:
+        return range(256)
+
+    def _look_up(self, text: str):
+        return self._ids[np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)], None
+
+    def stream(self, ids: Iterable[int]) -> Iterator[str]:
+        byte = {int(i): bytes([n]) for n, i in enumerate(self._ids)}
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        for i in self._checked(ids):
+            yield decoder.decode(byte.get(i, b""))
+        yield decoder.decode(b"", final=True)
+
+
+def _code_points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
