@@ -7,7 +7,7 @@ recurrent products through one door, `dot`.
 
 import dataclasses
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import jax.numpy as jnp
 
@@ -255,7 +255,8 @@ class SequenceLayer:
 class Model:
     """A network with a loss: what the training loop, and nothing else of a model, knows.
 
-    A batch is a plain dict of arrays; `key` feeds every dropout, the cells' noise included.
+    A batch is a plain dict of arrays; `key` feeds every dropout, the cells' noise included. `unit` names one of the things that
+    the loss counts: "token", "clip", "frame", "image", "second".
 
     Args:
         fields: each model declares its own, keyword-only.
@@ -279,6 +280,8 @@ class Model:
         5.0
     """
 
+    unit: ClassVar[str] = "example"
+
     def init(self, key: Key) -> Params:
         """Parameters, a nested plain dict of arrays."""
         raise NotImplementedError
@@ -294,6 +297,76 @@ class Model:
     def loss(self, outputs, batch: dict) -> Weighted:
         """The loss of the outputs, as a sum and its weight."""
         raise NotImplementedError
+
+    def figures(self, outputs, batch: dict) -> dict[str, Weighted]:
+        """Figures of a batch by name, each a sum and its weight, which training and evaluation add up; "loss" is one of them."""
+        return {"loss": self.loss(outputs, batch)}
+
+
+class Decoder(Protocol):
+    """A model that emits one symbol after another: all that a search knows of it.
+
+        memory, state, token = start(params, batch)
+        state, logits = step(params, memory, state, token);   p(next symbol) = softmax(logits)
+
+    Decoders are static under jit, so they must be hashable. A class need not inherit from this one.
+
+    Example:
+        >>> import jax
+        >>> from seqjax.decode import greedy
+        >>> class Markov:  # p(next | symbol) is a row of a table
+        ...     attends = False
+        ...     def start(self, params, batch):
+        ...         return (), (), batch["token"]
+        ...     def step(self, params, memory, state, token):
+        ...         return state, params[token]
+        >>> greedy(Markov(), jnp.eye(3)[::-1], {"token": jnp.array([0])}, max_length=3).tokens.tolist()
+        [[2, 0, 2]]
+    """
+
+    @property
+    def attends(self) -> bool:
+        """Whether this is an `AttendingDecoder`."""
+        ...
+
+    def start(self, params: Any, batch: dict) -> tuple[Any, State, Array]:
+        """(memory, state, token) of a batch.
+
+        Args:
+            params: the parameters.
+            batch: a dict of arrays with B rows.
+
+        Returns:
+            memory: a pytree that is the same at every step; state: leaves [B, ...]; token: the symbol that the first step reads,
+            integer [B].
+        """
+        ...
+
+    def step(self, params: Any, memory: Any, state: State, token: Array) -> tuple[State, Array]:
+        """Reads one symbol of each row.
+
+        Args:
+            params: the parameters.
+            memory: returned by `start`.
+            state: leaves [B, ...].
+            token: integer [B].
+
+        Returns:
+            (state, logits [B, V]), -inf where the decoder never emits a symbol.
+        """
+        ...
+
+
+class AttendingDecoder(Decoder, Protocol):
+    """A decoder that reads its memory by attention, at S places; its `attends` is True."""
+
+    def weights(self, state: State) -> Array:
+        """The attention weights of the step that returned `state`, [B, S]."""
+        ...
+
+    def attended(self, memory: Any) -> Array:
+        """The places that attention may read, bool [B, S]: False at padding."""
+        ...
 
 
 def check_cell_field(owner, cell):

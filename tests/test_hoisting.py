@@ -69,7 +69,7 @@ def test_what_is_seen_from_outside_is_done_at_every_step():
 def test_searches_loop_without_cutting_or_transposing_kernels(cell):
     model = LanguageModel(vocabulary_size=7, cell=cell, embedding_size=3, tied=True)
     params = model.init(jax.random.key(0))
-    prompts = {"tokens": jnp.array([[1]]), "lengths": jnp.array([1])}  # nothing to read in a loop of its own
+    prompts = {"tokens": jnp.array([[1]]), "tokens_lengths": jnp.array([1])}  # nothing to read in a loop of its own
 
     def equations(jaxpr, loops):
         """Those inside of loops, or all."""

@@ -46,7 +46,7 @@ class Seqjax(JaxPeer):
         model = language_model(task)
 
         def loss(logits, targets):
-            return model.loss(logits, {"targets": targets}).mean
+            return model.loss(logits, {"target": targets}).mean
 
         return training_step(self.logits(task, task.weights()), task, loss)
 

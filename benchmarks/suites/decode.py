@@ -48,7 +48,7 @@ class Task:
 
     def prompts(self) -> dict:
         """The same for seqjax.decode."""
-        return {"tokens": jnp.asarray(self.first()[:, None]), "lengths": jnp.ones(self.rows, jnp.int32)}
+        return {"tokens": jnp.asarray(self.first()[:, None]), "tokens_lengths": jnp.ones(self.rows, jnp.int32)}
 
     def values(self, tokens) -> Values:
         """The symbols, [B, length]; where products are not exact, one that is nearly as likely may be taken: the first ones."""

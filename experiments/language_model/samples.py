@@ -30,7 +30,7 @@ def prompt_batch(vocabulary: Vocabulary, prompt: str) -> dict:
         if vocabulary.end is None:
             raise InputError("the prompt is empty and the vocabulary has no start symbol: give --prompt TEXT")
         ids = np.array([vocabulary.end], np.int32)  # what follows an end begins something
-    return {"tokens": ids[None], "lengths": np.array([len(ids)], np.int32)}
+    return {"tokens": ids[None], "tokens_lengths": np.array([len(ids)], np.int32)}
 
 
 def draw(model: Model, vocabulary: Vocabulary, params: Params, config: Sampling) -> Iterator[str]:

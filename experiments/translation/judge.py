@@ -11,9 +11,9 @@ from experiments.translation.scores import score
 from experiments.translation.text import Text, by_tag
 from experiments.translation.translator import Translator
 from seqjax import decode, metrics
-from seqjax.contracts import Model
 from seqjax.data.text.buckets import evaluation_pairs
 from seqjax.data.text.pairs import Pair
+from seqjax.models.seq2seq import Seq2Seq
 from seqjax.train.step import evaluate, make_eval_step
 from seqjax.types import Params
 
@@ -31,7 +31,7 @@ class Judge:
         shapes: of the training batches, so that losses compile little that is new.
     """
 
-    def __init__(self, text: Text, model: Model, search: Search, *, batch_size: int = 64, mesh=None, shapes=()):
+    def __init__(self, text: Text, model: Seq2Seq, search: Search, *, batch_size: int = 64, mesh=None, shapes=()):
         self._text, self._model, self._search = text, model, search
         self._shapes = {"batch_size": batch_size, "shapes": shapes}
         self._eval_step = make_eval_step(model, mesh=mesh)

@@ -13,7 +13,7 @@ from experiments.translation.config import DRAWS, Search
 from experiments.translation.scores import similarity
 from seqjax import decode
 from seqjax.checks import check_weights
-from seqjax.contracts import Model
+from seqjax.contracts import Decoder
 from seqjax.data.text.encoding import word_positions
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
@@ -51,10 +51,10 @@ class Translator:
         InputError: what the search refuses, before it is given anything to search.
     """
 
-    def __init__(self, model: Model, params: Params, vocabularies, search: Search):
+    def __init__(self, model: Decoder, params: Params, vocabularies, search: Search):
         self._model, self._params, (self._source, self._target) = model, params, vocabularies
         self._search = search
-        if search.unknown == "copy" and not getattr(model, "attends", False):
+        if search.unknown == "copy" and not model.attends:
             raise InputError("search.unknown copy puts the source word there that was attended to: this model has no attention")
 
     def check(self, *, n_best: int = 1, longest: int = 1):

@@ -40,7 +40,7 @@ class _Settings(NamedTuple):
     beta: Array | None
     diversity: Array | None
     rules: Rules | None
-    real: Array | None  # int32 [B]: source positions that coverage counts
+    attended: Array | None  # bool [B, S]: the places that coverage counts
 
 
 class _Ended(NamedTuple):
@@ -101,10 +101,9 @@ def beam(
     width, groups, n_best, early_stop, no_repeat_ngram, coverage on or off, or which constraints are given, do).
 
     Args:
-        model: a decoder, with `start` and `step`; where coverage_penalty is above 0, also `weights(state)`, [B, S].
+        model: a decoder (`seqjax.contracts.Decoder`); where coverage_penalty is above 0, one that attends.
         params: of the model.
-        batch: what the model's `start` reads; where coverage counts, "source_lengths" [B], if there, tells which of the S
-            source positions are real.
+        batch: what the model's `start` reads.
         width: K, beams of a row; it may be above the vocabulary's size.
         max_length: L, symbols of a hypothesis at most, `end` included.
         end: the symbol that ends a hypothesis; None: all have L symbols.
@@ -128,7 +127,7 @@ def beam(
         >>> from seqjax.cells.gru import GRU
         >>> from seqjax.models.language_model import LanguageModel
         >>> model = LanguageModel(vocabulary_size=5, cell=GRU(input_size=5, hidden_size=8))
-        >>> prompts = {"tokens": jnp.array([[1, 2], [3, 0]]), "lengths": jnp.array([2, 1])}
+        >>> prompts = {"tokens": jnp.array([[1, 2], [3, 0]]), "tokens_lengths": jnp.array([2, 1])}
         >>> found = beam(model, model.init(jax.random.key(0)), prompts, width=4, max_length=7, end=0, n_best=2)
         >>> found.tokens.shape, bool((found.scores[:, 0] >= found.scores[:, 1]).all())
         ((2, 2, 7), True)
@@ -153,9 +152,11 @@ def beam(
         beta=number(coverage_penalty, np.float32) if covers else None,
         diversity=number(diversity, np.float32) if groups > 1 else None,
         rules=make_rules(max_length, end, **constraints),
-        real=batch.get("source_lengths") if covers else None,
+        attended=None,
     )
     memory, state, token = model.start(params, batch)
+    if covers:
+        settings = settings._replace(attended=model.attended(memory))
     found, size = _search(model, plan, params, memory, state, token, settings)
     check_vocabulary(size, end, settings.rules)
     return found
@@ -338,11 +339,8 @@ def _penalised(settings: _Settings, score: Array, length: Array, coverage: Array
     final = score / _divisor(settings, length, score.dtype)
     if coverage is None or settings.beta is None:
         return final
-    real = None
-    if settings.real is not None:
-        place = jax.lax.broadcasted_iota(jnp.int32, coverage.shape, 2)
-        real = place < jnp.broadcast_to(jnp.asarray(settings.real, jnp.int32)[None, :, None], coverage.shape)
-    part = coverage_penalty(coverage, settings.beta, real)
+    attended = None if settings.attended is None else jnp.broadcast_to(settings.attended[None], coverage.shape)
+    part = coverage_penalty(coverage, settings.beta, attended)
     return final + part.T.reshape(score.shape)
 
 

@@ -1,6 +1,7 @@
 """Several decoders as one."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -8,7 +9,6 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.decode.options import attends
 from seqjax.errors import InputError
 from seqjax.types import Array, State, at_least_float32
 
@@ -25,7 +25,7 @@ class Ensemble:
     of any kind; they share a vocabulary and what a batch holds.
 
     Args:
-        models: decoders, each with `start` and `step`.
+        models: decoders (`seqjax.contracts.Decoder`).
         average: "probability", or "log": what one member thinks impossible is so for all.
 
     Raises:
@@ -37,7 +37,7 @@ class Ensemble:
         >>> from seqjax.models.language_model import LanguageModel
         >>> model = LanguageModel(vocabulary_size=5, cell=GRU(input_size=5, hidden_size=8))
         >>> params = tuple(model.init(jax.random.key(seed)) for seed in range(3))
-        >>> prompts = {"tokens": jnp.array([[1, 2]]), "lengths": jnp.array([2])}
+        >>> prompts = {"tokens": jnp.array([[1, 2]]), "tokens_lengths": jnp.array([2])}
         >>> greedy(Ensemble((model,) * 3), params, prompts, max_length=4).lengths.tolist()
         [4]
     """
@@ -54,7 +54,7 @@ class Ensemble:
     @property
     def attends(self) -> bool:
         """Whether any member has attention."""
-        return any(map(attends, self.models))
+        return any(model.attends for model in self.models)
 
     def start(self, params: tuple, batch: dict) -> tuple[tuple, tuple, Array]:
         """Every member's; what the first step reads must be the same.
@@ -103,7 +103,18 @@ class Ensemble:
         Raises:
             InputError: no member has attention.
         """
-        weights = [model.weights(of) for model, of in zip(self.models, state, strict=True) if attends(model)]
+        weights = [model.weights(of) for model, of in zip(self.models, state, strict=True) if model.attends]
         if not weights:
             raise InputError("no model of this ensemble has attention: there are no weights to show")
         return jnp.stack(weights).mean(axis=0)
+
+    def attended(self, memory: tuple) -> Array:
+        """The places that any member attends to, bool [B, S].
+
+        Raises:
+            InputError: no member has attention.
+        """
+        masks = [model.attended(of) for model, of in zip(self.models, memory, strict=True) if model.attends]
+        if not masks:
+            raise InputError("no model of this ensemble has attention: there are no places to attend to")
+        return functools.reduce(jnp.logical_or, masks)

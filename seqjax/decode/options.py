@@ -19,14 +19,9 @@ def number(value, dtype) -> Any:
     return np.asarray(value, dtype)
 
 
-def attends(model) -> bool:
-    """Whether a decoder gives attention weights."""
-    return hasattr(model, "weights") and getattr(model, "attends", True)
-
-
 def check_attends(model, wanted: str) -> None:
     """Raises unless a decoder gives attention weights."""
-    if not attends(model):
+    if not model.attends:
         raise InputError(
             f"{wanted} needs attention weights, and this {type(model).__name__} has none: give a model with attention"
         )

@@ -1,11 +1,6 @@
 """One symbol after another: the likeliest, or drawn.
 
-A decoder is anything with
-
-    start(params, batch) -> (memory, state, token)              token [B]: what the first step reads
-    step(params, memory, state, token) -> (state, logits)       logits [B, V]
-
-`memory` is any pytree, the same at every step. The model is static under jit, so it must be hashable.
+The model is a decoder (`seqjax.contracts.Decoder`); it is static under jit, so it must be hashable.
 """
 
 import functools
@@ -68,9 +63,9 @@ def greedy(
     """The likeliest symbol at every step: `sample` at temperature 0.
 
     Args:
-        model: a decoder, with `start` and `step`.
+        model: a decoder (`seqjax.contracts.Decoder`).
         params: of the model.
-        batch: what the model's `start` reads, e.g. {"tokens": [B, T], "lengths": [B]}.
+        batch: what the model's `start` reads, e.g. {"tokens": [B, T], "tokens_lengths": [B]}.
         max_length: L, symbols a row at most.
         end: the symbol that ends a row; None: every row has L symbols.
         **constraints: see `Constraints`. Where they leave no symbol, the row ends without one, with score -inf.
@@ -85,7 +80,7 @@ def greedy(
         >>> from seqjax.cells.gru import GRU
         >>> from seqjax.models.language_model import LanguageModel
         >>> model = LanguageModel(vocabulary_size=5, cell=GRU(input_size=5, hidden_size=8))
-        >>> prompts = {"tokens": jnp.array([[1, 2], [3, 0]]), "lengths": jnp.array([2, 1])}
+        >>> prompts = {"tokens": jnp.array([[1, 2], [3, 0]]), "tokens_lengths": jnp.array([2, 1])}
         >>> greedy(model, model.init(jax.random.key(0)), prompts, max_length=7).tokens.shape
         (2, 7)
     """
@@ -116,9 +111,9 @@ def sample(
     compiles nothing (only temperature 0, another no_repeat_ngram, or giving or leaving out an option, does).
 
     Args:
-        model: a decoder, with `start` and `step`.
+        model: a decoder (`seqjax.contracts.Decoder`).
         params: of the model.
-        batch: what the model's `start` reads, e.g. {"tokens": [B, T], "lengths": [B]}.
+        batch: what the model's `start` reads, e.g. {"tokens": [B, T], "tokens_lengths": [B]}.
         max_length: L, symbols a row at most.
         end: the symbol that ends a row; None: every row has L symbols. The loop ends when all rows have.
         key: a typed key; u of step t and row b comes from split(fold_in(key, t), B)[b].
@@ -141,7 +136,7 @@ def sample(
         >>> from seqjax.cells.gru import GRU
         >>> from seqjax.models.language_model import LanguageModel
         >>> model = LanguageModel(vocabulary_size=5, cell=GRU(input_size=5, hidden_size=8))
-        >>> prompts = {"tokens": jnp.array([[1, 2], [3, 0]]), "lengths": jnp.array([2, 1])}
+        >>> prompts = {"tokens": jnp.array([[1, 2], [3, 0]]), "tokens_lengths": jnp.array([2, 1])}
         >>> sample(model, model.init(jax.random.key(0)), prompts, max_length=7, key=jax.random.key(1)).lengths.tolist()
         [7, 7]
     """
@@ -180,7 +175,7 @@ def stream(
         >>> from seqjax.cells.gru import GRU
         >>> from seqjax.models.language_model import LanguageModel
         >>> model = LanguageModel(vocabulary_size=5, cell=GRU(input_size=5, hidden_size=8))
-        >>> prompt = {"tokens": jnp.array([[1, 2]]), "lengths": jnp.array([2])}
+        >>> prompt = {"tokens": jnp.array([[1, 2]]), "tokens_lengths": jnp.array([2])}
         >>> len(list(stream(model, model.init(jax.random.key(0)), prompt, max_length=7, key=jax.random.key(1))))
         7
     """

@@ -33,7 +33,7 @@ def score(model, params: Any, batch: dict, tokens: ArrayLike, lengths: ArrayLike
     The outputs of a search, given back, have the scores that the search gave them (of `beam` without penalties).
 
     Args:
-        model: a decoder, with `start` and `step`.
+        model: a decoder (`seqjax.contracts.Decoder`).
         params: of the model.
         batch: what the model's `start` reads.
         tokens: integer, [B, L], or [B, N, L]: N outputs for each row; the end symbol included where there is one.
@@ -49,7 +49,7 @@ def score(model, params: Any, batch: dict, tokens: ArrayLike, lengths: ArrayLike
         >>> from seqjax.cells.gru import GRU
         >>> from seqjax.models.language_model import LanguageModel
         >>> model = LanguageModel(vocabulary_size=5, cell=GRU(input_size=5, hidden_size=8))
-        >>> prompt = {"tokens": jnp.array([[1, 2]]), "lengths": jnp.array([2])}
+        >>> prompt = {"tokens": jnp.array([[1, 2]]), "tokens_lengths": jnp.array([2])}
         >>> found = score(model, model.init(jax.random.key(0)), prompt, jnp.array([[3, 1, 0]]), jnp.array([2]))
         >>> found.symbols.shape, float(found.symbols[0, 2])
         ((1, 3), 0.0)
@@ -61,7 +61,7 @@ def attention(model, params: Any, batch: dict, tokens: ArrayLike, lengths: Array
     """Where a decoder looks as it emits given outputs.
 
     Args:
-        model: a decoder with attention: `start`, `step` and `weights(state)`, [B, S].
+        model: a decoder that attends (`seqjax.contracts.AttendingDecoder`).
         params: of the model.
         batch: what the model's `start` reads.
         tokens: integer, [B, L] or [B, N, L]: outputs.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.core
@@ -54,13 +54,16 @@ class LanguageModel(Model):
         >>> from seqjax.cells.lstm import LSTM
         >>> model = LanguageModel(vocabulary_size=5, cell=LSTM(input_size=5, hidden_size=8))
         >>> params = model.init(jax.random.key(0))
-        >>> batch = {"tokens": jnp.array([[1, 2, 3]]), "targets": jnp.array([[2, 3, 4]])}
+        >>> batch = {"tokens": jnp.array([[1, 2, 3]]), "target": jnp.array([[2, 3, 4]])}
         >>> state, logits = model.apply(params, batch)
         >>> logits.shape, float(model.loss(logits, batch).weight)
         ((1, 3, 5), 3.0)
 
     Mikolov et al. 2010 (recurrent language models); Press, Wolf 2017 (tied embeddings).
     """
+
+    unit: ClassVar[str] = "token"
+    attends: ClassVar[bool] = False
 
     vocabulary_size: int
     cell: Cell
@@ -148,15 +151,15 @@ class LanguageModel(Model):
         return state, self._project(params, hs)
 
     def loss(self, outputs: Array, batch: dict) -> Weighted:
-        """Cross-entropy in nats against "targets", integer [B, T], counted where "target_mask" (everywhere without one)."""
-        return cross_entropy(outputs, batch["targets"], batch.get("target_mask"))
+        """Cross-entropy in nats against "target", integer [B, T], counted where "target_mask" (everywhere without one)."""
+        return cross_entropy(outputs, batch["target"], batch.get("target_mask"))
 
     def start(self, params: Params, batch: dict) -> tuple[tuple, State, Array]:
         """Reads prompts but for their last symbols.
 
         Args:
             params: of `init`.
-            batch: "tokens", integer [B, T]; "lengths", integer [B], 0 <= length <= T (length 0: the start symbol alone).
+            batch: "tokens", integer [B, T]; "tokens_lengths", integer [B], 0 <= length <= T (length 0: the start symbol alone).
 
         Returns:
             (memory, state, token): memory what the cell makes of each symbol alone, leaves [V, ...], so that `step` looks it
@@ -165,10 +168,10 @@ class LanguageModel(Model):
         Raises:
             InputError: a wrong shape or dtype, or an empty prompt where the vocabulary has no start symbol.
         """
-        for name in ("tokens", "lengths"):
+        for name in ("tokens", "tokens_lengths"):
             if name not in batch:
-                raise InputError(f'prompts have no "{name}": give a dict with "tokens" [B, T] and "lengths" [B]')
-        tokens, lengths = jnp.asarray(batch["tokens"]), jnp.asarray(batch["lengths"])
+                raise InputError(f'prompts have no "{name}": give a dict with "tokens" [B, T] and "tokens_lengths" [B]')
+        tokens, lengths = jnp.asarray(batch["tokens"]), jnp.asarray(batch["tokens_lengths"])
         if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise InputError(f"prompts have shape {tokens.shape} and dtype {tokens.dtype}, they must be integers [B, T]")
         real = masks.resolve(lengths, None, tokens.shape)

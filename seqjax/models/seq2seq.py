@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.core
@@ -109,6 +109,8 @@ class Seq2Seq(Model):
     Sutskever, Vinyals, Le 2014; Cho et al. 2014; Bahdanau, Cho, Bengio 2014; Luong, Pham, Manning 2015;
     Bengio et al. 2015, arXiv:1506.03099 (scheduled sampling); See et al. 2017 (coverage loss).
     """
+
+    unit: ClassVar[str] = "token"
 
     source_size: int
     target_size: int
@@ -344,6 +346,16 @@ class Seq2Seq(Model):
         if not self.attends:
             raise InputError("this model has no attention: there are no weights to show")
         return state.weights
+
+    def attended(self, memory: Recalled) -> Array:
+        """The real places of the source, bool [B, S].
+
+        Raises:
+            InputError: the decoder has no attention.
+        """
+        if not self.attends:
+            raise InputError("this model has no attention: there are no places to attend to")
+        return memory.attended.mask
 
     def _encode(self, params, batch, k_source=None, k_encoder=None) -> tuple[Any, State]:
         """(the attention's memory or (), the decoder's first state)."""

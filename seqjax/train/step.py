@@ -52,7 +52,7 @@ def make_train_step(
         >>> optimizer = optax.sgd(0.1)
         >>> tokens = jnp.array([[0, 1, 2], [2, 1, 0]])
         >>> step = make_train_step(model, optimizer)
-        >>> state = step(init_state(model, optimizer, batch_size=2, seed=0), {"tokens": tokens, "targets": tokens})
+        >>> state = step(init_state(model, optimizer, batch_size=2, seed=0), {"tokens": tokens, "target": tokens})
         >>> int(state.step), int(state.loss.weight)
         (1, 6)
     """
@@ -126,7 +126,7 @@ def make_eval_step(model: Model, *, mesh: Mesh | None = None) -> Callable[[Param
         >>> from seqjax.models.language_model import LanguageModel
         >>> model = LanguageModel(vocabulary_size=3, cell=Elman(input_size=3, hidden_size=2))
         >>> params, tokens = model.init(jax.random.key(0)), jnp.array([[0, 1, 2]])
-        >>> carry, loss = make_eval_step(model)(params, model.initial_state(params, 1), {"tokens": tokens, "targets": tokens})
+        >>> carry, loss = make_eval_step(model)(params, model.initial_state(params, 1), {"tokens": tokens, "target": tokens})
         >>> float(loss.weight)
         3.0
     """
@@ -160,7 +160,7 @@ def evaluate(eval_step, model: Model, params: Params, batches: Iterable[dict]) -
         >>> from seqjax.models.language_model import LanguageModel
         >>> model = LanguageModel(vocabulary_size=3, cell=Elman(input_size=3, hidden_size=2))
         >>> params, tokens = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0))), jnp.array([[0, 1, 2]])
-        >>> round(evaluate(make_eval_step(model), model, params, [{"tokens": tokens, "targets": tokens}]), 4)  # log 3
+        >>> round(evaluate(make_eval_step(model), model, params, [{"tokens": tokens, "target": tokens}]), 4)  # log 3
         1.0986
     """
     carry, losses = None, []

@@ -95,7 +95,7 @@ def language_model():
 
 def prompts(lengths, seed=3):
     tokens = jax.random.randint(jax.random.key(seed), (len(lengths), max(lengths)), 3, 7)
-    return {"tokens": tokens, "lengths": jnp.array(lengths)}
+    return {"tokens": tokens, "tokens_lengths": jnp.array(lengths)}
 
 
 OPTIONS = [
@@ -113,8 +113,11 @@ def test_a_batch_of_mixed_lengths_equals_one_by_one(options):
     every = {"width": 4, "max_length": 14, "end": END} | options
     together = decode.beam(model, params, batch, **every)
     assert len(set(together.lengths[:, 0].tolist())) > 1  # they do not end together
-    for row, length in enumerate(batch["lengths"]):
-        alone = {"tokens": batch["tokens"][row : row + 1, : int(length)], "lengths": batch["lengths"][row : row + 1]}
+    for row, length in enumerate(batch["tokens_lengths"]):
+        alone = {
+            "tokens": batch["tokens"][row : row + 1, : int(length)],
+            "tokens_lengths": batch["tokens_lengths"][row : row + 1],
+        }
         found = decode.beam(model, params, alone, **every)
         np.testing.assert_array_equal(found.tokens[0], together.tokens[row])
         np.testing.assert_array_equal(found.lengths[0], together.lengths[row])
@@ -281,7 +284,7 @@ def test_padding_of_the_source_does_not_count_as_uncovered():
     params["weights"] = params["weights"].at[1, :, 2].set(0.0)
     options = {"width": WIDE, "max_length": L, "end": END, "coverage_penalty": 0.5, "early_stop": False}
     batch = rows(0, 1)
-    found = decode.beam(Tree(V), params, batch | {"source_lengths": jnp.array([3, 2])}, **options)
+    found = decode.beam(Tree(V), params, batch | {"attended": jnp.array([[True, True, True], [True, True, False]])}, **options)
     distribution, weights = Tree(V).lookup(params, 1)
     every = {"symbols": V, "max_length": L, "end": END, "beta": 0.5}
     best = oracles.hypotheses(distribution, **every, weights=lambda path: weights(path)[:2])[0]

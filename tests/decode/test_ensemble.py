@@ -61,7 +61,7 @@ def test_what_one_member_thinks_impossible_is_so_for_all_only_in_the_mean_of_log
 def test_models_of_different_kinds_decode_together():
     models = tuple(LanguageModel(vocabulary_size=5, cell=cell(input_size=5, hidden_size=4)) for cell in (GRU, LSTM))
     params = tuple(model.init(jax.random.key(0)) for model in models)
-    prompts = {"tokens": jnp.array([[1, 2], [3, 0]]), "lengths": jnp.array([2, 1])}
+    prompts = {"tokens": jnp.array([[1, 2], [3, 0]]), "tokens_lengths": jnp.array([2, 1])}
     found = decode.beam(decode.Ensemble(models), params, prompts, width=3, max_length=6, end=END)
     scored = decode.score(decode.Ensemble(models), params, prompts, found.tokens, found.lengths)
     np.testing.assert_allclose(scored.scores, found.scores, rtol=1e-5)

@@ -13,6 +13,8 @@ END = 0
 class Table:
     """A first-order Markov decoder: the next symbol's distribution is a row of a table; the state counts steps."""
 
+    attends = False
+
     name: str = ""
     traces: list = dataclasses.field(default_factory=list, compare=False)
 
@@ -42,8 +44,10 @@ class Tree:
     """A decoder whose distribution depends on the whole path: each path is a node of a tree, each node a row of a table.
 
     params: {"logits": [B, nodes, V], "weights": [B, nodes, S]}, a table for each row of the batch. The memory holds a batch
-    axis; the state is (the node, the attention weights of the last step).
+    axis; the state is (the node, the attention weights of the last step). A batch may have "attended", bool [B, S].
     """
+
+    attends = True
 
     symbols: int
     name: str = ""
@@ -61,6 +65,7 @@ class Tree:
         rows = batch["row"]
         memory = {"logits": params["logits"][rows], "weights": params["weights"][rows]}
         node = jnp.full(rows.shape, -1, jnp.int32)
+        memory["attended"] = batch.get("attended", jnp.ones(memory["weights"][:, 0].shape, bool))
         return memory, (node, jnp.zeros(memory["weights"][:, 0].shape)), jnp.zeros(rows.shape, jnp.int32)
 
     def step(self, params, memory, state, token):
@@ -73,6 +78,9 @@ class Tree:
 
     def weights(self, state):
         return state[1]
+
+    def attended(self, memory):
+        return memory["attended"]
 
     def lookup(self, params, row):
         """(distribution, weights) of a path, as the oracle asks for them."""
@@ -92,6 +100,8 @@ class Tree:
 @dataclasses.dataclass(frozen=True)
 class Trie:
     """A decoder of given outputs with given probabilities: params {"next": [nodes, V], "logits": [nodes, V]}."""
+
+    attends = False
 
     @classmethod
     def of(cls, outputs, symbols):

@@ -96,12 +96,12 @@ def test_tied_projects_with_the_embedding():
 def test_loss_is_the_cross_entropy_of_what_counts():
     model = MODELS["one_hot"]
     params, mask = initial(model), jnp.array([[True, True, False, True, True], [False, False, False, True, False]])
-    batch = {"tokens": TOKENS, "targets": jnp.roll(TOKENS, -1, axis=1), "target_mask": mask}
+    batch = {"tokens": TOKENS, "target": jnp.roll(TOKENS, -1, axis=1), "target_mask": mask}
     _, logits = model.apply(params, batch)
     log_p = np.asarray(jax.nn.log_softmax(logits))
     places = [(b, t) for b, t in itertools.product(range(2), range(5)) if mask[b, t]]
     loss = model.loss(logits, batch)
-    np.testing.assert_allclose(loss.sum, -sum(log_p[b, t, batch["targets"][b, t]] for b, t in places), rtol=1e-5)
+    np.testing.assert_allclose(loss.sum, -sum(log_p[b, t, batch["target"][b, t]] for b, t in places), rtol=1e-5)
     assert loss.weight == len(places) == 5
 
 
@@ -205,7 +205,7 @@ def test_what_does_not_fit_is_refused_in_one_line(fields, line):
 def test_a_wrong_prompt_is_refused_in_one_line(tokens, lengths, line):
     model = MODELS["one_hot"]
     with pytest.raises(InputError, match=line) as caught:
-        model.start(initial(model), {"tokens": jnp.array(tokens), "lengths": jnp.array(lengths)})
+        model.start(initial(model), {"tokens": jnp.array(tokens), "tokens_lengths": jnp.array(lengths)})
     assert "\n" not in str(caught.value)
 
 
@@ -215,7 +215,10 @@ def test_a_wrong_prompt_is_refused_in_one_line(tokens, lengths, line):
 def prompts(*rows, width=None):
     width = max(map(len, rows)) if width is None else width
     padded = [list(row) + [6] * (width - len(row)) for row in rows]  # what stands behind a prompt must not matter
-    return {"tokens": jnp.array(padded, jnp.int32).reshape(len(rows), width), "lengths": jnp.array([*map(len, rows)], jnp.int32)}
+    return {
+        "tokens": jnp.array(padded, jnp.int32).reshape(len(rows), width),
+        "tokens_lengths": jnp.array([*map(len, rows)], jnp.int32),
+    }
 
 
 @every_model
@@ -322,8 +325,8 @@ def test_prompts_outside_the_vocabulary_are_refused():
     params = model.init(jax.random.key(0))
     for wrong in (9, -2):
         with pytest.raises(InputError, match=f"prompts hold symbol {wrong}, the vocabulary has 0 to 2"):
-            decode.greedy(model, params, {"tokens": jnp.array([[1, wrong]]), "lengths": jnp.array([2])}, max_length=2)
-    with pytest.raises(InputError, match='prompts have no "lengths"'):
+            decode.greedy(model, params, {"tokens": jnp.array([[1, wrong]]), "tokens_lengths": jnp.array([2])}, max_length=2)
+    with pytest.raises(InputError, match='prompts have no "tokens_lengths"'):
         decode.greedy(model, params, {"tokens": jnp.array([[1]])}, max_length=2)
 
 

@@ -323,6 +323,8 @@ def test_a_wrong_source_is_refused_in_one_line(batch, line):
 def test_a_model_without_attention_has_no_weights():
     model = MODELS["plain"]
     assert not model.attends
-    _, state, _ = model.start(initial(model), BATCH)
+    memory, state, _ = model.start(initial(model), BATCH)
     with pytest.raises(InputError, match="this model has no attention"):
         model.weights(state)
+    with pytest.raises(InputError, match="this model has no attention"):
+        model.attended(memory)

@@ -37,7 +37,7 @@ class Tagger(seqjax.Model):
 
     def loss(self, outputs, batch):
         mask = seqjax.masks.from_lengths(batch["lengths"], outputs.shape[1])
-        return cross_entropy(outputs, batch["targets"], mask)
+        return cross_entropy(outputs, batch["target"], mask)
 
 
 def losses(devices):
@@ -48,7 +48,7 @@ def losses(devices):
     for _ in range(20):
         batch = {
             "xs": rng.normal(size=(32, 7, 6)).astype(DTYPE),
-            "targets": rng.integers(0, 5, (32, 7)).astype(np.int32),
+            "target": rng.integers(0, 5, (32, 7)).astype(np.int32),
             "lengths": rng.integers(0, 8, 32).astype(np.int32),
         }
         state = step(state, shard(mesh, batch))

@@ -63,7 +63,7 @@ class Toy(Model):
         return state, jnp.swapaxes(logits, 0, 1) * batch["scale"].astype(self.dtype)[:, None, None]
 
     def loss(self, outputs, batch):
-        return cross_entropy(outputs, batch["targets"], batch["mask"])
+        return cross_entropy(outputs, batch["target"], batch["mask"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class ToyStream:
         scale = np.full((self.rows,), np.nan if n in self.bad else 1.0)
         mask = np.arange(self.length) < lengths
         tokens = tokens.astype(np.int32)
-        return {"tokens": tokens[:, :-1], "targets": tokens[:, 1:], "mask": mask, "scale": scale.astype(np.float32)}
+        return {"tokens": tokens[:, :-1], "target": tokens[:, 1:], "mask": mask, "scale": scale.astype(np.float32)}
 
     def __iter__(self):
         return ToyIterator(self)

@@ -43,7 +43,7 @@ def encode_documents(documents: Iterable[Document], vocabulary: Vocabulary) -> n
 class TextStream(Stream):
     """An endless stream of training batches over one text.
 
-    A batch is a dict: `tokens` and `targets` (the next symbols), int32 [B, T]; `target_mask`, bool [B, T], False where
+    A batch is a dict: `tokens` and `target` (the next symbols), int32 [B, T]; `target_mask`, bool [B, T], False where
     the target opens a document, which is never predicted; `reset`, bool [B, T], True where the token opens a document,
     and at the first step of every epoch. Within an epoch row r of batch i + 1 goes on where row r of batch i ended.
 
@@ -67,7 +67,7 @@ class TextStream(Stream):
         (2, [[0, 3], [6, 7]], [[4, 5], [8, 9]])
         >>> iterator = iter(stream)
         >>> iterator.set_state({"next_index": 1})
-        >>> next(iterator)["targets"].tolist()
+        >>> next(iterator)["target"].tolist()
         [[5, 6], [9, 3]]
     """
 
@@ -124,7 +124,7 @@ def evaluation_batches(tokens: np.ndarray, *, batch_size: int, length: int, star
 
     Example:
         >>> first, second = evaluation_batches(np.array([0, 3, 4, 5, 6, 7]), batch_size=2, length=2, start=0)
-        >>> first["targets"].tolist(), second["target_mask"].tolist()
+        >>> first["target"].tolist(), second["target_mask"].tolist()
         ([[3, 4], [7, 0]], [[True, True], [False, False]])
     """
     tokens = _checked(tokens, batch_size, length)
@@ -145,7 +145,7 @@ def _batch(tokens: np.ndarray, begins: np.ndarray, length: int, start: int | Non
     opens = places == 0 if start is None else (places == 0) | (windows == start)
     reset = opens[:, :-1].copy()
     reset[:, 0] |= first
-    return {"tokens": windows[:, :-1].copy(), "targets": windows[:, 1:].copy(), "target_mask": ~opens[:, 1:], "reset": reset}
+    return {"tokens": windows[:, :-1].copy(), "target": windows[:, 1:].copy(), "target_mask": ~opens[:, 1:], "reset": reset}
 
 
 def _checked(tokens: np.ndarray, batch_size: int, length: int) -> np.ndarray:

@@ -53,7 +53,7 @@ def test_a_batch_is_what_it_says():
     batch = make().batch(0)
     assert {name: (array.dtype.name, array.shape) for name, array in batch.items()} == {
         "tokens": ("int32", (3, 5)),
-        "targets": ("int32", (3, 5)),
+        "target": ("int32", (3, 5)),
         "target_mask": ("bool", (3, 5)),
         "reset": ("bool", (3, 5)),
     }
@@ -63,7 +63,7 @@ def test_rows_go_on_from_batch_to_batch():
     stream = make()
     epochs = [[stream.batch(e * stream.steps_per_epoch + s) for s in range(stream.steps_per_epoch)] for e in range(3)]
     for epoch in epochs:
-        tokens, targets = (np.concatenate([batch[name] for batch in epoch], axis=1) for name in ("tokens", "targets"))
+        tokens, targets = (np.concatenate([batch[name] for batch in epoch], axis=1) for name in ("tokens", "target"))
         np.testing.assert_array_equal(tokens[:, 1:], targets[:, :-1])
         rows = tokens.ravel()  # row after row, the text goes on as well
         np.testing.assert_array_equal(targets[:-1, -1], tokens[1:, 0])
@@ -77,7 +77,7 @@ def test_a_start_is_never_predicted_and_always_resets():
     stream = make()
     for i in range(3 * stream.steps_per_epoch):
         batch = stream.batch(i)
-        np.testing.assert_array_equal(batch["target_mask"], batch["targets"] != START)
+        np.testing.assert_array_equal(batch["target_mask"], batch["target"] != START)
         first = np.zeros_like(batch["reset"])
         first[:, 0] = i % stream.steps_per_epoch == 0
         np.testing.assert_array_equal(batch["reset"], (batch["tokens"] == START) | first)
@@ -89,7 +89,7 @@ def test_without_a_start_symbol_only_the_ring_s_seam_separates():
     seams = 0
     for i in range(8 * stream.steps_per_epoch):
         batch = stream.batch(i)
-        np.testing.assert_array_equal(batch["target_mask"], batch["targets"] != tokens[0])
+        np.testing.assert_array_equal(batch["target_mask"], batch["target"] != tokens[0])
         np.testing.assert_array_equal(batch["reset"][:, 1:], batch["tokens"][:, 1:] == tokens[0])
         seams += (~batch["target_mask"]).sum()
     assert seams > 0
@@ -146,10 +146,10 @@ def test_identity_tells_everything_that_a_position_depends_on():
 def test_evaluation_counts_every_target_once(count, batch_size, length, with_start):
     tokens, start = some_tokens(count), START if with_start else None
     batches = evaluation_batches(tokens, batch_size=batch_size, length=length, start=start)
-    counted = np.concatenate([batch["targets"][batch["target_mask"]] for batch in batches])
+    counted = np.concatenate([batch["target"][batch["target_mask"]] for batch in batches])
     expected = tokens[1:][tokens[1:] != start]
     np.testing.assert_array_equal(np.sort(counted), np.sort(expected))
-    rows = [np.concatenate([batch[name] for batch in batches], axis=1) for name in ("tokens", "targets", "target_mask")]
+    rows = [np.concatenate([batch[name] for batch in batches], axis=1) for name in ("tokens", "target", "target_mask")]
     np.testing.assert_array_equal(rows[0][:, 1:], rows[1][:, :-1])
     np.testing.assert_array_equal(rows[1][rows[2]], expected)  # row after row is the text in order
     for i, batch in enumerate(batches):
@@ -179,7 +179,7 @@ def test_a_wrong_stream_is_refused_in_one_line(change, message):
 
 def test_the_shortest_text_is_one_batch():
     assert make(batch_size=199, length=1).steps_per_epoch == 1
-    assert make(batch_size=1, length=199).batch(0)["targets"].shape == (1, 199)
+    assert make(batch_size=1, length=199).batch(0)["target"].shape == (1, 199)
     with pytest.raises(InputError, match="the text has 1 tokens, an evaluation needs at least 2"):
         evaluation_batches(np.array([0]), batch_size=1, length=1, start=None)
 

@@ -250,7 +250,7 @@ import numpy as np
 import seqjax
 from seqjax import decode
 run = seqjax.load_run(sys.argv[1])
-prompt = {"tokens": run.vocabulary.encode("the")[None], "lengths": np.array([3])}
+prompt = {"tokens": run.vocabulary.encode("the")[None], "tokens_lengths": np.array([3])}
 found = decode.sample(run.model, run.params, prompt, max_length=15, key=jax.random.key(4))
 print(run.vocabulary.decode(np.asarray(found.tokens[0])))
 assert "experiments" not in sys.modules
