@@ -11,6 +11,7 @@ import numpy as np
 
 from seqjax import masks, tree
 from seqjax.attention.attentive import Attentive
+from seqjax.bridge import named_arrays, shapes_of_row, summaries
 from seqjax.categorical import quantile
 from seqjax.checks import check_choice, check_rate, check_size, check_weights
 from seqjax.compose import Dropout
@@ -167,7 +168,7 @@ class Seq2Seq(Model):
         if self.tied != "none" and output.shape[-1] != self.embedding_size:
             sizes = f"they are {self.embedding_size} and {output.shape[-1]}"
             raise InputError(f"tied={self.tied!r} needs embedding_size equal to the decoder's output size: {sizes}")
-        given, wanted = _form(final), _form(begun)
+        given, wanted = shapes_of_row(final), shapes_of_row(begun)
         if self.bridge == "final" and given != wanted:
             told = [", ".join(f"{name} {list(shape)}" for name, shape in form) for form in (given, wanted)]
             raise InputError(
@@ -235,8 +236,8 @@ class Seq2Seq(Model):
         if self.tied == "none":
             params["projection"]["kernel"] = _glorot(k_projection, (output.shape[-1], self.target_size))
         if self.bridge == "dense":
-            summary = sum(a.shape[-1] for a in _told(self._encoded[0]))
-            sizes = [shape[0] for _, shape in _form(begun)]
+            summary = sum(a.shape[-1] for a in summaries(self._encoded[0]))
+            sizes = [shape[0] for _, shape in shapes_of_row(begun)]
             keys = jax.random.split(k_bridge, len(sizes))
             params["bridge"] = {
                 str(i): {"kernel": _glorot(k, (summary, n)), "bias": jnp.zeros(n)}
@@ -374,9 +375,9 @@ class Seq2Seq(Model):
         if self.bridge == "none":
             return state
         if self.bridge == "final":
-            given = [a for _, a in _named(final)]
+            given = [a for _, a in named_arrays(final)]
         else:
-            summary = jnp.concatenate(_told(final), axis=-1)
+            summary = jnp.concatenate(summaries(final), axis=-1)
             dense = [params["bridge"][str(i)] for i in range(len(params["bridge"]))]
             given = [jnp.tanh(_affine(summary, layer["kernel"], layer["bias"])) for layer in dense]
         given = iter(given)
@@ -440,21 +441,3 @@ def _start(model: Seq2Seq, params: Params, source: Array, lengths: Array) -> tup
 def _affine(xs: Array, kernel: Array, bias: Array) -> Array:
     ys = product(xs, kernel)
     return ys + jnp.broadcast_to(bias.astype(ys.dtype), ys.shape)
-
-
-def _named(state) -> list[tuple[str, Any]]:
-    """The floating arrays of a state, with the names of their fields."""
-    leaves = jax.tree.leaves_with_path(state)
-    return [
-        (str(getattr(path[-1], "name", "")) if path else "", a) for path, a in leaves if jnp.issubdtype(a.dtype, jnp.floating)
-    ]
-
-
-def _form(state) -> list[tuple[str, tuple[int, ...]]]:
-    """Names and shapes of one row of a state's floating arrays."""
-    return [(name, a.shape[1:]) for name, a in _named(state)]
-
-
-def _told(state) -> list:
-    """What an encoder's final states say: every h, or all arrays where there is none."""
-    return [a for name, a in _named(state) if name == "h"] or [a for _, a in _named(state)]
