@@ -22,7 +22,7 @@ LOCK   := uv pip compile -q --universal --python-version 3.11 --generate-hashes 
 help:
 	@echo 'make demo      trains a small character model on the source of the standard library and shows it (minutes)'
 	@echo 'make test      the tests, and the examples in docstrings'
-	@echo 'make test-all  those and the slow ones'
+	@echo 'make test-all  those and the slow ones, all as XLA optimizes them for a user'
 	@echo 'make bench     times seqjax beside Flax, Keras, Haiku, Equinox and PyTorch, and draws it (10 to 20 minutes)'
 	@echo 'make lint      ruff and pyright'
 	@echo 'make lock      requirements.lock anew from pyproject.toml (LOCK_FLAGS=--upgrade takes newer versions)'
@@ -35,7 +35,7 @@ test: $(READY)
 	@$(PYTEST) -m 'not slow' tests seqjax
 
 test-all: $(READY)
-	@$(PYTEST) tests seqjax
+	@SEQJAX_TEST_OPTIMIZED=1 $(PYTEST) tests seqjax
 
 bench: $(PEERS)
 	@$(RUN) -m benchmarks --out benchmarks/results

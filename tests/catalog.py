@@ -1,10 +1,13 @@
-"""Every cell and layer once: (name, cell, options of check_cell). A new cell is one more line here."""
+"""Every cell and layer once, by name. A new cell is one more line of CATALOG."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Dropout, Elman, RecurrentDropout, Residual, Stack, masks
+from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Dropout, Elman, RecurrentDropout, Residual, Stack
 from seqjax.attention import Additive, Attentive, Dot, General, Local, Location, MultiHead
 
 ELMAN = Elman(input_size=3, hidden_size=4)
@@ -13,45 +16,39 @@ LSTM_4_2 = LSTM(input_size=4, hidden_size=2)
 GRU_3_4 = GRU(input_size=3, hidden_size=4)
 
 
-def attentive(cell, attention, *, tokens=False, **fields):
-    """An Attentive cell, and a memory for it of rows of 4, 1 and 0 real places."""
-    cell = Attentive(cell=cell, attention=attention, output_size=5, **fields)
-    values, mask = (
-        jax.random.normal(jax.random.key(1), (3, 4, attention.memory_size)),
-        masks.from_lengths(jnp.array([4, 1, 0]), 4),
-    )
-    return cell, {"context": cell.remember(cell.init(jax.random.key(2)), values, mask), "tokens": tokens}
+def attentive(cell, attention, **fields):
+    return Attentive(cell=cell, attention=attention, output_size=5, **fields)
 
 
 CATALOG = {
-    "elman": (ELMAN, {}),
-    "elman_relu": (Elman(input_size=3, hidden_size=4, activation="relu"), {}),
-    "irnn": (Elman(input_size=3, hidden_size=4, activation="relu", recurrent_init="identity", input_init="normal"), {}),
-    "lstm": (LSTM_3_4, {}),
-    "lstm_tokens": (LSTM_3_4, {"tokens": True}),
-    "gru": (GRU_3_4, {}),
-    "gru_reset_before": (GRU(input_size=3, hidden_size=4, reset_after=False), {}),
-    "lstm_heads": (LSTM(input_size=3, hidden_size=6, heads=2), {}),
-    "gru_heads": (GRU(input_size=3, hidden_size=6, heads=2), {}),
-    "gru_reset_before_heads": (GRU(input_size=3, hidden_size=6, heads=3, reset_after=False), {}),
-    "dense": (Dense(3, 4), {}),
-    "dropout": (Dropout(0.3, input_shape=(3,)), {}),
-    "dropout_sequence": (Dropout(0.3, per="sequence", input_shape=(3,)), {}),
-    "recurrent_dropout": (RecurrentDropout(LSTM_3_4, 0.3), {}),
-    "recurrent_dropout_two_products": (RecurrentDropout(GRU(input_size=3, hidden_size=4, reset_after=False), 0.3), {}),
-    "stack": (Stack((Dropout(0.3), LSTM_3_4, Dropout(0.3, per="sequence"), LSTM_4_2)), {}),
-    "stack_tokens": (Stack((GRU_3_4, Dropout(0.2), Residual(GRU(input_size=4, hidden_size=4)))), {"tokens": True}),
-    "residual": (Residual(RecurrentDropout(Elman(input_size=3, hidden_size=3), 0.2)), {}),
-    "bidirectional": (Bidirectional(LSTM_3_4), {}),
-    "bidirectional_sum": (Bidirectional(GRU_3_4, ELMAN, merge="sum"), {}),
-    "chain": (Chain((Bidirectional(GRU_3_4, merge="mean"), Dropout(0.2), Bidirectional(LSTM_4_2))), {}),
+    "elman": ELMAN,
+    "elman_relu": Elman(input_size=3, hidden_size=4, activation="relu"),
+    "irnn": Elman(input_size=3, hidden_size=4, activation="relu", recurrent_init="identity", input_init="normal"),
+    "lstm": LSTM_3_4,
+    "lstm_tokens": LSTM_3_4,
+    "gru": GRU_3_4,
+    "gru_reset_before": GRU(input_size=3, hidden_size=4, reset_after=False),
+    "lstm_heads": LSTM(input_size=3, hidden_size=6, heads=2),
+    "gru_heads": GRU(input_size=3, hidden_size=6, heads=2),
+    "gru_reset_before_heads": GRU(input_size=3, hidden_size=6, heads=3, reset_after=False),
+    "dense": Dense(3, 4),
+    "dropout": Dropout(0.3, input_shape=(3,)),
+    "dropout_sequence": Dropout(0.3, per="sequence", input_shape=(3,)),
+    "recurrent_dropout": RecurrentDropout(LSTM_3_4, 0.3),
+    "recurrent_dropout_two_products": RecurrentDropout(GRU(input_size=3, hidden_size=4, reset_after=False), 0.3),
+    "stack": Stack((Dropout(0.3), LSTM_3_4, Dropout(0.3, per="sequence"), LSTM_4_2)),
+    "stack_tokens": Stack((GRU_3_4, Dropout(0.2), Residual(GRU(input_size=4, hidden_size=4)))),
+    "residual": Residual(RecurrentDropout(Elman(input_size=3, hidden_size=3), 0.2)),
+    "bidirectional": Bidirectional(LSTM_3_4),
+    "bidirectional_sum": Bidirectional(GRU_3_4, ELMAN, merge="sum"),
+    "chain": Chain((Bidirectional(GRU_3_4, merge="mean"), Dropout(0.2), Bidirectional(LSTM_4_2))),
     "bahdanau": attentive(GRU_3_4, Additive(query_size=4, memory_size=6, hidden_size=5), order="before"),
     "bahdanau_coverage": attentive(
         RecurrentDropout(GRU_3_4, 0.3), Additive(query_size=4, memory_size=6, hidden_size=5, coverage=True), order="before"
     ),
     "luong": attentive(LSTM_3_4, Dot(query_size=4, memory_size=4, scaled=True)),
     "luong_stack": attentive(Stack((LSTM_3_4, Dropout(0.3), LSTM_4_2)), General(query_size=2, memory_size=6)),
-    "luong_tokens": attentive(ELMAN, General(query_size=4, memory_size=6), tokens=True),
+    "luong_tokens": attentive(ELMAN, General(query_size=4, memory_size=6)),
     "luong_not_fed": attentive(LSTM_3_4, Dot(query_size=4, memory_size=4), input_feeding=False),
     "luong_location": attentive(ELMAN, Location(query_size=4, memory_size=6, max_length=9)),
     "luong_predicted": attentive(GRU_3_4, Local(attention=General(query_size=4, memory_size=6), window=2)),
@@ -61,6 +58,8 @@ CATALOG = {
     "multi_head": attentive(GRU_3_4, MultiHead(query_size=4, memory_size=6, hidden_size=8, heads=2), order="before"),
 }
 
+TOKENS = {"lstm_tokens", "stack_tokens", "luong_tokens"}  # fed integer tokens instead of features
+
 # A few of one kind are enough in the default suite; `make test-all` checks them all.
 SLOW = {
     "elman_relu", "irnn", "lstm_tokens", "dropout_sequence", "recurrent_dropout_two_products", "residual", "bidirectional",
@@ -68,6 +67,24 @@ SLOW = {
     "bidirectional_sum", "luong", "multi_head", "bahdanau_coverage", "luong_stack", "luong_tokens", "luong_not_fed",
     "luong_location", "luong_predicted", "luong_monotonic",
 }  # fmt: skip
+
+
+@functools.cache
+def check_options(name: str) -> dict:
+    """The options of check_cell for a cell of the catalogue: whether it reads tokens, and the memory that it attends to."""
+    cell = CATALOG[name]
+    context = memory(cell) if isinstance(cell, Attentive) else None
+    return {"tokens": name in TOKENS, "context": context}
+
+
+def memory(cell: Attentive):
+    """A random memory of 3 rows with 4, 1 and 0 real places. Nothing is compiled."""
+    shape = 3, 4, cell.attention.memory_size
+    params = jax.eval_shape(cell.init, jax.random.key(0))
+    memory = jax.eval_shape(cell.remember, params, jnp.zeros(shape), jnp.zeros(shape[:2], bool))
+    rng, mask = np.random.default_rng(1), np.arange(4) < np.array([[4], [1], [0]])
+    keys, values = jax.tree.map(lambda a: rng.normal(size=a.shape).astype(a.dtype), (memory.keys, memory.values))
+    return jax.tree.map(jnp.asarray, memory._replace(keys=keys, values=values * mask[..., None].astype(np.float32), mask=mask))
 
 
 def leaving(*others, of):

@@ -1,10 +1,14 @@
-"""What every test runs under: no implicit promotion, full matmul precision, compiled code kept between runs."""
+"""The settings of every test: no implicit promotion, full matmul precision, few of XLA's optimizations, a cache of programs."""
 
 import fcntl
 import os
 import pathlib
 import subprocess
 import sys
+
+# Compiling costs more than running in almost every test. On a CPU this leaves the optimized HLO and its memory as they are, and
+# has LLVM do less; `make test-all` compiles as users do. The processes that tests start inherit the variable.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "0" if os.environ.get("SEQJAX_TEST_OPTIMIZED") == "1" else "1"
 
 import jax
 import pytest
@@ -14,6 +18,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_default_matmul_precision", "highest")
+
+jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1")
 
 # Compiled code is kept between runs, also by the processes that tests start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))

@@ -14,20 +14,19 @@ from seqjax.compose import Stack
 from seqjax.contracts import Cell
 from seqjax.products import product
 from seqjax.testing import check_cell
-from tests.catalog import CATALOG, SLOW
+from tests.catalog import CATALOG, SLOW, check_options
 
 GOLDEN_TREES = pathlib.Path(__file__).parent / "goldens" / "parameter_trees.json"
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in CATALOG])
 def test_laws(name):
-    cell, options = CATALOG[name]
-    check_cell(cell, **options)
+    check_cell(CATALOG[name], **check_options(name))
 
 
 @pytest.mark.parametrize("name", CATALOG)
 def test_json(name):
-    cell = CATALOG[name][0]
+    cell = CATALOG[name]
     again = from_json(json.loads(json.dumps(to_json(cell))))
     assert again == cell
     assert hash(again) == hash(cell)
@@ -36,7 +35,7 @@ def test_json(name):
 @pytest.mark.parametrize("name", CATALOG)
 def test_parameter_tree(name):
     """Names, shapes and dtypes of parameters are a promise to whoever saved some. To change one, edit the golden by hand."""
-    params = jax.eval_shape(CATALOG[name][0].init, jax.random.key(0))
+    params = jax.eval_shape(CATALOG[name].init, jax.random.key(0))
     tree = {
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
         for path, leaf in jax.tree.leaves_with_path(params)
@@ -45,9 +44,9 @@ def test_parameter_tree(name):
 
 
 def test_json_is_read_in_a_fresh_process(as_user):
-    text = json.dumps(to_json(CATALOG["chain"][0]))
+    text = json.dumps(to_json(CATALOG["chain"]))
     done = as_user("-c", f"import json, seqjax; print(seqjax.from_json(json.loads({text!r})))")
-    assert done.stdout.strip() == str(CATALOG["chain"][0]), done.stderr
+    assert done.stdout.strip() == str(CATALOG["chain"]), done.stderr
 
 
 def test_a_cell_of_a_user_that_is_not_registered_is_refused_by_name():

@@ -18,7 +18,7 @@ from seqjax.contracts import Cell
 from seqjax.products import product
 from seqjax.recurrence.fused import backend as fused
 from seqjax.types import at_least_float32
-from tests.catalog import CATALOG, leaving
+from tests.catalog import CATALOG, check_options, leaving
 
 MAKERS = {
     "lstm": LSTM,
@@ -148,12 +148,12 @@ def test_vmap_over_parameters_and_rows(name):
         assert case.gap(lambda f, axes=axes: jax.vmap(gradient(f), axes)) <= 1e-5
 
 
-@pytest.mark.parametrize("name", [name for name, (cell, _) in CATALOG.items() if isinstance(cell, Cell)])
+@pytest.mark.parametrize("name", [name for name, cell in CATALOG.items() if isinstance(cell, Cell)])
 def test_the_catalogue_runs_fused(name):
     """Every cell that is not a stack of others is run by it."""
-    cell, options = CATALOG[name]
-    xs = jnp.zeros((3, 2), jnp.int32) if options.get("tokens") else jnp.zeros((3, 2, *cell.input_shape))
-    choices = explain(cell, cell.init(jax.random.key(0)), xs, context=options.get("context"))
+    cell, given = CATALOG[name], check_options(name)
+    xs = np.zeros((3, 2), np.int32) if given["tokens"] else np.zeros((3, 2, *cell.input_shape), np.float32)
+    choices = explain(cell, jax.eval_shape(cell.init, jax.random.key(0)), xs, context=given["context"])
     assert {choice.backend for choice in choices} <= {"fused"}
 
 
