@@ -16,11 +16,11 @@ from experiments import command_line, training
 from experiments.translation import inference
 from experiments.translation.config import PRESETS, Config, Data, build_model
 from experiments.translation.judge import Judge
-from experiments.translation.scores import signatures
 from experiments.translation.text import Text, changed, origin, read_text
-from experiments.translation.translator import Translator
 from seqjax.data.text.buckets import Buckets
+from seqjax.decode import TextSearch
 from seqjax.errors import InputError
+from seqjax.metrics import text_signatures
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.loop import train_loop
 from seqjax.train.mesh import data_mesh, describe
@@ -51,8 +51,6 @@ def main(config: Config, *, preset: str = "custom") -> Run:
         InputError: pairs, sizes or folders that do not fit; told before anything is written.
     """
     data, mesh = config.data, data_mesh()
-    if not config.resume:
-        config.search.check_draws("--search.")
     for name in ("monitor_pairs", "keep"):
         if getattr(config, name) < 1:
             raise InputError(f"{name} is {getattr(config, name)}, it must be at least 1")
@@ -73,7 +71,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     train_step = make_train_step(model, optimizer, mesh=mesh)
     judge = Judge(text, model, config.search, batch_size=data.batch_size, mesh=mesh, shapes=stream.shapes)
     longest = max(len(row) for split in text.encoded.values() for row in split.source)
-    Translator(model, state.params, text.vocabularies, config.search).check(longest=longest)  # what is done at the end
+    TextSearch(model, state.params, text.vocabularies, config.search).check(longest=longest)  # what is done at the end
 
     def watch(params: Params) -> dict[str, float]:
         return judge.watch(params, config.monitor_pairs)
@@ -98,7 +96,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
         best = load_run(run.dir).params
         found = judge.final(best, "valid") | (judge.final(best, "test") if "test" in text.pairs else {})
         timing = {"steps": event.step, "seconds": event.figures["seconds"]}
-        run.write_results(found | timing | signatures() | training.facts(config.seed, text.record, mesh))
+        run.write_results(found | timing | text_signatures() | training.facts(config.seed, text.record, mesh))
         print("\n".join(f"{name} {value:.4f}" for name, value in found.items()))
     return load_run(run.dir)
 

@@ -13,13 +13,13 @@ from seqjax.compose import Dropout, Stack
 from seqjax.data.text.buckets import TeacherForcing
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.data.text.words import LineVocabulary
+from seqjax.decode import Search
 from seqjax.errors import InputError
 from seqjax.layers import Bidirectional, Chain
 from seqjax.models.seq2seq import Seq2Seq
 from seqjax.train.optim import OptimizerConfig
 
 CELLS = {"lstm": LSTM, "gru": GRU, "elman": Elman}
-DRAWS = ("temperature", "top_k", "top_p", "min_p", "typical_p")  # how a symbol is drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,45 +103,6 @@ class ScheduledSampling:
 
 
 @dataclasses.dataclass(frozen=True)
-class Search:
-    """How an output is looked for."""
-
-    method: Literal["beam", "sample", "mbr"] = "beam"  # mbr: of `samples` draws the one most like the others
-    beam: int = 5  # hypotheses kept at every step; 1: greedy
-    length_penalty: float = 1.0  # alpha of Wu et al. 2016; 0: none
-    coverage_penalty: float = 0.0  # beta of Wu et al. 2016
-    groups: int = 1  # of diverse beam search; divides beam
-    diversity: float = 0.5  # between groups
-    early_stop: bool = True  # end when what grows is no better now, though a length penalty could help it later
-    samples: int = 16  # for mbr
-    temperature: float = 1.0  # for sample and mbr, as are the next five
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    typical_p: float | None = None
-    seed: int = 0
-    min_length: int = 0  # symbols at least, the end counted
-    max_length: int | None = None  # symbols, the end counted; None: twice the source's, and a few
-    no_repeat_ngram: int = 0  # no n symbols twice in an output; 0: any
-    unknown: Literal["mark", "copy"] = "mark"  # an unknown symbol is shown as such, or as the source word most attended to
-
-    def check_draws(self, flags: str = "--"):
-        """Refuses what draws go by where nothing is drawn; not for a run's own search, which may be resumed.
-
-        Args:
-            flags: what the flags begin with.
-
-        Raises:
-            InputError: such an option is not as it is by default.
-        """
-        for name in ("samples", *DRAWS):
-            methods = ("mbr",) if name == "samples" else ("sample", "mbr")
-            if self.method not in methods and getattr(self, name) != getattr(Search, name):
-                flag, wanted = name.replace("_", "-"), " or ".join(f"{flags}method {method}" for method in methods)
-                raise InputError(f"{flags}{flag} does nothing under {flags}method {self.method}: give {wanted} too")
-
-
-@dataclasses.dataclass(frozen=True)
 class Config:
     """Pairs of sentences to translate, or of questions and replies."""
 
@@ -153,7 +114,7 @@ class Config:
     monitor: Literal["loss", "bleu", "exact_match"] = "bleu"  # of greedy translations of the validation pairs: best, patience
     monitor_pairs: int = 1000  # at most so many of them
     keep: int = 1  # last checkpoints kept, to average
-    search: Search = Search()  # for the final figures
+    search: Search = dataclasses.field(default_factory=Search)  # for the final figures
     run: Folder = dataclasses.field(default_factory=Folder)
     seed: int = 0
     resume: str | None = None  # a run folder to continue
@@ -316,6 +277,6 @@ PRESETS = {
         optimizer=OptimizerConfig(learning_rate=2e-3, schedule="cosine", warmup_steps=100, clip_norm=1.0),
         loop=Loop(epochs=10),
         monitor="exact_match",
-        search=Search(beam=1),
+        search=Search(method="greedy"),
     ),
 }

@@ -16,17 +16,17 @@ import numpy as np
 import tyro
 
 from experiments import command_line, training
-from experiments.translation.config import Data, Search
+from experiments.translation.config import Data
 from experiments.translation.judge import Judge
-from experiments.translation.scores import signatures
 from experiments.translation.text import Text, changed, origin, read_given, read_text
-from experiments.translation.translator import Translator
 from seqjax import decode
 from seqjax.data.text.buckets import evaluation_pairs
 from seqjax.data.text.files import read_text as read_file
 from seqjax.data.text.vocabulary import Vocabulary
+from seqjax.decode import Search, TextSearch
 from seqjax.errors import InputError
 from seqjax.inspect import heat_map
+from seqjax.metrics import text_signatures
 from seqjax.models.seq2seq import Seq2Seq
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.mesh import data_mesh
@@ -110,9 +110,8 @@ class Translate:
 def translate(argv: list[str]):
     """Translates lines: translate DIR [--input FILE] [--beam 5] [--n-best 3]; without a file those of standard input."""
     config = command_line.parse(Translate, argv, program=f"{PROGRAM} translate")
-    config.search.check_draws()
     found = config.weights.load()
-    translator = Translator(found.model, found.params, found.run.vocabulary, config.search)
+    translator = TextSearch(found.model, found.params, found.run.vocabulary, config.search)
     translator.check(n_best=config.n_best)
     if config.to is not None:
         _check_tag(f"<{config.to}>", found.run.vocabulary[0])
@@ -240,7 +239,6 @@ class Evaluate(Other):
 def evaluate(argv: list[str]):
     """Measures a run: evaluate DIR [--split test | --pairs FILE FILE]; writes eval-<name>.json and its translations."""
     config = command_line.parse(Evaluate, argv, program=f"{PROGRAM} evaluate")
-    config.search.check_draws()
     if config.name is not None and Path(config.name).name != config.name:
         raise InputError(f"--name {config.name} is no plain file name: leave out the folders")
     found = config.weights.load()
@@ -251,9 +249,9 @@ def evaluate(argv: list[str]):
     if not config.pairs:
         _warn_if_changed(found, text.record, split)
     mesh, pairs = data_mesh(jax.local_devices()[:1]), text.pairs[split]
-    translator = Translator(found.model, found.params, found.run.vocabulary, config.search)
+    translator = TextSearch(found.model, found.params, found.run.vocabulary, config.search)
     _check_lengths(found, (pair.source for pair in pairs))
-    best = translator([pair.source for pair in pairs], n_best=config.n_best, seen=_counter(len(pairs)))
+    best = translator([pair.source for pair in pairs], n_best=config.n_best, progress=_counter(len(pairs)))
     judge = Judge(text, found.model, config.search, mesh=mesh)
     figures = judge.figures(found.params, split, [row[0].text for row in best])
     about = {
@@ -265,7 +263,7 @@ def evaluate(argv: list[str]):
     facts = training.facts(found.run.config["seed"], text.record, mesh)
     name = config.name or (re.sub(r"\W+", "-", Path(config.pairs[0]).name) if config.pairs else config.split)
     folder = RunFolder(config.weights.dir)
-    path = folder.write_evaluation(name, figures | signatures() | about | search | facts)
+    path = folder.write_evaluation(name, figures | text_signatures() | about | search | facts)
     rows = (f"{n} ||| {h.text} ||| {h.score:.4f}\n" for n, row in enumerate(best) for h in row)
     folder.write_text(f"eval-{name}.nbest", "".join(rows))
     folder.write_text(f"eval-{name}.txt", "".join(row[0].text + "\n" for row in best))
@@ -337,11 +335,10 @@ class Attention:
 def attention(argv: list[str]):
     """Draws a pair's attention weights: attention DIR --source "<de> ninety-seven" [--target TEXT] [--out attention.png]."""
     config = command_line.parse(Attention, argv, program=f"{PROGRAM} attention")
-    config.search.check_draws()
     found = config.weights.load()
     if not found.model.attends:
         raise InputError(f"{config.weights.dir}: this model has no attention, there is nothing to draw")
-    translator = Translator(found.model, found.params, found.run.vocabulary, config.search)
+    translator = TextSearch(found.model, found.params, found.run.vocabulary, config.search)
     source = found.prepare(config.source)
     if config.target is None:
         [[best, *_]] = translator([source])

@@ -1,18 +1,15 @@
 """What a run is judged by: losses, and figures of its translations."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
-from experiments.translation.config import Search
-from experiments.translation.scores import score
 from experiments.translation.text import Text, by_tag
-from experiments.translation.translator import Translator
 from seqjax import decode, metrics
 from seqjax.data.text.buckets import evaluation_pairs
 from seqjax.data.text.pairs import Pair
+from seqjax.decode import Search
 from seqjax.models.seq2seq import Seq2Seq
 from seqjax.train.step import evaluate, make_eval_step
 from seqjax.types import Params
@@ -40,8 +37,7 @@ class Judge:
     def watch(self, params: Params, pairs: int) -> dict[str, float]:
         """During training: the validation loss as training has it, and figures of greedy translations of so many pairs."""
         watched = self._text.pairs["valid"][:pairs]
-        greedy = dataclasses.replace(self._search, method="beam", beam=1, groups=1, coverage_penalty=0.0, early_stop=True)
-        self._outputs = self.translate(params, watched, greedy)
+        self._outputs = self.translate(params, watched, self._search.as_greedy())
         loss = evaluate(self._eval_step, self._model, params, self._batches("valid"))
         return {"loss": loss} | figures(self._outputs, watched)
 
@@ -63,8 +59,8 @@ class Judge:
 
     def translate(self, params: Params, pairs: Sequence[Pair], search) -> list[str]:
         """The best translation of every source."""
-        translator = Translator(self._model, params, self._text.vocabularies, search)
-        return [best[0].text for best in translator([pair.source for pair in pairs])]
+        sources = [pair.source for pair in pairs]
+        return [best[0].text for best in decode.texts(self._model, params, sources, self._text.vocabularies, search=search)]
 
     def loss(self, params: Params, split: str) -> float:
         """Nats per target symbol, as searches and `score` have them: infinite where a target may not be written."""
@@ -83,9 +79,9 @@ class Judge:
 def figures(outputs: Sequence[str], pairs: Sequence[Pair]) -> dict[str, float]:
     """BLEU, chrF and exact match; where sources have tags, of each tag too: exact_match then is the lowest of them."""
     targets = [pair.target for pair in pairs]
-    found = score(outputs, targets)
+    found = metrics.text_scores(outputs, targets)
     for tag, places in by_tag(pairs).items():
-        of_tag = score([outputs[n] for n in places], [targets[n] for n in places])
+        of_tag = metrics.text_scores([outputs[n] for n in places], [targets[n] for n in places])
         found |= {f"{figure}_{tag}": value for figure, value in of_tag.items()}
         found["exact_match"] = min(found["exact_match"], of_tag["exact_match"])
     return found

@@ -7,12 +7,18 @@ from seqjax.decode.ensemble import Ensemble
 from seqjax.decode.rerank import minimum_bayes_risk
 from seqjax.decode.sampling import greedy, sample, stream
 from seqjax.decode.scoring import Scored, attention, score
+from seqjax.decode.search import Search
+from seqjax.decode.text import AttentionMap, Hypothesis, TextSearch, texts
 
 __all__ = [
+    "AttentionMap",
     "Constraints",
     "Decoded",
     "Ensemble",
+    "Hypothesis",
     "Scored",
+    "Search",
+    "TextSearch",
     "attention",
     "beam",
     "greedy",
@@ -20,4 +26,5 @@ __all__ = [
     "sample",
     "score",
     "stream",
+    "texts",
 ]

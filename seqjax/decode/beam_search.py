@@ -134,13 +134,10 @@ def beam(
 
     Wu et al. 2016 (penalties); Vijayakumar et al. 2016 (groups).
     """
-    check_positive(width=width, max_length=max_length, n_best=n_best, groups=groups)
+    check_positive(max_length=max_length)
+    check_width(groups, n_best, width=width)
     check_weights(length_penalty=length_penalty, coverage_penalty=coverage_penalty, diversity=diversity)
     check_end(end)
-    if n_best > width:
-        raise InputError(f"n_best is {n_best} and width {width}: a search of {width} beams gives at most {width} hypotheses")
-    if width % groups:
-        raise InputError(f"width is {width}, it must be a multiple of groups, {groups}")
     covers = coverage_penalty > 0
     if covers:
         check_attends(model, f"coverage_penalty {coverage_penalty}")
@@ -160,6 +157,16 @@ def beam(
     found, size = _search(model, plan, params, memory, state, token, settings)
     check_vocabulary(size, end, settings.rules)
     return found
+
+
+def check_width(groups: int, n_best: int = 1, **named: int) -> None:
+    """Raises unless groups divide the number of beams, which is at least n_best; it is called by the name it is given."""
+    [(name, width)] = named.items()
+    check_positive(**named, n_best=n_best, groups=groups)
+    if n_best > width:
+        raise InputError(f"n_best is {n_best} and {name} {width}: a search of {width} beams gives at most {width} hypotheses")
+    if width % groups:
+        raise InputError(f"{name} is {width}, it must be a multiple of groups, {groups}")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -207,9 +207,8 @@ def _decoded(model, params, batch, max_length: int, end: int | None, draw: _Draw
     return found
 
 
-def _draw(key, temperature, *, top_k, **parts) -> _Draw | None:
-    if not jnp.issubdtype(jnp.result_type(key), jax.dtypes.prng_key):
-        raise InputError("key is not a typed key: give jax.random.key(seed)")
+def check_draw(*, temperature: float, top_k: int | None, **parts: float | None) -> None:
+    """Raises unless the temperature is at least 0, top_k at least 1 or None, and every other option above 0 to 1 or None."""
     if not temperature >= 0:
         raise InputError(f"temperature is {temperature}, it must be at least 0 (0: always the likeliest symbol)")
     if top_k is not None:
@@ -219,6 +218,12 @@ def _draw(key, temperature, *, top_k, **parts) -> _Draw | None:
     for name, part in parts.items():
         if part is not None and not 0 < part <= 1:
             raise InputError(f"{name} is {part}, it must be above 0 and at most 1 (None: all symbols)")
+
+
+def _draw(key, temperature, *, top_k, **parts) -> _Draw | None:
+    if not jnp.issubdtype(jnp.result_type(key), jax.dtypes.prng_key):
+        raise InputError("key is not a typed key: give jax.random.key(seed)")
+    check_draw(temperature=temperature, top_k=top_k, **parts)
     if temperature < _COLDEST:
         return None
     tail = Tail(

@@ -128,3 +128,29 @@ class Trie:
 
 def rows(*values):
     return {"row": jnp.array(values, jnp.int32)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """A first-order Markov decoder of texts: it begins with the last symbol of its source or prompt, and attends to place t
+    of it at step t. The state is (the step [B], attention weights [B, S])."""
+
+    attends = True
+
+    def start(self, params, batch):
+        names = ("source", "source_lengths") if "source" in batch else ("tokens", "tokens_lengths")
+        symbols, lengths = (batch[name] for name in names)
+        last = jnp.maximum(jnp.asarray(lengths) - 1, 0)
+        token = jnp.take_along_axis(jnp.asarray(symbols), last[:, None], axis=1)[:, 0]
+        attended = jnp.arange(symbols.shape[1])[None] < jnp.asarray(lengths)[:, None]
+        return attended, (jnp.zeros(token.shape, jnp.int32), jnp.zeros(symbols.shape)), token
+
+    def step(self, params, memory, state, token):
+        step, weights = state
+        return (step + 1, jax.nn.one_hot(step, weights.shape[1])), params[token]
+
+    def weights(self, state):
+        return state[1]
+
+    def attended(self, memory):
+        return memory

@@ -16,11 +16,10 @@ import pytest
 import seqjax
 from experiments import command_line
 from experiments.translation import inference
-from experiments.translation.config import Search
 from experiments.translation.inference import Weights
-from experiments.translation.scores import similarity
-from experiments.translation.translator import Translator
 from seqjax.data.splits import hashed_split
+from seqjax.decode import Search, TextSearch
+from seqjax.metrics import sentence_chrf
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.runs.folder import RunFolder
 from tests.experiments.conftest import contents, refused, results_of
@@ -139,7 +138,7 @@ def test_a_translation_does_not_depend_on_the_other_lines(finished):
     run = seqjax.load_run(finished[0])
     bias = run.params["projection"]["bias"].at[run.vocabulary[1].end].set(-1e3)  # so that every output is as long as it may be
     params = run.params | {"projection": run.params["projection"] | {"bias": bias}}
-    translate = Translator(run.model, params, run.vocabulary, Search(beam=1))
+    translate = TextSearch(run.model, params, run.vocabulary, Search(beam=1))
     [[alone]] = translate(["<fr> one"])
     [beside], _ = translate(["<fr> one", f"<fr>{20 * ' two'}"])
     assert beside.tokens == alone.tokens and len(alone.tokens) == 24
@@ -185,7 +184,7 @@ def test_minimum_bayes_risk_takes_the_draw_that_is_most_like_the_others(finished
     [draws] = n_best_of(succeeded("translate", finished[0], "--method", "sample", "--n-best", 6, *flags, stdin=line)).values()
     texts = [text for text, _ in draws]
     assert len(set(texts)) > 2
-    expected = {text: np.mean([similarity(text, other) for other in texts]) for text in texts}
+    expected = {text: np.mean([sentence_chrf(text, other) for other in texts]) for text in texts}
     [chosen] = n_best_of(
         succeeded("translate", finished[0], "--method", "mbr", "--samples", 6, "--n-best", 6, *flags, stdin=line)
     ).values()

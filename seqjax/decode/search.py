@@ -1,0 +1,193 @@
+"""A search as a value: which method, with its options."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqjax.checks import check_choice, check_integers, check_positive, check_weights
+from seqjax.contracts import Decoder
+from seqjax.decode.beam_search import beam, check_width
+from seqjax.decode.decoder import Decoded
+from seqjax.decode.sampling import check_draw, greedy, sample, stream
+from seqjax.errors import InputError
+from seqjax.noise import key_of
+from seqjax.types import Params
+
+Method = Literal["greedy", "sample", "beam", "mbr"]
+_DRAW = ("temperature", "top_k", "top_p", "min_p", "typical_p")
+_METHODS_OF = {  # the methods that read an option; the other options hold for all
+    **dict.fromkeys(("beam", "length_penalty", "coverage_penalty", "groups", "diversity", "early_stop"), ("beam",)),
+    **dict.fromkeys((*_DRAW, "seed"), ("sample", "mbr")),
+    "samples": ("mbr",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """A method of search with its options; called, it searches. Usable as a group of command-line flags.
+
+    Args:
+        method: "greedy", `seqjax.decode.greedy`; "sample", `sample`; "beam", `beam`; or "mbr": minimum Bayes risk, of
+            `samples` draws the one most like the others.
+        beam: width of beam search. Width 1 with early_stop and without a coverage penalty is greedy.
+        length_penalty, coverage_penalty, groups, diversity, early_stop: of `beam`.
+        samples: of mbr, at least 1.
+        temperature, top_k, top_p, min_p, typical_p: of `sample`.
+        seed: of sample and mbr; draw n of a row comes from split(key(seed), draws)[n].
+        min_length: at least so many symbols, the end included; 0: any number.
+        max_length: at most so many symbols, the end included; None: as many as the caller allows.
+        no_repeat_ngram: no n symbols in a row come twice in one output; 0: they may.
+        unknown: of `texts`: an unknown symbol is shown as a mark, or replaced by the source word with the most attention.
+
+    Raises:
+        InputError: a value out of its range, or an option that the method does not read and that is not at its default.
+
+    Example:
+        >>> from seqjax.cells.gru import GRU
+        >>> from seqjax.models.language_model import LanguageModel
+        >>> model = LanguageModel(vocabulary_size=5, cell=GRU(input_size=5, hidden_size=8))
+        >>> prompts = {"tokens": jnp.array([[1, 2], [3, 0]]), "tokens_lengths": jnp.array([2, 1])}
+        >>> search = Search(method="sample", temperature=0.5, max_length=7)
+        >>> search(model, model.init(jax.random.key(0)), prompts, n_best=3).tokens.shape
+        (2, 3, 7)
+        >>> Search(method="greedy", top_k=3)
+        Traceback (most recent call last):
+        seqjax.errors.InputError: top_k is 3 and does nothing under method greedy: give method sample or mbr, or top_k None
+
+    Wu et al. 2016 (penalties); Vijayakumar et al. 2016 (groups); Eikema, Aziz 2020 (mbr).
+    """
+
+    method: Method = "beam"  # mbr: of `samples` draws the one most like the others
+    beam: int = 5  # hypotheses kept at every step; 1: greedy
+    length_penalty: float = 1.0  # alpha of Wu et al. 2016; 0: none
+    coverage_penalty: float = 0.0  # beta of Wu et al. 2016
+    groups: int = 1  # of diverse beam search; divides beam
+    diversity: float = 0.5  # between groups
+    early_stop: bool = True  # end when what grows is no better now, though a length penalty could help it later
+    samples: int = 16  # for mbr
+    temperature: float = 1.0  # for sample and mbr, as are the next five
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    seed: int = 0
+    min_length: int = 0  # symbols at least, the end counted
+    max_length: int | None = None  # symbols at most, the end counted; None: twice the source's, and a few
+    no_repeat_ngram: int = 0  # no n symbols twice in an output; 0: any
+    unknown: Literal["mark", "copy"] = "mark"  # an unknown symbol is shown as such, or as the source word most attended to
+
+    def __post_init__(self):
+        check_choice(self, get_args(Method), method=self.method)
+        check_choice(self, ("mark", "copy"), unknown=self.unknown)
+        check_width(self.groups, beam=self.beam)
+        check_weights(length_penalty=self.length_penalty, coverage_penalty=self.coverage_penalty, diversity=self.diversity)
+        check_positive(samples=self.samples)
+        check_draw(**self._draw)
+        check_integers(seed=self.seed)
+        if self.max_length is not None:
+            check_positive(max_length=self.max_length)
+        for name in ("min_length", "no_repeat_ngram"):
+            check_integers(**{name: getattr(self, name)})
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}, it must be at least 0 (0: no such limit)")
+        for field in dataclasses.fields(self):
+            value, methods = getattr(self, field.name), _METHODS_OF.get(field.name, (self.method,))
+            if self.method not in methods and value != field.default:
+                without = f"{field.name} is {value} and does nothing under method {self.method}"
+                raise InputError(f"{without}: give method {' or '.join(methods)}, or {field.name} {field.default}")
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the search takes the likeliest symbol at every step."""
+        narrow = self.beam == self.groups == 1 and self.early_stop and not self.coverage_penalty
+        return self.method == "greedy" or (self.method == "beam" and narrow)
+
+    def as_greedy(self) -> "Search":
+        """The greedy search under the same limits, e.g. to watch a model in training with."""
+        limits = ("min_length", "max_length", "no_repeat_ngram", "unknown")
+        return Search(method="greedy", **{name: getattr(self, name) for name in limits})
+
+    def __call__(
+        self,
+        model: Decoder,
+        params: Params,
+        batch: dict,
+        *,
+        max_length: int | None = None,
+        end: int | None = None,
+        n_best: int = 1,
+    ) -> Decoded:
+        """Searches the outputs of a batch.
+
+        Args:
+            model: a decoder.
+            params: of the model.
+            batch: read by the model's `start`.
+            max_length: L, where the search gives none.
+            end: the symbol that ends an output; None: all have L symbols.
+            n_best: N, outputs of a row: at most `beam` of a beam search, 1 of a greedy one, any number of draws.
+
+        Returns:
+            Decoded: tokens [B, N, L], lengths [B, N], scores [B, N]; best first, but draws in the order they were drawn. For
+            mbr N is `samples`: all draws, for `minimum_bayes_risk` to choose among.
+
+        Raises:
+            InputError: no max_length, an n_best out of its range, no attention where it is needed, or what the model refuses.
+        """
+        limits = self._limits(max_length, end)
+        if self.method in ("sample", "mbr"):
+            check_positive(n_best=n_best)
+            draws = n_best if self.method == "sample" else self.samples
+            keys = jax.random.split(key_of(self.seed), draws)
+            drawn = [sample(model, params, batch, key=key, **self._draw, **limits) for key in keys]
+            return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *drawn)
+        if self.is_greedy and n_best == 1:
+            return jax.tree.map(lambda leaf: leaf[:, None], greedy(model, params, batch, **limits))
+        if self.method == "greedy":
+            raise InputError(f"n_best is {n_best}, it must be 1: a greedy search has one output, give method beam")
+        check_width(self.groups, n_best, beam=self.beam)
+        names = ("length_penalty", "coverage_penalty", "groups", "diversity", "early_stop")
+        options: dict[str, Any] = {name: getattr(self, name) for name in names}
+        return beam(model, params, batch, width=self.beam, n_best=n_best, **options, **limits)
+
+    def stream(
+        self, model: Decoder, params: Params, batch: dict, *, max_length: int | None = None, end: int | None = None
+    ) -> Iterator[np.ndarray]:
+        """The symbols of a greedy search, or of the first draw, each as soon as it is chosen.
+
+        Args:
+            model, params, batch, max_length, end: as for a call.
+
+        Returns:
+            An iterator of int32 arrays [B].
+
+        Raises:
+            InputError: the search does not choose one symbol after another, or as a call.
+        """
+        self.check_streams()
+        draw: dict[str, Any] = self._draw if self.method == "sample" else {"temperature": 0.0}
+        key = jax.random.split(key_of(self.seed), 1)[0]
+        return stream(model, params, batch, key=key, **draw, **self._limits(max_length, end))
+
+    def check_streams(self) -> None:
+        """Raises unless the search chooses one symbol after another: greedy, or a sample."""
+        if self.method != "sample" and not self.is_greedy:
+            of = f"{self.method} of width {self.beam}" if self.method == "beam" else self.method
+            of += " with a coverage_penalty" if self.coverage_penalty else ""
+            of += "" if self.early_stop else " without early_stop"
+            raise InputError(f"method {of} does not choose one symbol after another: to stream, give method greedy or sample")
+
+    @property
+    def _draw(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _DRAW}
+
+    def _limits(self, max_length: int | None, end: int | None) -> dict[str, Any]:
+        length = max_length if self.max_length is None else self.max_length
+        if length is None:
+            raise InputError("max_length is None: give the most symbols that an output may have")
+        limits = {name: getattr(self, name) for name in ("min_length", "no_repeat_ngram") if getattr(self, name)}
+        return {"max_length": length, "end": end} | limits

@@ -1,0 +1,161 @@
+"""Scores of texts beside references: BLEU and chrF as computed by sacreBLEU, and exact match."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from seqjax.errors import InputError
+
+
+def bleu(outputs: Sequence[str], references: Sequence[str]) -> float:
+    """BLEU of a corpus, 0 to 100, with sacreBLEU's defaults (tokenisation 13a, case kept).
+
+        BLEU = 100 * min(1, exp(1 - r / c)) * (p_1 p_2 p_3 p_4) ** (1/4)
+
+    where p_n is the share of the outputs' n-grams that the references have too, and c and r count the words of both.
+
+    Args:
+        outputs: n texts.
+        references: n texts, one for each output.
+
+    Returns:
+        The score.
+
+    Raises:
+        InputError: no outputs, or another number of references; sacrebleu is not installed.
+
+    Example:
+        >>> round(bleu(["the cat sat on the mat"], ["the cat sat on a mat"]), 1)
+        53.7
+
+    Papineni et al. 2002; Post 2018.
+    """
+    _check_pairs(outputs, references)
+    return _bleu().corpus_score(list(outputs), [list(references)]).score
+
+
+def chrf(outputs: Sequence[str], references: Sequence[str]) -> float:
+    """chrF of a corpus, 0 to 100: the F-score (recall counts twice) of character n-grams, n = 1 to 6.
+
+    Args:
+        outputs: n texts.
+        references: n texts, one for each output.
+
+    Returns:
+        The score.
+
+    Raises:
+        InputError: no outputs, or another number of references; sacrebleu is not installed.
+
+    Example:
+        >>> chrf(["a small house"], ["a small house"])
+        100.0
+
+    Popovic 2015.
+    """
+    _check_pairs(outputs, references)
+    return _chrf().corpus_score(list(outputs), [list(references)]).score
+
+
+def exact_match(outputs: Sequence[str], references: Sequence[str]) -> float:
+    """The share of outputs equal to their reference, 0 to 1; the length of white space does not count.
+
+    Args:
+        outputs: n texts.
+        references: n texts, one for each output.
+
+    Returns:
+        The share.
+
+    Raises:
+        InputError: no outputs, or another number of references.
+
+    Example:
+        >>> exact_match(["a small house", "two cats"], ["a  small house", "two cat"])
+        0.5
+    """
+    _check_pairs(outputs, references)
+    return sum(a.split() == b.split() for a, b in zip(outputs, references, strict=True)) / len(outputs)
+
+
+def text_scores(outputs: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """All scores of this file: {"bleu": 0 to 100, "chrf": 0 to 100, "exact_match": 0 to 1}.
+
+    Args:
+        outputs: n texts.
+        references: n texts, one for each output.
+
+    Returns:
+        The scores by name.
+
+    Raises:
+        InputError: no outputs, or another number of references; sacrebleu is not installed.
+
+    Example:
+        >>> text_scores(["a small house"], ["a small house"])["exact_match"]
+        1.0
+    """
+    return {score.__name__: score(outputs, references) for score in (bleu, chrf, exact_match)}
+
+
+def sentence_chrf(output: str, other: str) -> float:
+    """chrF of one text beside another, 0 to 100; the utility in minimum Bayes risk decoding.
+
+    Args:
+        output: a text.
+        other: the text that it is compared with.
+
+    Returns:
+        The score; 100 for equal texts, empty ones too.
+
+    Raises:
+        InputError: sacrebleu is not installed.
+
+    Example:
+        >>> sentence_chrf("a small house", "a small horse") > sentence_chrf("a small house", "two cats")
+        True
+    """
+    return 100.0 if output == other else _chrf().sentence_score(output, [other]).score
+
+
+def text_signatures() -> dict[str, str]:
+    """sacreBLEU's signatures of `bleu` and `chrf`: version, tokenisation and settings, without which scores do not compare.
+
+    Returns:
+        {"bleu_signature": ..., "chrf_signature": ...}.
+
+    Raises:
+        InputError: sacrebleu is not installed.
+
+    Example:
+        >>> text_signatures()["bleu_signature"].split("|")[3]
+        'tok:13a'
+    """
+    signatures = {}
+    for name, metric in (("bleu", _bleu()), ("chrf", _chrf())):
+        metric.corpus_score(["a"], [["a"]])  # the signature counts the references of the last corpus
+        signatures[f"{name}_signature"] = str(metric.get_signature())
+    return signatures
+
+
+def _check_pairs(outputs: Sequence[str], references: Sequence[str]) -> None:
+    if len(outputs) != len(references) or not outputs:
+        raise InputError(f"{len(outputs)} outputs and {len(references)} references: there must be as many, and at least one")
+
+
+def _metrics() -> Any:
+    try:
+        from sacrebleu import metrics
+    except ImportError:
+        raise InputError("BLEU and chrF need sacrebleu, which is not installed: pip install 'seqjax[text]'") from None
+    return metrics
+
+
+@functools.cache
+def _bleu() -> Any:
+    return _metrics().BLEU(force=True)  # force: no warning where the texts look tokenised
+
+
+@functools.cache
+def _chrf() -> Any:
+    return _metrics().CHRF()

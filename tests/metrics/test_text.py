@@ -1,0 +1,73 @@
+"""Scores of texts: by hand, and what is told where they cannot be computed."""
+
+import math
+import sys
+from collections import Counter
+
+import pytest
+
+from seqjax import metrics
+from seqjax.errors import InputError
+from seqjax.metrics import text
+
+OUTPUTS = ["the cat sat on the mat", "a dog ran home  today", "two"]
+REFERENCES = ["the cat sat on a mat", "a dog ran home today", "three"]
+
+
+def grams(items, n):
+    return Counter(tuple(items[i : i + n]) for i in range(len(items) - n + 1))
+
+
+def test_bleu_is_the_geometric_mean_of_clipped_precisions_times_the_brevity_penalty():
+    words = [(output.split(), reference.split()) for output, reference in zip(OUTPUTS, REFERENCES, strict=True)]
+    precisions = []
+    for n in range(1, 5):
+        matches = sum((grams(a, n) & grams(b, n)).total() for a, b in words)
+        precisions.append(matches / sum(grams(a, n).total() for a, _ in words))
+    outputs, references = (sum(map(len, side)) for side in zip(*words, strict=True))
+    brevity = min(1, math.exp(1 - references / outputs))
+    expected = 100 * brevity * math.exp(sum(map(math.log, precisions)) / 4)
+    assert metrics.bleu(OUTPUTS, REFERENCES) == pytest.approx(expected, rel=1e-6)
+
+
+def test_chrf_is_the_mean_f_score_of_character_n_grams():
+    output, reference = "a small house", "a small horse"
+    scores = []
+    for n in range(1, 7):
+        a, b = (grams(side.replace(" ", ""), n) for side in (output, reference))
+        precision, recall = (a & b).total() / a.total(), (a & b).total() / b.total()
+        scores.append((precision, recall))
+    precision, recall = (sum(side) / 6 for side in zip(*scores, strict=True))
+    expected = 100 * 5 * precision * recall / (4 * precision + recall)
+    assert metrics.sentence_chrf(output, reference) == pytest.approx(expected, rel=1e-6)
+    assert metrics.chrf([output], [reference]) == pytest.approx(expected, rel=1e-6)
+    assert metrics.sentence_chrf("", "") == 100
+
+
+def test_all_scores_together_are_each_alone():
+    assert metrics.text_scores(OUTPUTS, REFERENCES) == {
+        "bleu": metrics.bleu(OUTPUTS, REFERENCES),
+        "chrf": metrics.chrf(OUTPUTS, REFERENCES),
+        "exact_match": 1 / 3,
+    }
+    bleu, chrf = metrics.text_signatures().values()
+    assert bleu.startswith("nrefs:1|case:mixed|eff:no|tok:13a") and chrf.startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0")
+
+
+@pytest.mark.parametrize("score", [metrics.bleu, metrics.chrf, metrics.exact_match, metrics.text_scores])
+@pytest.mark.parametrize("references", [[], ["a", "b"]])
+def test_uneven_or_no_texts_are_refused(score, references):
+    with pytest.raises(InputError, match="there must be as many, and at least one"):
+        score(references[:1], references)
+
+
+def test_a_missing_sacrebleu_is_told_with_the_extra_that_holds_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    text._bleu.cache_clear()
+    text._chrf.cache_clear()
+    for score in (metrics.bleu, metrics.chrf, metrics.text_scores):
+        with pytest.raises(InputError, match=r"BLEU and chrF need sacrebleu.*pip install 'seqjax\[text\]'"):
+            score(["a"], ["b"])
+    with pytest.raises(InputError, match="sacrebleu"):
+        metrics.text_signatures()
+    assert metrics.exact_match(["a"], ["a"]) == 1
