@@ -15,7 +15,7 @@ PEERS  := $(VENV)/.bench
 RUN    := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest -q -n $(JOBS) --dist worksteal --doctest-modules
 LOCK   := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-          --no-header --extra dev pyproject.toml -o requirements.lock
+          --no-header --extra dev --extra experiments pyproject.toml -o requirements.lock
 
 .PHONY: help demo test test-all bench lint lock clean FORCE
 

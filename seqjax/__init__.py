@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from seqjax import attention, data, decode, inspect, losses, metrics, models, probabilistic, testing, train  # noqa: F401
     from seqjax.cells import GRU, LSTM, Elman
     from seqjax.compose import Dense, Dropout, RecurrentDropout, Residual, Stack
     from seqjax.contracts import Cell, CompositeCell, Model, SequenceLayer
@@ -30,8 +31,8 @@ _HOMES = {
     "train.runs.folder": ("load_run",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-_REGISTER = ("attention", "cells", "compose", "layers")  # what from_json must have seen
-_FOLDERS = ("attention", "decode", "inspect", "models", "testing", "data", "train", "probabilistic", "losses", "metrics")
+_REGISTER = ("attention", "cells", "compose", "layers")  # the folders whose types from_json reads
+_FOLDERS = ("attention", "data", "decode", "inspect", "losses", "metrics", "models", "probabilistic", "testing", "train")
 
 __all__ = [  # noqa: RUF022 (as in _HOMES)
     "Elman", "GRU", "LSTM",
@@ -62,4 +63,4 @@ def __getattr__(name: str):
 
 
 def __dir__():
-    return sorted([*globals(), *__all__, *_FOLDERS])
+    return sorted([*__all__, *_FOLDERS, "__version__"])

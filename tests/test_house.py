@@ -23,6 +23,7 @@ from tests.conftest import ROOT
 PACKAGES = ("seqjax", "experiments", "benchmarks")
 FLOORS = {  # a file, or a folder with all that is in it; the floor
     "types.py": 0, "tree.py": 0, "masks.py": 0, "noise.py": 0, "initializers.py": 0, "serial.py": 0, "errors.py": 0,
+    "extras.py": 0,
     "products.py": 0, "hoisting.py": 0, "checks.py": 0, "drawing.py": 0, "weighted.py": 0, "categorical.py": 0,
     "thresholds.py": 0,
     "contracts.py": 1, "gates.py": 1, "parts.py": 1, "losses/": 1, "metrics/": 1, "data/": 1,
@@ -392,34 +393,54 @@ def test_lock_is_hashed_and_names_no_place():
     assert not open_ended, f"without a version: {open_ended}"
 
 
+def extra(name, project):
+    """The requirements of an extra, those of extras that it names included."""
+    requirements = [Requirement(line) for line in project["optional-dependencies"][name]]
+    inner = [one for requirement in requirements if requirement.name == project["name"] for one in requirement.extras]
+    return [r for r in requirements if r.name != project["name"]] + [r for one in inner for r in extra(one, project)]
+
+
 def test_lock_serves_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     versions = {}
     for requirement, _ in locked():
         versions.setdefault(requirement.name, []).append(str(requirement.specifier).removeprefix("=="))
-    for line in project["dependencies"] + project["optional-dependencies"]["dev"]:
-        wanted = Requirement(line)
-        kept = versions.get(wanted.name, [])
-        assert kept and all(wanted.specifier.contains(version) for version in kept), f"{line}: the lock has {kept}; run make lock"
+    core = [Requirement(line) for line in project["dependencies"]]
+    for needed in [*core, *extra("dev", project), *extra("experiments", project)]:
+        pinned = versions.get(needed.name, [])
+        assert pinned and all(needed.specifier.contains(version) for version in pinned), (
+            f"{needed}: the lock has {pinned}; run make lock"
+        )
 
 
-def test_wheel_holds_the_library_only(tmp_path):
-    skipped = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
-    shutil.copytree(ROOT, tmp_path / "source", ignore=skipped)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "wheel",
-        "--quiet",
-        "--no-build-isolation",
-        "--no-deps",
-    ]
-    subprocess.run([*command, "--wheel-dir", tmp_path, tmp_path / "source"], check=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    held = zipfile.ZipFile(wheel).namelist()
-    folders = {name.split("/")[0] for name in held}
-    assert {folder for folder in folders if not folder.endswith(".dist-info")} == {"seqjax"}
-    assert {name for name in held if name.endswith(".py")} == {path for path in modules_of(ROOT) if path.startswith("seqjax/")}
-    assert any(name.endswith("licenses/LICENSE") for name in held)
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+UNINDEXED = ("--quiet", "--no-build-isolation", "--no-deps")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A copy of what is in the repository, in a folder named seqjax."""
+    made = {".git", ".venv", ".cache", "runs", "build", "dist"}
+    copy = tmp_path_factory.mktemp("parent") / "seqjax"
+    return shutil.copytree(ROOT, copy, ignore=lambda folder, names: made if folder == str(ROOT) else {"__pycache__"})
+
+
+def test_wheel_holds_the_library_only(clone, tmp_path):
+    subprocess.run([*PIP, "wheel", *UNINDEXED, "--wheel-dir", tmp_path, clone], check=True)
+    (path,) = tmp_path.glob("*.whl")
+    wheel = zipfile.ZipFile(path)
+    names = wheel.namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"seqjax"}
+    assert {name for name in names if name.endswith(".py")} == {path for path in modules_of(ROOT) if path.startswith("seqjax/")}
+    assert "seqjax/py.typed" in names and any(name.endswith("licenses/LICENSE") for name in names)
+    (metadata,) = (wheel.read(name).decode() for name in names if name.endswith(".dist-info/METADATA"))
+    relative = re.findall(r"\]\((?!https://)[^)]*\)", metadata)
+    assert not relative, f"addresses that lead nowhere on a package index: {relative}"
+
+
+def test_an_editable_install_works_from_the_clones_parent(clone, tmp_path):
+    """The clone's folder, which Python finds first there, must not hide the library in it."""
+    subprocess.run([*PIP, "install", *UNINDEXED, "--target", tmp_path, "--editable", clone], check=True)
+    code = f"import site; site.addsitedir({str(tmp_path)!r}); import seqjax; print(seqjax.__file__, 'unroll' in dir(seqjax))"
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=clone.parent, capture_output=True, text=True)
+    assert done.stdout.split() == [str(clone / "seqjax" / "__init__.py"), "True"], done.stderr

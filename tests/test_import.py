@@ -1,5 +1,6 @@
 """`import seqjax` is light, and every name it offers is there."""
 
+import ast
 import types
 
 import seqjax
@@ -21,7 +22,13 @@ def test_every_public_name_is_there():
     assert sorted(set(seqjax.__all__)) == sorted(seqjax.__all__), "a name is listed twice"
     missing = [name for name in seqjax.__all__ if not hasattr(seqjax, name)]
     assert not missing, f"listed in seqjax.__all__ but not there: {missing}"
-    assert set(seqjax.__all__) <= set(dir(seqjax))
+    assert set(dir(seqjax)) == {*seqjax.__all__, *seqjax._FOLDERS, "__version__"}
+
+
+def test_type_checkers_see_every_public_name():
+    block = next(node for node in ast.parse((ROOT / "seqjax" / "__init__.py").read_text()).body if isinstance(node, ast.If))
+    typed = [alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert sorted(typed) == sorted([*seqjax.__all__, *seqjax._FOLDERS])
 
 
 def test_no_public_name_hides_a_module():

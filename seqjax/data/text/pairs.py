@@ -13,6 +13,7 @@ from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, hashed_sp
 from seqjax.data.text.files import read_text
 from seqjax.data.tfds import read_examples
 from seqjax.errors import InputError
+from seqjax.extras import from_extra
 
 NUMBERS = 1_000_000
 _SMALL, _IRREGULAR = 1_000, 100
@@ -240,7 +241,8 @@ def numbers(
         >>> Pair("<fr> ninety-seven", "quatre-vingt-dix-sept") in pairs.train
         True
     """
-    from num2words import CONVERTER_CLASSES, num2words
+    with from_extra("text"):
+        from num2words import CONVERTER_CLASSES, num2words
 
     unknown = [language for language in languages if language not in CONVERTER_CLASSES]
     if unknown or not languages:

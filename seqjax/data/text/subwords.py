@@ -12,6 +12,7 @@ import numpy as np
 
 from seqjax.data.text.vocabulary import Vocabulary, split_at
 from seqjax.errors import InputError
+from seqjax.extras import from_extra
 from seqjax.serial import register
 
 SPACE = "\u2581"  # what a sub-word that begins a word begins with
@@ -90,7 +91,8 @@ class SubwordVocabulary(Vocabulary):
             InputError: another kind, an empty text, one that is not UTF-8, a size that does not hold the text's characters, or
                 a symbol of a name that SentencePiece keeps for its own.
         """
-        import sentencepiece
+        with from_extra("text"):
+            import sentencepiece
 
         if kind not in ("bpe", "unigram"):
             raise InputError(f'sub-words of kind {kind!r} are not known: choose "bpe" or "unigram"')
@@ -129,7 +131,8 @@ class SubwordVocabulary(Vocabulary):
 
     @cached_property
     def _processor(self) -> Any:
-        import sentencepiece
+        with from_extra("text"):
+            import sentencepiece
 
         try:
             return sentencepiece.SentencePieceProcessor(model_proto=base64.b64decode(self.model, validate=True))

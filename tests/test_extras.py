@@ -1,0 +1,57 @@
+"""Without any extra: every module imports, and a call that needs one says which in one line."""
+
+import ast
+import pkgutil
+
+import pytest
+
+import seqjax
+from seqjax.errors import InputError
+from seqjax.extras import from_extra
+
+EXTRAS = "cv2 jiwer matplotlib num2words PIL sacrebleu sentencepiece sklearn soundfile soxr tensorflow torch tyro"
+CALLS = {  # a call, and the line that it ends in
+    "seqjax.data.SubwordVocabulary.from_text('a b')": "sentencepiece is not installed: pip install 'seqjax[text]'",
+    "seqjax.data.text.pairs.numbers()": "num2words is not installed: pip install 'seqjax[text]'",
+}
+SCRIPT = """
+import importlib, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {extras!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+import seqjax
+for name in {modules!r}:
+    importlib.import_module(name)
+told = []
+for call in {calls!r}:
+    try:
+        eval(call)
+        told.append("nothing")
+    except seqjax.InputError as error:
+        told.append(str(error))
+print(told)
+"""
+
+
+def test_every_module_imports_without_extras_and_calls_name_theirs(as_user):
+    modules = [module.name for module in pkgutil.walk_packages(seqjax.__path__, "seqjax.")]
+    code = SCRIPT.format(extras=set(EXTRAS.split()), modules=modules, calls=list(CALLS))
+    done = as_user("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert dict(zip(CALLS, ast.literal_eval(done.stdout), strict=True)) == CALLS
+
+
+@pytest.mark.parametrize(
+    ("statement", "error", "told"),
+    [
+        ("import no_such_package", InputError, r"^no_such_package is not installed: pip install 'seqjax\[plots\]'$"),
+        ("from seqjax.errors import NoSuchError", ImportError, "cannot import name"),
+    ],
+)
+def test_only_an_absent_package_is_told_as_an_extra(statement, error, told):
+    with pytest.raises(error, match=told), from_extra("plots"):
+        exec(statement)
