@@ -1,4 +1,8 @@
-"""The only place a mask is made. True marks a real step, False padding."""
+"""The only place a mask is made. True marks a real step, False padding.
+
+Padding is set to zero in three places: `_unroll` of recurrence/engine.py (inputs before the loop, outputs after it), `run_steps` of
+recurrence/call.py (the same in each chunk, with remat), and `remember` of an attention (keys and values of a memory).
+"""
 
 import functools
 

@@ -11,7 +11,9 @@ import numpy as np
 
 from seqjax import masks, noise, tree
 from seqjax.contracts import Cell, SequenceLayer
-from seqjax.recurrence.engine import BACKENDS, Call, unroll
+from seqjax.recurrence.backends import BACKENDS
+from seqjax.recurrence.call import Call
+from seqjax.recurrence.engine import unroll
 from seqjax.types import output_dtype
 
 STEPS = 5
@@ -313,7 +315,7 @@ def law_compiles_once(case):
 def law_backends(case):
     """Every backend equals the plain scan, gradients too."""
     arguments = (case.params, case.xs, case.state)
-    call = Call(None, None, case.context, False, None, "outputs", output_dtype(*arguments[:2]), arguments)
+    call = Call(arguments, context=case.context)
     for name in (n for n, module in BACKENDS.items() if n != "scan" and module.supports(case.cell, call) is None):
         fast = case.gradients(lambda p, x, s, c, b=name: case.unroll(p, x, s, c, backend=b))
         _close(fast, case.plain, case.tolerance, f"backend {name} == scan")

@@ -1,163 +1,192 @@
-"""Long sequences cut into pieces: recomputed in the backward pass, or with the gradient cut at every edge."""
+"""Chunked sequences: rematerialisation, and truncated backpropagation."""
 
 import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_derivatives import SymbolicZero
 
 from seqjax import tree
-from seqjax.recurrence.custom_transpose import is_floating, linear_map, put
+from seqjax.recurrence.custom_transpose import is_floating, pick, put, with_linearization
 from seqjax.types import State, at_least_float32
 
 
+class _Cut(NamedTuple):
+    """Arrays [T, ...] in chunks: stacked [T // length, length, ...], and a list of the shorter last one, if there is one."""
+
+    whole: Any
+    last: list
+
+
+class _Leaves(NamedTuple):
+    """A list of each kind of leaf: the arrays, the indices of some, their tangents, or their cotangents."""
+
+    constants: list
+    state: list
+    inputs: list
+
+
 def chunked(run, state: State, xs, length: int, *, reverse: bool = False):
-    """`run` over consecutive pieces of `length` steps, the state handed on; the last piece may be shorter.
+    """`run` over consecutive chunks of `length` steps, the state carried from one to the next.
 
     Args:
-        run: (state, piece of xs) -> (state, piece of ys).
+        run: (state, chunk of xs) -> (state, chunk of ys).
         state: any pytree.
         xs: a pytree of arrays [T, ...], time first.
-        length: steps of a piece.
-        reverse: whether the pieces are taken from the last to the first.
+        length: the steps of a chunk; the last may have fewer.
+        reverse: from the last chunk to the first.
 
     Returns:
         (state, ys), ys [T, ...].
     """
-    state, (ys, last) = _in_turn(run, state, *_cut(xs, length), reverse)
-    ys = jax.tree.map(lambda a: a.reshape((a.shape[0] * a.shape[1], *a.shape[2:])), ys)
-    return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), ys, *last)
+    state, ys = _scan_chunks(run, state, _cut(xs, length), reverse)
+    joined = jax.tree.map(lambda a: a.reshape((a.shape[0] * a.shape[1], *a.shape[2:])), ys.whole)
+    return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), joined, *ys.last)
 
 
-def recomputed(piece, same, state: State, inputs, length: int, *, reverse: bool = False):
-    """`piece` over consecutive pieces of `length` steps; in reverse mode the inside of each is computed again.
+def recomputed(function, constants, state: State, inputs, length: int, *, reverse: bool = False):
+    """`function` over consecutive chunks of `length` steps, with rematerialisation: reverse mode recomputes each chunk's inside.
 
-    Beyond inputs, outputs and their cotangents, the memory is that of the states at the edges of the pieces and of the inside
-    of one piece: every piece is read and written at its place. JAX's own transpose of such a read is an array as long as all
-    steps for each piece, so reverse mode is a loop of our own; all other derivatives are those of `chunked`.
+        forward    edge[k] = state;  state, outputs[chunk k] = function(constants, state, inputs[chunk k])
+        backward   the chunks in the other order: function once more from edge[k], and its pullback, which gives
+                   d state, d inputs[chunk k], and a summand of d constants
+
+    Besides inputs, outputs and their cotangents, the memory holds the states at the edges and the inside of one chunk: every
+    chunk is read from and written to the arrays of all steps where it lies. (JAX would transpose such a read to an array as long
+    as all steps, for each chunk; so reverse mode is a loop written here.) All other derivatives are those of `chunked`.
 
     Args:
-        piece: (same, state, piece of inputs) -> (state, piece of outputs), any JAX; it closes over nothing differentiated.
-        same: a pytree of what is the same in every piece.
+        function: (constants, state, chunk of inputs) -> (state, chunk of outputs); it closes over nothing differentiated.
+        constants: a pytree of arrays, the same in every chunk.
         state: a pytree of arrays.
         inputs: a pytree of arrays [B, T, ...], T at least 1.
-        length: steps of a piece; the last may have fewer.
-        reverse: whether the pieces are taken from the last to the first.
+        length: the steps of a chunk; the last may have fewer.
+        reverse: from the last chunk to the first.
 
     Returns:
         (state, outputs), outputs [B, T, ...].
     """
-    steps = jax.tree.leaves(inputs)[0].shape[1]
-    length = min(length, steps)
-    times = _cut(np.arange(steps, dtype=np.int32), length)
-    values, treedef = jax.tree.flatten((same, state, inputs))
-    begin = len(jax.tree.leaves(same))  # of the state's leaves
-    end = begin + len(jax.tree.leaves(state))
-    form = jax.eval_shape(piece, same, state, jax.tree.map(lambda a: _as_long(a, length), inputs))
-    forms, results_tree = jax.tree.flatten(form)
+    chunks = _Chunks(function, constants, state, inputs, length, reverse)
 
-    def one(values):
-        return jax.tree.leaves(piece(*treedef.unflatten(values)))
+    def linearize(arguments, active):
+        results, edges = chunks.forward(arguments)
+        return results, edges, functools.partial(chunks.push_forward, active), functools.partial(chunks.pull_back, active)
 
-    def forward(values):
+    run = with_linearization(lambda arguments: chunks.forward(arguments)[0], linearize)
+    return chunks.results_tree.unflatten(run(chunks.arguments))
+
+
+class _Chunks:
+    """A function of chunks, over leaves: its forward pass, and the two directions of its derivative."""
+
+    def __init__(self, function, constants, state, inputs, length, reverse):
+        self.function, self.reverse = function, reverse
+        self.arguments = _Leaves(*map(jax.tree.leaves, (constants, state, inputs)))
+        self.treedef = jax.tree.structure((constants, state, inputs))
+        self.steps = self.arguments.inputs[0].shape[1]
+        self.length = min(length, self.steps)
+        self.times = _cut(np.arange(self.steps, dtype=np.int32), self.length)
+        one_chunk = jax.tree.map(lambda a: _as_long(a, self.length), inputs)
+        results = jax.eval_shape(function, constants, state, one_chunk)
+        self.outputs, self.results_tree = jax.tree.leaves(results[1]), jax.tree.structure(results)
+
+    def one(self, leaves: _Leaves) -> tuple[list, list]:
+        """(state, outputs) of one chunk."""
+        state, outputs = self.function(*self.treedef.unflatten([*leaves.constants, *leaves.state, *leaves.inputs]))
+        return jax.tree.leaves(state), jax.tree.leaves(outputs)
+
+    def forward(self, arguments: _Leaves):
+        """([*state, *outputs], the states before every chunk)."""
+
         def run(carry, times):
             state, outputs = carry
-            results = one([*values[:begin], *state, *_read(values[end:], times)])
-            return (results[: end - begin], _write(outputs, results[end - begin :], times)), state
+            new, out = self.one(arguments._replace(state=state, inputs=_read(arguments.inputs, times)))
+            return (new, _write(outputs, out, times)), state
 
-        outputs = _room([_as_long(a, steps) for a in forms[end - begin :]])
-        (state, outputs), edges = _in_turn(run, (values[begin:end], outputs), *times, reverse)
+        buffers = _buffers([_as_long(a, self.steps) for a in self.outputs])
+        (state, outputs), edges = _scan_chunks(run, (arguments.state, buffers), self.times, self.reverse)
         return [*state, *outputs], edges
 
-    def push_forward(moving, residuals, tangents):
-        values, _ = residuals
+    def push_forward(self, active, residuals, tangents):
+        """Forward mode: the tangents of the floating results."""
+        arguments, _ = residuals
 
-        def floating(moved):
-            now = put(values, moving, moved)
+        def floating_results(new):
+            leaves = put(arguments, active, new)
 
             def run(state, inputs):
-                results = one([*now[:begin], *state, *tree.swap_batch_time(inputs)])
-                return results[: end - begin], tree.swap_batch_time(results[end - begin :])
+                state, outputs = self.one(leaves._replace(state=state, inputs=tree.swap_batch_time(inputs)))
+                return state, tree.swap_batch_time(outputs)
 
-            inputs = tree.swap_batch_time(now[end:])
-            state, outputs = chunked(jax.checkpoint(run), now[begin:end], inputs, length, reverse=reverse)
+            inputs = tree.swap_batch_time(leaves.inputs)
+            state, outputs = chunked(jax.checkpoint(run), leaves.state, inputs, self.length, reverse=self.reverse)
             return [a for a in (*state, *tree.swap_batch_time(outputs)) if is_floating(a)]
 
-        return jax.jvp(floating, ([values[i] for i in moving],), (tangents,))[1]
+        return jax.jvp(floating_results, (pick(arguments, active),), (tangents,))[1]
 
-    def pull_back(moving, residuals, cotangents):
-        values, edges = residuals
-        constants, inputs = ([i for i in moving if low <= i < high] for low, high in ((0, begin), (end, len(values))))
-        states = [i for i in range(begin, end) if is_floating(values[i])]
-        d_state, d_outputs = cotangents[: len(states)], cotangents[len(states) :]
+    def pull_back(self, active, residuals, cotangents):
+        """Reverse mode: the cotangents of the active arguments."""
+        arguments, edges = residuals
+        # a chunk is pulled back to all of its state: the cotangent is carried on to the chunk before
+        targets = active._replace(state=[i for i, a in enumerate(arguments.state) if is_floating(a)])
+        d_state, d_outputs = cotangents[: len(targets.state)], cotangents[len(targets.state) :]
 
-        def run(carry, now):
-            (times, edge), (d_state, totals, d_inputs) = now, carry
-            here = [*values[:begin], *edge, *_read(values[end:], times)]
+        def run(carry, chunk):
+            (d_state, totals, d_inputs), (times, edge) = carry, chunk
+            here = arguments._replace(state=edge, inputs=_read(arguments.inputs, times))
 
-            def floating(state, same, inputs_):
-                now = put(here, [*states, *constants, *inputs], [*state, *same, *inputs_])
-                return [a for a in one(now) if is_floating(a)]
+            def floating_results(state, constants, inputs):
+                new, outputs = self.one(put(here, targets, _Leaves(constants, state, inputs)))
+                return [a for a in (*new, *outputs) if is_floating(a)]
 
-            _, pull = jax.vjp(floating, *([here[i] for i in group] for group in (states, constants, inputs)))
-            d_state, more, d_here = pull([*d_state, *_read(d_outputs, times)])
-            totals = [total + d.astype(total.dtype) for total, d in zip(totals, more, strict=True)]
+            at = pick(here, targets)
+            _, pull = jax.vjp(floating_results, at.state, at.constants, at.inputs)
+            d_state, summands, d_here = pull([*d_state, *_read(d_outputs, times)])
+            totals = [total + d.astype(total.dtype) for total, d in zip(totals, summands, strict=True)]
             return (d_state, totals, _write(d_inputs, d_here, times)), None
 
-        totals = [jnp.zeros(values[i].shape, at_least_float32(values[i].dtype)) for i in constants]
-        carry = (d_state, totals, _room([values[i] for i in inputs]))
-        whole, last = (times[0], edges[0]), list(zip(times[1], edges[1], strict=True))
-        (d_state, totals, d_inputs), _ = _in_turn(run, carry, whole, last, not reverse)
-        d_values = dict(zip([*states, *constants, *inputs], [*d_state, *totals, *d_inputs], strict=True))
-        return [d_values[i].astype(values[i].dtype) for i in moving]
-
-    @jax.custom_jvp
-    def whole(values):
-        return forward(values)[0]
-
-    def jvp(primals, tangents):
-        (values,), (tangents,) = primals, tangents
-        moving = [i for i, d in enumerate(tangents) if not isinstance(d, SymbolicZero) and is_floating(d)]
-        results, edges = forward(values)
-        push, pull = functools.partial(push_forward, moving), functools.partial(pull_back, moving)
-        forms = [jax.typeof(a) for a in results if is_floating(a)]
-        moved = iter(linear_map(push, (values, edges), [tangents[i] for i in moving], transposed=pull, out=forms))
-        return results, [next(moved) if is_floating(a) else np.zeros(a.shape, jax.dtypes.float0) for a in results]
-
-    whole.defjvp(jvp, symbolic_zeros=True)
-    return results_tree.unflatten(whole(values))
+        at = pick(arguments, targets)
+        totals = [jnp.zeros(a.shape, at_least_float32(a.dtype)) for a in at.constants]
+        whole, last = (self.times.whole, edges.whole), list(zip(self.times.last, edges.last, strict=True))
+        carry = (d_state, totals, _buffers(at.inputs))
+        (d_state, totals, d_inputs), _ = _scan_chunks(run, carry, _Cut(whole, last), not self.reverse)
+        d_state = dict(zip(targets.state, d_state, strict=True))
+        d_arguments = _Leaves(totals, [d_state[i] for i in active.state], d_inputs)
+        return jax.tree.map(lambda d, a: d.astype(a.dtype), d_arguments, pick(arguments, active))
 
 
-def _cut(xs, length):
-    """Arrays [T, ...] as pieces [T // length, length, ...], and a list of the shorter one after them, if there is one."""
-    pieces, rest = divmod(jax.tree.leaves(xs)[0].shape[0], length)
-    whole = jax.tree.map(lambda a: a[: pieces * length].reshape((pieces, length, *a.shape[1:])), xs)
-    return whole, [jax.tree.map(lambda a: a[pieces * length :], xs)] if rest else []
+def _cut(xs, length: int) -> _Cut:
+    """Arrays [T, ...] in chunks."""
+    chunks, rest = divmod(jax.tree.leaves(xs)[0].shape[0], length)
+    whole = jax.tree.map(lambda a: a[: chunks * length].reshape((chunks, length, *a.shape[1:])), xs)
+    return _Cut(whole, [jax.tree.map(lambda a: a[chunks * length :], xs)] if rest else [])
 
 
-def _in_turn(run, carry, whole, last, reverse):
-    """`run` over the pieces of `_cut`: (carry, (results of the whole ones, stacked, list of the last one's))."""
+def _scan_chunks(run, carry, chunks: _Cut, reverse: bool):
+    """`run` over all chunks, the shorter last one included: (carry, its results as a _Cut)."""
     result = None
-    if last and reverse:
-        carry, result = run(carry, *last)
-    carry, results = jax.lax.scan(run, carry, whole, reverse=reverse)
-    if last and not reverse:
-        carry, result = run(carry, *last)
-    return carry, (results, [result] if last else [])
+    if chunks.last and reverse:
+        carry, result = run(carry, *chunks.last)
+    carry, results = jax.lax.scan(run, carry, chunks.whole, reverse=reverse)
+    if chunks.last and not reverse:
+        carry, result = run(carry, *chunks.last)
+    return carry, _Cut(results, [result] if chunks.last else [])
 
 
 def _read(arrays, times):
+    """The chunk of these times, of arrays [B, T, ...]."""
     return [jax.lax.dynamic_slice_in_dim(a, times[0], len(times), axis=1) for a in arrays]
 
 
-def _write(arrays, pieces, times):
-    return [jax.lax.dynamic_update_slice_in_dim(a, b, times[0], axis=1) for a, b in zip(arrays, pieces, strict=True)]
+def _write(arrays, chunk, times):
+    """Arrays [B, T, ...] with a chunk written at these times."""
+    return [jax.lax.dynamic_update_slice_in_dim(a, b, times[0], axis=1) for a, b in zip(arrays, chunk, strict=True)]
 
 
-def _room(forms):
-    """Arrays to be written: of equal fillings XLA would make one array and then copy it."""
-    return [jnp.full(a.shape, i, a.dtype) for i, a in enumerate(forms)]
+def _buffers(shapes):
+    """Arrays to be written. XLA would merge equal constant fills into one buffer and copy it: each has another number."""
+    return [jnp.full(a.shape, i, a.dtype) for i, a in enumerate(shapes)]
 
 
 def _as_long(a, steps):

@@ -1,7 +1,7 @@
-"""A linear map whose transpose is computed by a function of its own, and that every derivative goes through.
+"""Linear maps whose transpose is a function of its own, and functions whose derivatives are such maps.
 
-`jax.custom_vjp` takes away forward mode, and `jax.custom_derivatives.linear_call` has no rule for vmap or for a derivative
-with respect to what the map is made of. Here both follow from a plain form of the map, which any JAX can differentiate.
+`jax.custom_vjp` has no forward mode, and `jax.custom_derivatives.linear_call` has no rule for vmap or for a derivative with
+respect to its residuals. Here both follow from a plain form of the map, which JAX can differentiate.
 """
 
 import dataclasses
@@ -11,13 +11,15 @@ from typing import Any
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Map:
-    """Functions of (residuals, x), each a flat list of arrays, that give a list; the forms of x and of the result."""
+    """Functions (residuals, x) -> result over flat lists of arrays, and the shapes and dtypes of x and of the result."""
 
     value: Callable
     plain: Callable
@@ -32,14 +34,14 @@ class _Map:
         return _Map(*backward, *forward, self.residuals, self.out, self.x)
 
     def mapped(self, size, axes):
-        """Over a leading axis of x, of the result, and of the residuals where axes is 0."""
+        """The map over a leading axis of x, of the result, and of the residuals where axes is 0."""
         value, plain, value_transposed, plain_transposed = (
             jax.vmap(f, (axes, 0), axis_size=size) for f in (self.value, self.plain, self.value_transposed, self.plain_transposed)
         )
         x, out = ([jax.ShapeDtypeStruct((size, *a.shape), a.dtype) for a in form] for form in (self.x, self.out))
         return _Map(value, plain, value_transposed, plain_transposed, self.residuals, x, out)
 
-    def apart(self, values):
+    def split(self, values):
         return list(values[: self.residuals]), list(values[self.residuals :])
 
 
@@ -51,11 +53,11 @@ def linear_map(plain, residuals, x, *, transposed: Callable, out=None) -> Any:
     Jacobians, derivatives of the transpose, and derivatives with respect to the residuals are those of `plain`.
 
     Args:
-        plain: (residuals, x) -> result, linear in x; any JAX.
+        plain: (residuals, x) -> result, linear in x and differentiable by JAX.
         residuals: a pytree of arrays.
         x: a pytree of floating arrays.
-        transposed: (residuals, cotangent of the result) -> cotangent of x, by any means.
-        out: shapes and dtypes of the result; None: found by a trace of `plain`, which then is traced at every first call.
+        transposed: (residuals, cotangent of the result) -> cotangent of x, in any way.
+        out: shapes and dtypes of the result; None: found by tracing `plain`.
 
     Returns:
         The result, a pytree of floating arrays.
@@ -89,10 +91,40 @@ def linear_map(plain, residuals, x, *, transposed: Callable, out=None) -> Any:
     return out_tree.unflatten(_linear_map.bind(*flat_residuals, *flat_x, map=linear))
 
 
-def put(values, numbers, new):
-    """The values, with new ones at some numbers."""
-    changed = dict(zip(numbers, new, strict=True))
-    return [changed.get(i, a) for i, a in enumerate(values)]
+def with_linearization(value: Callable, linearize: Callable) -> Callable:
+    """A function whose forward mode is a linear map and whose reverse mode is the map's own transpose.
+
+    Args:
+        value: (arguments, *others) -> list of arrays. `arguments` is a NamedTuple of lists of arrays; with respect to others
+            nothing is differentiated.
+        linearize: (arguments, active) -> (results, residuals, push_forward, pull_back). `active`, a NamedTuple of the same
+            type, holds the indices of the arguments that have a tangent. push_forward: ((arguments, residuals), tangents of
+            the active) -> tangents of the floating results. pull_back: ((arguments, residuals), cotangents of the floating
+            results) -> cotangents of the active.
+
+    Returns:
+        A function with the arguments and results of `value`.
+    """
+
+    @jax.custom_jvp
+    def function(arguments, *others):
+        return value(arguments, *others)
+
+    def jvp(primals, tangents):
+        arguments, d_arguments = primals[0], tangents[0]
+        active = type(arguments)(*([i for i, d in enumerate(ds) if _has_tangent(d)] for ds in d_arguments))
+        results, residuals, push_forward, pull_back = linearize(arguments, active)
+        out = [jax.typeof(a) for a in results if is_floating(a)]
+        d_results = linear_map(push_forward, (arguments, residuals), pick(d_arguments, active), transposed=pull_back, out=out)
+        d_results = iter(d_results)
+        return results, [next(d_results) if is_floating(a) else np.zeros(a.shape, jax.dtypes.float0) for a in results]
+
+    function.defjvp(jvp, symbolic_zeros=True)
+    return function
+
+
+def _has_tangent(d) -> bool:
+    return not isinstance(d, SymbolicZero) and is_floating(d)
 
 
 def is_floating(a) -> bool:
@@ -100,40 +132,56 @@ def is_floating(a) -> bool:
     return jnp.issubdtype(a.dtype, jnp.inexact)
 
 
+def pick(lists, indices):
+    """The entries of a NamedTuple of lists at indices, a NamedTuple of lists too."""
+    return type(lists)(*([values[i] for i in which] for values, which in zip(lists, indices, strict=True)))
+
+
+def put(lists, indices, new):
+    """A NamedTuple of lists with new entries at indices; both are NamedTuples of lists too."""
+    return type(lists)(*(replaced(*of_one) for of_one in zip(lists, indices, new, strict=True)))
+
+
+def replaced(values, indices, new):
+    """A list with new entries at some indices."""
+    changed = dict(zip(indices, new, strict=True))
+    return [changed.get(i, a) for i, a in enumerate(values)]
+
+
 def _value(*values, map):
-    return map.value(*map.apart(values))
+    return map.value(*map.split(values))
 
 
 def _jvp(primals, tangents, *, map):
-    residuals, x = map.apart(primals)
-    d_residuals, d_x = map.apart(tangents)
+    residuals, x = map.split(primals)
+    d_residuals, d_x = map.split(tangents)
     out = _linear_map.bind(*primals, map=map)
     d_x = [ad.instantiate_zeros(d) for d in d_x]
     d_out = _linear_map.bind(*residuals, *d_x, map=map)
-    moving = [i for i, d in enumerate(d_residuals) if not isinstance(d, ad.Zero)]
-    if moving:
+    active = [i for i, d in enumerate(d_residuals) if not isinstance(d, ad.Zero)]
+    if active:
 
-        def of_moving(*moved):
-            return map.plain(put(residuals, moving, moved), x)
+        def of_active(*new):
+            return map.plain(replaced(residuals, active, new), x)
 
-        _, more = jax.jvp(of_moving, tuple(residuals[i] for i in moving), tuple(d_residuals[i] for i in moving))
+        _, more = jax.jvp(of_active, tuple(residuals[i] for i in active), tuple(d_residuals[i] for i in active))
         d_out = [a + b for a, b in zip(d_out, more, strict=True)]
     return out, d_out
 
 
 def _transpose(cotangents, *values, map):
-    residuals, x = map.apart(values)
+    residuals, x = map.split(values)
     cotangents = [ad.instantiate_zeros(c) for c in cotangents]
-    found = _linear_map.bind(*residuals, *cotangents, map=map.transposed())
-    wanted = [c if ad.is_undefined_primal(a) else None for a, c in zip(x, found, strict=True)]  # what is known is zero
-    return [None] * len(residuals) + wanted
+    d_x = _linear_map.bind(*residuals, *cotangents, map=map.transposed())
+    d_x = [d if ad.is_undefined_primal(a) else None for a, d in zip(x, d_x, strict=True)]  # the others are constants
+    return [None] * len(residuals) + d_x
 
 
 def _batched(values, axes, *, map):
     [size] = {a.shape[axis] for a, axis in zip(values, axes, strict=True) if axis is not None}
     values = [a if axis is None else jnp.moveaxis(a, axis, 0) for a, axis in zip(values, axes, strict=True)]
-    residuals, x = map.apart(values)
-    residual_axes, x_axes = map.apart([None if axis is None else 0 for axis in axes])
+    residuals, x = map.split(values)
+    residual_axes, x_axes = map.split([None if axis is None else 0 for axis in axes])
     x = [jnp.broadcast_to(a, (size, *a.shape)) if axis is None else a for a, axis in zip(x, x_axes, strict=True)]
     out = _linear_map.bind(*residuals, *x, map=map.mapped(size, residual_axes))
     return out, [0] * len(out)

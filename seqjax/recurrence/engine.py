@@ -1,178 +1,119 @@
 """`unroll`: a cell or a layer over a whole sequence, by the fastest backend that can."""
 
-import contextlib
-import contextvars
+import dataclasses
 import functools
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from seqjax import masks, noise, tree
 from seqjax.contracts import Cell, CompositeCell, SequenceLayer
 from seqjax.errors import InputError
-from seqjax.recurrence import scan
+from seqjax.recurrence.backends import Backend, Choice, choose, recording
+from seqjax.recurrence.call import Call, Collect, Remat
 from seqjax.recurrence.chunks import chunked
-from seqjax.recurrence.fused import backend as fused
-from seqjax.recurrence.gpu import cudnn, pallas
-from seqjax.thresholds import projected_inside
-from seqjax.types import Array, Key, Params, State, is_tokens, output_dtype
+from seqjax.types import Array, Key, Params, Shape, State, is_tokens
 
-BACKENDS = {"cudnn": cudnn, "pallas": pallas, "fused": fused, "scan": scan}  # the fastest first
-
-
-class Call(NamedTuple):
-    """What a backend is asked for.
-
-    Args:
-        mask: bool, [B, T], or None: every step is real.
-        reset: bool, [B, T], False at masked steps, or None.
-        context: a pytree, leaves [B, ...], or None.
-        reverse: from the last step to the first.
-        remat: None, or steps of a piece whose inside is recomputed in the backward pass, or "sqrt".
-        collect: "outputs" or "states".
-        output_dtype: of the floating leaves of ys.
-        arguments: (params, xs, state), for their shapes and dtypes.
-        backend: as asked for; "auto": none by name.
-    """
-
-    mask: Array | None
-    reset: Array | None
-    context: Any
-    reverse: bool
-    remat: int | str | None
-    collect: str
-    output_dtype: Any
-    arguments: tuple
-    backend: str = "auto"
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_STATIC = {"static": True}  # under jit
 
 
-class Choice(NamedTuple):
-    """Which backend runs a cell, why not the others, and how the loop is laid out where that depends on sizes."""
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The options of `unroll`, as one argument: arrays, and values that are static under jit."""
 
-    cell: Cell
-    backend: str
-    refused: dict[str, str]
-    layout: str = ""
-
-    def __str__(self):
-        why = "".join(f"\n  not {name}: {reason}" for name, reason in self.refused.items())
-        return f"{self.cell}: {self.backend}{self.layout and ', '}{self.layout}{why}"
-
-
-_recorder: contextvars.ContextVar[list[Choice] | None] = contextvars.ContextVar("choices", default=None)
-
-
-def choose(cell: Cell, call: Call, backend: str = "auto") -> Choice:
-    """The fastest backend that can run `cell`, or the one asked for.
-
-    Raises:
-        InputError: an unknown backend, or one that cannot run this cell, with its reason.
-    """
-    if backend not in ("auto", *BACKENDS):
-        raise InputError(f"backend={backend!r} is not known: give one of 'auto', {', '.join(map(repr, BACKENDS))}")
-    refused = {}
-    for name, module in BACKENDS.items():
-        reason = module.supports(cell, call)
-        if reason is None and backend in ("auto", name):
-            return Choice(cell, name, refused)
-        if name == backend:
-            raise InputError(f"backend {name!r} cannot run {cell}: {reason}")
-        refused[name] = reason or "not asked for"
-    raise AssertionError("scan runs every cell")
+    lengths: Any = None
+    mask: Any = None
+    reset: Any = None
+    context: Any = None
+    key: Key | None = None
+    reverse: bool = dataclasses.field(default=False, metadata=_STATIC)
+    backend: Backend = dataclasses.field(default="auto", metadata=_STATIC)
+    remat: Remat = dataclasses.field(default=None, metadata=_STATIC)
+    collect: Collect = dataclasses.field(default="outputs", metadata=_STATIC)
 
 
-def run(
-    part,
-    params: Params,
-    xs: Array,
-    state: State,
-    *,
-    mask: Array | None = None,
-    reset: Array | None = None,
-    context=None,
-    reverse: bool = False,
-    backend: str = "auto",
-    remat: int | str | None = None,
-    collect: str = "outputs",
-) -> tuple[State, Any]:
-    """What composites call for their parts: `unroll` without its checks, its jit and its zeros at padded steps.
+def run(part, params: Params, xs: Array, state: State, **options) -> tuple[State, Any]:
+    """Runs a part of a composite: `unroll` without its checks, its jit, and its zeros at masked steps.
 
     Args:
         part: a Cell or a SequenceLayer.
         params: its parameters.
         xs: [B, T, *input_shape], or integer tokens [B, T].
         state: leaves [B, ...].
-        mask, reset: bool, [B, T], or None.
-        context, reverse, backend, remat, collect: as in `unroll`.
+        **options: those that a composite's `unroll` is given, and `collect`: mask and reset bool [B, T] or None; context,
+            reverse, backend, remat, collect as in `unroll`.
 
     Returns:
         (state, ys), ys [B, T, ...].
     """
-    options = {"mask": mask, "reset": reset, "context": context, "reverse": reverse, "backend": backend, "remat": remat}
-    if part.input_shape is not None:  # in a composite, what the part before gives
-        _check_inputs(type(part).__name__, part.input_shape, xs)
+    if part.input_shape is not None:  # the part before may have made xs
+        _feature_shape(part, xs)
     if isinstance(part, SequenceLayer):
-        return part.unroll(params, xs, state, collect=collect, **options)
+        return part.unroll(params, xs, state, **options)
+    collect = options.pop("collect", "outputs")
     if isinstance(part, CompositeCell) and collect == "outputs":
         return part.unroll(params, xs, state, **options)
-    call = Call(mask, reset, context, reverse, remat, collect, output_dtype(params, xs), (params, xs, state), backend)
-    choice = choose(part, call, backend)
-    if (choices := _recorder.get()) is not None:
-        zs = jax.eval_shape(part.project, params, xs)
-        why = projected_inside(xs, zs) if choice.backend == "fused" and remat is None else None
-        layout = f"where nothing is differentiated each step projects its own input ({why})" if why else ""
-        choices.append(choice._replace(layout=layout))
-    return BACKENDS[choice.backend].run(part, params, xs, state, call)
+    call = Call((params, xs, state), collect=collect, **options)
+    return choose(part, call).run(part, params, xs, state, call)
 
 
 def unroll(
-    cell,
+    cell: Cell | SequenceLayer,
     params: Params,
-    xs: Array,
+    xs: ArrayLike,
     state: State = None,
     *,
-    lengths: Array | None = None,
-    mask: Array | None = None,
-    reset: Array | None = None,
-    context=None,
+    lengths: ArrayLike | Sequence[int] | None = None,
+    mask: ArrayLike | None = None,
+    reset: ArrayLike | None = None,
+    context: Any = None,
     key: Key | None = None,
     reverse: bool = False,
-    backend: str = "auto",
-    remat: int | str | None = None,
-    collect: str = "outputs",
+    backend: Backend = "auto",
+    remat: Remat = None,
+    collect: Collect = "outputs",
 ) -> tuple[State, Any]:
     """Runs a cell or a layer over whole sequences.
 
-        state[t], y[t] = cell.step(params, state[t - 1], x[t], context)        at real steps
-        state[t], y[t] = state[t - 1], 0                                       at masked steps
+    For every row it computes, by a faster backend where there is one:
+
+        for t in range(T):
+            if reset[t]: state = cell.initial_state(params, context=context)
+            if mask[t]: state, y[t] = cell.step(params, state, x[t], context)
+            else: y[t] = 0
 
     Jitted inside: a second call with an equal cell and equal shapes compiles nothing. Padding may hold anything,
     NaN included: it reaches no value and no gradient.
 
     Args:
         cell: a Cell or a SequenceLayer.
-        params: its parameters, of `cell.init`.
+        params: its parameters, from `cell.init`.
         xs: [B, T, *input_shape], or unbatched [T, *input_shape]; integer tokens [B, T] or [T] are read as one-hot vectors.
-            Unbatched, nothing else has a batch axis either.
-        state: leaves [B, ...], of `cell.initial_state` or an earlier call; None: the initial state.
+            Integers are features where input_shape has several axes. Unbatched, no other argument has a batch axis either.
+        state: leaves [B, ...], from `cell.initial_state` or an earlier call; None: the initial state.
         lengths: integer, [B], real steps of each row, 0 to T. Not with mask.
         mask: bool, [B, T], True at real steps. Not with lengths.
         reset: bool, [B, T], True at the first step of a new sequence: the state becomes the initial state before it
-            (with reverse: after it).
+            (with reverse: after it). Not at masked steps.
         context: a pytree, leaves [B, ...], that every step sees; its gradient comes back once.
-        key: a typed key; turns the noise of the state on and sets it anew. None leaves the state's noise as it is.
+        key: a typed key; turns on the noise of the state and starts it again. None leaves the state's noise as it is.
         reverse: from the last step to the first; ys stay at their places.
-        backend: "auto", or one of the names that `explain` prints: "cudnn" (float32 LSTM, NVIDIA), "pallas" (LSTM and GRU, one
+        backend: "auto", or a name that `explain` prints: "cudnn" (float32 LSTM, NVIDIA), "pallas" (LSTM and GRU, one
             kernel that keeps a head's recurrent kernel on chip, NVIDIA; by name also elsewhere, interpreted), "fused", "scan".
-        remat: None; a number of steps, or "sqrt" for sqrt(T): the backward pass recomputes pieces of that length
-            instead of storing what is inside them.
+        remat: None; a number of steps, or "sqrt" for sqrt(T): the backward pass recomputes chunks of that length instead of
+            storing the residuals inside them.
         collect: "outputs", or "states": the second result is then the state after every step, leaves [B, T, ...].
 
     Returns:
         (state, ys): the state after the last step, leaves [B, ...]; ys [B, T, ...], 0 at masked steps, in the float dtype of
-        xs (the parameters', for tokens).
+        xs (that of the parameters for integers).
 
     Raises:
         InputError: an argument of a wrong dtype, rank, size or value; lengths and mask together.
@@ -185,26 +126,19 @@ def unroll(
         >>> ys.shape, state.h.shape
         ((2, 5, 4), (2, 4))
     """
-    args, options = _prepare(
-        cell,
-        params,
-        xs,
-        state,
-        lengths,
-        mask,
-        reset,
-        context,
-        key,
-        reverse=reverse,
-        backend=backend,
-        remat=remat,
-        collect=collect,
-    )
-    return _jitted(*args, **options)
+    options = Options(lengths, mask, reset, context, key, reverse, backend, remat, collect)
+    xs, options = _checked(cell, xs, options)
+    return _jitted(cell, params, xs, state, options)
 
 
-def explain(cell, params: Params, xs: Array, state: State = None, **options) -> list[Choice]:
-    """Which backend `unroll` would take for every cell inside, and why not the others. Nothing is computed.
+def _called_like(function: Callable[_P, Any]) -> Callable[[Callable[..., _R]], Callable[_P, _R]]:
+    """For type checkers: the decorated function takes the arguments of `function`."""
+    return lambda decorated: decorated
+
+
+@_called_like(unroll)
+def explain(cell: Cell | SequenceLayer, params: Params, xs: ArrayLike, state: State = None, **options: Any) -> list[Choice]:
+    """The backend that `unroll` would take for every cell inside, and why not the others. Nothing is computed.
 
     Args:
         cell, params, xs, state, **options: as for `unroll`.
@@ -221,14 +155,15 @@ def explain(cell, params: Params, xs: Array, state: State = None, **options) -> 
         >>> explain(cell, cell.init(jax.random.key(0)), jnp.ones((2, 5, 3)))[0].backend
         'fused'
     """
-    names = ("lengths", "mask", "reset", "context", "key")
-    args, options = _prepare(cell, params, xs, state, *(options.pop(name, None) for name in names), **options)
-    with _recording() as choices:
-        jax.eval_shape(functools.partial(_unroll, args[0], **options), *args[1:])
+    xs, checked = _checked(cell, xs, Options(**options))
+    with recording() as choices:
+        jax.eval_shape(functools.partial(_unroll, cell), params, xs, state, checked)
     return choices
 
 
-def truncated(cell: Cell, params: Params, xs: Array, state: State = None, *, window: int, **options) -> tuple[State, Any]:
+def truncated(
+    cell: Cell, params: Params, xs: ArrayLike, state: State = None, *, window: int, **options: Any
+) -> tuple[State, Any]:
     """Truncated backpropagation through time: one unroll whose gradient stops at every window's edge.
 
     The values are those of `unroll`. (A training loop over a long stream carries the state from batch to batch
@@ -259,129 +194,105 @@ def truncated(cell: Cell, params: Params, xs: Array, state: State = None, *, win
         raise InputError(f"truncated runs cells, and {type(cell).__name__} is a layer that needs the whole sequence")
     if not isinstance(window, int) or window < 1:
         raise InputError(f"window={window!r}, it must be an integer of at least 1 step")
-    names = ("lengths", "mask", "reset", "context", "key")
-    args, options = _prepare(cell, params, xs, state, *(options.pop(name, None) for name in names), **options)
-    return _jitted(*args, window=window, **options)
+    xs, checked = _checked(cell, xs, Options(**options))
+    return _jitted(cell, params, xs, state, checked, window=window)
 
 
-@contextlib.contextmanager
-def _recording():
-    choices: list[Choice] = []
-    token = _recorder.set(choices)
-    try:
-        yield choices
-    finally:
-        _recorder.reset(token)
-
-
-def _prepare(
-    cell,
-    params,
-    xs,
-    state,
-    lengths,
-    mask,
-    reset,
-    context,
-    key,
-    *,
-    reverse: bool = False,
-    backend: str = "auto",
-    remat: int | str | None = None,
-    collect: str = "outputs",
-):
-    """The arguments of `_jitted`, checked."""
+def _checked(cell, xs, options: Options) -> tuple[Array, Options]:
+    """xs and lengths as arrays; raises InputError unless cell, xs and options fit each other."""
     name = type(cell).__name__
     if not isinstance(cell, Cell | SequenceLayer):
         raise InputError(f"unroll runs a Cell or a SequenceLayer, not a {name}")
     if cell.input_shape is None:
         raise InputError(f"{name} reads inputs of any shape, so unroll cannot tell rows from features: give it an input_shape")
     xs = xs if isinstance(xs, jax.Array) else jnp.asarray(xs)
-    batched = _check_inputs(name, cell.input_shape, xs)
-    leading = xs.shape[: 1 + batched]
+    leading = xs.shape[: xs.ndim - len(_feature_shape(cell, xs))]
+    lengths = options.lengths
     if lengths is not None:
         lengths = lengths if isinstance(lengths, jax.Array) else jnp.asarray(np.asarray(lengths))
-    masks.resolve(lengths, mask, leading)
-    masks.resolve_reset(reset, leading)
-    if key is not None and not jnp.issubdtype(jnp.result_type(key), jax.dtypes.prng_key):
+    masks.resolve(lengths, options.mask, leading)
+    masks.resolve_reset(options.reset, leading)
+    if options.key is not None and not jnp.issubdtype(jnp.result_type(options.key), jax.dtypes.prng_key):
         raise InputError("key is not a typed key: give jax.random.key(seed)")
-    if remat not in (None, "sqrt") and (not isinstance(remat, int) or remat < 1):
-        raise InputError(f"remat={remat!r}, it must be None, 'sqrt', or a number of steps of at least 1")
-    if collect not in ("outputs", "states"):
-        raise InputError(f"collect={collect!r}, it must be 'outputs' or 'states'")
-    options = {"batched": batched, "reverse": bool(reverse), "backend": backend, "remat": remat, "collect": collect}
-    return (cell, params, xs, state, lengths, mask, reset, context, key), options
+    if options.remat not in (None, "sqrt") and (not isinstance(options.remat, int) or options.remat < 1):
+        raise InputError(f"remat={options.remat!r}, it must be None, 'sqrt', or a number of steps of at least 1")
+    if options.collect not in ("outputs", "states"):
+        raise InputError(f"collect={options.collect!r}, it must be 'outputs' or 'states'")
+    return xs, dataclasses.replace(options, lengths=lengths, reverse=bool(options.reverse))
 
 
-def _check_inputs(name: str, input_shape, xs) -> bool:
-    """Whether xs is batched; InputError where it fits neither form."""
+def _feature_shape(part, xs) -> Shape:
+    """The shape of one step of one row of xs; raises InputError where xs has another dtype, rank or shape than `part` reads."""
+    name, tokens = type(part).__name__, is_tokens(xs, part.input_shape)
+    shape = () if tokens else part.input_shape
     if not (jnp.issubdtype(xs.dtype, jnp.integer) or jnp.issubdtype(xs.dtype, jnp.floating)):
         raise InputError(f"xs has dtype {xs.dtype}, {name} reads floating features or integer tokens")
-    tokens = is_tokens(xs, input_shape)
-    wanted = () if tokens else input_shape
-    kind = "integer tokens" if tokens else f"{xs.dtype} features"
-    if xs.ndim not in (len(wanted) + 1, len(wanted) + 2):
-        both = " or ".join(f"[{lead}{''.join(f', {n}' for n in wanted)}]" for lead in ("B, T", "T"))
+    if xs.ndim not in (len(shape) + 1, len(shape) + 2):
+        kind = "integer tokens" if tokens else f"{xs.dtype} features"
+        both = " or ".join(f"[{lead}{''.join(f', {n}' for n in shape)}]" for lead in ("B, T", "T"))
         raise InputError(
             f"xs of {kind} has shape {xs.shape} of rank {xs.ndim}, "
-            f"{name} reads {both} of rank {len(wanted) + 2} or {len(wanted) + 1}"
+            f"{name} reads {both} of rank {len(shape) + 2} or {len(shape) + 1}"
         )
-    if wanted and xs.shape[-len(wanted) :] != wanted:
-        raise InputError(f"xs has features of shape {xs.shape[-len(wanted) :]}, {name} reads {wanted}")
-    return xs.ndim == len(wanted) + 2
+    if shape and xs.shape[-len(shape) :] != shape:
+        raise InputError(f"xs has features of shape {xs.shape[-len(shape) :]}, {name} reads {shape}")
+    return shape
 
 
 def _check_state(name: str, state, expected):
-    found, want = noise.split_keys(state)[0], noise.split_keys(expected)[0]
-    if jax.tree.structure(found) != jax.tree.structure(want):
-        raise InputError(f"state is {jax.tree.structure(found)}, the state of {name} is {jax.tree.structure(want)}")
-    for (path, a), b in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(want), strict=True):
+    """Raises InputError unless the state has the structure, shapes and dtypes expected; noise keys aside."""
+    state, expected = noise.split_keys(state)[0], noise.split_keys(expected)[0]
+    if jax.tree.structure(state) != jax.tree.structure(expected):
+        raise InputError(f"state is {jax.tree.structure(state)}, the state of {name} is {jax.tree.structure(expected)}")
+    for (path, a), b in zip(jax.tree.leaves_with_path(state), jax.tree.leaves(expected), strict=True):
         if (a.shape, a.dtype) != (b.shape, b.dtype):
             where = jax.tree_util.keystr(path)
             raise InputError(f"state{where} is {a.dtype}{list(a.shape)}, {name} with these xs has {b.dtype}{list(b.shape)}")
 
 
-def _unroll(
-    cell, params, xs, state, lengths, mask, reset, context, key, *, batched, reverse, backend, remat, collect, window=None
-):
-    xs, state, lengths, mask, reset, context = jax.tree.map(jnp.asarray, (xs, state, lengths, mask, reset, context))
+def _unroll(cell, params, xs, state, options: Options, *, window=None):
+    key, options = options.key, dataclasses.replace(options, key=None)
+    xs, state, options = jax.tree.map(jnp.asarray, (xs, state, options))
+    batched = xs.ndim == 2 + len(_feature_shape(cell, xs))
     if not batched:
-        xs, state, lengths, mask, reset, context = tree.add_batch((xs, state, lengths, mask, reset, context))
-    rows = xs.shape[:1]
-    mask = masks.resolve(lengths, mask, xs.shape[:2])
-    clean = remat is not None and isinstance(cell, Cell) and not isinstance(cell, CompositeCell)  # its pieces see to padding
+        xs, state, options = tree.add_batch((xs, state, options))
+    rows, context, reset = xs.shape[:1], options.context, options.reset
+    mask = masks.resolve(options.lengths, options.mask, xs.shape[:2])
+    # with remat, each chunk masks its own padding
+    masked_by_chunks = options.remat is not None and isinstance(cell, Cell) and not isinstance(cell, CompositeCell)
     if mask is not None:
-        xs = xs if clean else tree.zero_where_not(mask, xs)  # NaN times a zero cotangent would still be NaN
+        xs = xs if masked_by_chunks else tree.zero_where_not(mask, xs)  # NaN times a zero cotangent would still be NaN
         reset = None if reset is None else reset & mask
     if state is None:
         state = cell.initial_state(params, rows, context=context, key=key)
     else:
-        _check_state(
-            type(cell).__name__, state, jax.eval_shape(lambda p, c: cell.initial_state(p, rows, context=c), params, context)
-        )
+        expected = jax.eval_shape(lambda p, c: cell.initial_state(p, rows, context=c), params, context)
+        _check_state(type(cell).__name__, state, expected)
         state = state if key is None else noise.reseed(state, key)
-    options = {"context": context, "reverse": reverse, "backend": backend, "remat": remat, "collect": collect}
 
-    def whole(state, inputs):
+    def all_steps(state, inputs):
         xs, mask, reset = inputs
-        return run(cell, params, xs, state, mask=mask, reset=reset, **options)
+        return run(
+            cell, params, xs, state, mask=mask, reset=reset, context=context, reverse=options.reverse, backend=options.backend,
+            remat=options.remat, collect=options.collect,
+        )  # fmt: skip
 
     def one_window(state, inputs):  # time first outside, as `chunked` cuts it
         steps, inputs = inputs
-        begins = jnp.any(steps == (xs.shape[1] - 1 if reverse else 0))  # the given state is no edge
-        state = jax.tree.map(lambda a: jnp.where(begins, a, jax.lax.stop_gradient(a)), state)
-        state, ys = whole(state, tree.swap_batch_time(inputs))
+        first = jnp.any(steps == (xs.shape[1] - 1 if options.reverse else 0))  # no gradient is cut before the first window
+        state = jax.tree.map(lambda a: jnp.where(first, a, jax.lax.stop_gradient(a)), state)
+        state, ys = all_steps(state, tree.swap_batch_time(inputs))
         return state, tree.swap_batch_time(ys)
 
     if window is None or not xs.shape[1]:
-        state, ys = whole(state, (xs, mask, reset))
+        state, ys = all_steps(state, (xs, mask, reset))
     else:
         inputs = (jnp.arange(xs.shape[1], dtype=jnp.int32), tree.swap_batch_time((xs, mask, reset)))
-        state, ys = chunked(one_window, state, inputs, window, reverse=reverse)
+        state, ys = chunked(one_window, state, inputs, window, reverse=options.reverse)
         ys = tree.swap_batch_time(ys)
-    if mask is not None and collect == "outputs" and not clean:
+    if mask is not None and options.collect == "outputs" and not masked_by_chunks:
         ys = tree.zero_where_not(mask, ys)
     return (state, ys) if batched else tree.drop_batch((state, ys))
 
 
-_jitted = jax.jit(_unroll, static_argnums=0, static_argnames=("batched", "reverse", "backend", "remat", "collect", "window"))
+_jitted = jax.jit(_unroll, static_argnums=0, static_argnames="window")

@@ -1,54 +1,70 @@
-"""What one step of a loop does with `dot`, seen in an abstract trace of it."""
+"""The recurrent products of one step, found in an abstract trace of it."""
 
 import collections
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.core
 import jax.numpy as jnp
-from jax.extend.core import Var, get_opaque_trace_state
+from jax.extend.core import ClosedJaxpr, Var, get_opaque_trace_state
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from seqjax.products import product
 
 
-class Products(NamedTuple):
-    """What one step does with `dot`.
+class Product(NamedTuple):
+    """One call of `dot` in a step.
+
+    Args:
+        kernel: a function of the leaves of (constants, ...) that gives its kernel; None if that is not the same at every step.
+        out: shape and dtype of the product.
+        addend: the index of the input leaf it is added to, if neither is used elsewhere: both then have the same cotangent.
+    """
+
+    kernel: Callable | None
+    out: jax.ShapeDtypeStruct
+    addend: int | None
+
+
+class StepTrace(NamedTuple):
+    """The recurrent products of one step.
 
     Args:
         results: shapes and dtypes of (state, output).
-        kernels: a function of the leaves of constants that gives the kernel of every product; None for one that is not the
-            same at every step.
-        outs: shape and dtype of every product.
-        sums: for every product the leaf of the input to which it is added where either is used nowhere else, so that one
-            tangent serves both; its number among the leaves of (constants, state, input); None for others.
-        lives: for every leaf of (constants, state, input) whether it acts on the step otherwise than as such a kernel.
-        hidden: how many more products stand inside another transformation, a vmap or a loop of the cell's own.
+        products: in the order of their calls.
+        used: for every leaf of (constants, state, input), whether the step depends on it other than as a kernel of a product.
+        hidden: the number of further products, inside another transformation: a vmap, or a loop of the cell itself.
     """
 
     results: Any
-    kernels: list
-    outs: list
-    sums: list
-    lives: list[bool]
+    products: list[Product]
+    used: list[bool]
     hidden: int
 
 
-def find_products(step, constants, state, inputs) -> Products:
-    """Traces one step, on shapes alone, and sees where the products' kernels come from.
+def find_products(step, constants, state, inputs) -> StepTrace:
+    """Traces one step, on shapes alone, and finds the origin of each product's kernel.
+
+    The trace is a program in which zeros stand for every product:
+
+        (constants, state, input) -> (state, output, h_1 .. h_n | kernel_1 .. kernel_n | product_1 .. product_n)
+
+    A kernel that depends on the constants alone is the same at every step. A leaf on which state, output and all h do not
+    depend is used in kernels only.
 
     Args:
         step: (dot, constants, state, input) -> (state, output).
         constants, state: pytrees of arrays or shapes.
-        inputs: of one step.
+        inputs: those of one step.
 
     Returns:
-        The products, in the order of their calls.
+        The products and what else the trace shows.
     """
     outs, hidden = [], []
 
     def probe(constants, state, inputs):
-        lefts, kernels, results, outside = [], [], [], get_opaque_trace_state()
+        lefts, kernels, zeros, outside = [], [], [], get_opaque_trace_state()
 
         def dot(h, kernel):
             if get_opaque_trace_state() != outside:
@@ -57,30 +73,30 @@ def find_products(step, constants, state, inputs) -> Products:
             lefts.append(h)
             kernels.append(kernel)
             outs.append(jax.eval_shape(product, h, kernel))
-            results.append(jnp.zeros(outs[-1].shape, outs[-1].dtype))  # behind it, only other uses of a kernel are seen
-            return results[-1]
+            zeros.append(jnp.zeros(outs[-1].shape, outs[-1].dtype))
+            return zeros[-1]
 
-        return step(dot, constants, state, inputs), lefts, kernels, results
+        return step(dot, constants, state, inputs), lefts, kernels, zeros
 
-    closed, (results, *_) = jax.make_jaxpr(probe, return_shape=True)(constants, state, inputs)
-    fixed = len(jax.tree.leaves(constants))
-    count = len(outs)
-    others = len(closed.jaxpr.outvars) - 2 * count
-
-    def kernel_function(index):
-        jaxpr, used = dce_jaxpr(closed.jaxpr, [i == others + index for i in range(others + 2 * count)])
-        if any(used[fixed:]):
-            return None
-        return lambda leaves: jax.core.eval_jaxpr(jaxpr, closed.consts, *(a for a, u in zip(leaves, used, strict=False) if u))[0]
-
-    functions = [kernel_function(i) for i in range(count)]
-    _, lives = dce_jaxpr(closed.jaxpr, [True] * others + [f is None for f in functions] + [False] * count)
-    first = fixed + len(jax.tree.leaves(state))
-    return Products(results, functions, outs, _sums(closed.jaxpr, count, first), lives, len(hidden))
+    program, (results, *_) = jax.make_jaxpr(probe, return_shape=True)(constants, state, inputs)
+    constant_leaves = len(jax.tree.leaves(constants))
+    n, others = len(outs), len(program.jaxpr.outvars) - 2 * len(outs)
+    kernels = [_constant_output(program, others + i, constant_leaves) for i in range(n)]
+    addends = _addends(program.jaxpr, n, constant_leaves + len(jax.tree.leaves(state)))
+    _, used = dce_jaxpr(program.jaxpr, [True] * others + [kernel is None for kernel in kernels] + [False] * n)
+    return StepTrace(results, list(map(Product, kernels, outs, addends)), used, len(hidden))
 
 
-def _sums(jaxpr, count, first):
-    """For each of the last `count` outputs the argument, from `first` on, to which it is added where neither is used else."""
+def _constant_output(program: ClosedJaxpr, index: int, constants: int) -> Callable | None:
+    """One output of a program as a function of its arguments' leaves; None if not the first `constants` of them suffice."""
+    jaxpr, used = dce_jaxpr(program.jaxpr, [i == index for i in range(len(program.jaxpr.outvars))])
+    if any(used[constants:]):
+        return None
+    return lambda leaves: jax.core.eval_jaxpr(jaxpr, program.consts, *(a for a, u in zip(leaves, used, strict=False) if u))[0]
+
+
+def _addends(jaxpr, count: int, first_input: int) -> list[int | None]:
+    """For each of the last `count` outputs the index of the input that it is added to, if neither is used elsewhere."""
     users = collections.defaultdict(list)
     for eqn in jaxpr.eqns:
         for var in eqn.invars:
@@ -89,12 +105,12 @@ def _sums(jaxpr, count, first):
     for var in jaxpr.outvars[: len(jaxpr.outvars) - count]:
         if isinstance(var, Var):
             users[var].append(None)
-    place = {var: i for i, var in enumerate(jaxpr.invars) if i >= first}
+    index_of = {var: i for i, var in enumerate(jaxpr.invars[first_input:])}
 
-    def partner(var):
+    def addend(var):
         if len(users[var]) != 1 or users[var][0] is None or users[var][0].primitive.name != "add":
             return None
         [other] = [v for v in users[var][0].invars if v is not var] or [None]
-        return place[other] if other in place and len(users[other]) == 1 and other.aval == var.aval else None
+        return index_of[other] if other in index_of and len(users[other]) == 1 and other.aval == var.aval else None
 
-    return [partner(var) for var in jaxpr.outvars[len(jaxpr.outvars) - count :]]
+    return [addend(var) for var in jaxpr.outvars[len(jaxpr.outvars) - count :]]

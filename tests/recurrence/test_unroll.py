@@ -24,7 +24,7 @@ from seqjax import (
     truncated,
     unroll,
 )
-from seqjax.recurrence import engine
+from seqjax.recurrence import backends
 
 CELL = LSTM(input_size=3, hidden_size=4)
 PARAMS = CELL.init(jax.random.key(0))
@@ -329,7 +329,7 @@ def test_a_backend_that_cannot_says_why(monkeypatch):
         def supports(cell, call):
             return f"{type(cell).__name__} is not for it"
 
-    monkeypatch.setattr(engine, "BACKENDS", {"never": Never, **engine.BACKENDS})
+    monkeypatch.setattr(backends, "BACKENDS", {"never": Never, **backends.BACKENDS})
     other = LSTM(input_size=3, hidden_size=5)  # not yet traced
     params = other.init(jax.random.key(0))
     assert str(explain(other, params, XS)[0]).startswith(f"{other}: fused\n  not never: LSTM is not for it\n")

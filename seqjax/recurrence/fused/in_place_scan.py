@@ -1,16 +1,18 @@
-"""A loop over stacked arrays that may write where it has read.
+"""A scan whose outputs may reuse the buffers of inputs that it has already read.
 
-`jax.lax.scan` gives every stacked result memory of its own. On a CPU the first touch of that memory costs more than the work
-of a small step, so here a result may take the memory of an input that is not read again. And it has the steps first, so that
-arrays [B, T, ...] are copied into that order and back; here every array is read and written in the order it has.
+`jax.lax.scan` allocates a buffer for each stacked output, and on a CPU the first touch of that memory costs more than a small
+step's work. Here an output may overwrite an input that is not read again. And `jax.lax.scan` puts the time axis first, so that
+arrays [B, T, ...] are transposed before and after it; here every array is read and written in its own order.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
 
 
 def axis_of(step) -> int:
-    """Which axis the steps take in a stack of such arrays: the second, as in [B, T, ...]; of numbers the only one."""
+    """The time axis in a stack of such arrays: the second, as in [B, T, ...]; of scalars the only one."""
     return min(1, len(step.shape))
 
 
@@ -27,8 +29,8 @@ def stack_of(step, steps: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((*step.shape[:axis], steps, *step.shape[axis:]), step.dtype)
 
 
-def sweep(body, state, inputs, outputs, *, reverse=False, ahead=(), overwrite=None):
-    """A loop over the steps of stacked arrays.
+def scan_stacks(body, state, inputs, outputs, *, reverse=False, prefetched=(), overwritten=None):
+    """A scan over the steps of stacked arrays, in buffers that the caller chooses.
 
         state, output[:, t] = body(state, input[:, t])
 
@@ -38,29 +40,29 @@ def sweep(body, state, inputs, outputs, *, reverse=False, ahead=(), overwrite=No
         inputs: arrays [B, T, ...] or [T], T at least 1.
         outputs: shape and dtype of one step of each.
         reverse: from the last step to the first.
-        ahead: indices of the inputs that are read one step ahead, into the loop's state. XLA:CPU reads a slice of a stacked
-            array again in every fusion that uses it, element by element; what lies in the state it reads by vectors.
-        overwrite: {index of an output: index of an input of that shape and dtype, whose memory it takes}.
+        prefetched: indices of the inputs that are read one step early, into the carry. XLA:CPU reads a slice of a stacked array
+            again in every fusion that uses it, element by element; values in the carry are read with vector loads.
+        overwritten: {index of an output: index of an input of that shape and dtype, whose buffer it takes}.
 
     Returns:
         (state, outputs), arrays [B, T, ...] or [T].
 
     Example:
-        >>> total, sums = sweep(lambda s, x: (s + x[0], [s + x[0]]), 0.0, [jnp.arange(4.0)], [jnp.float32(0)])
+        >>> total, sums = scan_stacks(lambda s, x: (s + x[0], [s + x[0]]), 0.0, [jnp.arange(4.0)], [jnp.float32(0)])
         >>> float(total), sums[0].tolist()
         (6.0, [0.0, 1.0, 3.0, 6.0])
     """
     axes, steps = [axis_of(one_step(a)) for a in inputs], inputs[0].shape[axis_of(one_step(inputs[0]))]
-    taken = {source: out for out, source in (overwrite or {}).items()}
-    taker = {out: source for source, out in taken.items()}
-    # of equal fillings XLA would make one array and then copy it for every stack
-    fresh = [jnp.full(stack_of(a, steps).shape, i, a.dtype) for i, a in enumerate(outputs)]
-    stacks = [inputs[taker[i]] if i in taker else fresh[i] for i in range(len(outputs))]
-    kept = [None if i in taken else a for i, a in enumerate(inputs)]
-    in_time = [i for i in range(len(inputs)) if i not in ahead]
+    input_of = overwritten or {}
+    output_of = {source: out for out, source in input_of.items()}
+    # XLA would merge equal constant fills into one buffer and copy it; so each is filled with another number
+    buffers = [jnp.full(stack_of(a, steps).shape, i, a.dtype) for i, a in enumerate(outputs)]
+    stacks = [inputs[input_of[i]] if i in input_of else buffers[i] for i in range(len(outputs))]
+    read_only = [None if i in output_of else a for i, a in enumerate(inputs)]
+    read_late = [i for i in range(len(inputs)) if i not in prefetched]
 
     def read(stacks, t, which):
-        arrays = {i: stacks[taken[i]] if i in taken else kept[i] for i in which}
+        arrays = {i: stacks[output_of[i]] if i in output_of else read_only[i] for i in which}
         return {i: jax.lax.dynamic_index_in_dim(a, t, axes[i], keepdims=False) for i, a in arrays.items()}
 
     def time(k):
@@ -69,12 +71,47 @@ def sweep(body, state, inputs, outputs, *, reverse=False, ahead=(), overwrite=No
     def one(k, carry):
         state, early, stacks = carry
         t = time(k)
-        now = early | read(stacks, t, in_time)
+        now = early | read(stacks, t, read_late)
         state, out = body(state, [now[i] for i in range(len(inputs))])
         stacks = [jax.lax.dynamic_update_index_in_dim(a, new, t, axis_of(new)) for a, new in zip(stacks, out, strict=True)]
-        return state, read(stacks, time(k + 1), ahead), stacks
+        return state, read(stacks, time(k + 1), prefetched), stacks
 
-    first = read(stacks, time(jax.lax.optimization_barrier(jnp.int32(-1)) + 1), ahead)
-    # a known number of steps: only then can reverse mode pass, as the gradient of a recomputed piece's gradient must
+    first = read(stacks, time(jax.lax.optimization_barrier(jnp.int32(-1)) + 1), prefetched)
+    # with a static number of steps, so that reverse mode can pass: a recomputed chunk's gradient may be differentiated again
     state, _, stacks = jax.lax.fori_loop(0, steps, one, (state, first, stacks))
     return state, stacks
+
+
+def scan_with_layout(body, state, inputs, outputs, *, reverse, overwritable=(), read_late=()):
+    """Calls `scan_stacks`: wide inputs are prefetched, and outputs overwrite inputs of their shape and dtype.
+
+    Args:
+        body, state, inputs, outputs, reverse: as for `scan_stacks`.
+        overwritable: indices of the inputs that may be overwritten.
+        read_late: indices of the inputs that are not prefetched.
+
+    Returns:
+        (state, outputs), as from `scan_stacks`.
+    """
+    widest = max((a.shape[-1] for a in jax.tree.leaves(state) if a.ndim), default=0)
+    # inputs wider than the state hold several gates and are read several times per step: prefetching copies them once
+    least = [256 if a.shape[-1] > widest else 1024 for a in inputs]
+    prefetched = [i for i, a in enumerate(inputs) if _size(a) >= least[i] and i not in read_late]
+    free = {i: one_step(a) for i, a in enumerate(inputs) if _size(a) >= 1024 and i in overwritable}
+    overwritten = _matched(outputs, free)
+    return scan_stacks(body, state, inputs, outputs, reverse=reverse, prefetched=prefetched, overwritten=overwritten)
+
+
+def _size(stack) -> int:
+    return math.prod(one_step(stack).shape)
+
+
+def _matched(outputs, inputs: dict) -> dict[int, int]:
+    """{index of an output: key of an input of its shape and dtype}, each once."""
+    free, pairs = dict(inputs), {}
+    for i, a in enumerate(outputs):
+        match = next((j for j, b in free.items() if (a.shape, a.dtype) == (b.shape, b.dtype)), None)
+        if match is not None:
+            pairs[i] = match
+            del free[match]
+    return pairs

@@ -1,11 +1,11 @@
-"""What a step leaves for the way back: which of its variables are stored, and where."""
+"""Residuals: which values of a step are saved for the backward pass, and which are recomputed from those."""
 
 import collections
 
 import jax
 from jax.extend.core import Var
 
-# Made again in the backward pass: cheaper than to store at every step and to read back.
+# Recomputed in the backward pass, which costs less than to write them at every step and to read them back.
 _CHEAP = {
     "add",
     "sub",
@@ -20,100 +20,82 @@ _CHEAP = {
     "square",
 }
 _CHEAP |= {"split", "slice", "squeeze", "reshape", "transpose", "concatenate"}
-# So are these, unless what they are made of hangs on a product or an input: then they are stored, and not that.
+# These are recomputed too, unless their operand comes cheaply from a matrix product or an input; then the result is saved
+# instead of the operand.
 _SQUASHING = {"tanh", "logistic", "exp", "exp2", "log", "log1p", "expm1", "sqrt", "rsqrt", "div", "erf"}
 
 
-def play(eqns, env):
+def evaluate(eqns, values):
     """Evaluates equations of a jaxpr in their order.
 
     Args:
         eqns: the equations.
-        env: {variable: value}, which gets the variables that they define.
+        values: {variable: value} of their operands; their results are added to it.
     """
     for eqn in eqns:
         params = eqn.primitive.get_bind_params(eqn.params)
-        out = eqn.primitive.bind(*read(env, eqn.invars), **params)
-        env.update(zip(eqn.outvars, out if eqn.primitive.multiple_results else [out], strict=True))
+        out = eqn.primitive.bind(*read(values, eqn.invars), **params)
+        values.update(zip(eqn.outvars, out if eqn.primitive.multiple_results else [out], strict=True))
 
 
-def read(env, atoms):
+def read(values, atoms):
     """The values of variables and literals."""
-    return [env[v] if isinstance(v, Var) else v.val for v in atoms]
+    return [values[v] if isinstance(v, Var) else v.val for v in atoms]
 
 
 def varying(jaxpr, begin):
-    """Every variable that depends on an argument from number `begin` on, and the repeated rows that only those read."""
-    found, users = set(jaxpr.invars[begin:]), collections.defaultdict(set)
+    """Variables that depend on an argument from index `begin` on, and broadcast rows that are read only by such variables."""
+    dependent, users = set(jaxpr.invars[begin:]), collections.defaultdict(set)
     for eqn in jaxpr.eqns:
-        arguments = [v for v in eqn.invars if isinstance(v, Var)]
-        if found.intersection(arguments):
-            found.update(eqn.outvars)
-        for v in arguments:
+        operands = [v for v in eqn.invars if isinstance(v, Var)]
+        if dependent.intersection(operands):
+            dependent.update(eqn.outvars)
+        for v in operands:
             users[v].update(eqn.outvars)
-    # repeated where it is read a row costs nothing; before the loop it would be one more array to make, and to read at each step
-    repeated = [v for eqn in jaxpr.eqns if eqn.primitive.name == "broadcast_in_dim" for v in eqn.outvars]
-    return found.union(v for v in repeated if users[v] <= found)
+    # broadcasting a row where it is read costs nothing; before the loop it would make an array that every step reads
+    broadcast = [v for eqn in jaxpr.eqns if eqn.primitive.name == "broadcast_in_dim" for v in eqn.outvars]
+    return dependent.union(v for v in broadcast if users[v] <= dependent)
 
 
-def stored(jaxpr, kept, wanted, changing, inputs):
-    """What has to be stored, so that everything wanted can be made from it at little cost.
+def saved_and_again(jaxpr, lefts, residuals, changing, inputs):
+    """The variables to save, so that the residuals can be recomputed from them at little cost.
 
     Args:
-        jaxpr: of a step.
-        kept: variables that are to be stored as they are.
-        wanted: variables.
+        jaxpr: the program of a step.
+        lefts: variables that are saved themselves, since they are read after the loop.
+        residuals: variables that the pullback of a step reads.
         changing: the variables that are not the same at every step.
-        inputs: those that are read from a stacked array whose memory we would rather use again.
+        inputs: input variables whose buffers should be free to be overwritten.
 
     Returns:
-        (variables to store, equations that make the wanted ones from those).
+        (variables to save, equations that compute the residuals from those).
     """
-    makers = {v: eqn for eqn in jaxpr.eqns for v in eqn.outvars}
-    hangs = set(inputs)  # on a product or an input, through cheap operations alone
+    defining = {v: eqn for eqn in jaxpr.eqns for v in eqn.outvars}
+    near_product = set(inputs)  # made from a product or an input by cheap operations alone
     for eqn in jaxpr.eqns:
         if eqn.primitive.name == "product" or (
-            eqn.primitive.name in _CHEAP and any(isinstance(v, Var) and v in hangs for v in eqn.invars)
+            eqn.primitive.name in _CHEAP and any(isinstance(v, Var) and v in near_product for v in eqn.invars)
         ):
-            hangs.update(eqn.outvars)
+            near_product.update(eqn.outvars)
 
-    def is_made_again(v):
-        eqn = makers.get(v)
+    def is_recomputed(v):
+        eqn = defining.get(v)
         if eqn is None or eqn.primitive.name not in _CHEAP | _SQUASHING:
             return False
-        return eqn.primitive.name in _CHEAP or not any(isinstance(a, Var) and a in hangs for a in eqn.invars)
+        return eqn.primitive.name in _CHEAP or not any(isinstance(a, Var) and a in near_product for a in eqn.invars)
 
-    store = {v: None for v in kept if isinstance(v, Var) and v in changing}
-    again, todo = set(), [v for v in wanted if isinstance(v, Var) and v in changing]
+    saved = {v: None for v in lefts if isinstance(v, Var) and v in changing}
+    recomputed, todo = set(), [v for v in residuals if isinstance(v, Var) and v in changing]
     while todo:
         v = todo.pop()
-        if v in store or v in again:
+        if v in saved or v in recomputed:
             continue
-        if is_made_again(v):
-            again.update(makers[v].outvars)
-            todo += [a for a in makers[v].invars if isinstance(a, Var) and a in changing]
+        if is_recomputed(v):
+            recomputed.update(defining[v].outvars)
+            todo += [a for a in defining[v].invars if isinstance(a, Var) and a in changing]
         else:
-            store[v] = None
-    return list(store), [eqn for eqn in jaxpr.eqns if again.intersection(eqn.outvars)]
-
-
-def same_memory(outputs, inputs):
-    """Which results may take the memory of which arguments.
-
-    Args:
-        outputs: shapes and dtypes.
-        inputs: {key: shape and dtype}.
-
-    Returns:
-        {number of an output: key of an input}, each once.
-    """
-    free, pairs = dict(inputs), {}
-    for i, a in enumerate(outputs):
-        match = next((j for j, b in free.items() if (a.shape, a.dtype) == (b.shape, b.dtype)), None)
-        if match is not None:
-            pairs[i] = match
-            del free[match]
-    return pairs
+            saved[v] = None
+    return list(saved), [eqn for eqn in jaxpr.eqns if recomputed.intersection(eqn.outvars)]
 
 
 def shapes_of(variables):

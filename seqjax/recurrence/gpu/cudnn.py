@@ -74,7 +74,7 @@ def pack(params: Params) -> Array:
 
 
 def run(cell, params, xs, state, call):
-    """All steps of an LSTM, as `seqjax.recurrence.scan.run`."""
+    """All steps of an LSTM, as `scan.run`."""
     rows, steps = xs.shape[:2]
     mask = jnp.ones((rows, steps), bool) if call.mask is None else call.mask
     if call.mask is None and not call.reverse:

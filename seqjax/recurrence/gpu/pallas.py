@@ -131,7 +131,7 @@ def supports(cell, call) -> str | None:
 
 
 def run(cell, params, xs, state, call):
-    """All steps of a cell, as `seqjax.recurrence.scan.run`."""
+    """All steps of a cell, as `scan.run`."""
     loop = functools.partial(_loop, interpret=call.backend == "pallas")
     if cell.heads == 1:
         return scan.run(cell, params, xs, state, call, loop)
@@ -156,10 +156,10 @@ def _loop(run_step, constants, state, inputs, *, reverse, interpret):
         return scan.plain(run_step, constants, state, inputs, reverse=reverse)
     values, treedef = jax.tree.flatten((constants, state, inputs))
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), inputs)
-    found = find_products(run_step, constants, state, one)
-    kernels = [f(values) for f in found.kernels]
+    trace = find_products(run_step, constants, state, one)
+    kernels = [call.kernel(values) for call in trace.products if call.kernel is not None]
     shapes = [k.shape for k in kernels]
-    still = [a if lives else jax.lax.stop_gradient(a) for a, lives in zip(values, found.lives, strict=True)]
+    still = [a if used else jax.lax.stop_gradient(a) for a, used in zip(values, trace.used, strict=True)]
 
     def on_device(kernel, plain, *arguments):
         """The GPU's kernel; on other devices the same interpreted if it was asked for by name, else the plain form."""

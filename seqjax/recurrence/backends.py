@@ -1,0 +1,73 @@
+"""The backends, and the choice of one for a cell."""
+
+import contextlib
+import contextvars
+from typing import Literal, NamedTuple
+
+import jax
+
+from seqjax.contracts import Cell
+from seqjax.errors import InputError
+from seqjax.recurrence import scan
+from seqjax.recurrence.call import Call
+from seqjax.recurrence.fused import backend as fused
+from seqjax.recurrence.gpu import cudnn, pallas
+from seqjax.thresholds import projected_inside
+
+BACKENDS = {"cudnn": cudnn, "pallas": pallas, "fused": fused, "scan": scan}  # the fastest first
+Backend = Literal["auto", "cudnn", "pallas", "fused", "scan"]
+
+
+class Choice(NamedTuple):
+    """The backend that runs a cell, why not the others, and how the loop is laid out where that depends on sizes."""
+
+    cell: Cell
+    backend: str
+    refused: dict[str, str]
+    layout: str = ""
+
+    def __str__(self):
+        why = "".join(f"\n  not {name}: {reason}" for name, reason in self.refused.items())
+        return f"{self.cell}: {self.backend}{self.layout and ', '}{self.layout}{why}"
+
+
+_recorder: contextvars.ContextVar[list[Choice] | None] = contextvars.ContextVar("choices", default=None)
+
+
+@contextlib.contextmanager
+def recording():
+    """A list to which every choice made inside is added."""
+    choices: list[Choice] = []
+    token = _recorder.set(choices)
+    try:
+        yield choices
+    finally:
+        _recorder.reset(token)
+
+
+def choose(cell: Cell, call: Call):
+    """The module of the backend asked for, or of the fastest that can run `cell`.
+
+    Raises:
+        InputError: an unknown backend, or one that cannot run this cell, with its reason.
+    """
+    if call.backend not in ("auto", *BACKENDS):
+        raise InputError(f"backend={call.backend!r} is not known: give one of 'auto', {', '.join(map(repr, BACKENDS))}")
+    refused = {}
+    for name, module in BACKENDS.items():
+        reason = module.supports(cell, call)
+        if reason is None and call.backend in ("auto", name):
+            if (choices := _recorder.get()) is not None:
+                choices.append(Choice(cell, name, refused, _layout(cell, call) if name == "fused" else ""))
+            return module
+        if name == call.backend:
+            raise InputError(f"backend {name!r} cannot run {cell}: {reason}")
+        refused[name] = reason or "not asked for"
+    raise AssertionError("scan runs every cell")
+
+
+def _layout(cell: Cell, call: Call) -> str:
+    """How the fused backend lays out the loop, where that depends on sizes."""
+    params, xs, _ = call.arguments
+    why = projected_inside(xs, jax.eval_shape(cell.project, params, xs)) if call.remat is None else None
+    return f"where nothing is differentiated each step projects its own input ({why})" if why else ""

@@ -1,0 +1,114 @@
+"""One call of a backend: its options, and the step that they make of a cell."""
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+from seqjax import noise, tree
+from seqjax.recurrence.chunks import recomputed
+from seqjax.types import Array, output_dtype
+
+Remat = int | Literal["sqrt"] | None
+Collect = Literal["outputs", "states"]
+
+
+class Call(NamedTuple):
+    """The options of one loop over the steps of a cell.
+
+    Args:
+        arguments: (params, xs, state), for their shapes and dtypes.
+        mask: bool, [B, T], or None: every step is real.
+        reset: bool, [B, T], False at masked steps, or None.
+        context: a pytree, leaves [B, ...], or None.
+        reverse: from the last step to the first.
+        backend: the name asked for, or "auto".
+        remat: None; or the steps of a chunk whose inside is recomputed in the backward pass; or "sqrt".
+        collect: "outputs" or "states".
+    """
+
+    arguments: tuple
+    mask: Array | None = None
+    reset: Array | None = None
+    context: Any = None
+    reverse: bool = False
+    backend: str = "auto"
+    remat: Remat = None
+    collect: Collect = "outputs"
+
+
+def masked_step(cell, call: Call):
+    """One step of a cell under the options of a call; every backend's loop takes it.
+
+        state = initial_state                     where reset (with reverse: after the step)
+        new, y = recur(state, z)
+        state = new where real, else state
+
+    Args:
+        cell: a Cell.
+        call: the options.
+
+    Returns:
+        (dot, constants, state, inputs) -> (state, output), where constants is (params, context, the initial state or None, the
+        noise keys of the state) and inputs is (z, real or None, reset or None), a bool of each row. At masked steps the output
+        may be anything finite.
+    """
+    dtype = output_dtype(*call.arguments[:2])
+
+    def restart(flags, initial, state):
+        return tree.where(flags, noise.keep_noise(noise.split_keys(initial)[0], state), state)
+
+    def step(dot, constants, state, inputs):
+        params, context, initial, keys = constants
+        z, real, reset = inputs
+        if reset is not None and not call.reverse:
+            state = restart(reset, initial, state)
+        new, y = cell.recur(params, noise.join_keys(state, keys), z, dot=dot, context=context)
+        new, _ = noise.split_keys(new)
+        if real is not None:
+            new = tree.where(real, new, state)
+        output = tree.cast_floating(y, dtype) if call.collect == "outputs" else new
+        if reset is not None and call.reverse:
+            new = restart(reset, initial, new)
+        return new, output
+
+    return step
+
+
+def run_steps(all_steps, cell, params, xs, state, call: Call):
+    """All steps of a cell, or with remat all steps of one chunk after another.
+
+    Args:
+        all_steps: (step, constants, state, (xs, real, reset)) -> (state, ys): a backend's loop over arrays [B, t, ...], with the
+            step and the constants of `masked_step`.
+        cell: a Cell.
+        params: its parameters.
+        xs: [B, T, *input_shape], or integer tokens [B, T].
+        state: leaves [B, ...].
+        call: the options.
+
+    Returns:
+        (state, ys), ys [B, T, ...]; at masked steps anything finite. With collect="states" the states instead of ys.
+        With remat, each chunk masks its own padding, so that no other array is as long as xs: then padding of xs may hold
+        anything, and outputs are 0 at masked steps.
+    """
+    state, keys = noise.split_keys(state)  # no step changes a key: the loop need not carry it
+    initial = None if call.reset is None else cell.initial_state(params, xs.shape[:1], context=call.context)
+    constants, inputs, step = (params, call.context, initial, keys), (xs, call.mask, call.reset), masked_step(cell, call)
+
+    def chunk(constants, state, inputs):
+        xs, real, reset = inputs
+        if real is None:
+            return all_steps(step, constants, state, inputs)
+        state, ys = all_steps(step, constants, state, (tree.zero_where_not(real, xs), real, reset))
+        return state, tree.zero_where_not(real, ys) if call.collect == "outputs" else ys
+
+    if call.remat is None or not xs.shape[1]:
+        state, ys = all_steps(step, constants, state, inputs)
+    else:
+        length = math.isqrt(xs.shape[1] - 1) + 1 if call.remat == "sqrt" else call.remat
+        state, ys = recomputed(chunk, constants, state, inputs, length, reverse=call.reverse)
+    if call.collect == "states":
+        keys_over_time = [key if key is None else jax.numpy.broadcast_to(key[:, None], xs.shape[:2]) for key in keys]
+        ys = noise.join_keys(ys, keys_over_time)
+    return noise.join_keys(state, keys), ys

@@ -1,0 +1,284 @@
+"""Reverse mode of a loop: a forward loop that saves residuals, and a backward loop that reads them.
+
+One step and its pullback are traced on shapes to two programs,
+
+    forth    kernels, constants | state, inputs        ->  new state, outputs | lefts, residuals
+    back     residuals | d new state, d outputs        ->  d state, d inputs, d constants, d taps
+
+and `Plan` divides the equations of `forth`:
+
+    once       before both loops: all that depends on kernels and constants alone
+    forward    in the forward loop, which writes the outputs and the saved variables of step t into stacks [B, T, ...]
+    again      in the backward loop: cheap operations, which recompute the residuals from saved variables
+
+    forward loop     state, inputs[:, t]                         ->  new state, stacks[:, t]
+    backward loop    d new state, saved[:, t], d outputs[:, t]   ->  d state, d inputs[:, t], d taps[:, t]; d constants +=
+    after it         d kernel = sum_t left[:, t]^T d product[:, t]
+
+A saved variable that is an input of the step lies in the loop's inputs already. One that is the state before a step is the new
+state of the step before: if that has a stack, the same stack shifted by one step serves.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.core
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Var
+from jax.interpreters.partial_eval import dce_jaxpr
+
+from seqjax.products import product
+from seqjax.recurrence.custom_transpose import is_floating, replaced
+from seqjax.recurrence.fused.in_place_scan import axis_of, one_step, scan_with_layout, stack_of
+from seqjax.recurrence.fused.loop_over_leaves import Leaves, Loop
+from seqjax.recurrence.fused.residuals import evaluate, read, saved_and_again, shapes_of, varying
+from seqjax.types import at_least_float32
+
+
+class Targets(NamedTuple):
+    """The leaves that a step is pulled back to, in the order of its pullback's results: indices, arrays, or cotangents.
+
+    Args:
+        state: of floating dtype, all of it: the cotangent is carried from step to step.
+        inputs: the active ones, and those whose cotangent is also that of the product which they are added to.
+        constants: the active ones.
+        taps: of the products with an active kernel that are not just added to an input.
+    """
+
+    state: list
+    inputs: list
+    constants: list
+    taps: list
+
+
+class Variables(NamedTuple):
+    """The variables of the program `forth`: its arguments, then its results."""
+
+    fixed: list  # kernels and constants
+    state: list
+    inputs: list
+    new_state: list
+    outputs: list
+    lefts: list  # of the products with an active kernel
+    residuals: list
+
+
+class Plan(NamedTuple):
+    """The division of a step's work between the loops: equations, and the variables that they exchange."""
+
+    once: list
+    forward: list
+    again: list
+    saved: list  # variables that a backward step, or the product after the loop, reads and that change from step to step
+    stacked: list  # those that the forward loop writes: the outputs, then others
+    shifted: dict  # {variable of the state before a step: the variable of that state after it}
+    read: list  # the saved variables that the backward loop reads
+    unchanging: list  # variables that are read too, the same at every step
+    residuals: list  # the arguments of `back`, without those that it does not use
+    cotangents_used: list[bool]  # which of its other arguments `back` uses
+
+
+class Linearization:
+    """A loop's forward pass with residuals, and its pullback.
+
+    Args:
+        loop: the loop.
+        arguments: its arguments.
+        active: indices of the arguments that have a tangent.
+    """
+
+    def __init__(self, loop: Loop, arguments: Leaves, active: Leaves):
+        addends = {kernel: loop.products[kernel].addend for kernel in active.kernels}
+        self.loop, self.active, self.addends = loop, active, addends
+        self.targets = Targets(
+            state=[i for i, a in enumerate(arguments.state) if is_floating(a)],
+            inputs=sorted({*active.inputs, *(i for i in addends.values() if i is not None)}),
+            constants=active.constants,
+            taps=[kernel for kernel, addend in addends.items() if addend is None],
+        )
+        self.forth, back = _programs(loop, active.kernels, self.targets)
+        self.variables = _variables(self.forth.jaxpr, loop, active.kernels)
+        back_jaxpr, used = dce_jaxpr(back.jaxpr, [True] * len(back.jaxpr.outvars))
+        self.back = ClosedJaxpr(back_jaxpr, back.consts)
+        self.plan = _plan(self.forth.jaxpr, self.variables, used)
+
+    def forward(self, arguments: Leaves):
+        """([*state, *outputs], residuals); the residuals are the unchanging values and the stacks."""
+        plan, variables = self.plan, self.variables
+        known = dict(zip(self.forth.jaxpr.constvars, self.forth.consts, strict=True))
+        known |= zip(variables.fixed, [*arguments.kernels, *arguments.constants], strict=True)
+        evaluate(plan.once, known)
+
+        def body(state, inputs):
+            values = known | dict(zip([*variables.state, *variables.inputs], [*state, *inputs], strict=True))
+            evaluate(plan.forward, values)
+            return read(values, variables.new_state), read(values, plan.stacked)
+
+        state, stacks = scan_with_layout(
+            body,
+            arguments.state,
+            arguments.inputs,
+            shapes_of(plan.stacked),
+            overwritable={i for i, v in enumerate(variables.inputs) if v not in plan.saved},
+            read_late=self.loop.only_added(),
+            reverse=self.loop.reverse,
+        )
+        return [*state, *stacks[: len(variables.outputs)]], (read(known, plan.unchanging), stacks)
+
+    def pull_back(self, residuals, cotangents) -> Leaves:
+        """The cotangents of the active arguments.
+
+        Args:
+            residuals: (the arguments, the residuals from `forward`).
+            cotangents: those of the floating results.
+        """
+        arguments, (unchanging, stacks) = residuals
+        plan, targets = self.plan, self.targets
+        unchanging = dict(zip(plan.unchanging, unchanging, strict=True))
+        saved = self._saved(arguments, stacks)
+        d_state, d_outputs = cotangents[: len(targets.state)], cotangents[len(targets.state) :]
+
+        def body(carry, inputs):
+            d_state, totals = carry
+            saved_now, d_outputs_now = inputs[: len(plan.read)], inputs[len(plan.read) :]
+            values = unchanging | dict(zip(plan.read, saved_now, strict=True))
+            evaluate(plan.again, values)
+            d_results = itertools.compress([*d_state, *d_outputs_now], plan.cotangents_used)
+            d_targets = jax.core.eval_jaxpr(self.back.jaxpr, self.back.consts, *read(values, plan.residuals), *d_results)
+            d_now = _filled(targets, iter(d_targets))
+            totals = [total + d.astype(total.dtype) for total, d in zip(totals, d_now.constants, strict=True)]
+            return (d_now.state, totals), [*d_now.inputs, *d_now.taps]
+
+        constants = [arguments.constants[i] for i in targets.constants]
+        totals = [jnp.zeros(a.shape, at_least_float32(a.dtype)) for a in constants]
+        outputs = [one_step(arguments.inputs[i]) for i in targets.inputs] + [self.loop.products[i].out for i in targets.taps]
+        kept = {*self.variables.lefts, *self.variables.inputs}
+        (d_state, totals), d_stacks = scan_with_layout(
+            body,
+            (d_state, totals),
+            [*(saved[v] for v in plan.read), *d_outputs],
+            outputs,
+            overwritable={i for i, v in enumerate(plan.read) if v not in kept},
+            reverse=not self.loop.reverse,
+        )
+        d_state = dict(zip(targets.state, d_state, strict=True))
+        d_inputs = dict(zip(targets.inputs, d_stacks, strict=False))
+        d_taps = dict(zip(targets.taps, d_stacks[len(targets.inputs) :], strict=True))
+        return Leaves(
+            self._d_kernels(arguments, saved, unchanging, d_inputs, d_taps),
+            [total.astype(a.dtype) for total, a in zip(totals, constants, strict=True)],
+            [d_state[i] for i in self.active.state],
+            [d_inputs[i] for i in self.active.inputs],
+        )
+
+    def _saved(self, arguments: Leaves, stacks) -> dict:
+        """{variable: [B, T, ...]} of all that lies in stacks or inputs, saved variables among them."""
+        saved = dict(zip(self.plan.stacked, stacks, strict=True))
+        saved |= zip(self.variables.inputs, arguments.inputs, strict=True)
+        for old, first in zip(self.variables.state, arguments.state, strict=True):
+            if old in self.plan.shifted and old in self.plan.saved:
+                saved[old] = _shifted(first, saved[self.plan.shifted[old]], self.loop.reverse)
+        return saved
+
+    def _d_kernels(self, arguments: Leaves, saved: dict, unchanging: dict, d_inputs: dict, d_taps: dict) -> list:
+        """The cotangents of the active kernels, one product each."""
+        d_kernels = []
+        for kernel, v in zip(self.active.kernels, self.variables.lefts, strict=True):
+            left = saved[v] if v in saved else _repeated(unchanging[v], self.loop.steps)  # [B, T, K]
+            addend = self.addends[kernel]
+            d_product = d_taps[kernel] if addend is None else d_inputs[addend]  # [B, T, M]
+            d_kernels += jax.linear_transpose(functools.partial(product, left), arguments.kernels[kernel])(d_product)
+        return d_kernels
+
+
+def _programs(loop: Loop, kernels: list[int], targets: Targets) -> tuple[ClosedJaxpr, ClosedJaxpr]:
+    """(forth, back) as above, with the left operands of the products with these kernels."""
+    pull_tree = None
+
+    def floating_results(leaves: Leaves, new: Targets):
+        now = leaves._replace(
+            constants=replaced(leaves.constants, targets.constants, new.constants),
+            state=replaced(leaves.state, targets.state, new.state),
+            inputs=replaced(leaves.inputs, targets.inputs, new.inputs),
+        )
+        result = loop.step(now, dict(zip(targets.taps, new.taps, strict=True)))
+        return [a for a in (*result.state, *result.outputs) if is_floating(a)], result
+
+    def forth(leaves: Leaves):
+        nonlocal pull_tree
+        at = Targets(
+            taps=loop.zero_taps(targets.taps),
+            state=[leaves.state[i] for i in targets.state],
+            inputs=[leaves.inputs[i] for i in targets.inputs],
+            constants=[leaves.constants[i] for i in targets.constants],
+        )
+        _, pull, result = jax.vjp(functools.partial(floating_results, leaves), at, has_aux=True)
+        residuals, pull_tree = jax.tree.flatten(pull)
+        return result._replace(lefts=[result.lefts[i] for i in kernels]), residuals
+
+    def back(residuals, d_results):
+        return jax.tree.unflatten(pull_tree, residuals)(d_results)
+
+    forth_program, (_, residuals) = jax.make_jaxpr(forth, return_shape=True)(loop.first_step())
+    results = [*loop.new_state, *loop.outputs]
+    return forth_program, jax.make_jaxpr(back)(residuals, [a for a in results if is_floating(a)])
+
+
+def _variables(jaxpr, loop: Loop, kernels: list[int]) -> Variables:
+    """The variables of the program `forth`, by kind."""
+    arguments, results = iter(jaxpr.invars), iter(jaxpr.outvars)
+    fixed, state, inputs = len(loop.arguments.kernels) + len(loop.arguments.constants), len(loop.new_state), None
+    return Variables(
+        *(list(itertools.islice(arguments, count)) for count in (fixed, state, inputs)),
+        *(list(itertools.islice(results, count)) for count in (state, len(loop.outputs), len(kernels), None)),
+    )
+
+
+def _plan(jaxpr, variables: Variables, back_used: list[bool]) -> Plan:
+    """The division of the program `forth`, where `back` uses these of its arguments."""
+    residuals = list(itertools.compress(variables.residuals, back_used))
+    changing = varying(jaxpr, len(variables.fixed))
+    once = [eqn for eqn in jaxpr.eqns if not changing.intersection(eqn.outvars)]
+    saved, again = saved_and_again(
+        jaxpr, variables.lefts, residuals, changing, [v for v in variables.inputs if is_floating(v.aval)]
+    )
+    pairs = [(old, new) for old, new in zip(variables.state, variables.new_state, strict=True) if new not in variables.state]
+    shifted = {old: new for old, new in pairs if new in (*variables.outputs, *saved)}
+    elsewhere = (*variables.outputs, *variables.inputs, *shifted)
+    needed = {v for v in itertools.chain(residuals, *(eqn.invars for eqn in again)) if isinstance(v, Var)}
+    known = [*jaxpr.constvars, *variables.fixed, *(v for eqn in once for v in eqn.outvars)]
+    return Plan(
+        once=once,
+        forward=[eqn for eqn in jaxpr.eqns if changing.intersection(eqn.outvars)],
+        again=again,
+        saved=saved,
+        stacked=[*variables.outputs, *(v for v in saved if v not in elsewhere)],
+        shifted=shifted,
+        read=[v for v in saved if v in needed],
+        unchanging=[v for v in known if v in needed or v in variables.lefts],
+        residuals=residuals,
+        cotangents_used=back_used[len(variables.residuals) :],
+    )
+
+
+def _filled(form: Targets, values: Iterator) -> Targets:
+    """A Targets of lists as long as those of `form`, with these values."""
+    return Targets(*(list(itertools.islice(values, len(entries))) for entries in form))
+
+
+def _shifted(first, stack, reverse: bool):
+    """The values before every step, from the one before the first step and the stack [B, T, ...] of those after every step."""
+    axis = axis_of(first)
+    steps = stack.shape[axis]
+    first = jnp.expand_dims(first.astype(stack.dtype), axis)  # [B, 1, ...]
+    begin, end = (1, steps) if reverse else (0, steps - 1)
+    others = jax.lax.slice_in_dim(stack, begin, end, axis=axis)  # [B, T - 1, ...]
+    return jnp.concatenate([others, first] if reverse else [first, others], axis)
+
+
+def _repeated(a, steps: int):
+    """A stack [B, T, ...] of one array at every step."""
+    return jnp.broadcast_to(jnp.expand_dims(a, axis_of(a)), stack_of(a, steps).shape)

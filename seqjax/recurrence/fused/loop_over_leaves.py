@@ -1,0 +1,150 @@
+"""A loop over the steps of a cell, seen as lists of leaves: one step, its forward pass, and its forward mode."""
+
+from typing import NamedTuple
+
+import jax
+import jax.core
+import jax.numpy as jnp
+from jax.extend.core import get_opaque_trace_state
+
+from seqjax import tree
+from seqjax.products import product
+from seqjax.recurrence.custom_transpose import is_floating, pick, put
+from seqjax.recurrence.fused.in_place_scan import one_step, scan_with_layout
+from seqjax.recurrence.step_products import find_products
+
+
+class Leaves(NamedTuple):
+    """A list of each kind of leaf of a loop's arguments: the arrays, the indices of some, their tangents, or their cotangents.
+
+    Args:
+        kernels: [K, M] or [N, K, M], one for each product with a kernel that is the same at every step, in the order of calls.
+        constants: the same at every step.
+        state: before the first step, or before one step.
+        inputs: [B, T, ...] of all steps, or [B, ...] of one.
+    """
+
+    kernels: list
+    constants: list
+    state: list
+    inputs: list
+
+
+class StepResult(NamedTuple):
+    """Leaves that one step gives, and the left operands of its products."""
+
+    state: list
+    outputs: list
+    lefts: list
+
+
+@jax.custom_jvp
+def _tapped(out, tap):
+    """A product, whose tangent is increased by that of a tap."""
+    return out
+
+
+@_tapped.defjvp
+def _(primals, tangents):
+    return primals[0], tangents[0] + tangents[1]
+
+
+class Loop:
+    """A loop whose arguments and results are leaves; attributes of this name hold their arrays, shapes or structure.
+
+    Args:
+        step: (dot, constants, state, input) -> (state, output).
+        constants, state: pytrees.
+        inputs: a pytree of arrays [B, T, ...].
+        reverse: from the last step to the first.
+    """
+
+    def __init__(self, step, constants, state, inputs, reverse):
+        self.step_function, self.reverse = step, reverse
+        values, self.treedef = jax.tree.flatten((constants, state, inputs))
+        trace = find_products(step, constants, state, jax.tree.map(one_step, inputs))
+        self.has_constant_kernel = [product.kernel is not None for product in trace.products]
+        self.products = [product for product in trace.products if product.kernel is not None]
+        kernels = [product.kernel(values) for product in self.products if product.kernel is not None]
+        self.arguments = Leaves(kernels, *map(jax.tree.leaves, (constants, state, inputs)))
+        self.used = trace.used
+        self.steps = self.arguments.inputs[0].shape[1]
+        self.results_tree = jax.tree.structure(trace.results)
+        self.new_state, self.outputs = map(jax.tree.leaves, trace.results)
+
+    def first_step(self) -> Leaves:
+        """Shapes and dtypes of one step's leaves."""
+        kernels, constants, state = (list(map(jax.typeof, leaves)) for leaves in self.arguments[:3])
+        return Leaves(kernels, constants, state, list(map(one_step, self.arguments.inputs)))
+
+    def without_dead_tangents(self) -> Leaves:
+        """The arguments, with no tangent for those that are used as kernels alone."""
+        kernels, *others = self.arguments
+        used = iter(self.used)
+        return Leaves(kernels, *([a if next(used) else jax.lax.stop_gradient(a) for a in leaves] for leaves in others))
+
+    def step(self, leaves: Leaves, taps=None) -> StepResult:
+        """One step.
+
+        Args:
+            leaves: of one step.
+            taps: {index of a product: an array of its shape, whose tangent is added to the product's}.
+        """
+        lefts, kernels, constant, outside = [], iter(leaves.kernels), iter(self.has_constant_kernel), get_opaque_trace_state()
+
+        def dot(h, kernel):
+            if get_opaque_trace_state() != outside or not next(constant):
+                return product(h, kernel)
+            kernel, tap = next(kernels), (taps or {}).get(len(lefts))
+            lefts.append(h.astype(kernel.dtype))
+            out = product(h, kernel)
+            return out if tap is None else _tapped(out, tap)
+
+        arguments = jax.tree.unflatten(self.treedef, [*leaves.constants, *leaves.state, *leaves.inputs])
+        state, outputs = map(jax.tree.leaves, self.step_function(dot, *arguments))
+        return StepResult(state, outputs, lefts)
+
+    def only_added(self) -> set[int]:
+        """Indices of the inputs that a step does nothing with but add them to a product."""
+        return {product.addend for product in self.products if product.addend is not None}
+
+    def forward(self, arguments: Leaves) -> list:
+        """All steps, with nothing saved: [*state, *outputs]."""
+
+        def body(state, inputs):
+            result = self.step(arguments._replace(state=state, inputs=inputs))
+            return result.state, result.outputs
+
+        # with a state of one array XLA:CPU makes the whole step one fusion, which reads every input element by element
+        read_late = self.only_added() if len(arguments.state) > 1 else ()
+        state, outputs = scan_with_layout(
+            body, arguments.state, arguments.inputs, self.outputs, reverse=self.reverse, read_late=read_late
+        )
+        return [*state, *outputs]
+
+    def push_forward(self, active: Leaves, residuals, tangents: Leaves) -> list:
+        """The plain scan's forward mode: the tangents of the floating results.
+
+        Args:
+            active: indices of the arguments that have a tangent.
+            residuals: (the arguments, anything).
+            tangents: of the active arguments.
+        """
+        arguments, _ = residuals
+
+        def floating_results(new: Leaves):
+            leaves = put(arguments, active, new)
+
+            def body(state, inputs):
+                result = self.step(leaves._replace(state=state, inputs=inputs))
+                return result.state, result.outputs
+
+            inputs = tree.swap_batch_time(leaves.inputs)  # [T, B, ...]
+            state, outputs = jax.lax.scan(body, leaves.state, inputs, reverse=self.reverse)
+            return [a for a in (*state, *tree.swap_batch_time(outputs)) if is_floating(a)]
+
+        return jax.jvp(floating_results, (pick(arguments, active),), (tangents,))[1]
+
+    def zero_taps(self, indices) -> list:
+        """Taps of these products: zeros."""
+        return [jnp.zeros(self.products[i].out.shape, self.products[i].out.dtype) for i in indices]
