@@ -1,7 +1,7 @@
 """The only place a mask is made. True marks a real step, False padding.
 
-Padding is set to zero in three places: `_unroll` of recurrence/engine.py (inputs before the loop, outputs after it), `run_steps` of
-recurrence/call.py (the same in each chunk, with remat), and `remember` of an attention (keys and values of a memory).
+Padding is set to zero in three places: `_unroll` of recurrence/engine.py (inputs before the loop, outputs after it),
+`run_steps` of recurrence/call.py (the same in each chunk, with remat), and `remember` of an attention (its memory).
 """
 
 import functools
