@@ -27,19 +27,20 @@ def checked_shares(split: Sequence[float]) -> tuple[float, ...]:
         (1.0, 0.0, 0.0)
     """
     shares = tuple(split)
-    numbers = all(isinstance(share, int | float) for share in shares)
-    if not (len(shares) == 3 and numbers and min(shares) >= 0 and abs(sum(shares) - 1) < 1e-6):
-        given = " ".join(map(str, shares))
-        raise InputError(f"split is {given}: it must be three shares (train, valid, test), none negative, of sum 1")
+    numeric = all(isinstance(share, int | float) for share in shares)
+    if not (len(shares) == 3 and numeric and min(shares) >= 0 and abs(sum(shares) - 1) < 1e-6):
+        raise InputError(
+            f"split is {' '.join(map(str, shares))}: it must be three shares (train, valid, test), none negative, of sum 1"
+        )
     return tuple(float(share) for share in shares)
 
 
 def hashed_split(name: str, shares: Sequence[float]) -> str:
-    """The split that a name falls into: its SHA-256 as a point between 0 and 1, measured along the shares.
+    """The split that a name belongs to: its SHA-256, as a number from 0 to 1, is looked up in the cumulative shares.
 
     Args:
-        name: whatever tells a document, or a sentence, from others.
-        shares: of `checked_shares`.
+        name: a unique name of the document or sentence.
+        shares: returned by `checked_shares`.
 
     Returns:
         "train", "valid" or "test".

@@ -18,18 +18,18 @@ def read_examples(name: str, data_dir, choose: Choose, *, what: str, instead: st
         name: as tfds knows it: "lm1b", "ted_hrlr_translate/pt_to_en".
         data_dir: where tfds keeps its data; None: its own default.
         choose: the names of the data set's text features, and its supervised keys (input and target, or None), to the
-            features that are wanted; may raise InputError.
-        what, instead: what is asked for, and what to try where it cannot be had; for the message.
+            features to read; may raise InputError.
+        what, instead: the kind of data, and what to try if it cannot be read; both for the message.
 
     Returns:
-        {split: [the wanted texts, example by example]}.
+        {split: [the texts of the chosen features, for each example]}.
 
     Raises:
-        InputError: an unknown name, no network, a data set that TensorFlow alone can prepare, or what `choose` refuses.
+        InputError: an unknown name, no network, a data set that only TensorFlow can prepare, or what `choose` refuses.
     """
     try:
         return _read(name, data_dir, choose)
-    except Exception as error:  # tfds fails in many ways, and by pages; one line tells this one
+    except Exception as error:  # tfds raises errors of many types, pages long: one line is enough
         needs_it = isinstance(error, ImportError) and error.name == "tensorflow"
         remedy = "pip install 'seqjax[tfds-tf]'" if needs_it else f"another name, or {instead}"
         raise InputError(f"tfds {what} {name} cannot be had: {_reason(error)} (try {remedy})") from None
@@ -49,7 +49,7 @@ def _read(name: str, data_dir, choose: Choose) -> dict[str, list[tuple[str, ...]
             builder = tfds.builder(name, data_dir=data_dir, try_gcs=False, file_format="array_record")
             features: Any = builder.info.features
             texts = [key for key, feature in features.items() if isinstance(feature, tfds.features.Text)]
-            wanted = choose(texts, builder.info.supervised_keys)
+            chosen = choose(texts, builder.info.supervised_keys)
             builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
             splits = list(builder.info.splits) or ["train", "validation", "test"]  # tfds's mock data names none, and has any
             read: Any = builder.as_data_source
@@ -57,7 +57,7 @@ def _read(name: str, data_dir, choose: Choose) -> dict[str, list[tuple[str, ...]
             examples = {split: [source[n] for n in range(len(source))] for split, source in sources.items()}
     finally:
         downloader.MAX_RETRIES = retries
-    return {split: [tuple(_text(example[key]) for key in wanted) for example in held] for split, held in examples.items()}
+    return {split: [tuple(_text(example[key]) for key in chosen) for example in of_split] for split, of_split in examples.items()}
 
 
 def _text(value: str | bytes) -> str:
@@ -65,7 +65,7 @@ def _text(value: str | bytes) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of an error; no network in plain words."""
+    """The first line of an error, or that a host cannot be reached."""
     request = getattr(error, "request", None)
     if isinstance(error, OSError) and request is not None:
         return f"{urlsplit(request.url).hostname} cannot be reached"

@@ -1,4 +1,4 @@
-"""Batches of pairs by length: few static shapes, little padding, and a position that is one integer."""
+"""Batches of pairs of similar lengths: few static shapes, little padding, and a position that is one integer."""
 
 import dataclasses
 import hashlib
@@ -74,19 +74,19 @@ class TeacherForcing:
 
 
 def bucket_shapes(source: Sequence[np.ndarray], target: Sequence[np.ndarray], count: int = 8) -> Shapes:
-    """A chain of batch shapes, each as long as the one before or longer on both sides; the last holds every pair.
+    """Batch shapes (S, T) in rising order, no side shrinking; every pair fits the last.
 
-        S_n = quantile(1 - (1 - n / count)^2) of the sources' lengths,   T_n likewise of the targets'
+        S_n = quantile(1 - (1 - n / count)^2) of the sources' lengths,   T_n the same of the targets'
 
-    The square puts more shapes where lengths are rare and long, which would else be padded most: on Multi30k's sub-words
-    8 such shapes are within 1 % of the padding of the best 8.
+    The square puts more shapes among the rare long pairs, which would otherwise be padded most: on Multi30k's sub-words the
+    8 shapes pad within 1 % of the best 8.
 
     Args:
-        source, target: integer rows, [S] and [T] of each pair.
-        count: of the quantiles; equal shapes are one.
+        source, target: integer rows, [S] and [T] for each pair.
+        count: number of quantiles; equal shapes are merged.
 
     Returns:
-        ((S, T), ...), at most `count` of them.
+        ((S, T), ...), at most `count` shapes.
 
     Raises:
         InputError: there is no pair, or a count below 1.
@@ -106,25 +106,25 @@ def bucket_shapes(source: Sequence[np.ndarray], target: Sequence[np.ndarray], co
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Buckets(Stream):
-    """An endless stream of training batches of pairs, each batch of pairs of like length.
+    """An endless stream of training batches of pairs; the pairs of a batch have similar lengths.
 
     A batch is a dict: `source` int32 [B, S], `source_lengths` int32 [B], `target` int32 [B, T], `target_lengths` int32 [B],
-    and under a `teacher_forcing` schedule that, float32 [B]; (S, T) is one of `shapes`, B always the same. Padding is 0.
-    A pair belongs to the first shape that holds it. In every epoch every pair comes once: the pairs of each shape are
-    shuffled and cut into batches, what is left over goes to the next longer shape, the last batch of all is filled up with
-    rows of length 0, and the batches are shuffled. All of it is drawn from (seed, epoch), so that batch i is a pure
-    function of the stream and i.
+    and under a `teacher_forcing` schedule that, float32 [B]; (S, T) is one of `shapes`, B is always the same. Padding is 0.
+    A pair belongs to the first shape that it fits. Every pair comes once in an epoch: the pairs of each shape are shuffled
+    and cut into batches, the remainder goes to the next longer shape, the very last batch is filled up with rows of length 0,
+    and the batches are shuffled. All draws depend on (seed, epoch) alone, so that batch i is a pure function of the stream
+    and i.
 
     Args:
-        source: integer rows, [S] of each pair.
-        target: integer rows, [T] of each pair, with the end symbol.
+        source: integer rows, [S] for each pair.
+        target: integer rows, [T] for each pair, with the end symbol.
         batch_size: B.
         seed: at least 0.
-        shapes: a chain as `bucket_shapes` makes it; (): its eight.
+        shapes: in rising order, as those from `bucket_shapes`; (): the eight that it gives.
         teacher_forcing: None: always the truth.
 
     Raises:
-        InputError: sides of different counts, no pair, shapes that are no chain or do not hold every pair, a batch size
+        InputError: sides of different counts, no pair, shapes that do not rise or that some pair does not fit, a batch size
             below 1, or a negative seed.
 
     Example:
@@ -196,9 +196,9 @@ class Buckets(Stream):
         return {}
 
     def _plan(self, epoch: int) -> list[tuple[tuple[int, int], np.ndarray]]:
-        """(shape, pairs [B]) of every batch of an epoch."""
+        """(shape, indices of pairs [B]) for every batch of an epoch."""
         if epoch not in self._plans:
-            self._plans.clear()  # the last one is all that is read again and again
+            self._plans.clear()  # only the current epoch is read
             generator = np.random.default_rng((self.seed, epoch))
             order = generator.permutation(len(self.source))
             batches = _deal(order, self._homes, self.shapes, self.batch_size)
@@ -209,21 +209,21 @@ class Buckets(Stream):
 def evaluation_pairs(
     source: Sequence[np.ndarray], target: Sequence[np.ndarray] | None = None, *, batch_size: int, shapes: Shapes = ()
 ) -> list[Batch]:
-    """Batches in which every pair comes once, and says which it is.
+    """Batches that contain every pair once, with its index.
 
     Args:
-        source: integer rows, [S] of each pair.
-        target: integer rows, [T] of each pair, with the end symbol; None: sources to translate, without target's entries.
+        source: integer rows, [S] for each pair.
+        target: integer rows, [T] of each pair, with the end symbol; None: sources to translate; the batches have no target.
         batch_size: B.
-        shapes: a chain, best that of the training batches, so that nothing new is compiled; where some pair is longer there
-            is one shape more, as long as the longest. (): `bucket_shapes` of these pairs.
+        shapes: in rising order, best those of the training batches, so that nothing is compiled anew; if a pair is longer,
+            a shape of the longest lengths is added. (): `bucket_shapes` of these pairs.
 
     Returns:
-        A list of dicts as `Buckets` gives them, without teacher_forcing, with `index`, int32 [B]: the pair's place in
+        A list of dicts as those from `Buckets`, without teacher_forcing, with `index`, int32 [B]: the pair's position in
         `source`, -1 in the rows that fill up the last batch.
 
     Raises:
-        InputError: sides of different counts, no pair, shapes that are no chain, or a batch size below 1.
+        InputError: sides of different counts, no pair, shapes that do not rise, or a batch size below 1.
 
     Example:
         >>> rows = [np.array([5, 6]), np.array([7])]
@@ -248,7 +248,7 @@ def evaluation_pairs(
 
 
 class _Rows(NamedTuple):
-    """Rows of unequal lengths, one after another in `flat`."""
+    """Rows of unequal lengths, concatenated in `flat`."""
 
     flat: np.ndarray
     begins: np.ndarray
@@ -270,13 +270,13 @@ def _chain(shapes) -> Shapes:
 
 
 def _homes(rows: tuple[_Rows, _Rows], chain: Shapes) -> np.ndarray:
-    """The first shape that holds each pair; len(chain) where none does."""
+    """The index of the first shape that each pair fits; len(chain) if it fits none."""
     sides = [np.searchsorted([shape[n] for shape in chain], side.lengths) for n, side in enumerate(rows)]
     return np.maximum(*sides)
 
 
 def _deal(order: np.ndarray, homes: np.ndarray, chain: Shapes, batch_size: int) -> list[tuple[tuple[int, int], np.ndarray]]:
-    """Batches (shape, pairs [B]) of pairs in some order; what a shape has left over goes to the next; -1 fills the last."""
+    """Cuts pairs in some order into batches (shape, pairs [B]); remainders go to the next shape, -1 fills up the last batch."""
     batches, left = [], order[:0]
     for n, shape in enumerate(chain):
         left = np.concatenate([left, order[homes[order] == n]])

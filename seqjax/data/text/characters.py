@@ -14,7 +14,7 @@ from seqjax.serial import register
 @register
 @dataclass(frozen=True, kw_only=True)
 class CharacterVocabulary(Vocabulary):
-    """Unicode characters; id 0 starts every document, and id 1 stands for what the training text had too rarely.
+    """Unicode characters; id 0 starts every document, id 1 stands for characters that are rare in the training text or absent.
 
     Args:
         characters: the distinct ordinary characters, in the order of their ids.
@@ -59,9 +59,9 @@ class CharacterVocabulary(Vocabulary):
         Args:
             text: the training text.
             min_count: a character seen less often becomes unknown.
-            max_size: most symbols, special ones included; the most frequent characters stay. None: no limit.
+            max_size: the largest size, special symbols included; the most frequent characters are kept. None: no limit.
             symbols: as for the class.
-            **special: ids of pad, unknown, start, end where they are not to be the class's own.
+            **special: ids of pad, unknown, start, end, if not those of the class.
 
         Returns:
             The vocabulary; its characters are in the order of their code points.
@@ -71,8 +71,8 @@ class CharacterVocabulary(Vocabulary):
         """
         codes, counts = np.unique(_code_points("".join(split_at(text, symbols)[::2])), return_counts=True)
         counted = dict(zip(map(chr, codes.tolist()), counts.tolist(), strict=True))
-        kept = most_frequent(counted, min_count, max_size, specials=cls._specials(special) + len(symbols))
-        return cls(characters="".join(sorted(kept)), symbols=tuple(symbols), **special)
+        characters = most_frequent(counted, min_count, max_size, specials=cls._specials(special) + len(symbols))
+        return cls(characters="".join(sorted(characters)), symbols=tuple(symbols), **special)
 
     @property
     def _symbols(self) -> tuple[str, ...]:
@@ -81,15 +81,15 @@ class CharacterVocabulary(Vocabulary):
     @cached_property
     def _table(self) -> np.ndarray:
         codes = _code_points(self.characters)
-        table = np.full(int(codes.max(initial=0)) + 2, -1, np.int32)  # the last entry is for every code point above
+        table = np.full(int(codes.max(initial=0)) + 2, -1, np.int32)  # the last entry stands for all higher code points
         table[codes] = self._ids[len(self.symbols) :]
         return table
 
     def _look_up(self, text: str):
-        parts, table, own = split_at(text, self.symbols), self._table, dict(zip(self.symbols, self._ids, strict=False))
+        parts, table, whole_ids = split_at(text, self.symbols), self._table, dict(zip(self.symbols, self._ids, strict=False))
         ids = [table[np.minimum(_code_points(part), len(table) - 1)] for part in parts[::2]]
         for n, symbol in enumerate(parts[1::2]):
-            ids[n] = np.append(ids[n], own[symbol])
+            ids[n] = np.append(ids[n], whole_ids[symbol])
         return np.concatenate(ids), lambda missing: sorted(set("".join(parts[::2])) - set(self.characters))
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
@@ -104,7 +104,7 @@ class CharacterVocabulary(Vocabulary):
 @register
 @dataclass(frozen=True, kw_only=True)
 class ByteVocabulary(Vocabulary):
-    """The 256 bytes of UTF-8, which know every text, and a start symbol behind them.
+    """The 256 bytes, which spell every text in UTF-8, followed by a start symbol.
 
     Args:
         pad, unknown, start, end: as for `Vocabulary`.

@@ -21,10 +21,10 @@ _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idlelib", "l
 
 @dataclass(frozen=True)
 class Document:
-    """One text, a sequence of its own.
+    """A text that is a sequence of its own.
 
     Args:
-        name: what it is called where it comes from (a path, a topic).
+        name: its name at the source: a path, a topic.
         text: its characters.
     """
 
@@ -38,9 +38,8 @@ class Corpus:
 
     Args:
         train, valid, test: the documents of each split; test may be empty.
-        record: what a run should write down, flat and JSON-able: source, python (the version, where the text depends
-            on it), files (for tfds, examples), characters (of all and of each split), sha256 (of names and texts, split
-            by split).
+        record: its provenance, flat, of JSON values: source, python (the version, where the text depends on it), files
+            (for tfds, examples), characters (of all and of each split), sha256 (of names and texts, split by split).
 
     Example:
         >>> corpus = pydoc()
@@ -93,7 +92,7 @@ def load(
 def from_path(path: str | Path, split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
     """Any UTF-8 file, or a folder of them; files named *.gz are unpacked.
 
-    A file is cut in order, by characters. In a folder (all files below it but hidden ones, sorted by their path
+    A single file is cut in order, by characters. In a folder (all files below it except hidden ones, sorted by their path
     relative to it) a file with train, valid or test as a word of that path (`ptb.valid.txt`, `test/01.txt`; the last
     such word counts) belongs to that split; a hash of the relative path decides about the others.
 
@@ -105,8 +104,8 @@ def from_path(path: str | Path, split: Sequence[float] = DEFAULT_SHARES) -> Corp
         The corpus; characters are as in the file, carriage returns included.
 
     Raises:
-        InputError: a missing or empty path, text that is not UTF-8 (with file and byte offset), a split that is no
-            three shares of 1, or that leaves train or valid empty.
+        InputError: a missing or empty path, text that is not UTF-8 (with file and byte offset), a split that is not
+            three shares of sum 1, or that leaves train or valid empty.
 
     Example:
         >>> import pathlib, tempfile
@@ -137,8 +136,9 @@ def from_path(path: str | Path, split: Sequence[float] = DEFAULT_SHARES) -> Corp
 def stdlib(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
     """The source of Python's own standard library, which is on every machine; about nine million characters.
 
-    All *.py below sysconfig's stdlib path but site-packages, dist-packages, test, tests, idlelib, lib2to3, encodings
-    and pydoc_data; a document a file, split by a hash of its relative path. Files that are not UTF-8 are left out.
+    All *.py files below sysconfig's stdlib path, except those in site-packages, dist-packages, test, tests, idlelib, lib2to3,
+    encodings and pydoc_data. Each file is a document; a hash of its relative path decides its split. Files that are not
+    UTF-8 are left out.
 
     Args:
         split: the shares of train, valid and test.
@@ -163,7 +163,7 @@ def stdlib(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
 
 
 def pydoc(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
-    """The topics of Python's manual, about 465,000 characters of English prose; a document a topic.
+    """The topics of Python's manual, about 465,000 characters of English prose; each topic is a document.
 
     They are the dictionary in pydoc_data/topics.py, which is read, never executed; split by a hash of the topic's name.
 
@@ -187,11 +187,11 @@ def pydoc(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
 
 
 def from_tfds(name: str, data_dir: str | Path | None = None, *, split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
-    """A text data set of TensorFlow Datasets, read without TensorFlow; a document an example.
+    """A text data set of TensorFlow Datasets, read without TensorFlow; each example is a document.
 
     Its train, validation (or valid) and test splits are taken as they are. A missing valid or test is cut from the end
-    of train, in the order train, valid, test: its share of train's characters. Some data sets can be prepared by
-    TensorFlow alone: then install seqjax[tfds-tf].
+    of train, in the order train, valid, test: its share of train's characters. Some data sets can be prepared only by
+    TensorFlow itself: then install seqjax[tfds-tf].
 
     Args:
         name: as tfds knows it: "tiny_shakespeare", "lm1b".
@@ -224,7 +224,7 @@ def _only_text(texts: Sequence[str], supervised) -> tuple[str, ...]:
 
 
 def _cut(documents: Sequence[Document], shares: Sequence[float]) -> tuple[tuple[Document, ...], ...]:
-    """The documents cut in order into shares of their characters; one that straddles an edge is cut in two."""
+    """Cuts the documents, in order, into shares of their characters; one that straddles an edge is cut in two."""
     total = sum(len(document.text) for document in documents)
     edges = [round(total * share) for share in accumulate(shares, initial=0.0)]
     begins = accumulate((len(document.text) for document in documents), initial=0)
@@ -250,12 +250,12 @@ def _assign(documents: Iterable[Document], split_of) -> tuple[tuple[Document, ..
 
 
 def _corpus(source: str, splits: Sequence[Sequence[Document]], *, files: int | None = None, **facts) -> Corpus:
-    """The corpus with its record, refused if train or valid is empty; facts go into the record."""
+    """The corpus with its record, to which `facts` are added; an empty train or valid split is refused."""
     characters = {split: sum(len(d.text) for d in documents) for split, documents in zip(SPLITS, splits, strict=True)}
     for split in ("train", "valid"):
         if not characters[split]:
-            held = ", ".join(f"{name} {n}" for name, n in characters.items())
-            raise InputError(f"{source}: the {split} split is empty (characters: {held}): give more text, or another split")
+            counts = ", ".join(f"{name} {n}" for name, n in characters.items())
+            raise InputError(f"{source}: the {split} split is empty (characters: {counts}): give more text, or another split")
     digest = hashlib.sha256()
     for split, documents in zip(SPLITS, splits, strict=True):
         for document in documents:

@@ -18,12 +18,12 @@ _SPECIAL = {"pad": 0, "unknown": 1, "start": 2, "end": 3}
 
 
 class Encoded(NamedTuple):
-    """Pairs in symbols.
+    """Pairs of symbol rows.
 
     Args:
-        source: int32 [S] of each pair.
-        target: int32 [T] of each pair, with the vocabulary's end symbol (if it has one) as its last.
-        over_long: how many pairs were dropped, or cut, for their length.
+        source: int32 [S] for each pair.
+        target: int32 [T] for each pair, with the vocabulary's end symbol (if it has one) as its last.
+        over_long: the number of pairs that were dropped, or cut, for their length.
     """
 
     source: tuple[np.ndarray, ...]
@@ -32,18 +32,18 @@ class Encoded(NamedTuple):
 
 
 def build_vocabulary(kind: str, text: str, *, min_count: int = 1, max_size: int | None = None) -> Vocabulary:
-    """The vocabulary of a kind for a training text.
+    """The vocabulary of a training text, of a given kind.
 
     Args:
         kind: "character", "byte" or "word".
-        text: the training text (a byte vocabulary is the same for all).
+        text: the training text (a byte vocabulary does not depend on it).
         min_count, max_size: as for `CharacterVocabulary.from_text`.
 
     Returns:
         The vocabulary.
 
     Raises:
-        InputError: an unknown kind, an empty text, or a limit that leaves nothing.
+        InputError: an unknown kind, an empty text, or limits that leave no symbol.
 
     Example:
         >>> build_vocabulary("word", "to be or not to be").size
@@ -68,23 +68,24 @@ def build_pair_vocabularies(
     byte_fallback: bool = False,
     symbols: Sequence[str] = (),
 ) -> tuple[Vocabulary, Vocabulary]:
-    """The vocabularies of a translator's two sides; pad, unknown, start and end are 0, 1, 2 and 3 in each.
+    """The vocabularies of source and target; pad, unknown, start and end are 0, 1, 2 and 3 in each.
 
     Args:
         pairs: the training pairs.
         kind: "bpe", "unigram", "character" or "word".
-        target_kind: the target's, also "line": each target one symbol (with no end symbol after it); None: as the source's.
-        joint: one vocabulary, of both sides' texts, for both.
-        max_size: most symbols of each; None: no limit (for sub-words 8,000).
+        target_kind: the target's kind, also "line": each target is one symbol, without an end symbol; None: `kind`.
+        joint: one vocabulary for both, of the texts of both.
+        max_size: the largest size of each; None: no limit (for sub-words 8,000).
         min_count: a character, word or line seen less often becomes unknown.
-        byte_fallback: sub-words spell what they do not know in bytes.
+        byte_fallback: sub-words spell unknown characters in bytes.
         symbols: texts of the source that stay whole, each one symbol ("<fr>").
 
     Returns:
-        (the source's, the target's); the same object twice where they are joint.
+        (the source's, the target's); the same object twice if they are joint.
 
     Raises:
-        InputError: an unknown kind, two kinds for a joint one, an option that a kind does not have, or what the kind refuses.
+        InputError: an unknown kind, two kinds for a joint vocabulary, an option that a kind does not have, or a text that the
+            kind refuses.
 
     Example:
         >>> pairs = [Pair("<fr> two", "deux"), Pair("<fr> three", "trois")]
@@ -131,15 +132,15 @@ def encode_pairs(
     max_length: int | None = None,
     over_long: str = "drop",
 ) -> Encoded:
-    """The symbols of pairs.
+    """Encodes pairs of texts.
 
     Args:
         pairs: texts.
         source, target: the vocabularies of the two sides.
-        max_length: the most symbols of either side, the target's end symbol included; for training pairs, since a figure
-            over test pairs that leaves some out means little. None: no limit.
-        over_long: what becomes of a pair with a longer side: "drop" leaves it out, "cut" cuts each side to max_length (the
-            target keeps its end symbol).
+        max_length: the largest length of either side, the target's end symbol included; meant for training pairs, since a
+            test figure should leave no pair out. None: no limit.
+        over_long: the treatment of a pair with a longer side: "drop" leaves it out, "cut" cuts each side to max_length
+            (the target keeps its end symbol).
 
     Returns:
         Encoded.
@@ -176,14 +177,14 @@ def encode_pairs(
 
 
 def word_positions(vocabulary: Vocabulary, text: str) -> np.ndarray:
-    """Which word each symbol of a text belongs to, so that an unknown one can be copied where the model attends to it.
+    """The index of the word that each symbol of a text belongs to, for copying unknown words that a model attends to.
 
     Args:
         vocabulary: of characters, bytes, words or sub-words.
-        text: words between white space, which belongs to the word after it; none at the end.
+        text: words between white space; a space belongs to the word after it, and none stands at the end.
 
     Returns:
-        int32 [T], one for each symbol of `vocabulary.encode(text)`: a place in `text.split()`.
+        int32 [T], for each symbol of `vocabulary.encode(text)` an index into `text.split()`.
 
     Example:
         >>> vocabulary = CharacterVocabulary.from_text("ab c")

@@ -1,4 +1,4 @@
-"""Text files: UTF-8, plain or gzipped, and what is wrong with one in one line."""
+"""Text files: UTF-8, plain or gzipped; errors in one line."""
 
 import gzip
 import zlib
@@ -14,10 +14,10 @@ def read_text(path: str | Path) -> str:
         path: the file; a pipe or a device too.
 
     Returns:
-        Its characters, as they are: line ends and a byte order mark included.
+        Its characters unchanged, line ends and a byte order mark included.
 
     Raises:
-        InputError: there is no such file, it is a folder, damaged, or not UTF-8 (with line and byte offset).
+        InputError: the file is missing, a folder, damaged, or not UTF-8 (names line and byte offset).
 
     Example:
         >>> import tempfile

@@ -1,4 +1,4 @@
-"""Contiguous language-model batches: row r of one batch goes on in row r of the next."""
+"""Language-model batches of contiguous text: row r of a batch continues in row r of the next."""
 
 import hashlib
 from collections.abc import Iterable
@@ -14,10 +14,10 @@ from seqjax.errors import InputError
 
 
 def encode_documents(documents: Iterable[Document], vocabulary: Vocabulary) -> np.ndarray:
-    """Documents one after another, each opened by the vocabulary's start symbol where it has one.
+    """The symbols of documents, concatenated; each document begins with the vocabulary's start symbol, if it has one.
 
     Args:
-        documents: in the order of the result.
+        documents: in the order in which they are concatenated.
         vocabulary: encodes their texts.
 
     Returns:
@@ -45,18 +45,18 @@ class TextStream(Stream):
 
     A batch is a dict: `tokens` and `target` (the next symbols), int32 [B, T]; `target_mask`, bool [B, T], False where
     the target opens a document, which is never predicted; `reset`, bool [B, T], True where the token opens a document,
-    and at the first step of every epoch. Within an epoch row r of batch i + 1 goes on where row r of batch i ended.
+    and at the first step of every epoch. Within an epoch, row r of batch i + 1 continues where row r of batch i ended.
 
-    The text is a ring of N symbols. Epoch e begins at 0 for e = 0, else at an offset drawn from (seed, e), so that its
-    windows differ; it is cut into B rows of steps_per_epoch windows, and the few symbols left over wait for another
-    epoch. Batch i is a pure function of the stream and i: a position is one integer.
+    The text is a ring of N symbols. Epoch 0 begins at symbol 0, epoch e at an offset drawn from (seed, e), so that its
+    windows differ; it is cut into B rows of steps_per_epoch windows, and the few remaining symbols are skipped. Batch i is
+    a pure function of the stream and i.
 
     Args:
         tokens: integer, [N].
         batch_size: B.
         length: T.
-        start: the symbol that opens documents, or None (then only the ring's first symbol opens one).
-        seed: of the epochs' offsets, at least 0.
+        start: the symbol that opens documents, or None (then only symbol 0 of the ring opens one).
+        seed: for the offsets of epochs, at least 0.
 
     Raises:
         InputError: tokens of a wrong dtype or rank, a size below 1, a negative seed, or a text too short for one batch.
@@ -105,16 +105,16 @@ class TextStream(Stream):
 
 
 def evaluation_batches(tokens: np.ndarray, *, batch_size: int, length: int, start: int | None) -> list[Batch]:
-    """Batches in which every target of a text counts exactly once, all of one shape.
+    """Batches of one shape in which every target of a text counts exactly once.
 
-    The text is cut into batch_size contiguous rows of as few windows as hold it; the rest of the last rows is filled
-    with its beginning again, False in target_mask. The state carries over from batch to batch.
+    The text is cut into batch_size contiguous rows, with as few windows as possible; the rest of the last rows repeats its
+    beginning, with False in target_mask. The state carries over from batch to batch.
 
     Args:
         tokens: integer, [N], N >= 2.
         batch_size: B.
         length: T.
-        start: the symbol that opens documents and is no target, or None.
+        start: the symbol that opens documents and is never a target, or None.
 
     Returns:
         A list of dicts as those from `TextStream`.
@@ -139,10 +139,10 @@ def evaluation_batches(tokens: np.ndarray, *, batch_size: int, length: int, star
 
 
 def _batch(tokens: np.ndarray, begins: np.ndarray, length: int, start: int | None, *, first: bool) -> Batch:
-    """The windows that begin at some places [B] of the text, which is a ring."""
-    places = (begins[:, None] + np.arange(length + 1)) % tokens.size
-    windows = tokens[places]
-    opens = places == 0 if start is None else (places == 0) | (windows == start)
+    """The windows that begin at some positions [B] of the text, which is a ring."""
+    positions = (begins[:, None] + np.arange(length + 1)) % tokens.size
+    windows = tokens[positions]
+    opens = positions == 0 if start is None else (positions == 0) | (windows == start)
     reset = opens[:, :-1].copy()
     reset[:, 0] |= first
     return {"tokens": windows[:, :-1].copy(), "target": windows[:, 1:].copy(), "target_mask": ~opens[:, 1:], "reset": reset}

@@ -20,11 +20,11 @@ _SMALL, _IRREGULAR = 1_000, 100
 
 
 class Pair(NamedTuple):
-    """A text and what it is to become; white space around either is taken away.
+    """A source text and its target text; white space around either is removed.
 
     Args:
-        source: what is read.
-        target: what is written.
+        source: the text to read.
+        target: the text to write.
     """
 
     source: str
@@ -40,8 +40,8 @@ class Pairs:
 
     Args:
         train, valid, test: the pairs of each split; test may be empty.
-        record: what a run should write down, flat and JSON-able: source, pairs and sha256 (of all and of each split), empty
-            (pairs left out of train).
+        record: their provenance, flat, of JSON values: source, pairs and sha256 (of all and of each split), empty (pairs
+            left out of train).
 
     Example:
         >>> pairs = numbers(train=3, valid=1, test=1)
@@ -71,7 +71,7 @@ def from_files(
     split: Sequence[float] = DEFAULT_SHARES,
     prepare: Prepare | None = None,
 ) -> Pairs:
-    r"""Two files of aligned lines: line n of the one is translated by line n of the other.
+    r"""Two files of aligned lines: line n of the second translates line n of the first.
 
     A missing valid or test is taken out of train: its share of the sources, by a hash of the source, so that equal
     sources stay together.
@@ -80,14 +80,14 @@ def from_files(
         train: the source's file and the target's, UTF-8, plain or *.gz.
         valid, test: likewise, or None.
         split: the shares of a missing valid and test.
-        prepare: what becomes of a pair before it is split: lower-cased, say; None: nothing.
+        prepare: applied to each pair before the split, to lower-case it, say; None: nothing.
 
     Returns:
         The pairs.
 
     Raises:
-        InputError: a missing or damaged file, text that is not UTF-8, files of different line counts (both are said, and
-            where their lengths part), a wrong split, or one that leaves train or valid empty.
+        InputError: a missing or damaged file, text that is not UTF-8, files of different line counts (names both, and
+            the line at which their lengths diverge), a wrong split, or one that leaves train or valid empty.
 
     Example:
         >>> import tempfile
@@ -99,8 +99,8 @@ def from_files(
         >>> pairs.train[1]
         Pair(source='the cat', target='die Katze')
     """
-    given = {name: None if files is None else _aligned(*files) for name, files in zip(SPLITS, (train, valid, test), strict=True)}
-    return _pairs(" to ".join(map(str, train)), given, checked_shares(split), prepare)
+    rows = {name: None if files is None else _aligned(*files) for name, files in zip(SPLITS, (train, valid, test), strict=True)}
+    return _pairs(" to ".join(map(str, train)), rows, checked_shares(split), prepare)
 
 
 def from_tsv(
@@ -123,7 +123,7 @@ def from_tsv(
         The pairs.
 
     Raises:
-        InputError: a missing or damaged file, text that is not UTF-8, a line of more or fewer columns (which one), a wrong
+        InputError: a missing or damaged file, text that is not UTF-8, a line of more or fewer columns (names it), a wrong
             split, or one that leaves train or valid empty.
 
     Example:
@@ -134,19 +134,19 @@ def from_tsv(
         ...     from_tsv(table, valid=table, split=(1, 0, 0)).train[0].target
         'Fine, thanks.'
     """
-    given = {name: None if path is None else _table(path) for name, path in zip(SPLITS, (train, valid, test), strict=True)}
-    return _pairs(str(train), given, checked_shares(split), prepare)
+    rows = {name: None if path is None else _table(path) for name, path in zip(SPLITS, (train, valid, test), strict=True)}
+    return _pairs(str(train), rows, checked_shares(split), prepare)
 
 
 def unsplit(*files: str | Path, prepare: Prepare | None = None) -> tuple[tuple[Pair, ...], dict]:
-    r"""All the pairs of a table, or of two aligned files, in their order: to be measured, not learned from.
+    r"""All the pairs of a table, or of two aligned files, in their order, for evaluation.
 
     Args:
         files: one table, or the source's file and the target's.
         prepare: as for `from_files`.
 
     Returns:
-        (the pairs, those with an empty side too; a record of them: source, pairs, sha256).
+        (the pairs, also those with an empty side; their record: source, pairs, sha256).
 
     Raises:
         InputError: a file that `from_tsv` or `from_files` would refuse.
@@ -201,9 +201,9 @@ def from_tfds(
 
     shares = checked_shares(split)
     examples = read_examples(name, data_dir, choose, what="pairs", instead="files of your own")
-    found = {"train": examples.get("train", []), "test": examples.get("test")}
-    found["valid"] = examples.get("validation") or examples.get("valid")
-    return _pairs(f"tfds:{name}", {split: found[split] or None for split in SPLITS}, shares, prepare)
+    rows: dict = {"train": examples.get("train", []), "test": examples.get("test")}
+    rows["valid"] = examples.get("validation") or examples.get("valid")
+    return _pairs(f"tfds:{name}", {split: rows[split] or None for split in SPLITS}, shares, prepare)
 
 
 def numbers(
@@ -215,24 +215,24 @@ def numbers(
     seed: int = 0,
     prepare: Prepare | None = None,
 ) -> Pairs:
-    """Whole numbers from 0 to 999,999, English words to others: real grammar, and nothing to download.
+    """Whole numbers from 0 to 999,999, from English words to other languages: real grammar, and nothing to download.
 
-    A source's first word is the language that is asked for, "<fr>" or "<de>"; a number's pairs are all in one split, so
-    that the held-out ones were never seen in any language. The numbers below 100, which hold nearly every word, are all for
-    training; of those below 1,000, too few to be met by chance, a twentieth each is for validation and test and the rest for
-    training; the others are drawn evenly.
+    The first word of a source is the target language, "<fr>" or "<de>". All pairs of a number are in one split, so that
+    held-out numbers were never seen in any language. The numbers below 100, which contain nearly every word, are all for
+    training; of the numbers 100 to 999, which a random draw would rarely hit, 5 % go to validation, 5 % to test and the
+    rest to training; the others are drawn uniformly.
 
     Args:
-        languages: as num2words names them.
-        train, valid, test: how many numbers; each makes as many pairs as there are languages.
-        seed: of the draw, at least 0.
+        languages: codes that num2words knows.
+        train, valid, test: counts of numbers; each number gives a pair for every language.
+        seed: for the draw, at least 0.
         prepare: as for `from_files`.
 
     Returns:
         The pairs, shuffled; its record also has languages.
 
     Raises:
-        InputError: an unknown language, sizes below 1, or more than there are numbers.
+        InputError: an unknown language, sizes below 1, or more than a million numbers in all.
 
     Example:
         >>> pairs = numbers(languages=("fr",), train=200, valid=1, test=1)
@@ -254,24 +254,24 @@ def numbers(
         raise InputError(
             f"train, valid and test are {sizes} numbers, seed {seed}: at least 1 each, {NUMBERS:,} at most, seed 0 or more"
         )
-    given = {}
-    for split, held in zip(SPLITS, _draw_numbers(sizes, seed), strict=True):
-        english = [(n, num2words(n)) for n in held]
-        given[split] = [(f"<{to}> {words}", num2words(n, lang=to)) for n, words in english for to in languages]
+    rows = {}
+    for split, drawn in zip(SPLITS, _draw_numbers(sizes, seed), strict=True):
+        english = [(n, num2words(n)) for n in drawn]
+        rows[split] = [(f"<{to}> {words}", num2words(n, lang=to)) for n, words in english for to in languages]
     facts = {"languages": list(languages), "num2words": metadata.version("num2words")}
-    return _pairs(f"numbers to {', '.join(languages)}", given, DEFAULT_SHARES, prepare, **facts)
+    return _pairs(f"numbers to {', '.join(languages)}", rows, DEFAULT_SHARES, prepare, **facts)
 
 
 def _draw_numbers(sizes: tuple[int, ...], seed: int) -> list[list[int]]:
-    """Numbers for train, valid and test, none twice."""
+    """Distinct numbers for train, valid and test."""
     generator = np.random.default_rng(seed)
     irregular, small = generator.permutation(_IRREGULAR), generator.permutation(np.arange(_IRREGULAR, _SMALL))
     few = len(small) // 20
-    own = (np.concatenate([irregular, small[2 * few :]]), small[:few], small[few : 2 * few])
-    drawn = [numbers[:size] for numbers, size in zip(own, sizes, strict=True)]
+    reserved = (np.concatenate([irregular, small[2 * few :]]), small[:few], small[few : 2 * few])
+    drawn = [numbers[:size] for numbers, size in zip(reserved, sizes, strict=True)]
     others = generator.permutation(np.setdiff1d(np.arange(NUMBERS), np.concatenate(drawn)))
-    wanting = np.cumsum([size - len(held) for size, held in zip(sizes, drawn, strict=True)])
-    more = np.split(others, wanting)[: len(sizes)]
+    ends = np.cumsum([size - len(numbers) for size, numbers in zip(sizes, drawn, strict=True)])
+    more = np.split(others, ends)[: len(sizes)]
     return [generator.permutation(np.concatenate(both)).tolist() for both in zip(drawn, more, strict=True)]
 
 
@@ -279,17 +279,17 @@ def _aligned(source: str | Path, target: str | Path) -> list[tuple[str, str]]:
     sources, targets = _lines(source), _lines(target)
     if len(sources) != len(targets):
         counts = f"{source} has {len(sources):,} lines and {target} has {len(targets):,}"
-        part = f"by the lengths of their lines they part at line {_parting(sources, targets):,}"
-        raise InputError(f"{counts}: line n of one must translate line n of the other; {part}")
+        diverge = f"the lengths of their lines diverge at line {_surplus_line(sources, targets):,}"
+        raise InputError(f"{counts}: line n of one must translate line n of the other; {diverge}")
     return list(zip(sources, targets, strict=True))
 
 
-def _parting(sources: list[str], targets: list[str]) -> int:
-    """The line, from 1, where the longer list has its surplus, if it has it in one place: where the lengths agree best.
+def _surplus_line(sources: list[str], targets: list[str]) -> int:
+    """The most likely line (from 1) of the longer list's surplus, if it is in one place: the lengths then agree best.
 
         argmin over k of  sum over i < k of (a_i - b_i)^2 + sum over i >= k of (a_(i+d) - b_i)^2
 
-    a and b are the logarithms of the lengths, less their means, and d is the surplus.
+    a and b are the logarithms of the lengths minus their means; d is the number of surplus lines.
     """
     logs = [np.log1p(np.array([len(line) for line in lines], float)) for lines in (sources, targets)]
     b, a = sorted((x - x.mean() if x.size else x for x in logs), key=len)
@@ -310,7 +310,7 @@ def _table(path: str | Path) -> list[tuple[str, str]]:
 
 
 def _lines(path: str | Path) -> list[str]:
-    """The lines between newlines alone: a text may hold what Unicode calls a line separator."""
+    """The lines, split at newlines only: a line may contain the other line separators of Unicode."""
     lines = read_text(path).removeprefix("\ufeff").split("\n")
     return lines[:-1] if lines[-1] == "" else lines
 
@@ -330,25 +330,25 @@ def _sha256(splits: Mapping[str, Sequence[Pair]]) -> str:
 
 def _pairs(
     source: str,
-    given: Mapping[str, Sequence[tuple[str, str]] | None],
+    rows: Mapping[str, Sequence[tuple[str, str]] | None],
     shares: Sequence[float],
     prepare: Prepare | None = None,
     **facts,
 ) -> Pairs:
-    """The pairs with their record, refused if train or valid is empty; a split that is None is taken out of train."""
-    read = {name: _prepared(rows, prepare) for name, rows in given.items() if rows is not None}
+    """The pairs with their record; a split that is None is taken out of train, an empty train or valid is refused."""
+    read = {name: _prepared(of_split, prepare) for name, of_split in rows.items() if of_split is not None}
     missing = [0.0 if name in read else share for name, share in zip(SPLITS[1:], shares[1:], strict=True)]
     rest: dict[str, list[Pair]] = {split: [] for split in SPLITS}
     for pair in read["train"]:
         rest[hashed_split(pair.source, (1 - sum(missing), *missing))].append(pair)
-    splits = rest | {name: held for name, held in read.items() if name != "train"}
-    whole = [pair for pair in splits["train"] if all(pair)]
-    empty = len(splits["train"]) - len(whole)
-    splits["train"] = whole
+    splits = rest | {name: pairs for name, pairs in read.items() if name != "train"}
+    complete = [pair for pair in splits["train"] if all(pair)]
+    empty = len(splits["train"]) - len(complete)
+    splits["train"] = complete
     for split in ("train", "valid"):
         if not splits[split]:
-            held = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
-            raise InputError(f"{source}: the {split} split is empty (pairs: {held}): give more pairs, or another split")
+            counts = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
+            raise InputError(f"{source}: the {split} split is empty (pairs: {counts}): give more pairs, or another split")
     record = {"source": source, **facts, "pairs": sum(map(len, splits.values()))}
     record |= {f"{split}_pairs": len(pairs) for split, pairs in splits.items()} | {"empty": empty, "sha256": _sha256(splits)}
     record |= {f"{split}_sha256": _sha256({split: pairs}) for split, pairs in splits.items()}

@@ -1,4 +1,4 @@
-"""Sub-words, by byte pairs or by a unigram model, and whole lines as symbols."""
+"""Sub-words as symbols, learned by byte-pair encoding or a unigram model."""
 
 import base64
 import codecs
@@ -15,26 +15,26 @@ from seqjax.errors import InputError
 from seqjax.extras import from_extra
 from seqjax.serial import register
 
-SPACE = "\u2581"  # what a sub-word that begins a word begins with
+SPACE = "\u2581"  # the first character of a sub-word that begins a word
 _SPECIAL = {"pad": 0, "unknown": 1, "start": 2, "end": 3}
-RESERVED = ("<pad>", "<unk>", "<s>", "</s>")  # what SentencePiece calls them: no text can be a symbol of that name
+RESERVED = ("<pad>", "<unk>", "<s>", "</s>")  # SentencePiece's names of the special symbols: no text can be a symbol of that name
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
 class SubwordVocabulary(Vocabulary):
-    """Pieces of words that SentencePiece has learned from a training text, and is needed to read.
+    """Sub-words that SentencePiece learns from a training text (extra `text`).
 
-    White space of any kind and length is one space, and none at the ends; nothing else of a text is changed. No piece
-    spans two words.
+    Runs of white space are read as one space, and white space at the ends is dropped; nothing else of a text is changed. No
+    sub-word spans two words.
 
     Args:
-        model: SentencePiece's trained model, its bytes in base64.
+        model: the trained model of SentencePiece, in base64.
         symbols: texts that stay whole, each one symbol ("<fr>"), as the model was trained with.
-        pad, unknown, start, end: the model's own: 0, 1, 2, 3.
+        pad, unknown, start, end: those of the model: 0, 1, 2, 3.
 
     Raises:
-        InputError: the model is damaged, or other symbols than its own.
+        InputError: the model is damaged, or has other symbols.
 
     Example:
         >>> vocabulary = SubwordVocabulary.from_text("low lower lowest\\n" * 9, max_size=20)
@@ -57,12 +57,12 @@ class SubwordVocabulary(Vocabulary):
     def __post_init__(self):
         super().__post_init__()
         processor = self._processor
-        own = {
+        ids = {
             name: getattr(processor, f"{short}_id")() for name, short in zip(_SPECIAL, ("pad", "unk", "bos", "eos"), strict=True)
         }
-        given = {name: getattr(self, name) for name in own}
-        if own != given or any(processor.is_unknown(processor.piece_to_id(symbol)) for symbol in self.symbols):
-            raise InputError(f"the sub-word model has other symbols than {given} and {self.symbols}: give its own")
+        expected = {name: getattr(self, name) for name in ids}
+        if ids != expected or any(processor.is_unknown(processor.piece_to_id(symbol)) for symbol in self.symbols):
+            raise InputError(f"the sub-word model has other symbols than {expected} and {self.symbols}: give those of the model")
 
     @classmethod
     def from_text(
@@ -74,31 +74,31 @@ class SubwordVocabulary(Vocabulary):
         byte_fallback: bool = False,
         symbols: Sequence[str] = (),
     ) -> "SubwordVocabulary":
-        """The sub-words of a training text, the same ones every time.
+        """The vocabulary of sub-words of a training text; the same text gives the same sub-words.
 
         Args:
-            text: the training text, sentences or the like in lines.
-            kind: "bpe" (the most frequent pair becomes one, again and again) or "unigram" (of many pieces those stay
-                without which the text would be least likely).
-            max_size: most symbols, special ones included; None: 8,000. A small text may have fewer.
-            byte_fallback: spell what is not known in bytes (256 symbols), so that nothing is unknown.
+            text: the training text, a sentence or the like a line.
+            kind: "bpe" (the most frequent pair of neighbours is merged, again and again) or "unigram" (of many candidates
+                those are kept without which the text would be least likely).
+            max_size: the largest size, special symbols included; None: 8,000. A small text may have fewer.
+            byte_fallback: spell unknown characters in bytes (256 symbols), so that nothing is unknown.
             symbols: as for the class.
 
         Returns:
             The vocabulary.
 
         Raises:
-            InputError: another kind, an empty text, one that is not UTF-8, a size that does not hold the text's characters, or
-                a symbol of a name that SentencePiece keeps for its own.
+            InputError: another kind, an empty text, one that is not UTF-8, a size below the number of the text's characters,
+                or a symbol whose name SentencePiece reserves.
         """
         with from_extra("text"):
             import sentencepiece
 
         if kind not in ("bpe", "unigram"):
             raise InputError(f'sub-words of kind {kind!r} are not known: choose "bpe" or "unigram"')
-        own = [symbol for symbol in symbols if symbol in RESERVED]
-        if own:
-            raise InputError(f"symbol {own[0]} is one of SentencePiece's own ({' '.join(RESERVED)}): leave it out")
+        reserved = [symbol for symbol in symbols if symbol in RESERVED]
+        if reserved:
+            raise InputError(f"symbol {reserved[0]} is one of SentencePiece's own ({' '.join(RESERVED)}): leave it out")
         _refuse_surrogates(text)
         parts = (" ".join(part.split()) for line in text.splitlines() for part in split_at(line, symbols)[::2])
         lines = [part for part in parts if part]
@@ -123,8 +123,8 @@ class SubwordVocabulary(Vocabulary):
             eos_id=_SPECIAL["end"],
             normalization_rule_name="identity",
             character_coverage=1.0,
-            max_sentence_length=2**30,  # its most: none is left out
-            num_threads=1,  # more would make a unigram model depend on their order
+            max_sentence_length=2**30,  # the highest limit: no line is left out
+            num_threads=1,  # with more, a unigram model would depend on their timing
             minloglevel=2,
         )
         return cls(model=base64.b64encode(trained.getvalue()).decode(), symbols=tuple(symbols))
@@ -150,9 +150,9 @@ class SubwordVocabulary(Vocabulary):
             part = part if n % 2 else " ".join(part.split())
             ids += [processor.piece_to_id(part)] if n % 2 else processor.encode(part, out_type=int)
             pieces += [part] if n % 2 else processor.encode(part, out_type=str)
-        found = np.array(ids, np.int32)
-        found[found == self.unknown] = -1
-        return found, lambda missing: sorted({pieces[t] for t in np.flatnonzero(missing)})
+        symbols = np.array(ids, np.int32)
+        symbols[symbols == self.unknown] = -1
+        return symbols, lambda missing: sorted({pieces[t] for t in np.flatnonzero(missing)})
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
         processor, silent = self._processor, {self.pad, self.start, self.end}
@@ -173,7 +173,7 @@ class SubwordVocabulary(Vocabulary):
 
 
 def _refuse_surrogates(text: str):
-    """Raises for what no UTF-8 can write, such as a byte of another encoding in an argument of the command line."""
+    """Raises if UTF-8 cannot encode the text: a command line's argument may hold a byte of another encoding."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -15,13 +15,13 @@ _SPECIAL = ("pad", "unknown", "start", "end")
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """What the vocabularies share: the special symbols, and the order of the ids.
+    """Base class of vocabularies: the special symbols, and the order of the ids.
 
-    The ordinary symbols take, in order, the ids that the special ones leave free. A special symbol that is
-    None does not exist. Equal vocabularies are equal values; `seqjax.to_json` and `from_json` write and read them.
+    The ordinary symbols take, in order, the ids that no special symbol has. A special symbol that is None does
+    not exist. Equal vocabularies are equal values; `seqjax.to_json` and `from_json` write and read them.
 
     Args:
-        pad: id of the symbol that fills up short rows, or None.
+        pad: id of the symbol that pads short rows, or None.
         unknown: id that stands for every symbol outside the vocabulary, or None: then such a symbol is an error.
         start: id of the symbol that opens every document and is never predicted, or None.
         end: id of the symbol that closes a sequence (for words, a line), or None.
@@ -36,11 +36,11 @@ class Vocabulary:
     end: int | None = None
 
     def __post_init__(self):
-        given = [f"{name} {getattr(self, name)}" for name in _SPECIAL if getattr(self, name) is not None]
-        if len(self._special_ids) < len(given):
-            raise InputError(f"special symbols share an id ({', '.join(given)}): give each its own")
+        specials = [f"{name} {getattr(self, name)}" for name in _SPECIAL if getattr(self, name) is not None]
+        if len(self._special_ids) < len(specials):
+            raise InputError(f"special symbols share an id ({', '.join(specials)}): give each its own")
         if any(not 0 <= i < self.size for i in self._special_ids):
-            raise InputError(f"a special symbol is outside the vocabulary ({', '.join(given)}): ids are 0 to {self.size - 1}")
+            raise InputError(f"a special symbol is outside the vocabulary ({', '.join(specials)}): ids are 0 to {self.size - 1}")
 
     def __len__(self) -> int:
         return self.size
@@ -56,9 +56,9 @@ class Vocabulary:
         raise NotImplementedError
 
     @classmethod
-    def _specials(cls, given: dict[str, int | None]) -> int:
-        """How many special symbols there are where some ids are given and the others are the class's own."""
-        return sum(given.get(name, getattr(cls, name)) is not None for name in _SPECIAL)
+    def _specials(cls, ids: dict[str, int | None]) -> int:
+        """The number of special symbols; ids that are not given are the class's own."""
+        return sum(ids.get(name, getattr(cls, name)) is not None for name in _SPECIAL)
 
     @cached_property
     def _special_ids(self) -> frozenset[int]:
@@ -70,17 +70,17 @@ class Vocabulary:
         return np.array([i for i in range(self.size) if i not in self._special_ids], np.int32)
 
     def encode(self, text: str, *, strict: bool = False) -> np.ndarray:
-        """The ids of a text; neither start nor (but for a word vocabulary's newlines) end is added.
+        """The ids of a text; no start and no end symbol is added (a word vocabulary reads newlines as end symbols).
 
         Args:
             text: any string.
-            strict: refuse symbols outside the vocabulary even where there is an unknown symbol (for prompts).
+            strict: refuse symbols outside the vocabulary even if there is an unknown symbol (for prompts).
 
         Returns:
             int32, [T].
 
         Raises:
-            InputError: symbols outside the vocabulary, by name, where there is no unknown symbol or under strict.
+            InputError: symbols outside the vocabulary (names them), if there is no unknown symbol or under strict.
         """
         ids, symbols = self._look_up(text)
         missing = ids < 0
@@ -93,11 +93,11 @@ class Vocabulary:
         return ids
 
     def _look_up(self, text: str):
-        """Fresh int32 ids [T], -1 outside the vocabulary; and what names the distinct symbols at a mask [T]."""
+        """New int32 ids [T], -1 outside the vocabulary, and a function from a mask [T] to the names of the symbols under it."""
         raise NotImplementedError
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of some ids; pad and start leave no trace, unknown is shown as such.
+        """The text of some ids; pad and start are left out, unknown is shown as such.
 
         Args:
             ids: integers, [T].
@@ -111,13 +111,13 @@ class Vocabulary:
         return "".join(self.stream(ids))
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """`decode` as an iterator: a piece of text as soon as its id has come; the pieces joined are `decode`'s text.
+        """`decode` as an iterator: it gives the text of each id as soon as that id is read.
 
         Args:
             ids: integers, one after another; may be endless.
 
         Returns:
-            An iterator over pieces of text.
+            An iterator over texts; joined they are the text from `decode`.
 
         Raises:
             InputError: an id that the vocabulary does not have.
@@ -132,14 +132,14 @@ class Vocabulary:
 
 
 def split_at(text: str, symbols: Sequence[str]) -> list[str]:
-    """A text cut at symbols that stay whole.
+    """Splits a text at symbols that stay whole.
 
     Args:
         text: any string.
-        symbols: texts; where several fit, the longest does.
+        symbols: texts; if several match, the longest is taken.
 
     Returns:
-        Text and symbol by turns; the first and the last is text, maybe empty.
+        Texts and symbols in turn; the first and the last are texts, perhaps empty.
 
     Example:
         >>> split_at("<fr> two", ("<fr>",))
@@ -149,38 +149,38 @@ def split_at(text: str, symbols: Sequence[str]) -> list[str]:
 
 
 def refuse_twice(what: str, symbols: Iterable[str]) -> None:
-    """Raises InputError where a symbol stands twice.
+    """Raises InputError if a symbol occurs twice.
 
     Args:
-        what: what the symbols are, for the message.
+        what: the name of a symbol, for the message.
         symbols: strings.
     """
     twice = [s for s, count in Counter(symbols).items() if count > 1]
     if twice:
-        raise InputError(f"{what} {twice[0]!r} stands twice in the vocabulary: each may stand once")
+        raise InputError(f"{what} {twice[0]!r} stands twice in the vocabulary: give it once")
 
 
 def most_frequent(counts: dict[str, int], min_count: int, max_size: int | None, *, specials: int) -> list[str]:
-    """The symbols that a vocabulary keeps, the most frequent first, ties in the order of the alphabet.
+    """The symbols that a vocabulary keeps, by falling frequency; ties in alphabetical order.
 
     Args:
-        counts: how often each stands in the training text.
-        min_count: the rarest that stays.
+        counts: the frequency of each symbol in the training text.
+        min_count: the least frequency to keep a symbol.
         max_size: most symbols, `specials` included; None: no limit.
-        specials: how many there are besides.
+        specials: the number of special symbols.
 
     Returns:
         Symbols.
 
     Raises:
-        InputError: there is none, or none stays.
+        InputError: `counts` is empty, or no symbol is kept.
     """
     if not counts:
         raise InputError("the training text is empty: a vocabulary needs at least one symbol")
-    kept = sorted((s for s, n in counts.items() if n >= min_count), key=lambda s: (-counts[s], s))
+    ranked = sorted((s for s, n in counts.items() if n >= min_count), key=lambda s: (-counts[s], s))
     if max_size is not None:
-        kept = kept[: max(max_size - specials, 0)]
-    if not kept:
+        ranked = ranked[: max(max_size - specials, 0)]
+    if not ranked:
         limits = f"min_count {min_count}, max_size {max_size} with {specials} special symbols"
         raise InputError(f"the vocabulary's limits ({limits}) leave none of the text's {len(counts)} symbols: loosen them")
-    return kept
+    return ranked

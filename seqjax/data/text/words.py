@@ -15,9 +15,9 @@ from seqjax.serial import register
 @register
 @dataclass(frozen=True, kw_only=True)
 class WordVocabulary(Vocabulary):
-    r"""Words between white space; a newline is the end symbol, as Penn Treebank's language models have it.
+    r"""Words between white space; a newline is the end symbol, as in language models of the Penn Treebank.
 
-    The literals "<unk>" and "<eos>" of a text are the unknown and the end symbol themselves.
+    The words "<unk>" and "<eos>" of a text stand for the unknown and the end symbol.
 
     Args:
         words: the distinct ordinary words, in the order of their ids.
@@ -51,11 +51,11 @@ class WordVocabulary(Vocabulary):
         Args:
             text: the training text.
             min_count: a word seen less often becomes unknown.
-            max_size: most symbols, special ones included; the most frequent words stay. None: no limit.
-            **special: ids of pad, unknown, start, end where they are not to be the class's own.
+            max_size: the largest size, special symbols included; the most frequent words are kept. None: no limit.
+            **special: ids of pad, unknown, start, end, if not those of the class.
 
         Returns:
-            The vocabulary; its words are in the order of their frequency, then of the alphabet.
+            The vocabulary; its words are ordered by falling frequency, then alphabetically.
 
         Raises:
             InputError: an empty text, or a limit that leaves no word.
@@ -92,7 +92,7 @@ class WordVocabulary(Vocabulary):
 @register
 @dataclass(frozen=True, kw_only=True)
 class LineVocabulary(Vocabulary):
-    r"""Whole lines: a text is one symbol, so that to answer is to choose among the answers of the training text.
+    r"""Whole lines: a text is one symbol, so that a model answers by choosing among the answers of the training text.
 
     Args:
         lines: the distinct ordinary lines, in the order of their ids.
@@ -118,15 +118,15 @@ class LineVocabulary(Vocabulary):
 
     @classmethod
     def from_text(cls, text: str, *, min_count: int = 1, max_size: int | None = None) -> "LineVocabulary":
-        """The lines of a training text that are not empty.
+        """The vocabulary of the non-empty lines of a training text.
 
         Args:
             text: the training text.
             min_count: a line seen less often becomes unknown.
-            max_size: most symbols, special ones included; the most frequent lines stay. None: no limit.
+            max_size: the largest size, special symbols included; the most frequent lines are kept. None: no limit.
 
         Returns:
-            The vocabulary; its lines are in the order of their frequency, then of the alphabet.
+            The vocabulary; its lines are ordered by falling frequency, then alphabetically.
 
         Raises:
             InputError: an empty text, or a limit that leaves no line.

@@ -117,7 +117,7 @@ def test_different_line_counts_name_both_and_where_the_lengths_part(write, at, s
     for longer, shorter in ((sources, targets), (targets, sources)):
         cut = shorter[:at] + shorter[at + surplus :]
         a, b = write("a", longer), write("b", cut)
-        line = f"they part at line {at + 1}"
+        line = f"their lines diverge at line {at + 1}"
         assert refused(from_files, (a, b)) == (
             f"{a} has 40 lines and {b} has {len(cut)}: line n of one must translate line n of the other; "
             f"by the lengths of their lines {line}"

@@ -42,7 +42,7 @@ TRAIN = {
     "no tab": (["--data.train", "columns.tsv"], ["columns.tsv has 1 column in line 2", "a source, a tab and a target"]),
     "files of different line counts": (
         ["--data.train", "a.en", "a.fr"],
-        ["a.en has 5 lines and a.fr has 4", "they part at line 3"],
+        ["a.en has 5 lines and a.fr has 4", "their lines diverge at line 3"],
     ),
     "text that is not UTF-8": (["--data.train", "latin.tsv"], ["latin.tsv is not UTF-8 text", "0xe9", "line 2"]),
     "a damaged archive": (["--data.train", "broken.tsv.gz"], ["broken.tsv.gz cannot be unpacked"]),
