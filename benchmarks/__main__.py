@@ -4,6 +4,7 @@ import argparse
 import pathlib
 import sys
 import time
+import traceback
 
 from benchmarks import environment, harness, peers, report, results, suites
 from benchmarks.harness import REFERENCE, Pace
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--out", type=pathlib.Path, default=OUT, metavar="DIR", help=f"a folder of the hardware's name in DIR; {OUT}"
     )
+    made.add_argument("--keep-going", action="store_true", help="records competitors that fail, and measures the others")
     made.add_argument("--list", action="store_true", help="lists suites and peers, and measures nothing")
     return made
 
@@ -168,12 +170,18 @@ def run(argv: list[str]) -> pathlib.Path | None:
             "cases": [],
         }
         for case in cases:
-            works, missing = case.build()
+            try:
+                works, missing = case.build()
+            except Exception:
+                if not args.keep_going:
+                    raise
+                works, missing = {}, {}
+                traceback.print_exc()
             for peer in missing.keys() - told:
                 print(f"{peers.shown(peer)} {missing[peer]}: left out of {name}", file=sys.stderr)
             told |= missing.keys()
             record = {"facts": case.facts, "tokens": case.tokens, "missing": missing}
-            record["peers"] = harness.measure(works, pace, dtype=choice.dtype)
+            record["peers"] = harness.measure(works, pace, dtype=choice.dtype, keep_going=args.keep_going)
             found["cases"].append(record)
             found["complete"] = len(found["cases"]) == len(cases)
             results.write(folder, found)

@@ -9,6 +9,7 @@ times measured within a second of each other; the median over rounds and the qua
 import dataclasses
 import gc
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -208,7 +209,14 @@ def take_turn(work: Work, pace: Pace, clock: Clock) -> float:
             return float(np.median(calls))
 
 
-def measure(works: dict[str, Work], pace: Pace, *, dtype: str = "float32", clock: Clock | None = None) -> dict[str, dict]:
+def measure(
+    works: dict[str, Work],
+    pace: Pace,
+    *,
+    dtype: str = "float32",
+    clock: Clock | None = None,
+    keep_going: bool = False,
+) -> dict[str, dict]:
     """Prepares, checks and times the competitors of one case.
 
     Args:
@@ -216,26 +224,37 @@ def measure(works: dict[str, Work], pace: Pace, *, dtype: str = "float32", clock
         pace: how long.
         dtype: of the computation, for the tolerances.
         clock: where time comes from.
+        keep_going: whether a competitor that fails is recorded as an error, and one that computes something else is timed, the
+            reason recorded in the place of its difference.
 
     Returns:
         For each: seconds of every stage and round, their median and quartiles, and those of the ratio to what it is compared
-        with (above 1: it took longer).
+        with (above 1: it took longer); or {"error": the traceback}.
 
     Raises:
         InputError: a competitor computes something else.
     """
     clock = Clock() if clock is None else clock
-    stages, off, known = {}, {}, {}
+    stages, off, known, errors = {}, {}, {}, {}
     for name, work in works.items():
-        stages[name] = work.prepare(clock)
-        values = work.values(work.call())
-        if work.against == name:
-            known[name] = values
-        else:
-            off[name] = check(name, values, work.expected() if work.expected else known[work.against], dtype)
+        try:
+            stages[name] = work.prepare(clock)
+            values = work.values(work.call())
+            if work.against == name:
+                known[name] = values
+            else:
+                off[name] = check(name, values, work.expected() if work.expected else known[work.against], dtype)
+        except InputError as error:
+            if not keep_going:
+                raise
+            off[name] = str(error)
+        except Exception:
+            if not keep_going:
+                raise
+            errors[name] = {"error": traceback.format_exc()}
     del known
-    times: dict[str, list[float]] = {name: [] for name in works}
-    names = list(works)
+    times: dict[str, list[float]] = {name: [] for name in works if name not in errors}
+    names = list(times)
     gc.collect()
     gc.disable()
     try:
@@ -245,7 +264,8 @@ def measure(works: dict[str, Work], pace: Pace, *, dtype: str = "float32", clock
                 times[name].append(take_turn(works[name], pace, clock))
     finally:
         gc.enable()
-    return {name: _describe(work, stages[name], times, name, off.get(name)) for name, work in works.items()}
+    described = {name: _describe(works[name], stages[name], times, name, off.get(name)) for name in times}
+    return {name: errors.get(name) or described[name] for name in works}
 
 
 def _describe(work: Work, stages: Stages, times: dict[str, list[float]], name: str, off: float | None) -> dict:

@@ -1,6 +1,7 @@
 """What is run: recurrent networks by size, their weights and their data, in no library's own form."""
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ GATES = {"lstm": 4, "gru": 3}
 # after: the reset gate acts after the recurrent product (PyTorch, cuDNN, Keras), the candidate has a recurrent bias;
 # unbiased: the same without that bias; before: the gate acts on the state, before the product (Cho et al. 2014).
 FORMS = ("after", "unbiased", "before")
+SIZES = ("T", "B", "D", "H", "V", "layers", "heads")  # the facts of a case that are sizes; tables take the mean over them
 
 Weights = tuple[tuple[dict[str, np.ndarray], ...], ...]  # a dict for each layer and direction, as seqjax's cells name them
 
@@ -27,6 +29,7 @@ class Network:
         layers: how many.
         bidirectional: whether every layer runs both ways and hands on [.., 2H].
         form: of a GRU, one of FORMS.
+        heads: diagonal blocks of the recurrent kernel.
         dtype: of weights and data.
     """
 
@@ -36,6 +39,7 @@ class Network:
     layers: int = 1
     bidirectional: bool = False
     form: str = "after"
+    heads: int = 1
     dtype: str = "float32"
 
     @property
@@ -49,7 +53,7 @@ class Network:
 
     def cell_of(self, layer: int) -> seqjax.Cell:
         """The seqjax cell of a layer."""
-        sizes = {"input_size": self.input_sizes[layer], "hidden_size": self.hidden_size}
+        sizes = {"input_size": self.input_sizes[layer], "hidden_size": self.hidden_size, "heads": self.heads}
         if self.cell == "lstm":
             return seqjax.LSTM(**sizes)
         return seqjax.GRU(**sizes, reset_after=self.form != "before")
@@ -62,7 +66,7 @@ def make_weights(network: Network, seed: int = 0) -> Weights:
     def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
         if name == "recurrent_bias" and network.form == "unbiased":
             return np.zeros(shape, np.float32)
-        scale = 0.1 if name.endswith("bias") else shape[0] ** -0.5
+        scale = 0.1 if name.endswith("bias") else shape[-2] ** -0.5
         return np.float32(scale) * random.standard_normal(shape, np.float32)
 
     def direction(layer: int) -> dict[str, np.ndarray]:
@@ -95,6 +99,7 @@ class Data(NamedTuple):
         return (np.arange(steps)[:, None] < lengths)[..., None].astype(np.float32)
 
 
+@functools.lru_cache(maxsize=1)
 def make_data(network: Network, steps: int, rows: int, *, lengths: bool = False, seed: int = 1) -> Data:
     """Normal inputs; lengths from a quarter of T to T, evenly spread, in random order."""
     random = np.random.default_rng(seed)

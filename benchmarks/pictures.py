@@ -1,9 +1,8 @@
 """A picture a suite: bars of the ratio to each peer, or lines against a size."""
 
-import pathlib
-
-from benchmarks import peers, suites
+from benchmarks import peers
 from benchmarks.harness import REFERENCE
+from benchmarks.network import SIZES
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; seqjax is black.
 COLOURS = {
@@ -17,34 +16,24 @@ COLOURS = {
 }
 OTHERS = ("#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#999999", "#F0E442", "#0072B2")
 MARKS = "osD^vPX*"
-WIDE = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16, 32, 64)
+WIDE = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16, 32, 64)
 TICKS = (1 / 16, 1 / 8, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 0.8, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 16, 32)
 
 
-def paths(results: dict, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Where a suite's pictures are: one for each way its module names."""
-    return [folder / f"{results['suite']}{end}.png" for end in suites.load(results["suite"]).PICTURES]
+RELATIVE = "time relative to seqjax's, above 1 seqjax is faster; whiskers: quartiles"
 
 
-def draw(results: dict, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Draws a suite.
+def bars(results: dict, title: str, measure: str = RELATIVE):
+    """Draws ratios: a panel for each cell and mode, a group of bars for each size, a bar for each peer, with its quartiles.
 
     Args:
         results: of one suite.
-        folder: to write into.
+        title: of the figure.
+        measure: the quantity on the axis.
 
     Returns:
-        The files.
+        A Matplotlib figure; so do all functions here that draw.
     """
-    written = paths(results, folder)
-    for path, way in zip(written, suites.load(results["suite"]).PICTURES.values(), strict=True):
-        figure = way(results)
-        figure.savefig(path, format="png", dpi=110)
-    return written
-
-
-def bars(results: dict):
-    """A panel for each cell and mode; a group of bars for each size; a bar for each peer, with its quartiles."""
     panels: dict[tuple, list[dict]] = {}
     for case in results["cases"]:
         panels.setdefault(_panel(case), []).append(case)
@@ -59,11 +48,11 @@ def bars(results: dict):
         ax.set_title(" ".join(panel), fontsize=10, loc="left")
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
-    handles, labels = axes[0].get_legend_handles_labels()
+    handles, labels = _legend(axes)
     figure.legend(
         handles, labels, loc="outside lower center", ncols=min(len(labels), 7 if figure.get_figwidth() > 9 else 4), frameon=False
     )
-    _title(figure, results, "time relative to seqjax's, above 1 seqjax is faster; whiskers: quartiles")
+    _title(figure, results, title, measure)
     return figure
 
 
@@ -97,8 +86,14 @@ def _bars(ax, cases: list[dict], names: list[str]):
     ax.set_axisbelow(True)
 
 
-def lines(results: dict, figures=None):
-    """A panel for each size that is varied: milliseconds against it, both logarithmic."""
+def lines(results: dict, title: str, figures: dict | None = None):
+    """Draws curves: a panel for each size that is varied, milliseconds against it, both axes logarithmic.
+
+    Args:
+        results: of one suite.
+        title: of the figure.
+        figures: functions of a competitor's record, by their labels; None: milliseconds.
+    """
     figures = figures or {"ms": lambda record: record["seconds"]["median"] * 1e3}
     panels: dict[str, list[dict]] = {}
     for case in results["cases"]:
@@ -110,9 +105,9 @@ def lines(results: dict, figures=None):
     figure, axes = _figure(rows, columns, width=3.8 * columns, height=3.6 * rows)
     for ax, (axis, label, of_record) in zip(axes, grid, strict=False):
         cases = sorted(panels[axis], key=lambda case, axis=axis: case["facts"][axis])
-        names = list(dict.fromkeys(name for case in cases for name in case["peers"]))
+        names = list(dict.fromkeys(name for case in cases for name, record in case["peers"].items() if "seconds" in record))
         for i, name in enumerate(names):
-            points = [(c["facts"][axis], of_record(c["peers"][name])) for c in cases if name in c["peers"]]
+            points = [(c["facts"][axis], of_record(c["peers"][name])) for c in cases if "seconds" in c["peers"].get(name, {})]
             style = {"linewidth": 2.2 if name == REFERENCE else 1.2, "marker": MARKS[i % len(MARKS)], "markersize": 4}
             points = [(x, y) for x, y in points if y]
             if points:
@@ -129,9 +124,9 @@ def lines(results: dict, figures=None):
         ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=8)
         ax.set_title(f"{label} against {axis} ({fixed})", fontsize=9, loc="left")
         ax.grid(linewidth=0.4, alpha=0.6)
-    handles, labels = axes[0].get_legend_handles_labels()
+    handles, labels = _legend(axes)
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 7), frameon=False)
-    _title(figure, results, ", ".join(dict.fromkeys(" ".join(_panel(case)) for case in results["cases"])))
+    _title(figure, results, title, ", ".join(dict.fromkeys(" ".join(_panel(case)) for case in results["cases"])))
     return figure
 
 
@@ -141,9 +136,17 @@ def _panel(case: dict) -> tuple:
 
 def _size(case: dict) -> str:
     sizes = ",".join(str(case["facts"][name]) for name in "TBDH" if name in case["facts"])
-    facts = [str(v) for name, v in case["facts"].items() if name not in ("cell", "mode", *"TBDH") and name not in suites.SIZES]
-    facts += [f"{name}={v}" for name, v in case["facts"].items() if name in suites.SIZES and name not in "TBDH"]
+    facts = [str(v) for name, v in case["facts"].items() if name not in ("cell", "mode", *"TBDH") and name not in SIZES]
+    facts += [f"{name}={v}" for name, v in case["facts"].items() if name in SIZES and name not in "TBDH"]
     return "\n".join([*facts, *filter(None, [sizes])])
+
+
+def _legend(axes):
+    """The handles and labels of all panels, each once."""
+    pairs = [pair for ax in axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
+    by_label = {label: handle for handle, label in reversed(pairs)}
+    labels = list(dict.fromkeys(label for _, label in pairs))
+    return [by_label[label] for label in labels], labels
 
 
 def _colour(name: str, index: int) -> str:
@@ -159,8 +162,7 @@ def _figure(rows: int, columns: int, *, width: float, height: float):
     return figure, figure.subplots(rows, columns, squeeze=False).flatten()
 
 
-def _title(figure, results: dict, measure: str):
+def _title(figure, results: dict, title: str, measure: str):
     about = results["environment"]
-    title = suites.load(results["suite"]).TITLE
     where = f"{about['device']}, {about['cores']} cores, {results['dtype']}"
     figure.suptitle("\n".join(filter(None, [f"{title[0].upper()}{title[1:]}", measure, where])), fontsize=9)

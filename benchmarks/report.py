@@ -5,8 +5,9 @@ import pathlib
 import re
 from collections.abc import Callable
 
-from benchmarks import peers, pictures, results, suites
+from benchmarks import peers, results, suites
 from benchmarks.environment import ROOT
+from benchmarks.network import SIZES
 from seqjax.errors import InputError
 
 COMMITTED = ROOT / "benchmarks" / "results"
@@ -24,7 +25,12 @@ def draw(folder: pathlib.Path) -> list[pathlib.Path]:
         What was written, into the same folder: a PNG a suite, README.md.
     """
     found = results.read(folder)
-    written = [path for suite in found.values() if suite["cases"] for path in pictures.draw(suite, folder)]
+    written = []
+    for name, of_suite in found.items():
+        if of_suite["cases"]:
+            figure = suites.load(of_suite["suite"]).PICTURE(of_suite, title_of(of_suite))
+            written.append(folder / f"{name}.png")
+            figure.savefig(written[-1], format="png", dpi=110)
     page = folder / "README.md"
     page.write_text(f"# {next(iter(found.values()))['environment']['hardware']}\n\n" + tables(found, folder, folder))
     return [*written, page]
@@ -73,15 +79,20 @@ def tables(found: dict[str, results.Results], folder: pathlib.Path, page: pathli
         page: the folder of the page that shows them.
     """
     parts = [conditions(found)]
-    for name in sorted(found, key=lambda name: suites.SUITES.index(name) if name in suites.SUITES else len(suites.SUITES)):
+    for name in sorted(found, key=lambda name: (suites.SUITES.index(found[name]["suite"]), name)):
         if not found[name]["cases"]:
             continue
-        suite = suites.load(name)
-        parts.append(f"#### {suite.TITLE[0].upper()}{suite.TITLE[1:]}\n")
-        parts += [TABLES[kind](found[name]["cases"]) for kind in suite.TABLES]
-        for picture in pictures.paths(found[name], folder):
-            parts.append(f"![{suite.TITLE}]({picture.relative_to(page).as_posix()})\n")
+        title = title_of(found[name])
+        parts.append(f"#### {title[0].upper()}{title[1:]}\n")
+        parts += [TABLES[kind](found[name]["cases"]) for kind in suites.load(found[name]["suite"]).TABLES]
+        parts.append(f"![{title}]({(folder / name).relative_to(page).as_posix()}.png)\n")
     return "\n".join(parts)
+
+
+def title_of(of_suite: results.Results) -> str:
+    """A suite's title, with the dtype where that is not float32."""
+    title = suites.load(of_suite["suite"]).TITLE
+    return title + ("" if of_suite["dtype"] == "float32" else f", {of_suite['dtype']}")
 
 
 def conditions(found: dict[str, results.Results]) -> str:
@@ -106,7 +117,7 @@ def rows_of(cases: list[dict]) -> dict[str, list[dict]]:
     """Cases by what they are, whatever their sizes."""
     rows: dict[str, list[dict]] = {}
     for case in cases:
-        facts = [str(value) for name, value in case["facts"].items() if name not in suites.SIZES]
+        facts = [str(value) for name, value in case["facts"].items() if name not in SIZES]
         rows.setdefault(", ".join(facts) or "all", []).append(case)
     return rows
 
@@ -128,7 +139,7 @@ def ratio_table(cases: list[dict]) -> str:
     for row, of_row in rows_of(cases).items():
         cells = [row if one else f"{row} ({len(of_row)} sizes)"]
         for name in columns:
-            ratios = [case["peers"][name]["ratio"]["median"] for case in of_row if name in case["peers"]]
+            ratios = [case["peers"][name]["ratio"]["median"] for case in of_row if "ratio" in case["peers"].get(name, {})]
             mean = f"{geometric_mean(ratios):.2f}" if ratios else "-"
             cells.append(mean if one or not ratios else f"{mean} ({min(ratios):.2f})")
         rows.append(cells)
@@ -148,10 +159,17 @@ def each(cases: list[dict], text: Callable[[dict, dict], str]) -> str:
     columns = list(dict.fromkeys(name for case in cases for name in case["peers"]))
     rows = []
     for case in cases:
-        facts = [f"{name}={v}" if name in suites.SIZES else v for name, v in case["facts"].items() if name != "varied"]
+        facts = [f"{name}={v}" if name in SIZES else v for name, v in case["facts"].items() if name != "varied"]
         records = [case["peers"].get(name) for name in columns]
-        rows.append([" ".join(facts), *(text(case, record) if record else "-" for record in records)])
+        rows.append([" ".join(facts), *(cell_of(case, record, text) for record in records)])
     return markdown(["", *map(peers.shown, columns)], rows)
+
+
+def cell_of(case: dict, record: dict | None, text: Callable[[dict, dict], str]) -> str:
+    """The text of a competitor's record; what it could not do is told."""
+    if record is None or "seconds" not in record:
+        return "-" if record is None else "failed"
+    return text(case, record) + " (differs)" * isinstance(record.get("difference"), str)
 
 
 def first_call_table(cases: list[dict]) -> str:

@@ -1,4 +1,4 @@
-"""Results on disk: a folder for a hardware class, in it a JSON file for each suite that says all about itself."""
+"""Results on disk: a folder for each hardware class, in it a self-contained JSON file for each suite and dtype."""
 
 import json
 import os
@@ -6,16 +6,21 @@ import pathlib
 
 from seqjax.errors import InputError
 
-Results = dict  # {"suite", "environment", "pace", "complete", "cases": [{"facts", "tokens", "peers", "missing"}]}
+Results = dict  # {"suite", "dtype", "environment", "pace", "complete", "cases": [{"facts", "tokens", "peers", "missing"}]}
+
+
+def name_of(results: Results) -> str:
+    """The file's name without its suffix: the suite, and the dtype where that is not float32."""
+    return results["suite"] + ("" if results["dtype"] == "float32" else f"-{results['dtype']}")
 
 
 def write(folder: pathlib.Path, results: Results):
-    """Writes results["suite"].json, whole or not at all.
+    """Writes the results' JSON file atomically.
 
     Raises:
         InputError: the folder cannot be written to.
     """
-    path = folder / f"{results['suite']}.json"
+    path = folder / f"{name_of(results)}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         half = path.with_suffix(".json.new")
@@ -26,16 +31,16 @@ def write(folder: pathlib.Path, results: Results):
 
 
 def read(folder: pathlib.Path) -> dict[str, Results]:
-    """The results of a hardware class, by suite.
+    """The results of a hardware class, by the names of their files.
 
     Raises:
-        InputError: a file that holds something else.
+        InputError: a file holds something else.
     """
     found = {}
     for path in sorted(folder.glob("*.json")):
         try:
             results = json.loads(path.read_text())
-            found[results["suite"]] = results
+            found[name_of(results)] = results
             _ = results["environment"]["versions"], [case["peers"] for case in results["cases"]]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} does not hold results of `python -m benchmarks`: {type(error).__name__} {error}") from None

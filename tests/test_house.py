@@ -42,7 +42,6 @@ BACKENDS_OF_CELLS = {  # a backend made for certain cells may import them
     "seqjax/recurrence/gpu/cudnn.py": {"seqjax/cells/lstm.py"},
     "seqjax/recurrence/gpu/pallas.py": {"seqjax/cells/lstm.py", "seqjax/cells/gru.py"},
 }
-CIRCLES_TO_COME_OUT = {"benchmarks"}
 NOT_FOR_THE_LIBRARY = {"experiments", "tests", "benchmarks"}
 NOT_FOR_DATA = {"jax", "jaxlib", "flax", "optax", "orbax"}
 FIRST_WORDS_THAT_RIDDLE = {"what", "how", "where", "which", "whether", "why", "as"}
@@ -140,8 +139,7 @@ def circles(files):
             done.add(path)
 
     for path in graph:
-        if path.split("/")[0] not in CIRCLES_TO_COME_OUT:
-            yield from visit(path, [])
+        yield from visit(path, [])
 
 
 def models_that_know_each_other(files):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from benchmarks.harness import SUMS, JaxWork, Missing, Values, Work
 from benchmarks.network import Data, Network, Weights, make_data, make_weights, name_weights
@@ -115,8 +116,6 @@ class JaxPeer(Peer):
         return work_of(self.recurrent(task.network, make_weights(task.network)), task)
 
     def language_model(self, task) -> Work:
-        from benchmarks.suites.language_model import training_step
-
         return training_step(self.logits(task, task.weights()), task)
 
     def logits(self, task, weights: dict) -> Recurrent:
@@ -160,6 +159,29 @@ def work_of(model: Recurrent, task: Task, extra: tuple = ()) -> JaxWork:
         return JaxWork(function=forward, args=(weights, xs, *more), values=values)
     cotangents = cotangent if data.lengths is None else (cotangent, last)
     return JaxWork(function=training, args=(weights, xs, cotangents, *more), values=values)
+
+
+def cross_entropy(logits, targets):
+    """The mean over all tokens, in nats."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), targets).mean()
+
+
+def training_step(model: Recurrent, task, loss_of: Callable = cross_entropy) -> JaxWork:
+    """The one way every JAX peer is trained: (weights, optimizer's state, tokens, targets) to the next ones and the loss."""
+    optimizer = optax.chain(optax.clip_by_global_norm(task.clip_norm), optax.adam(task.learning_rate))
+    weights = cast(model.weights, task.network.dtype)
+    tokens, targets = (jnp.asarray(a.T if model.time_major else a) for a in task.batch())
+
+    def step(weights, state, tokens, targets):
+        loss, gradient = jax.value_and_grad(lambda weights: loss_of(model.apply(weights, tokens), targets))(weights)
+        updates, state = optimizer.update(gradient, state, weights)
+        return optax.apply_updates(weights, updates), state, loss
+
+    def values(out) -> Values:  # after one step the first moment is the gradient times 1 - b1
+        _, state, loss = out
+        return task.named(float(loss), model.restore(optax.tree.get(state, "mu")))
+
+    return JaxWork(function=step, args=(weights, optimizer.init(weights), tokens, targets), values=values)
 
 
 def installed(name: str) -> bool:

@@ -6,8 +6,7 @@ import numpy as np
 import seqjax
 from benchmarks.harness import Missing, Work
 from benchmarks.network import Network, Weights
-from benchmarks.peers import JaxPeer, Recurrent, cast
-from benchmarks.suites.language_model import training_step
+from benchmarks.peers import JaxPeer, Recurrent, cast, training_step
 from seqjax.models.language_model import LanguageModel
 
 

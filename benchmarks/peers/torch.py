@@ -7,10 +7,9 @@ from torch import nn
 from torch.nn.utils import rnn
 
 from benchmarks.environment import cores
-from benchmarks.harness import SUMS, Values, Work
+from benchmarks.harness import SUMS, Missing, Values, Work
 from benchmarks.network import Network, Weights, make_weights, name_weights
 from benchmarks.peers import Peer, Task
-from benchmarks.suites.translation import END, PAD, START
 
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -24,6 +23,8 @@ class Torch(Peer):
         self.device = "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu"
 
     def layers(self, task: Task) -> Work:
+        if task.network.heads > 1:
+            raise Missing("has no heads")
         network, data = task.network, task.data()
         module = self.module(network, make_weights(network))
         xs, cotangent = self.tensor(data.xs, network), self.tensor(data.cotangent, network)
@@ -127,7 +128,9 @@ class Torch(Peer):
         with torch.no_grad():
             for name, parameter in module.named_parameters():
                 parameter.copy_(torch.from_numpy(np.ascontiguousarray(arrays[name])))
-        return module.to(self.device, getattr(torch, network.dtype))
+        module = module.to(self.device, getattr(torch, network.dtype))
+        module.flatten_parameters()  # one piece of memory, as cuDNN reads it
+        return module
 
     def tensor(self, array: np.ndarray, network: Network) -> torch.Tensor:
         return torch.from_numpy(array).to(self.device, getattr(torch, network.dtype))
@@ -175,7 +178,7 @@ class Translator(nn.Module):
         cell = cell | {"input_kernel": np.concatenate([cell["input_kernel"], decoder["feed_kernel"]])}
         of_cell = tensors_of(Network("gru", self.cell.input_size, self.cell.hidden_size), ((cell,),))
         target, bias = params["target_embedding"], params["projection"]["bias"].copy()
-        bias[[START, PAD]] = -np.inf
+        bias[[self.task.start, self.task.pad]] = -np.inf
         arrays = {f"encoder.{name}": array for name, array in tensors_of(layers, ((forward, backward),)).items()}
         arrays |= {f"cell.{name.removesuffix('_l0')}": array for name, array in of_cell.items()}
         arrays |= {"source.weight": params.get("source_embedding", target), "target.weight": target}
@@ -210,7 +213,7 @@ class Translator(nn.Module):
 
     def greedy(self, memory, h, feed):
         task, rows = self.task, len(h)
-        token = h.new_full((rows, 1), START, dtype=torch.int64)
+        token = h.new_full((rows, 1), task.start, dtype=torch.int64)
         done, total = torch.zeros_like(token, dtype=torch.bool), h.new_zeros(rows, 1)
         tokens = token.new_zeros(rows, task.length)
         for time in range(task.length):
@@ -219,7 +222,7 @@ class Translator(nn.Module):
             total += gain.masked_fill(done, 0)
             token = token.masked_fill(done, 0)
             tokens[:, time] = token[:, 0]
-            done |= token == END
+            done |= token == task.end
             if done.all():
                 break
         return tokens, total[:, 0]
@@ -228,7 +231,7 @@ class Translator(nn.Module):
         """The K best of all candidates that do not end grow on; of those that end, the best is kept."""
         task, rows, K, V = self.task, *h.shape[:2], self.projection.out_features
         first = K * torch.arange(rows, device=h.device)[:, None]
-        token = torch.full_like(first, START).expand(-1, K)
+        token = torch.full_like(first, task.start).expand(-1, K)
         score = h.new_full((rows, K), -torch.inf)
         score[:, 0] = 0
         tokens = token.new_zeros(rows * K, task.length)
@@ -237,7 +240,7 @@ class Translator(nn.Module):
             h, feed, log_p = self.step(memory, h, feed, token)
             best, place = (score[..., None] + log_p).flatten(1).topk(2 * K)
             parent, symbol = place // V, place % V
-            ends = symbol == END
+            ends = symbol == task.end
             if ends[:, :K].any():
                 ended = self.end(ended, best, parent, ends, tokens, time)
             score, chosen = best.masked_fill(ends, -torch.inf).topk(K)
@@ -259,7 +262,7 @@ class Translator(nn.Module):
         now, at = (best.masked_fill(~ends, -torch.inf)[:, :K] / self.penalty(time + 1)).max(1, keepdim=True)
         of_row = torch.arange(rows, device=at.device), parent.gather(1, at)[:, 0]
         closed = tokens.view(rows, K, -1)[of_row].clone()
-        closed[:, time] = END
+        closed[:, time] = self.task.end
         better = now[:, 0] > score
         return torch.where(better, now[:, 0], score), torch.where(better[:, None], closed, kept)
 

@@ -11,7 +11,7 @@ from benchmarks.harness import REFERENCE, Missing, Work
 from benchmarks.network import Network
 from benchmarks.peers import Task
 
-SUITES = ("layer", "lines", "floor", "stacks", "lengths", "unroll", "language_model", "decode", "translation", "long")
+SUITES = ("layer", "lines", "floor", "stacks", "lengths", "unroll", "backends", "language_model", "decode", "translation", "long")
 # The shapes of a layer, (T, B, D, H): small and large, a language model's, one row, a wide one, a narrow one.
 SHAPES = (
     (128, 32, 128, 128),
@@ -22,7 +22,6 @@ SHAPES = (
     (100, 64, 64, 512),
     (1000, 8, 32, 64),
 )
-SIZES = ("T", "B", "D", "H", "V", "layers")  # facts that are sizes; the tables take the mean over them
 RESET_BEFORE = f"{REFERENCE}, reset before"
 
 Shape = tuple[int, int, int, int]
@@ -68,7 +67,7 @@ class Case:
 
 
 def load(name: str):
-    """A suite: TITLE, SHAPED (whether it takes shapes), cases(choice), TABLES, and PICTURES by the end of their names."""
+    """A suite: TITLE, SHAPED (whether it takes shapes), cases(selection), TABLES and PICTURE."""
     return importlib.import_module(f"benchmarks.suites.{name}")
 
 
@@ -128,4 +127,15 @@ def compete(task: Task, names: tuple[str, ...]) -> Entries:
             work.expected = functools.partial(ours.layers(same_form).run_by, works[REFERENCE])
             work.note = "its GRU has no recurrent bias, seqjax's has one"
         works[name] = work
+    return works, missing
+
+
+def compete_in(contest: str, task, names: tuple[str, ...]) -> Entries:
+    """seqjax and its peers on one task of a model, by the peers' method of that name."""
+    works, missing = {}, {}
+    for name in (REFERENCE, *names):
+        try:
+            works[name] = getattr(peers.load(name), contest)(task)
+        except Missing as reason:
+            missing[name] = str(reason)
     return works, missing

@@ -10,13 +10,13 @@ import numpy as np
 from benchmarks.harness import Values
 from benchmarks.network import Network
 from benchmarks.pictures import bars
-from benchmarks.suites import Case, Choice
-from benchmarks.suites.language_model import compete_in, model_weights
+from benchmarks.suites import Case, Choice, compete_in
+from benchmarks.suites.language_model import model_weights
 
 TITLE = "decoding with a language model"
 SHAPED = False
 TABLES = ("ratio", "tokens")
-PICTURES = {"": bars}
+PICTURE = bars
 
 SYMBOLS, EMBEDDING, UNITS, LAYERS, LENGTH = 128, 64, 256, 1, 256
 ROWS = (1, 64)

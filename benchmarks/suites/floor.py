@@ -17,7 +17,7 @@ from benchmarks.suites import Case, Choice, Entries, networks
 TITLE = "the matrix products alone"
 SHAPED = True
 TABLES = ("ratio",)
-PICTURES = {"": bars}
+PICTURE = bars
 
 
 def cases(choice: Choice) -> list[Case]:

@@ -2,23 +2,18 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from benchmarks import peers
-from benchmarks.harness import REFERENCE, SUMS, JaxWork, Missing, Values
+from benchmarks.harness import SUMS, Values
 from benchmarks.network import Network, make_weights, name_weights
 from benchmarks.pictures import bars
-from benchmarks.suites import Case, Choice, Entries
+from benchmarks.suites import Case, Choice, compete_in
 
 TITLE = "a language model's training step"
 SHAPED = False
 TABLES = ("ratio", "tokens", "first call")
-PICTURES = {"": bars}
+PICTURE = bars
 
 MODELS = {  # symbols, embedding, units, layers, steps, rows
     "characters": (128, 64, 256, 1, 128, 32),
@@ -79,37 +74,3 @@ def cases(choice: Choice) -> list[Case]:
             facts = {"model": name, "T": steps, "B": rows, "D": embedding, "H": units, "V": symbols, "layers": layers}
             made.append(Case(facts, functools.partial(compete_in, "language_model", task, choice.peers), tokens=steps * rows))
     return made
-
-
-def compete_in(contest: str, task, names: tuple[str, ...]) -> Entries:
-    """seqjax and its peers on one task of a model, by the peers' method of that name."""
-    works, missing = {}, {}
-    for name in (REFERENCE, *names):
-        try:
-            works[name] = getattr(peers.load(name), contest)(task)
-        except Missing as reason:
-            missing[name] = str(reason)
-    return works, missing
-
-
-def cross_entropy(logits, targets):
-    """The mean over all tokens, in nats."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), targets).mean()
-
-
-def training_step(model: peers.Recurrent, task: Task, loss_of: Callable = cross_entropy) -> JaxWork:
-    """The one way every JAX peer is trained: (weights, optimizer's state, tokens, targets) to the next ones and the loss."""
-    optimizer = optax.chain(optax.clip_by_global_norm(task.clip_norm), optax.adam(task.learning_rate))
-    weights = peers.cast(model.weights, task.network.dtype)
-    tokens, targets = (jnp.asarray(a.T if model.time_major else a) for a in task.batch())
-
-    def step(weights, state, tokens, targets):
-        loss, gradient = jax.value_and_grad(lambda weights: loss_of(model.apply(weights, tokens), targets))(weights)
-        updates, state = optimizer.update(gradient, state, weights)
-        return optax.apply_updates(weights, updates), state, loss
-
-    def values(out) -> Values:  # after one step the first moment is the gradient times 1 - b1
-        _, state, loss = out
-        return task.named(float(loss), model.restore(optax.tree.get(state, "mu")))
-
-    return JaxWork(function=step, args=(weights, optimizer.init(weights), tokens, targets), values=values)

@@ -6,7 +6,7 @@ from benchmarks.suites import Case, Choice, networks
 TITLE = "one layer"
 SHAPED = True
 TABLES = ("ratio", "first call")
-PICTURES = {"": bars}
+PICTURE = bars
 
 
 def cases(choice: Choice) -> list[Case]:

@@ -9,7 +9,7 @@ from benchmarks.suites import Case, Choice, networks
 TITLE = "rows of different lengths"
 SHAPED = True
 TABLES = ("ratio",)
-PICTURES = {"": bars}
+PICTURE = bars
 
 SHAPES = ((128, 32, 128, 128),)
 

@@ -10,7 +10,7 @@ from benchmarks.suites import Case, Choice, compete, narrow
 TITLE = "one layer against one size at a time"
 SHAPED = False
 TABLES = ("time",)
-PICTURES = {"": lines}
+PICTURE = lines
 
 BASE = {"T": 128, "B": 32, "D": 128, "H": 128}
 VARIED = {"T": (32, 512, 2048), "B": (1, 8, 128), "H": (32, 512)}

@@ -13,15 +13,13 @@ from benchmarks.suites import Case, Choice, Entries, narrow
 TITLE = "long sequences: time, and memory beyond inputs, outputs and gradients"
 SHAPED = False
 TABLES = ("memory",)
-PICTURES = {
-    "": functools.partial(
-        lines,
-        figures={
-            "milliseconds": lambda record: record["seconds"]["median"] * 1e3,
-            "temporary MB": lambda record: (record["memory"] or 0) / 2**20,
-        },
-    )
-}
+PICTURE = functools.partial(
+    lines,
+    figures={
+        "milliseconds": lambda record: record["seconds"]["median"] * 1e3,
+        "temporary MB": lambda record: (record["memory"] or 0) / 2**20,
+    },
+)
 
 STEPS = (256, 1024, 4096, 16384)
 ROWS, SIZE = 4, 128

@@ -6,7 +6,7 @@ from benchmarks.suites import Case, Choice, narrow, networks
 TITLE = "stacks and bidirectional layers"
 SHAPED = True
 TABLES = ("ratio", "first call")
-PICTURES = {"": bars}
+PICTURE = bars
 
 KINDS = {
     "2 layers": {"layers": 2},

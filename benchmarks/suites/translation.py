@@ -9,8 +9,7 @@ import numpy as np
 
 from benchmarks.harness import Values
 from benchmarks.pictures import bars
-from benchmarks.suites import Case, Choice
-from benchmarks.suites.language_model import compete_in
+from benchmarks.suites import Case, Choice, compete_in
 from experiments.translation.config import PRESETS, Network, build_model
 from seqjax.data.text.words import WordVocabulary
 from seqjax.models.seq2seq import Seq2Seq
@@ -18,12 +17,11 @@ from seqjax.models.seq2seq import Seq2Seq
 TITLE = "decoding with an encoder-decoder"
 SHAPED = False
 TABLES = ("ratio", "time", "tokens")
-PICTURES = {"": bars}
+PICTURE = bars
 
 MODELS = {"tiny": 120, "multi30k": 5000}  # presets, and the symbols of their vocabularies
 ROWS, WIDTHS, LENGTH = (1, 64), (1, 5), 20
 SHORTEST, LONGEST = 12, 20  # symbols of a source
-START, END, PAD = 1, 0, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +37,7 @@ class Task:
         length_penalty: of beam search.
         end_bias: of the end symbol; the low one keeps it from coming, so that all do the same work.
         dtype: of the weights.
+        start, end, pad: the special symbols.
     """
 
     network: Network
@@ -49,11 +48,12 @@ class Task:
     length_penalty: float = 1.0
     end_bias: float = -1e3
     dtype: str = "float32"
+    start, end, pad = 1, 0, 2
 
     def model(self) -> Seq2Seq:
         """As the experiment builds it."""
         words = tuple(f"w{i}" for i in range(self.symbols - 4))  # and four special ones
-        vocabulary = WordVocabulary(words=words, start=START, end=END, pad=PAD, unknown=PAD + 1)
+        vocabulary = WordVocabulary(words=words, start=self.start, end=self.end, pad=self.pad, unknown=self.pad + 1)
         return build_model(self.network, "token", vocabulary, vocabulary)
 
     def weights(self) -> dict:
@@ -69,15 +69,15 @@ class Task:
         params = jax.tree.map_with_path(draw, jax.eval_shape(self.model().init, jax.random.key(0)))
         if "kernel" in params["projection"]:
             params["projection"]["kernel"] *= np.float32(self.network.hidden_size**0.5)
-        params["projection"]["bias"][END] = self.end_bias
+        params["projection"]["bias"][self.end] = self.end_bias
         return params
 
     def batch(self) -> dict:
         """Sources, int32 [B, S], and their lengths."""
         random = np.random.default_rng(5)
         lengths = random.integers(SHORTEST, LONGEST + 1, size=self.rows, dtype=np.int32)
-        source = random.integers(PAD + 1, self.symbols, size=(self.rows, LONGEST), dtype=np.int32)
-        source = np.where(np.arange(LONGEST) < lengths[:, None], source, PAD)
+        source = random.integers(self.pad + 1, self.symbols, size=(self.rows, LONGEST), dtype=np.int32)
+        source = np.where(np.arange(LONGEST) < lengths[:, None], source, self.pad)
         return {"source": jnp.asarray(source), "source_lengths": jnp.asarray(lengths)}
 
     def values(self, tokens: np.ndarray, scores: np.ndarray) -> Values:

@@ -14,7 +14,7 @@ from benchmarks.suites import Case, Choice, Entries, networks
 TITLE = "options of seqjax.unroll"
 SHAPED = True
 TABLES = ("ratio", "first call")
-PICTURES = {"": bars}
+PICTURE = bars
 
 SHAPES = ((128, 32, 128, 128),)
 

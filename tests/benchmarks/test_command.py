@@ -60,10 +60,12 @@ def test_the_report_is_made_anew_from_the_json_alone(finished, tmp_path, capsys)
 
 
 def test_results_are_read_as_they_were_written(tmp_path):
-    kept = {"suite": "layer", "environment": {"versions": {}}, "pace": {}, "complete": False, "cases": []}
-    results.write(tmp_path / "new", kept)
-    assert results.read(tmp_path / "new") == {"layer": kept}
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["layer.json"]
+    single = {"suite": "layer", "dtype": "float32", "environment": {"versions": {}}, "pace": {}, "complete": False, "cases": []}
+    half = single | {"dtype": "bfloat16"}
+    for of_dtype in (single, half):
+        results.write(tmp_path / "new", of_dtype)
+    assert results.read(tmp_path / "new") == {"layer": single, "layer-bfloat16": half}
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"layer.json", "layer-bfloat16.json"}
 
 
 @pytest.mark.parametrize(

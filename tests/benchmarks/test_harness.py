@@ -133,3 +133,18 @@ def test_a_wrong_competitor_is_not_timed():
     with pytest.raises(InputError, match="peer does not compute"):
         harness.measure(works, Pace(3), clock=time.clock)
     assert time.log.count("peer") == 2  # prepared and checked, never timed
+
+
+def test_one_that_fails_stops_no_other_where_asked():
+    time = FakeTime()
+
+    def broken():
+        raise ValueError("out of memory")
+
+    wrong = Work(call=lambda: time.spend("wrong", 1.0), values=lambda _: {"outputs": np.array([1.0, 1.1])})
+    works = {REFERENCE: time.work(REFERENCE, lambda n: 2.0), "broken": Work(call=broken, values=lambda _: {}), "wrong": wrong}
+    records = harness.measure(works, Pace(2, 0.001, 0.0), clock=time.clock, keep_going=True)
+    assert records["broken"].keys() == {"error"} and "ValueError: out of memory" in records["broken"]["error"]
+    assert records["wrong"]["ratio"]["median"] == 0.5 and "wrong does not compute" in records["wrong"]["difference"]
+    with pytest.raises(ValueError, match="out of memory"):
+        harness.measure({name: works[name] for name in (REFERENCE, "broken")}, Pace(1), clock=time.clock)

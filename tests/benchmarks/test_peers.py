@@ -62,7 +62,7 @@ def test_peer_computes_what_seqjax_computes(peer, which):
 def test_peer_models_language_as_seqjax_does(peer, task):
     network = Network("lstm", 5, 7, layers=2)
     tasks = {"language_model": language_model.Task(network, 11, 6, 3), "decode": decode.Task(network, 11, 3, 8)}
-    works, missing = language_model.compete_in(task, tasks[task], (peer,))
+    works, missing = suites.compete_in(task, tasks[task], (peer,))
     if peer in missing:
         pytest.skip(f"{peer} {missing[peer]}")
     found = harness.measure(works, QUICK)
@@ -74,20 +74,20 @@ def test_peer_models_language_as_seqjax_does(peer, task):
 def test_peer_translates_as_seqjax_does(peer, tied, end_bias, width):
     sizes = Sizes(hidden_size=7, embedding_size=5, tied=tied, dropout=0.5)
     task = translation.Task(sizes, 12, rows=6, width=width, length=8, end_bias=end_bias)
-    works, missing = language_model.compete_in("translate", task, (peer,))
+    works, missing = suites.compete_in("translate", task, (peer,))
     if peer in missing:
         pytest.skip(f"{peer} {missing[peer]}")
     found = harness.measure(works, QUICK)
     assert found[peer]["difference"] < 1e-4
-    ended = works[peer].values(works[peer].call())["tokens"] == translation.END
+    ended = works[peer].values(works[peer].call())["tokens"] == task.end
     assert len(set(ended.sum(axis=1))) == 1 + (end_bias > 0)  # some rows are done before others
 
 
 def test_nothing_ends_where_translation_is_timed():
     task = translation.Task(Sizes(hidden_size=7, embedding_size=5), 12, rows=6, width=3, length=8)
-    works, _ = language_model.compete_in("translate", task, ())
+    works, _ = suites.compete_in("translate", task, ())
     values = works[REFERENCE].values(works[REFERENCE].call())
-    assert values["tokens"].shape == (6, 8) and (values["tokens"] > translation.START).all()
+    assert values["tokens"].shape == (6, 8) and (values["tokens"] > task.start).all()
 
 
 def test_translation_is_measured_on_the_presets():

@@ -14,7 +14,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 ROW_WISE = {
     "abs", "add", "add_any", "and", "convert_element_type", "copy", "cos", "div", "eq", "erf", "exp", "exp2", "expm1", "ge", "gt",
-    "integer_pow", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow", "rsqrt",
+    "integer_pow", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "one_minus_square", "or", "pow", "rsqrt",
     "select_n", "sign", "sin", "sqrt", "square", "stop_gradient", "sub", "tanh",
 }  # fmt: skip
 

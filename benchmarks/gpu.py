@@ -1,0 +1,116 @@
+"""The stages of `benchmarks/gpu.sh`: each a process with a limit of its own, so that what fails or hangs stops no other."""
+
+import argparse
+import importlib.util
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+from typing import NamedTuple
+
+TESTS = [f"tests/recurrence/test_{name}.py" for name in ("pallas", "cudnn", "fused")]
+# values, gradients, lengths, heads, bfloat16, whole programs; property tests would compile too much
+GPU_TESTS = "(plain_scan or bfloat16 or moves or collected or cuda or catalogue or cudnn or refused) and not gradients_equal"
+TINY_TESTS = "cudnn_itself or lengths or refused"
+BENCH = ["-m", "benchmarks", "--keep-going", "--peers", "torch", "--rounds", "3", "--slice", "0.05"]
+SYSTEM = """
+import jax, json, subprocess
+found = {"devices": [str(d) for d in jax.devices()], "platform": jax.devices()[0].client.platform_version}
+try:
+    ask = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    found["nvidia-smi"] = subprocess.run(ask, capture_output=True, text=True).stdout.strip()
+    import torch
+    found["torch"] = [torch.__version__, torch.version.cuda, torch.backends.cudnn.version()]
+except Exception as error:
+    found["error"] = repr(error)
+print(json.dumps(found))
+"""
+
+
+class Stage(NamedTuple):
+    """A part of the whole.
+
+    Args:
+        name: in stages.json.
+        arguments: of Python.
+        limit: seconds, after which it is interrupted, and soon after killed.
+    """
+
+    name: str
+    arguments: list[str]
+    limit: int
+
+
+def stages(out: pathlib.Path, tiny: bool) -> list[Stage]:
+    """The most telling first."""
+    results = out / "results"
+    bench = [*BENCH, "--out", str(results)]
+    backends = [*bench, "--suite", "backends", *(["--shapes", "6,3,5,24", "9,2,4,8"] if tiny else [])]
+    tests = ["-m", "pytest", "-q", "-W", "ignore", "-p", "no:cacheprovider", "-m", "not slow", f"--junitxml={out / 'tests.xml'}"]
+    tests += ["-k", TINY_TESTS if tiny else GPU_TESTS]
+    if not tiny and importlib.util.find_spec("xdist"):
+        tests += ["-n", "8", "--dist", "worksteal"]
+    return [
+        Stage("system", ["-c", SYSTEM], 30),
+        Stage("tests", [*tests, *TESTS], 90),
+        Stage("backends float32", [*backends, "--dtype", "float32"], 140),
+        Stage("backends bfloat16", [*backends, "--dtype", "bfloat16"], 140),
+        Stage("language model", [*bench, "--suite", "language_model"], 45),
+        Stage("report", ["-m", "benchmarks", "report", str(results)], 20),
+    ]
+
+
+def run(stage: Stage) -> dict:
+    """The record of a stage: its exit code (None: over its limit), its seconds, the end of its output."""
+    start = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, *stage.arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    code = None
+    try:
+        output, _ = process.communicate(timeout=stage.limit)
+        code = process.returncode
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        try:
+            output, _ = process.communicate(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, _ = process.communicate()
+    return {"code": code, "seconds": round(time.monotonic() - start, 1), "output": output[-20_000:]}
+
+
+def outcomes(path: pathlib.Path) -> dict:
+    """Of every test in pytest's JUnit file: "passed", or why not."""
+    if not path.exists():
+        return {}
+    found = {}
+    for case in xml.etree.ElementTree.parse(path).iter("testcase"):
+        reasons = [child.text or child.get("message") for child in case if child.tag in ("failure", "error", "skipped")]
+        found[f"{case.get('classname')}.{case.get('name')}"] = reasons[0] if reasons else "passed"
+    path.unlink()
+    return found
+
+
+def main(argv: list[str]) -> int:
+    """Runs the stages; 0 where all went well."""
+    parser = argparse.ArgumentParser(prog="benchmarks/gpu.sh", description=__doc__)
+    parser.add_argument("out", type=pathlib.Path, help="a folder")
+    parser.add_argument("--tiny", action="store_true", help="small sizes, for a CPU")
+    args = parser.parse_args(argv)
+    records: dict = {}
+    for stage in stages(args.out, args.tiny):
+        records[stage.name] = run(stage)
+        if stage.name == "tests":
+            records[stage.name]["outcomes"] = outcomes(args.out / "tests.xml")
+        (args.out / "stages.json").write_text(json.dumps(records, indent=1) + "\n")
+        print(f"== {stage.name}: code {records[stage.name]['code']}, {records[stage.name]['seconds']} s")
+        print(records[stage.name]["output"][-2500:], flush=True)
+    return int(any(record["code"] != 0 for record in records.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

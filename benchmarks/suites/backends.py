@@ -1,0 +1,67 @@
+"""Every backend of seqjax.unroll beside the plain scan and PyTorch: on GPUs, where the scan's kernel launches are what costs."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+import seqjax
+from benchmarks.harness import Missing
+from benchmarks.network import GATES, Network, make_weights
+from benchmarks.peers import Task, load, work_of
+from benchmarks.peers.seqjax import build as build_cell
+from benchmarks.pictures import bars
+from benchmarks.suites import Case, Choice, Entries
+from seqjax.errors import InputError
+from seqjax.recurrence.engine import BACKENDS
+
+TITLE = "backends of seqjax.unroll"
+SHAPED = True
+TABLES = ("time",)
+PICTURE = functools.partial(bars, measure="time relative to the plain scan's, below 1 is faster; whiskers: quartiles")
+
+PLAIN = 'backend="scan"'
+# (T, B, D, H): FlashRNN's (arXiv:2412.07752), with one head and with 12, and three of a training step
+SHAPES = ((1024, 16, 768, 768), (128, 32, 128, 128), (35, 20, 650, 650), (1000, 8, 32, 64))
+HEADS = (12, 1)
+
+
+def cases(choice: Choice) -> list[Case]:
+    if jax.default_backend() == "cpu" and not choice.shapes:
+        return []  # the suites `unroll` and `layer` compare what runs there
+    made = []
+    for T, B, D, H in choice.shapes or SHAPES:
+        for heads in [n for n in HEADS if n == 1 or (H % n == 0 and H // n > 1)]:
+            for cell in [name for name in GATES if name in choice.cells]:
+                for mode in choice.modes:
+                    task = Task(Network(cell, D, H, heads=heads, dtype=choice.dtype), T, B, mode)
+                    facts = {"cell": cell, "mode": mode, "T": T, "B": B, "D": D, "H": H, "heads": heads}
+                    made.append(Case(facts, functools.partial(build, task, choice.peers)))
+    return made
+
+
+def build(task: Task, names: tuple[str, ...]) -> Entries:
+    model = load("seqjax").recurrent(task.network, make_weights(task.network))
+    cell = build_cell(task.network)
+    forms = jax.ShapeDtypeStruct((task.rows, task.steps, task.network.input_size), task.network.dtype)
+    works, missing = {}, {}
+    for backend in ("scan", *(name for name in BACKENDS if name != "scan")):
+
+        def apply(params, xs, backend=backend):
+            return seqjax.unroll(cell, params, xs, backend=backend)[1]
+
+        name = f'backend="{backend}"'
+        try:
+            jax.eval_shape(apply, jax.tree.map(lambda a: jnp.asarray(a, task.network.dtype), model.weights), forms)
+        except InputError as reason:
+            missing[name] = str(reason)
+            continue
+        works[name] = dataclasses.replace(work_of(model._replace(apply=apply), task), against=PLAIN)
+    if "torch" in names:
+        try:
+            works["torch"] = load("torch").layers(task)
+            works["torch"].against = PLAIN
+        except Missing as reason:
+            missing["torch"] = str(reason)
+    return works, missing
