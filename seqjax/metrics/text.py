@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from seqjax.errors import InputError
+from seqjax.extras import from_extra
 
 
 def bleu(outputs: Sequence[str], references: Sequence[str]) -> float:
@@ -144,10 +145,9 @@ def _check_pairs(outputs: Sequence[str], references: Sequence[str]) -> None:
 
 
 def _metrics() -> Any:
-    try:
+    with from_extra("text"):
         from sacrebleu import metrics
-    except ImportError:
-        raise InputError("BLEU and chrF need sacrebleu, which is not installed: pip install 'seqjax[text]'") from None
+
     return metrics
 
 
