@@ -27,14 +27,14 @@ sys.meta_path.insert(0, Absent())
 import seqjax
 for name in {modules!r}:
     importlib.import_module(name)
-told = []
+messages = []
 for call in {calls!r}:
     try:
         eval(call)
-        told.append("nothing")
+        messages.append("nothing")
     except seqjax.InputError as error:
-        told.append(str(error))
-print(told)
+        messages.append(str(error))
+print(messages)
 """
 
 
@@ -47,12 +47,12 @@ def test_every_module_imports_without_extras_and_calls_name_theirs(as_user):
 
 
 @pytest.mark.parametrize(
-    ("statement", "error", "told"),
+    ("statement", "error", "message"),
     [
         ("import no_such_package", InputError, r"^no_such_package is not installed: pip install 'seqjax\[plots\]'$"),
         ("from seqjax.errors import NoSuchError", ImportError, "cannot import name"),
     ],
 )
-def test_only_an_absent_package_is_told_as_an_extra(statement, error, told):
-    with pytest.raises(error, match=told), from_extra("plots"):
+def test_only_an_absent_package_is_named_as_an_extra(statement, error, message):
+    with pytest.raises(error, match=message), from_extra("plots"):
         exec(statement)

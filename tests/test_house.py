@@ -59,7 +59,7 @@ def modules_of(root):
 
 
 def imports_of(path, tree, files):
-    """What a file imports: (files of the house, top-level names of everything else)."""
+    """The imports of a file: (files of these packages, top-level names of everything else)."""
     package = path.split("/")[:-1]
     names = []
     for node in ast.walk(tree):
@@ -261,7 +261,7 @@ def build(root, files):
 
 
 @pytest.mark.parametrize(
-    ("rule", "path", "text", "told"),
+    ("rule", "path", "text", "message"),
     [
         (broken_floors, "masks.py", "import seqjax.contracts", "masks.py (floor 0) imports seqjax/contracts.py (floor 1)"),
         (broken_floors, "masks.py", "from seqjax import contracts", "imports seqjax/contracts.py"),
@@ -297,11 +297,11 @@ def build(root, files):
         (bad_docstrings, "masks.py", "x = 1", "masks.py does not say what it is"),
     ],
 )  # fmt: skip
-def test_a_breach_is_caught(rule, path, text, told, tmp_path):
+def test_a_breach_is_caught(rule, path, text, message, tmp_path):
     build(tmp_path, PLAIN | {path: text})
     breaches = list(rule(modules_of(tmp_path)))
     assert len(breaches) == 1, breaches
-    assert told in breaches[0]
+    assert message in breaches[0]
 
 
 def test_what_is_allowed_is_not_a_breach(tmp_path):
@@ -336,10 +336,10 @@ def test_top_level_name_is_explained(name):
         return
     doc = inspect.getdoc(thing) or ""
     signature = inspect.Signature() if inspect.isclass(thing) and issubclass(thing, Exception) else inspect.signature(thing)
-    wanted = ["Args:"] * bool(signature.parameters) + [">>>"]
+    parts = ["Args:"] * bool(signature.parameters) + [">>>"]
     if not inspect.isclass(thing) and signature.return_annotation is not None:
-        wanted.append("Yields:" if inspect.isgeneratorfunction(inspect.unwrap(thing)) else "Returns:")
-    missing = [part for part in wanted if part not in doc]
+        parts.append("Yields:" if inspect.isgeneratorfunction(inspect.unwrap(thing)) else "Returns:")
+    missing = [part for part in parts if part not in doc]
     assert not missing, f"seqjax.{name}'s docstring lacks {', '.join(missing)}"
 
 
@@ -373,8 +373,8 @@ def test_experiments_are_short():
 def test_no_registry_is_named():
     named = re.compile(rb"(?<!--no-emit-)index-url|find-links[ =]+\S*/|pythonhosted|pypi\.org/simple|://(pypi|pip)[\w.-]*[:/]")
     here = pathlib.Path(__file__).resolve()
-    found = [str(path.relative_to(ROOT)) for path in tracked_files() if path != here and named.search(path.read_bytes())]
-    assert not found, f"a package registry's address or option is in {found}"
+    naming = [str(path.relative_to(ROOT)) for path in tracked_files() if path != here and named.search(path.read_bytes())]
+    assert not naming, f"a package registry's address or option is in {naming}"
 
 
 def locked():

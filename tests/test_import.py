@@ -36,7 +36,7 @@ def test_no_public_name_hides_a_module():
     both = [
         name
         for name in seqjax.__all__
-        if any((ROOT / "seqjax" / found).exists() for found in (f"{name}.py", f"{name}/__init__.py"))
+        if any((ROOT / "seqjax" / file).exists() for file in (f"{name}.py", f"{name}/__init__.py"))
         and not isinstance(getattr(seqjax, name), types.ModuleType)
     ]
     assert not both, f"both a module and something else: {both}"

@@ -22,16 +22,16 @@ def make_rows(count, longest, seed=0):
 
 def pairs_of(batch):
     """The pairs that a batch holds, checked: padding is 0, both sides are of the same pair."""
-    found = []
+    pairs = []
     for r, (read, written) in enumerate(zip(batch["source_lengths"], batch["target_lengths"], strict=True)):
         source, target = batch["source"][r], batch["target"][r]
         assert not source[read:].any() and not target[written:].any()
         if written:
             assert {*source[:read], *target[:written]} == {target[0]}
-            found.append((int(target[0]) - 1, int(read), int(written)))
+            pairs.append((int(target[0]) - 1, int(read), int(written)))
         else:
             assert not read
-    return found
+    return pairs
 
 
 @settings(deadline=None, max_examples=60)
@@ -173,7 +173,7 @@ ROWS = [np.array([1]), np.array([1, 2])]
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"target": ROWS[:1]}, "there are 2 sources and 1 targets"),
         ({"source": [], "target": []}, "there are 0 pairs and 8 buckets: at least 1 each"),
@@ -186,10 +186,10 @@ ROWS = [np.array([1]), np.array([1, 2])]
         ({"seed": -1}, "the seed at least 0"),
     ],
 )
-def test_wrong_buckets_are_refused(options, told):
+def test_wrong_buckets_are_refused(options, message):
     with pytest.raises(InputError) as error:
         Buckets(**{"source": ROWS, "target": ROWS, "batch_size": 1, "seed": 0} | options)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_wrong_evaluation_pairs_are_refused():
@@ -226,7 +226,7 @@ def test_a_batch_carries_the_probability_of_its_position():
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"decay": "cosine", "k": 1}, "decay 'cosine' is not known: choose one of linear, exponential, inverse_sigmoid"),
         ({"decay": "linear", "k": 0}, "k is 0, for linear decay it must be between 0 and inf"),
@@ -235,7 +235,7 @@ def test_a_batch_carries_the_probability_of_its_position():
         ({"decay": "linear", "k": 5, "floor": 1.5}, "floor is 1.5, it must be from 0 to 1"),
     ],
 )
-def test_wrong_schedules_are_refused(options, told):
+def test_wrong_schedules_are_refused(options, message):
     with pytest.raises(InputError) as error:
         TeacherForcing(**options)
-    assert told in str(error.value)
+    assert message in str(error.value)

@@ -70,7 +70,7 @@ def test_positions_cut_a_text_into_its_words(words):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"kind": "byte"}, "source vocabulary 'byte' is not known: choose one of bpe, unigram, character, word"),
         ({"kind": "line"}, "source vocabulary 'line' is not known"),
@@ -81,24 +81,24 @@ def test_positions_cut_a_text_into_its_words(words):
         ({"kind": "word", "min_count": 9}, "leave none of the text's"),
     ],
 )
-def test_vocabularies_that_cannot_be_built_are_refused(options, told):
+def test_vocabularies_that_cannot_be_built_are_refused(options, message):
     with pytest.raises(InputError) as error:
         build_pair_vocabularies(PAIRS, **options)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"over_long": "keep"}, 'over_long is \'keep\', it must be "drop" or "cut"'),
         ({"max_length": 1}, "max_length is 1, it must be at least 2"),
         ({"max_length": 2}, "there is no pair to encode (3 were longer than 2)"),
     ],
 )
-def test_pairs_that_cannot_be_encoded_are_refused(options, told):
+def test_pairs_that_cannot_be_encoded_are_refused(options, message):
     with pytest.raises(InputError) as error:
         encode_pairs(PAIRS, *build_pair_vocabularies(PAIRS, kind="word"), **options)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_no_pairs_are_refused():

@@ -116,8 +116,8 @@ def same(one, other):
 
 
 def test_a_restored_position_goes_on_as_if_nothing_had_happened():
-    whole = iter(make())
-    batches = [next(whole) for _ in range(40)]
+    uninterrupted = iter(make())
+    batches = [next(uninterrupted) for _ in range(40)]
     for i, batch in enumerate(batches):
         same(batch, make().batch(i))
     broken = iter(make())

@@ -74,16 +74,20 @@ def test_the_record_tells_texts_and_splits_apart(write):
 
 def test_a_missing_split_is_taken_out_of_train_by_the_source(write):
     rows = [f"{n % 300}\t{n}" for n in range(900)]
-    table, own = write("x.tsv", rows), write("own.tsv", ["own\tOWN"])
+    table, valid = write("x.tsv", rows), write("own.tsv", ["own\tOWN"])
     pairs = from_tsv(table, split=(0.5, 0.25, 0.25))
     sources = [{pair.source for pair in split} for split in (pairs.train, pairs.valid, pairs.test)]
     assert sum(map(len, sources)) == 300 and set.union(*sources) == {str(n) for n in range(300)}
-    assert [len(held) for held in sources] == pytest.approx([150, 75, 75], abs=25)
+    assert [len(texts) for texts in sources] == pytest.approx([150, 75, 75], abs=25)
     assert pairs.record["pairs"] == 900
     longer = from_tsv(write("longer.tsv", [*rows, "new\tnew"]), split=(0.5, 0.25, 0.25))
     assert set(pairs.test) <= set(longer.test)  # nothing moves when pairs are added
-    given = from_tsv(table, valid=own, split=(0.5, 0.25, 0.25))
-    assert given.valid == (Pair("own", "OWN"),) and given.test == pairs.test and len(given.train) + len(given.test) == 900
+    with_valid = from_tsv(table, valid=valid, split=(0.5, 0.25, 0.25))
+    assert (
+        with_valid.valid == (Pair("own", "OWN"),)
+        and with_valid.test == pairs.test
+        and len(with_valid.train) + len(with_valid.test) == 900
+    )
 
 
 def test_pairs_are_prepared_before_they_are_split(write):
@@ -119,8 +123,7 @@ def test_different_line_counts_name_both_and_where_the_lengths_part(write, at, s
         a, b = write("a", longer), write("b", cut)
         line = f"their lines diverge at line {at + 1}"
         assert refused(from_files, (a, b)) == (
-            f"{a} has 40 lines and {b} has {len(cut)}: line n of one must translate line n of the other; "
-            f"the lengths of {line}"
+            f"{a} has 40 lines and {b} has {len(cut)}: line n of one must translate line n of the other; the lengths of {line}"
         )
         assert line in refused(from_files, (b, a))
 
@@ -130,8 +133,8 @@ def test_a_lost_line_of_real_text_is_found(write, shared_data):
     names = [folder / "val.de.gz", folder / "val.en.gz"]
     german, english = (gzip.decompress(name.read_bytes()).decode().split("\n")[:-1] for name in names)
     del english[400]
-    told = refused(from_files, (write("de", german), write("en", english)))
-    assert "de has 1,014 lines and" in told and abs(int(told.rsplit(" ", 1)[1].replace(",", "")) - 401) <= 2
+    message = refused(from_files, (write("de", german), write("en", english)))
+    assert "de has 1,014 lines and" in message and abs(int(message.rsplit(" ", 1)[1].replace(",", "")) - 401) <= 2
 
 
 def test_multi30k_is_read_whole(shared_data):
@@ -146,7 +149,7 @@ def test_multi30k_is_read_whole(shared_data):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "part"),
     [
         (["a\tb", "c"], "has 1 column in line 2: a line is a source, a tab and a target"),
         (["a\tb\tc"], "has 3 columns in line 1: "),
@@ -155,10 +158,10 @@ def test_multi30k_is_read_whole(shared_data):
         (["a\t", "\tb"], "the train split is empty (pairs: train 0, valid 2, test 0)"),
     ],
 )  # fmt: skip
-def test_a_bad_table_is_refused_in_one_line(write, content, told):
+def test_a_bad_table_is_refused_in_one_line(write, content, part):
     path = write("x.tsv", content)
     message = refused(from_tsv, path, path if content else None, split=ALL_TRAIN)
-    assert str(path) in message and told in message
+    assert str(path) in message and part in message
 
 
 def test_bad_files_are_refused_in_one_line(write, tmp_path):
@@ -186,9 +189,9 @@ def words():
 
 def test_numbers_are_words_and_a_number_is_in_one_split(words):
     splits = {split: getattr(words, split) for split in ("train", "valid", "test")}
-    assert {split: len(held) for split, held in splits.items()} == {"train": 30_000, "valid": 1_000, "test": 2_000}
-    english = {split: {pair.source.split(" ", 1)[1] for pair in held} for split, held in splits.items()}
-    assert {split: len(held) for split, held in english.items()} == {"train": 15_000, "valid": 500, "test": 1_000}
+    assert {split: len(pairs) for split, pairs in splits.items()} == {"train": 30_000, "valid": 1_000, "test": 2_000}
+    english = {split: {pair.source.split(" ", 1)[1] for pair in of_split} for split, of_split in splits.items()}
+    assert {split: len(pairs) for split, pairs in english.items()} == {"train": 15_000, "valid": 500, "test": 1_000}
     assert not english["train"] & english["valid"] | english["train"] & english["test"] | english["valid"] & english["test"]
     assert {pair.source.split()[0] for pair in words.test} == {"<fr>", "<de>"}
     known = {"<fr> eighty": "quatre-vingts", "<de> zero": "null", "<fr> seventy-one": "soixante et onze", "<de> one": "eins"}
@@ -214,7 +217,7 @@ def test_numbers_are_a_function_of_their_arguments(words):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"languages": ("xx",)}, "languages are xx: num2words must know each"),
         ({"languages": ()}, "languages are none"),
@@ -222,8 +225,8 @@ def test_numbers_are_a_function_of_their_arguments(words):
         ({"train": 10**6}, "at least 1 each, 1,000,000 at most"),
     ],
 )
-def test_wrong_numbers_are_refused(options, told):
-    assert told in refused(numbers, **options)
+def test_wrong_numbers_are_refused(options, message):
+    assert message in refused(numbers, **options)
 
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow_datasets is not installed")
@@ -254,7 +257,7 @@ def test_a_missing_split_of_tfds_is_taken_out_of_train():
 
 def test_what_is_no_parallel_data_set_is_refused(tmp_path):
     with tfds.testing.mock_data():
-        told = refused(from_tfds, "mnist")
-        assert told.startswith("tfds pairs mnist cannot be had: it must have two text features")
+        message = refused(from_tfds, "mnist")
+        assert message.startswith("tfds pairs mnist cannot be had: it must have two text features")
         assert "it has no fr to translate from, only pt and en" in refused(from_tfds, "ted_hrlr_translate/pt_to_en", source="fr")
     assert "(try another name, or files of your own)" in refused(from_tfds, "no_such_pairs", Path(tmp_path))

@@ -109,7 +109,7 @@ def test_a_small_text_has_fewer_symbols_than_it_may():
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "told"),
+    ("text", "options", "message"),
     [
         ("a", {"kind": "char"}, 'sub-words of kind \'char\' are not known: choose "bpe" or "unigram"'),
         (" \n\t", {}, "the training text is empty"),
@@ -124,10 +124,10 @@ def test_a_small_text_has_fewer_symbols_than_it_may():
         ("caf\udce9", {}, "the text is not UTF-8: '\\udce9' at character 3, in 'caf\\udce9'"),
     ],
 )
-def test_what_cannot_be_learned_is_refused(text, options, told):
+def test_what_cannot_be_learned_is_refused(text, options, message):
     with pytest.raises(InputError) as error:
         SubwordVocabulary.from_text(text, **options)
-    assert told in str(error.value) and "\n" not in str(error.value)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_text_to_encode_that_is_not_utf_8_is_refused(vocabulary):
