@@ -1,4 +1,4 @@
-"""How parameters start. Recurrent kernels are orthogonal per gate, input kernels Glorot per gate."""
+"""Initial parameters: recurrent kernels are orthogonal per gate, input kernels Glorot per gate."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,9 @@ def gate_kernel(kind: str, key: Key, rows: int, hidden_size: int, gates: int, dt
         True
     """
     draw = _PER_GATE[kind]
-    return jnp.concatenate([draw(k, (rows, hidden_size), dtype) for k in jax.random.split(key, gates)], axis=1)
+    # one program for all gates, [n, rows, H]: a QR decomposition takes long to compile
+    kernels = jax.vmap(lambda k: draw(k, (rows, hidden_size), dtype))(jax.random.split(key, gates))
+    return jnp.swapaxes(kernels, 0, 1).reshape(rows, gates * hidden_size)
 
 
 def recurrent_kernel(key: Key, hidden_size: int, gates: int, heads: int = 1) -> Array:
@@ -43,10 +45,10 @@ def recurrent_kernel(key: Key, hidden_size: int, gates: int, heads: int = 1) -> 
         key: a typed key.
         hidden_size: H, of all heads together.
         gates: n.
-        heads: N, of H/N units each; every head sees itself alone.
+        heads: N heads of H/N units each; a head reads its own units only.
 
     Returns:
-        [H, nH]; of several heads [N, H/N, n H/N], a head's gates side by side.
+        [H, nH]; with several heads [N, H/N, n H/N], a head's gates side by side.
 
     Example:
         >>> recurrent_kernel(jax.random.key(0), 6, gates=4, heads=2).shape
@@ -55,11 +57,11 @@ def recurrent_kernel(key: Key, hidden_size: int, gates: int, heads: int = 1) -> 
     size = hidden_size // heads
     if heads == 1:
         return gate_kernel("orthogonal", key, size, size, gates)
-    return jnp.stack([gate_kernel("orthogonal", k, size, size, gates) for k in jax.random.split(key, heads)])
+    return jax.vmap(lambda k: gate_kernel("orthogonal", k, size, size, gates))(jax.random.split(key, heads))
 
 
 def uniform_like(params, key: Key, scale: float):
-    """Every parameter drawn anew from U(-scale, scale): the start of Karpathy et al. 2015 and Zaremba et al. 2014.
+    """Parameters drawn from U(-scale, scale), as Karpathy et al. 2015 and Zaremba et al. 2014 start.
 
     Args:
         params: a pytree of arrays, for its shapes and dtypes.

@@ -21,7 +21,7 @@ GOLDEN_TREES = pathlib.Path(__file__).parent / "goldens" / "parameter_trees.json
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in CATALOG])
 def test_laws(name):
-    check_cell(CATALOG[name], **check_options(name))
+    check_cell(CATALOG[name], **check_options(name), report=print)
 
 
 @pytest.mark.parametrize("name", CATALOG)
@@ -117,6 +117,15 @@ class MaskIgnored(PaddingLeak):
         return state, ys
 
 
+@dataclasses.dataclass(frozen=True)
+class LooksAhead(PaddingLeak):
+    """Its outputs are centred over the steps of the whole sequence."""
+
+    def unroll(self, params, xs, state, **options):
+        (state,), ys = Stack((self.cell,)).unroll({"0": params}, xs, (state,), **options)
+        return state, ys - jnp.broadcast_to(ys.mean(1, keepdims=True), ys.shape) if ys.shape[1] else ys
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HashedByIdentity(Elman):
     """Two equal cells have two hashes: not a value."""
@@ -135,10 +144,19 @@ SIZES = {"input_size": 2, "hidden_size": 3}
         (NeighbourProject(**SIZES), "project treats each row alone"),
         (PaddingLeak(Elman(**SIZES)), "whole sequence == step by step"),
         (MaskIgnored(Elman(**SIZES)), "padding"),
+        (LooksAhead(Elman(**SIZES)), "no step sees a later one"),
         (HashedByIdentity(**SIZES), "value: a copy is not equal"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Cell) else "",
 )
 def test_wrong_cells_are_caught(cell, law):
-    with pytest.raises(AssertionError, match=law):
+    with pytest.raises(AssertionError, match=law) as error:
         check_cell(cell)
+    assert f"for {cell}" in error.value.__notes__[0]
+
+
+def test_a_quick_check_names_each_law_and_takes_no_gradient():
+    laws = []
+    check_cell(CATALOG["elman"], quick=True, report=laws.append)
+    assert "law: causal" in laws
+    assert "law: step" not in laws

@@ -1,0 +1,5 @@
+"""The laws that cells, layers and decoders obey, as functions: for the catalogue's and for yours."""
+
+from seqjax.testing.cells import check_cell
+
+__all__ = ["check_cell"]
