@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 JOBS   ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
-# An active virtual environment, or a PYTHONPATH, is none of our business.
+# An active virtual environment, or a PYTHONPATH, must not reach the environment of these targets.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME CONDA_PREFIX
 ASK    := import sys; v = sys.version_info; print("%d.%d" % v[:2], getattr(sys, "_base_executable", None) or sys.executable)
 FOUND  := $(shell env -u PYTHONPATH -u PYTHONHOME $(PYTHON) -c '$(ASK)' 2>/dev/null)
@@ -20,10 +20,10 @@ LOCK   := uv pip compile -q --universal --python-version 3.11 --generate-hashes 
 .PHONY: help demo test test-all bench lint lock clean FORCE
 
 help:
-	@echo 'make demo      trains a small character model on the source of the standard library and shows it (minutes)'
+	@echo 'make demo      trains a small character model on the source of the standard library and shows its samples (minutes)'
 	@echo 'make test      the tests, and the examples in docstrings'
 	@echo 'make test-all  those and the slow ones, all as XLA optimizes them for a user'
-	@echo 'make bench     times seqjax beside Flax, Keras, Haiku, Equinox and PyTorch, and draws it (10 to 20 minutes)'
+	@echo 'make bench     times seqjax beside Flax, Keras, Haiku, Equinox and PyTorch, with pictures (10 to 20 minutes)'
 	@echo 'make lint      ruff and pyright'
 	@echo 'make lock      requirements.lock anew from pyproject.toml (LOCK_FLAGS=--upgrade takes newer versions)'
 	@echo 'make clean     removes $(VENV), caches and build output; keeps runs/'
@@ -40,7 +40,7 @@ test-all: $(READY)
 bench: $(PEERS)
 	@$(RUN) -m benchmarks --out benchmarks/results
 
-# What seqjax is compared with is no part of the lock.
+# The libraries that seqjax is compared with are not in the lock.
 $(PEERS): $(READY)
 	@echo 'installing the libraries that seqjax is compared with, once'
 	@$(RUN) -m pip --disable-pip-version-check install --quiet --no-build-isolation -e '.[bench]'
@@ -53,7 +53,7 @@ lint: $(READY)
 	$(RUN) -m pyright --pythonpath $(RUN) || failed=1; \
 	exit $$failed
 
-# The environment is made anew whenever Python or the lock is another: what an interrupted set-up left behind is gone.
+# The environment is made anew whenever Python or the lock changes, and after an interrupted set-up.
 $(LOCKED): $(if $(shell test -x $(RUN) || echo gone),FORCE)
 	@test -n "$(FOUND)" || { echo 'error: $(PYTHON) does not run: name a Python of 3.11 or newer, e.g. make PYTHON=python3.12'; exit 1; }
 	@$(lastword $(FOUND)) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
