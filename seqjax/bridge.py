@@ -5,8 +5,65 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from seqjax.errors import InputError
+from seqjax.symbols.readout import affine
+from seqjax.types import Key, Params, State
 
-def named_arrays(state) -> list[tuple[str, Any]]:
+BRIDGES = ("dense", "final", "none")
+_glorot = jax.nn.initializers.glorot_uniform()
+
+
+def check_bridge(kind: str, summary: State, state: State):
+    """Raises InputError unless the bridge can make `state` from `summary`, both of arrays or shapes [B, ...]."""
+    has, needs = _form(summary), _form(state)
+    if kind == "final" and has != needs:
+        forms = [", ".join(f"{name} {list(shape)}" for name, shape in form) for form in (has, needs)]
+        raise InputError(
+            f"bridge=\"final\" copies the encoder's final state ({forms[0]}) into the decoder's ({forms[1]}): "
+            'they must be equal, or take bridge="dense"'
+        )
+    if kind == "dense" and any(len(shape) != 1 for _, shape in (*has, *needs)):
+        raise InputError('bridge="dense" needs states of vectors: take bridge="none"')
+
+
+def init_bridge(key: Key, summary: State, state: State) -> Params:
+    """A dense layer for each array of the state: {"0": {"kernel" [features of the summary, H], "bias" [H]}, ...}."""
+    features = sum(a.shape[-1] for a in _read(summary))
+    sizes = [shape[0] for _, shape in _form(state)]
+    keys = jax.random.split(key, len(sizes))
+    return {
+        str(i): {"kernel": _glorot(k, (features, size)), "bias": jnp.zeros(size)}
+        for i, (k, size) in enumerate(zip(keys, sizes, strict=True))
+    }
+
+
+def cross(kind: str, params: Params, summary: State, state: State) -> State:
+    """The decoder's first state.
+
+        dense:  every floating array is tanh(W s + b), s the arrays named h of the summary side by side (all, if none is)
+        final:  it is the summary;    none:  it is as it was
+
+    Args:
+        kind: "dense", "final" or "none".
+        params: from `init_bridge`; read if dense.
+        summary: the encoder's, leaves [B, ...].
+        state: the decoder's initial state, leaves [B, ...].
+
+    Returns:
+        A state like `state`, each array in its dtype.
+    """
+    if kind == "none":
+        return state
+    if kind == "final":
+        arrays = [a for _, a in _named(summary)]
+    else:
+        joined = jnp.concatenate(_read(summary), axis=-1)
+        arrays = [jnp.tanh(affine(joined, **params[str(i)])) for i in range(len(params))]
+    crossed = iter(arrays)
+    return jax.tree.map(lambda a: next(crossed).astype(a.dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, state)
+
+
+def _named(state) -> list[tuple[str, Any]]:
     """The floating arrays of a state, with the names of their fields."""
     leaves = jax.tree.leaves_with_path(state)
     return [
@@ -14,11 +71,11 @@ def named_arrays(state) -> list[tuple[str, Any]]:
     ]
 
 
-def shapes_of_row(state) -> list[tuple[str, tuple[int, ...]]]:
+def _form(state) -> list[tuple[str, tuple[int, ...]]]:
     """Names and shapes of one row of a state's floating arrays."""
-    return [(name, a.shape[1:]) for name, a in named_arrays(state)]
+    return [(name, a.shape[1:]) for name, a in _named(state)]
 
 
-def summaries(state) -> list:
+def _read(summary) -> list:
     """The encoder state that the bridge reads: every array named h, else all arrays."""
-    return [a for name, a in named_arrays(state) if name == "h"] or [a for _, a in named_arrays(state)]
+    return [a for name, a in _named(summary) if name == "h"] or [a for _, a in _named(summary)]

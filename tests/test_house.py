@@ -143,7 +143,8 @@ def circles(files):
 
 
 def models_that_know_each_other(files):
-    models = {path for path in files if path.startswith("seqjax/models/") and not path.endswith("/__init__.py")}
+    parts = ("seqjax/models/__init__.py", "seqjax/models/encoders.py")
+    models = {path for path in files if path.startswith("seqjax/models/") and path not in parts}
     for path in sorted(models):
         for other in sorted(imports_of(path, files[path], files)[0] & (models - {path})):
             yield f"{path} imports {other}: no model imports another"

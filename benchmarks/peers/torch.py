@@ -172,23 +172,25 @@ class Translator(nn.Module):
 
     def read(self, params: dict):
         """Takes seqjax's weights; what is never emitted has a bias of -inf."""
-        (forward, backward), decoder = (params["encoder"]["0"][way] for way in ("forward", "backward")), params["decoder"]
+        encoder, decoder = params["encoder"], params["decoder"]["cell"]
+        forward, backward = (encoder["cell"]["0"][way] for way in ("forward", "backward"))
+        target, projection = params["decoder"]["embedding"], params["decoder"]["projection"]
         layers = Network("gru", *self.source.weight.shape[1:], self.bridge.out_features, bidirectional=True)
         cell = decoder["cell"]["0"]
         cell = cell | {"input_kernel": np.concatenate([cell["input_kernel"], decoder["feed_kernel"]])}
         of_cell = tensors_of(Network("gru", self.cell.input_size, self.cell.hidden_size), ((cell,),))
-        target, bias = params["target_embedding"], params["projection"]["bias"].copy()
+        bias = projection["bias"].copy()
         bias[[self.task.start, self.task.pad]] = -np.inf
         arrays = {f"encoder.{name}": array for name, array in tensors_of(layers, ((forward, backward),)).items()}
         arrays |= {f"cell.{name.removesuffix('_l0')}": array for name, array in of_cell.items()}
-        arrays |= {"source.weight": params.get("source_embedding", target), "target.weight": target}
+        arrays |= {"source.weight": encoder.get("embedding", target), "target.weight": target}
         kernels = {"bridge": params["bridge"]["0"], "output": decoder["output"]}
         for name, layer in kernels.items():
             arrays |= {f"{name}.weight": layer["kernel"].T, f"{name}.bias": layer["bias"]}
         attention = decoder["attention"]
         arrays |= {"keys.weight": attention["memory_kernel"].T, "query.weight": attention["query_kernel"].T}
         arrays |= {"score.weight": attention["score_kernel"][None], "projection.bias": bias}
-        arrays |= {"projection.weight": params["projection"]["kernel"].T if "kernel" in params["projection"] else target}
+        arrays |= {"projection.weight": projection["kernel"].T if "kernel" in projection else target}
         self.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()})
 
     def start(self, source, lengths):

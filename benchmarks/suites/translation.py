@@ -67,9 +67,10 @@ class Task:
             return np.float32(scale) * random.standard_normal(like.shape, np.float32)
 
         params = jax.tree.map_with_path(draw, jax.eval_shape(self.model().init, jax.random.key(0)))
-        if "kernel" in params["projection"]:
-            params["projection"]["kernel"] *= np.float32(self.network.hidden_size**0.5)
-        params["projection"]["bias"][self.end] = self.end_bias
+        projection = params["decoder"]["projection"]
+        if "kernel" in projection:
+            projection["kernel"] *= np.float32(self.network.hidden_size**0.5)
+        projection["bias"][self.end] = self.end_bias
         return params
 
     def batch(self) -> dict:

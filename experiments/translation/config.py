@@ -10,13 +10,14 @@ from seqjax.cells.elman import Elman
 from seqjax.cells.gru import GRU
 from seqjax.cells.lstm import LSTM
 from seqjax.compose import Dropout, Stack
-from seqjax.data.text.buckets import TeacherForcing
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.data.text.words import LineVocabulary
 from seqjax.decode import Search
 from seqjax.errors import InputError
 from seqjax.layers import Bidirectional, Chain
+from seqjax.models.encoders import Symbols
 from seqjax.models.seq2seq import Seq2Seq
+from seqjax.symbols import TeacherForcing
 from seqjax.train.optim import OptimizerConfig
 
 CELLS = {"lstm": LSTM, "gru": GRU, "elman": Elman}
@@ -178,10 +179,10 @@ def build_model(config: Network, sampling: str, source: Vocabulary, target: Voca
         layers: list = [Bidirectional(cell(input_size=config.embedding_size, hidden_size=size), merge=config.merge)]
         for _ in range(config.encoder_layers - 1):
             layers += [*between(), Bidirectional(cell(input_size=encoded_size(config), hidden_size=size), merge=config.merge)]
-        encoder = Chain(tuple(layers))
+        reader = Chain(tuple(layers))
     else:
         sizes = (config.embedding_size, *[size] * config.encoder_layers)
-        encoder = Stack.of(cell, sizes=sizes, dropout=config.dropout, per=config.per)
+        reader = Stack.of(cell, sizes=sizes, dropout=config.dropout, per=config.per)
     sizes = (config.embedding_size, *[size] * config.decoder_layers)
     decoder = Stack.of(cell, sizes=sizes, dropout=config.dropout, per=config.per)
     if config.attention == "none":
@@ -193,19 +194,18 @@ def build_model(config: Network, sampling: str, source: Vocabulary, target: Voca
         output = config.embedding_size if config.tied != "none" else size
         how = {"order": config.order, "input_feeding": config.input_feeding, "output_size": output}
         decoder = Attentive(cell=decoder, attention=build_attention(config), **how)
+    dropout = {"dropout": config.dropout, "per": config.per}
+    sizes = {"size": len(source), "embedding_size": config.embedding_size}
     return Seq2Seq(
-        source_size=len(source),
+        encoder=Symbols(cell=reader, reverse=config.reverse_source, **sizes, **dropout),
         target_size=len(target),
         embedding_size=config.embedding_size,
-        encoder=encoder,
         decoder=decoder,
         start_symbol=target.start,
         end_symbol=target.end,
         bridge=config.bridge,
-        reverse_source=config.reverse_source,
         tied=config.tied,
-        dropout=config.dropout,
-        per=config.per,
+        **dropout,
         label_smoothing=config.label_smoothing,
         forbidden=tuple(i for i in silent if i is not None),
         sampling=sampling,

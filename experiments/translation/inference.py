@@ -27,7 +27,7 @@ from seqjax.decode import Search, TextSearch
 from seqjax.errors import InputError
 from seqjax.inspect import heat_map
 from seqjax.metrics import text_signatures
-from seqjax.models.seq2seq import Seq2Seq
+from seqjax.models import Seq2Seq, Symbols
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.mesh import data_mesh
 from seqjax.train.runs.folder import Run, RunFolder, load_run
@@ -57,11 +57,11 @@ class Weights:
         """
         runs = [load_run(folder) for folder in (self.dir, *self.ensemble)]
         for run in runs:
-            if not isinstance(run.model, Seq2Seq):
+            if not isinstance(run.model, Seq2Seq) or not isinstance(run.model.encoder, Symbols):
                 raise InputError(f"{run.dir} is no translation run: its model is a {type(run.model).__name__}")
             pair = run.vocabulary if isinstance(run.vocabulary, tuple) else ()
             symbols = [len(side) for side in pair if isinstance(side, Vocabulary)]
-            needed = [run.model.source_size, run.model.target_size]
+            needed = [run.model.encoder.size, run.model.target_size]
             if symbols != needed:
                 told = f"its vocabularies have {symbols} symbols, its model {needed}"
                 raise InputError(f"{run.dir}: {told}: its config.json was changed, train anew")

@@ -1,7 +1,7 @@
 """Text to batches: corpora, pairs, vocabularies, streams. Plain NumPy; no JAX here."""
 
 from seqjax.data.batches import Batch, Stream
-from seqjax.data.text.buckets import Buckets, TeacherForcing, bucket_shapes, evaluation_pairs
+from seqjax.data.text.buckets import Buckets, bucket_shapes, evaluation_pairs
 from seqjax.data.text.characters import ByteVocabulary, CharacterVocabulary
 from seqjax.data.text.corpus import Corpus, Document, from_path, from_tfds, load, pydoc, stdlib
 from seqjax.data.text.encoding import Encoded, build_pair_vocabularies, build_vocabulary, encode_pairs, word_positions
@@ -24,7 +24,6 @@ __all__ = [
     "Pairs",
     "Stream",
     "SubwordVocabulary",
-    "TeacherForcing",
     "TextStream",
     "Vocabulary",
     "WordVocabulary",

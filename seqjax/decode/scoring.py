@@ -77,10 +77,10 @@ def attention(model, params: Any, batch: dict, tokens: ArrayLike, lengths: Array
         >>> from seqjax.attention.attentive import Attentive
         >>> from seqjax.attention.scores import Dot
         >>> from seqjax.cells.gru import GRU
-        >>> from seqjax.models.seq2seq import Seq2Seq
+        >>> from seqjax.models import Seq2Seq, Symbols
         >>> gru, dot = GRU(input_size=3, hidden_size=4), Dot(query_size=4, memory_size=4)
-        >>> model = Seq2Seq(source_size=7, target_size=8, embedding_size=3, encoder=gru, start_symbol=1,
-        ...                 decoder=Attentive(cell=gru, attention=dot, output_size=4))
+        >>> encoder, decoder = Symbols(size=7, embedding_size=3, cell=gru), Attentive(cell=gru, attention=dot, output_size=4)
+        >>> model = Seq2Seq(encoder=encoder, target_size=8, embedding_size=3, decoder=decoder, start_symbol=1)
         >>> batch = {"source": jnp.array([[4, 2, 3, 1, 5]]), "source_lengths": jnp.array([5])}
         >>> attention(model, model.init(jax.random.key(0)), batch, jnp.array([[3, 1]]), jnp.array([2])).shape
         (1, 2, 5)

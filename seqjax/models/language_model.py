@@ -9,21 +9,18 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax import masks
 from seqjax.checks import check_choice, check_rate, check_size
 from seqjax.compose import Dropout, Stack
 from seqjax.contracts import Cell, Model, check_cell_field
 from seqjax.errors import InputError
 from seqjax.initializers import uniform_like
 from seqjax.losses import Weighted, cross_entropy
-from seqjax.products import product
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
-from seqjax.symbols.embedding import LOOKED_UP, read_symbols
+from seqjax.symbols.checks import check_sequences
+from seqjax.symbols.decoder import SymbolDecoder
+from seqjax.symbols.readout import check_emitted
 from seqjax.types import Array, Key, Params, State
-
-_embed_init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
-_glorot = jax.nn.initializers.glorot_uniform()
 
 
 @register
@@ -91,11 +88,7 @@ class LanguageModel(Model):
         if self.tied and self.embedding_size != self.output_size:
             sizes = f"{self.embedding_size} and {self.output_size}"
             raise InputError(f"tied=True needs embedding_size equal to the cell's output size: they are {sizes}")
-        if len(set(self._silent)) >= self.vocabulary_size:
-            raise InputError(f"all {self.vocabulary_size} symbols are forbidden: nothing could be emitted")
-        for symbol in self._silent:
-            if not 0 <= symbol < self.vocabulary_size:
-                raise InputError(f"symbol {symbol} is not in the vocabulary of {self.vocabulary_size} symbols")
+        check_emitted(self.vocabulary_size, self._silent)
 
     @functools.cached_property
     def network(self) -> Cell:
@@ -120,15 +113,21 @@ class LanguageModel(Model):
     def _silent(self) -> tuple[int, ...]:
         return self.forbidden if self.start_symbol is None else (self.start_symbol, *self.forbidden)
 
+    @functools.cached_property
+    def _symbols(self) -> SymbolDecoder:
+        return SymbolDecoder(
+            size=self.vocabulary_size,
+            cell=self.network,
+            embedding_size=self.embedding_size,
+            output_size=self.output_size,
+            tied=self.tied,
+            silent=self._silent,
+        )
+
     def init(self, key: Key) -> Params:
         """`cell`: the network's; `projection`: `kernel` [H, V] (none if tied) and `bias` [V]; `embedding` [V, E]."""
         k_cell, k_embedding, k_projection, k_scale = jax.random.split(key, 4)
-        projection = {"bias": jnp.zeros(self.vocabulary_size)}
-        if not self.tied:
-            projection["kernel"] = _glorot(k_projection, (self.output_size, self.vocabulary_size))
-        params = {"cell": self.network.init(k_cell), "projection": projection}
-        if self.embedding_size is not None:
-            params["embedding"] = _embed_init(k_embedding, (self.vocabulary_size, self.embedding_size))
+        params = self._symbols.init(k_cell, k_embedding, k_projection)
         return params if self.init_scale is None else uniform_like(params, k_scale, self.init_scale)
 
     def initial_state(self, params: Params, batch_size: int) -> State:
@@ -147,8 +146,9 @@ class LanguageModel(Model):
         Returns:
             (state, logits), logits [B, T, V], float32 or wider.
         """
-        state, hs = unroll(self.network, *self._read(params, batch["tokens"]), state, reset=batch.get("reset"), key=key)
-        return state, self._project(params, hs)
+        cell_params, xs = self._symbols.inputs(params, batch["tokens"])
+        state, hs = unroll(self.network, cell_params, xs, state, reset=batch.get("reset"), key=key)
+        return state, self._symbols.logits(params, hs)
 
     def loss(self, outputs: Array, batch: dict) -> Weighted:
         """Cross-entropy in nats against "target", integer [B, T], counted where "target_mask" (everywhere without one)."""
@@ -168,20 +168,9 @@ class LanguageModel(Model):
         Raises:
             InputError: a wrong shape or dtype, or an empty prompt where the vocabulary has no start symbol.
         """
-        for name in ("tokens", "tokens_lengths"):
-            if name not in batch:
-                raise InputError(f'prompts have no "{name}": give a dict with "tokens" [B, T] and "tokens_lengths" [B]')
-        tokens, lengths = jnp.asarray(batch["tokens"]), jnp.asarray(batch["tokens_lengths"])
-        if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
-            raise InputError(f"prompts have shape {tokens.shape} and dtype {tokens.dtype}, they must be integers [B, T]")
-        real = masks.resolve(lengths, None, tokens.shape)
+        tokens, lengths = check_sequences(batch, "tokens", self.vocabulary_size, called="prompts")
         if self.start_symbol is None and not isinstance(lengths, jax.core.Tracer) and (np.asarray(lengths) < 1).any():
             raise InputError("a prompt is empty and the vocabulary has no start symbol: give at least one symbol")
-        if not isinstance(tokens, jax.core.Tracer) and not isinstance(lengths, jax.core.Tracer):
-            symbols = np.asarray(tokens)[np.asarray(real)]
-            outside = symbols[(symbols < 0) | (symbols >= self.vocabulary_size)]
-            if outside.size:
-                raise InputError(f"prompts hold symbol {outside[0]}, the vocabulary has 0 to {self.vocabulary_size - 1}")
         return _read(self, params, tokens, lengths)
 
     def step(self, params: Params, memory, state: State, token: Array) -> tuple[State, Array]:
@@ -196,26 +185,8 @@ class LanguageModel(Model):
         Returns:
             (state, logits), logits float32 or wider.
         """
-        cell, known = params["cell"], jax.tree.leaves(memory)
-        z = jax.tree.map(lambda of: of[token], memory) if known else self.network.project(cell, self._embed(params, token))
-        state, h = self.network.recur(cell, state, z)
-        logits = self._project(params, h)
-        silent = np.isin(np.arange(self.vocabulary_size), self._silent)
-        return state, jnp.where(jnp.broadcast_to(silent, logits.shape), jnp.asarray(-jnp.inf, logits.dtype), logits)
-
-    def _read(self, params: Params, tokens: Array) -> tuple[Params, Array]:
-        """The network's parameters and inputs."""
-        if self.embedding_size is None:
-            return params["cell"], tokens
-        return read_symbols(self.network, params["cell"], params["embedding"], tokens)
-
-    def _embed(self, params: Params, tokens: Array) -> Array:
-        return tokens if self.embedding_size is None else params["embedding"][tokens]
-
-    def _project(self, params: Params, hs: Array) -> Array:
-        kernel = params["embedding"].T if self.tied else params["projection"]["kernel"]
-        logits = product(hs, kernel)
-        return logits + jnp.broadcast_to(params["projection"]["bias"].astype(logits.dtype), logits.shape)
+        state, h = self._symbols.advance(params, memory, state, token)
+        return state, self._symbols.emit(params, h)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -226,7 +197,5 @@ def _read(model: LanguageModel, params: Params, tokens: Array, lengths: Array) -
         lengths = lengths + 1
     before = jnp.maximum(lengths - 1, 0)
     token = jnp.take_along_axis(tokens, before[:, None], axis=1)[:, 0]
-    state, _ = unroll(model.network, *model._read(params, tokens[:, :-1]), lengths=before)
-    looks_up = model.embedding_size is not None and model.vocabulary_size <= LOOKED_UP
-    memory = model.network.project(params["cell"], params["embedding"]) if looks_up else ()
-    return memory, state, token
+    state, _ = unroll(model.network, *model._symbols.inputs(params, tokens[:, :-1]), lengths=before)
+    return model._symbols.look_up(params), state, token

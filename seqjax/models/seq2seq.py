@@ -1,36 +1,31 @@
-"""An encoder-decoder: a sequence in, another out, with or without attention."""
+"""An encoder-decoder: a source in, a sequence of symbols out, with or without attention."""
 
 import dataclasses
 import functools
 from typing import Any, ClassVar, NamedTuple
 
 import jax
-import jax.core
 import jax.numpy as jnp
-import numpy as np
 
-from seqjax import masks, tree
+from seqjax import masks
 from seqjax.attention.attentive import Attentive
-from seqjax.bridge import named_arrays, shapes_of_row, summaries
-from seqjax.categorical import quantile
+from seqjax.bridge import BRIDGES, check_bridge, cross, init_bridge
 from seqjax.checks import check_choice, check_rate, check_size, check_weights
-from seqjax.compose import Dropout
-from seqjax.contracts import Cell, Model, SequenceLayer, check_cell_field
+from seqjax.contracts import Cell, Model, check_cell_field
 from seqjax.errors import InputError
-from seqjax.hoisting import hoist
 from seqjax.losses import Weighted, cross_entropy
-from seqjax.products import product
+from seqjax.models.encoders import Encoder
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
-from seqjax.symbols.embedding import LOOKED_UP, read_symbols
+from seqjax.symbols.decoder import SymbolDecoder
+from seqjax.symbols.embedding import dropped
+from seqjax.symbols.forced import sampled_inputs
+from seqjax.symbols.readout import check_emitted
 from seqjax.types import Array, Key, Params, State, at_least_float32
-
-_embed_init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
-_glorot = jax.nn.initializers.glorot_uniform()
 
 
 class Outputs(NamedTuple):
-    """What a Seq2Seq gives for a batch.
+    """Outputs of a Seq2Seq for a batch.
 
     Args:
         logits: [B, T, V], float32 or wider, of every target symbol.
@@ -44,11 +39,11 @@ class Outputs(NamedTuple):
 
 
 class Recalled(NamedTuple):
-    """What a decoder reads at every step.
+    """The memory that a decoder reads at every step.
 
     Args:
         attended: the attention's memory; () without attention.
-        symbols: what the cell makes of each symbol, leaves [V, ...]; () where that is not looked up.
+        symbols: the cell's projection of each symbol, leaves [V, ...]; () where that is not looked up.
     """
 
     attended: Any
@@ -67,25 +62,24 @@ class Stepped(NamedTuple):
 class Seq2Seq(Model):
     """An encoder reads the source, a decoder writes the target symbol by symbol.
 
-        values, s = encoder(E_x x);  h_0 = bridge(s);  o_t = decoder(h_{t-1}, E_y y_{t-1}, values)
+        values, s = encoder(x);  h_0 = bridge(s);  o_t = decoder(h_{t-1}, E y_{t-1}, values)
         p(y_t | y_1..y_{t-1}, x) = softmax(W o_t + b)
 
-    A batch holds "source" [B, S] and "target" [B, T], integers, the target without a start symbol and with the end symbol as its
-    last; "source_lengths" and "target_lengths" [B], 0 for a row that is not there; and perhaps "teacher_forcing", float32 [B]:
-    the probability with which a step reads the true symbol. Otherwise it reads one that the model draws (scheduled sampling).
+    A batch holds what the encoder reads; "target", integer [B, T], without a start symbol and with the end symbol as its last;
+    "target_lengths" [B], 0 for a padding row; and perhaps "teacher_forcing", float32 [B]: the probability with which a step
+    reads the true symbol. Otherwise it reads one that the model draws (scheduled sampling).
 
     Args:
-        source_size, target_size: symbols of the vocabularies.
-        embedding_size: E.
-        encoder: a cell or a layer.
-        decoder: an Attentive cell, or any other: then the bridge alone tells it of the source.
-        start_symbol: what the decoder reads first; it is never emitted.
+        encoder: reads the source: Symbols, Features.
+        target_size: V, symbols of the target vocabulary.
+        embedding_size: E, of the target.
+        decoder: an Attentive cell, or any cell; without attention the source reaches it only through the bridge.
+        start_symbol: the symbol that the decoder reads first; it is never emitted.
         end_symbol: the symbol that ends a target; None: targets have a fixed length.
         bridge: "dense": every array of the decoder's first state is tanh(W s + b), s the h of the encoder's final states;
             "final": it is the encoder's final state, whose shapes are the same; "none": it is zeros.
-        reverse_source: whether the encoder reads the source from its end (Sutskever).
         tied: "none"; "target": W is the target embedding transposed; "all": the source embedding is that one, too.
-        dropout: rate on the embeddings and on the decoder's output (inside a cell it is the cell's own).
+        dropout: rate on the target embedding and on the decoder's output (inside a cell it is the cell's own).
         per: of the dropout, "step" or "sequence" (variational).
         label_smoothing: of the loss in training, 0 to 1.
         forbidden: symbols that are never emitted either, such as padding.
@@ -98,9 +92,11 @@ class Seq2Seq(Model):
     Example:
         >>> from seqjax.attention.scores import Dot
         >>> from seqjax.cells.gru import GRU
+        >>> from seqjax.models.encoders import Symbols
         >>> gru = GRU(input_size=3, hidden_size=4)
+        >>> encoder = Symbols(size=7, embedding_size=3, cell=gru)
         >>> decoder = Attentive(cell=gru, attention=Dot(query_size=4, memory_size=4), output_size=4)
-        >>> model = Seq2Seq(source_size=7, target_size=8, embedding_size=3, encoder=gru, decoder=decoder, start_symbol=1)
+        >>> model = Seq2Seq(encoder=encoder, target_size=8, embedding_size=3, decoder=decoder, start_symbol=1)
         >>> source, target = jnp.array([[3, 4, 0]]), jnp.array([[5, 2]])
         >>> batch = {"source": source, "source_lengths": jnp.array([2]), "target": target, "target_lengths": jnp.array([2])}
         >>> _, outputs = model.apply(model.init(jax.random.key(0)), batch)
@@ -113,15 +109,13 @@ class Seq2Seq(Model):
 
     unit: ClassVar[str] = "token"
 
-    source_size: int
+    encoder: Encoder
     target_size: int
     embedding_size: int
-    encoder: Cell | SequenceLayer
     decoder: Cell
     start_symbol: int
     end_symbol: int | None = None
     bridge: str = "dense"
-    reverse_source: bool = False
     tied: str = "none"
     dropout: float = 0.0
     per: str = "step"
@@ -131,61 +125,53 @@ class Seq2Seq(Model):
     coverage_loss: float = 0.0
 
     def __post_init__(self):
-        check_size(self, source_size=self.source_size, target_size=self.target_size, embedding_size=self.embedding_size)
+        if not isinstance(self.encoder, Encoder):
+            raise InputError(f"the encoder is a {type(self.encoder).__name__}, it must be an Encoder such as Symbols or Features")
+        check_size(self, target_size=self.target_size, embedding_size=self.embedding_size)
         check_cell_field(self, self.decoder)
         check_rate(self, self.dropout)
         check_choice(self, ("step", "sequence"), per=self.per)
         check_choice(self, ("token", "sequence"), sampling=self.sampling)
         check_choice(self, ("none", "target", "all"), tied=self.tied)
-        check_choice(self, ("dense", "final", "none"), bridge=self.bridge)
-        if not isinstance(self.encoder, Cell | SequenceLayer):
-            raise InputError(f"the encoder is a {type(self.encoder).__name__}, it must be a cell or a layer")
-        for name, part in (("encoder", self.encoder), ("decoder", self.decoder)):
-            if part.input_shape not in (None, (self.embedding_size,)):
-                raise InputError(
-                    f"the {name} reads {part.input_shape}, embedding_size is {self.embedding_size}: they must be equal"
-                )
+        check_choice(self, BRIDGES, bridge=self.bridge)
+        if self.decoder.input_shape not in (None, (self.embedding_size,)):
+            sizes = f"{self.decoder.input_shape}, embedding_size is {self.embedding_size}"
+            raise InputError(f"the decoder reads {sizes}: they must be equal")
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing is {self.label_smoothing}, it must be at least 0 and below 1")
         check_weights(coverage_loss=self.coverage_loss)
         if self.coverage_loss and not self.attends:
             raise InputError("coverage_loss is for a decoder with attention, this one has none")
-        if self.tied == "all" and self.source_size != self.target_size:
-            sizes = f"{self.source_size} and {self.target_size}"
-            raise InputError(f'tied="all" needs one vocabulary for source and target, they have {sizes} symbols')
-        if len(set(self._silent)) >= self.target_size:
-            raise InputError(f"all {self.target_size} target symbols are forbidden: nothing could be emitted")
-        for symbol in (*self._silent, *(() if self.end_symbol is None else (self.end_symbol,))):
-            if not 0 <= symbol < self.target_size:
-                raise InputError(f"symbol {symbol} is not in the target vocabulary of {self.target_size} symbols")
-        self._check_fit()
-
-    def _check_fit(self):
-        (final, values), (begun, output) = self._encoded, self._decoded
-        if isinstance(self.decoder, Attentive) and self.decoder.attention.memory_size != values.shape[-1]:
-            sizes = f"{self.decoder.attention.memory_size}, the encoder gives {values.shape[-1]} features"
+        if self.tied == "all":
+            self._check_shared()
+        ends = () if self.end_symbol is None else (self.end_symbol,)
+        check_emitted(self.target_size, (self.start_symbol, *self.forbidden), *ends, vocabulary="target vocabulary")
+        features = self._encoded.values.shape[-1]
+        if isinstance(self.decoder, Attentive) and self.decoder.attention.memory_size != features:
+            sizes = f"{self.decoder.attention.memory_size}, the encoder gives {features} features"
             raise InputError(f"the attention's memory_size is {sizes}: they must be equal")
+        state, output = self._decoded
         if self.tied != "none" and output.shape[-1] != self.embedding_size:
             sizes = f"they are {self.embedding_size} and {output.shape[-1]}"
             raise InputError(f"tied={self.tied!r} needs embedding_size equal to the decoder's output size: {sizes}")
-        given, wanted = shapes_of_row(final), shapes_of_row(begun)
-        if self.bridge == "final" and given != wanted:
-            told = [", ".join(f"{name} {list(shape)}" for name, shape in form) for form in (given, wanted)]
-            raise InputError(
-                f"bridge=\"final\" copies the encoder's final state ({told[0]}) into the decoder's ({told[1]}): "
-                'they must be equal, or take bridge="dense"'
-            )
-        if self.bridge == "dense" and any(len(shape) != 1 for _, shape in (*given, *wanted)):
-            raise InputError('bridge="dense" needs states of vectors: take bridge="none"')
+        check_bridge(self.bridge, self._encoded.summary, state)
+
+    def _check_shared(self):
+        params = jax.eval_shape(self.encoder.init, jax.random.key(0))
+        if "embedding" not in params:
+            raise InputError('tied="all" needs an encoder that reads symbols through an embedding, such as Symbols')
+        size, features = params["embedding"].shape
+        if size != self.target_size:
+            sizes = f"{size} and {self.target_size}"
+            raise InputError(f'tied="all" needs one vocabulary for source and target, they have {sizes} symbols')
+        if features != self.embedding_size:
+            sizes = f"{features} and {self.embedding_size}"
+            raise InputError(f'tied="all" needs one embedding_size for source and target, they are {sizes}')
 
     @functools.cached_property
-    def _encoded(self) -> tuple[Any, Any]:
-        """Shapes of the encoder's (final state, outputs)."""
-
-        def encoded(key):
-            return unroll(self.encoder, self.encoder.init(key), jnp.zeros((1, 1, self.embedding_size)))
-
-        return jax.eval_shape(encoded, jax.random.key(0))
+    def _encoded(self) -> Any:
+        """Shapes of an encoded source."""
+        return jax.eval_shape(lambda key: self.encoder.encode(self.encoder.init(key), self.encoder.blank()), jax.random.key(0))
 
     @functools.cached_property
     def _decoded(self) -> tuple[Any, Any]:
@@ -203,6 +189,17 @@ class Seq2Seq(Model):
 
         return jax.eval_shape(decoded, jax.random.key(0))
 
+    @functools.cached_property
+    def _symbols(self) -> SymbolDecoder:
+        return SymbolDecoder(
+            size=self.target_size,
+            cell=self.decoder,
+            embedding_size=self.embedding_size,
+            output_size=self._decoded[1].shape[-1],
+            tied=self.tied != "none",
+            silent=(self.start_symbol, *self.forbidden),
+        )
+
     @property
     def attends(self) -> bool:
         """Whether the decoder has attention."""
@@ -210,66 +207,52 @@ class Seq2Seq(Model):
 
     @property
     def places(self) -> int | None:
-        """How many source symbols its attention knows places for; None: any number."""
+        """The most places that the attention can tell apart; None: any number."""
         return self.decoder.attention.places if isinstance(self.decoder, Attentive) else None
 
-    @property
-    def _silent(self) -> tuple[int, ...]:
-        return (self.start_symbol, *self.forbidden)
-
     def init(self, key: Key) -> Params:
-        """`encoder`, `decoder`; `bridge`: a dense layer for each array of the state ("0", ...), if there are any.
+        """Parameters; dropout changes none of them.
 
-        `source_embedding` [V_source, E] (none if all is tied), `target_embedding` [V, E]; `projection`: `kernel` [O, V] (none
-        if tied), `bias` [V]. Dropout changes none of it.
+        `encoder`: the encoder's (if all is tied without its embedding); `decoder`: `cell`, `embedding` [V, E] and `projection`:
+        `kernel` [O, V] (none if tied), `bias` [V]; `bridge`: a dense layer for each array of the state ("0", ...), if it is
+        dense.
         """
-        k_source, k_target, k_encoder, k_decoder, k_bridge, k_projection = jax.random.split(key, 6)
-        begun, output = self._decoded
-        params = {
-            "target_embedding": _embed_init(k_target, (self.target_size, self.embedding_size)),
-            "encoder": self.encoder.init(k_encoder),
-            "decoder": self.decoder.init(k_decoder),
-            "projection": {"bias": jnp.zeros(self.target_size)},
-        }
-        if self.tied != "all":
-            params["source_embedding"] = _embed_init(k_source, (self.source_size, self.embedding_size))
-        if self.tied == "none":
-            params["projection"]["kernel"] = _glorot(k_projection, (output.shape[-1], self.target_size))
+        _, k_target, _, k_decoder, k_bridge, k_projection = jax.random.split(key, 6)  # the encoder draws from the others
+        encoder = self.encoder.init(key)
+        if self.tied == "all":
+            del encoder["embedding"]
+        params = {"encoder": encoder, "decoder": self._symbols.init(k_decoder, k_target, k_projection)}
         if self.bridge == "dense":
-            summary = sum(a.shape[-1] for a in summaries(self._encoded[0]))
-            sizes = [shape[0] for _, shape in shapes_of_row(begun)]
-            keys = jax.random.split(k_bridge, len(sizes))
-            params["bridge"] = {
-                str(i): {"kernel": _glorot(k, (summary, n)), "bias": jnp.zeros(n)}
-                for i, (k, n) in enumerate(zip(keys, sizes, strict=True))
-            }
+            params["bridge"] = init_bridge(k_bridge, self._encoded.summary, self._decoded[0])
         return params
 
     def apply(self, params: Params, batch: dict, *, state: State = None, key: Key | None = None) -> tuple[State, Outputs]:
         """Logits of every target symbol, given the source and the symbols before it.
 
         Args:
-            params: of `init`.
-            batch: "source", "source_lengths", "target", "target_lengths", and perhaps "teacher_forcing".
+            params: from `init`.
+            batch: what the encoder reads, "target", "target_lengths", and perhaps "teacher_forcing".
             state: nothing is carried from batch to batch.
             key: feeds dropout and scheduled sampling; None: deterministic, and the true symbols are read.
 
         Returns:
             ((), outputs), logits [B, T, V], float32 or wider.
         """
-        k_source, k_target, k_output, k_encoder, k_decoder, k_sampling = [None] * 6 if key is None else jax.random.split(key, 6)
-        memory, begun = self._encode(params, batch, k_source, k_encoder)
-        target, lengths = batch["target"], batch["target_lengths"]
+        keys = [None] * 6 if key is None else jax.random.split(key, 6)
+        _, k_target, k_output, _, k_decoder, k_sampling = keys  # the encoder draws from the others
+        memory, begun = self._encode(params, batch, key)
+        target, lengths, symbols = batch["target"], batch["target_lengths"], self._symbols
         opening = jnp.full((target.shape[0], 1), self.start_symbol, target.dtype)
-        symbols = jnp.concatenate([opening, target[:, :-1]], axis=1)
+        tokens = jnp.concatenate([opening, target[:, :-1]], axis=1)  # [B, T]
         if k_sampling is not None and "teacher_forcing" in batch:
             frozen = jax.lax.stop_gradient((params, memory, begun))
-            symbols = self._sampled(*frozen, symbols, batch["teacher_forcing"], k_sampling)
-        read = self._read(self.decoder, params["decoder"], params["target_embedding"], symbols, k_target)
+            tokens = self._sampled(*frozen, tokens, batch["teacher_forcing"], k_sampling)
+        dropout = {"dropout": self.dropout, "per": self.per, "key": k_target}
         context = memory if self.attends else None
-        _, ys = unroll(self.decoder, *read, begun, lengths=lengths, context=context, key=k_decoder)
-        hs, weights = ys if self.attends else (ys, None)
-        logits = self._project(params, self._dropped(hs, k_output))
+        cell_params, xs = symbols.inputs(params["decoder"], tokens, **dropout)
+        _, ys = unroll(self.decoder, cell_params, xs, begun, lengths=lengths, context=context, key=k_decoder)
+        hs, weights = (ys.output, ys.weights) if self.attends else (ys, None)  # [B, T, O], [B, T, S]
+        logits = symbols.logits(params["decoder"], dropped(hs, self.dropout, self.per, k_output))
         return (), Outputs(logits, weights, jnp.asarray(key is not None, logits.dtype))
 
     def loss(self, outputs: Outputs, batch: dict) -> Weighted:
@@ -287,59 +270,41 @@ class Seq2Seq(Model):
         """Reads the sources.
 
         Args:
-            params: of `init`.
-            batch: "source", integer [B, S]; "source_lengths", integer [B], 0 <= length <= S.
+            params: from `init`.
+            batch: what the encoder reads, such as "source", integer [B, S], and "source_lengths", integer [B].
 
         Returns:
-            (memory, state, token): what every step reads, the state before the first, and the start symbol, int32 [B].
+            (memory, state, token): the memory of every step, the state before the first, and the start symbol, int32 [B].
 
         Raises:
-            InputError: a wrong shape or dtype, a symbol outside the vocabulary, or more of them than the attention has places.
+            InputError: a batch that the encoder cannot read, or more places than the attention can tell apart.
         """
-        for name in ("source", "source_lengths"):
-            if name not in batch:
-                raise InputError(f'the batch has no "{name}": give a dict with "source" [B, S] and "source_lengths" [B]')
-        source, lengths = jnp.asarray(batch["source"]), jnp.asarray(batch["source_lengths"])
-        if source.ndim != 2 or not jnp.issubdtype(source.dtype, jnp.integer):
-            raise InputError(f"sources have shape {source.shape} and dtype {source.dtype}, they must be integers [B, S]")
-        real = masks.resolve(lengths, None, source.shape)
-        if not isinstance(source, jax.core.Tracer) and not isinstance(lengths, jax.core.Tracer):
-            symbols = np.asarray(source)[np.asarray(real)]
-            outside = symbols[(symbols < 0) | (symbols >= self.source_size)]
-            if outside.size:
-                raise InputError(f"sources hold symbol {outside[0]}, the vocabulary has 0 to {self.source_size - 1}")
+        inputs, lengths = self.encoder.inputs(batch)
         if isinstance(self.decoder, Attentive):
-            self.decoder.attention.check_lengths(batch["source_lengths"])  # as it was given: an array made under jit is traced
-        return _start(self, params, source, lengths)
+            self.decoder.attention.check_lengths(lengths)
+        return _start(self, params, inputs)
 
     def step(self, params: Params, memory: Recalled, state: State, token: Array) -> tuple[State, Array]:
-        """Reads one symbol of each row: token [B] to (state, logits [B, V]), -inf for what is never emitted.
+        """Reads one symbol of each row: token [B] to (state, logits [B, V]), -inf for symbols that are never emitted.
 
         Args:
-            params: of `init`.
-            memory: of `start`.
+            params: from `init`.
+            memory: from `start`.
             state: leaves [B, ...].
             token: integer [B].
 
         Returns:
             (state, logits), logits float32 or wider.
         """
-        of_decoder, known = params["decoder"], jax.tree.leaves(memory.symbols)
-        if known:
-            z = tree.at(memory.symbols, token)
-        else:
-            z = self.decoder.project(of_decoder, params["target_embedding"][token])
-        if self.attends:
-            inner, y = self.decoder.recur(of_decoder, state.decoder, z, context=memory.attended)
-            state, y = self._stepping(memory.attended, inner, y.weights), y.output
-        else:
-            state, y = self.decoder.recur(of_decoder, state, z)
-        logits = self._project(params, y)
-        silent = np.isin(np.arange(self.target_size), self._silent)
-        return state, jnp.where(jnp.broadcast_to(silent, logits.shape), jnp.asarray(-jnp.inf, logits.dtype), logits)
+        symbols, of_decoder = self._symbols, params["decoder"]
+        if not self.attends:
+            state, y = symbols.advance(of_decoder, memory.symbols, state, token)
+            return state, symbols.emit(of_decoder, y)
+        inner, y = symbols.advance(of_decoder, memory.symbols, state.decoder, token, context=memory.attended)
+        return self._stepping(memory.attended, inner, y.weights), symbols.emit(of_decoder, y.output)
 
     def weights(self, state: State) -> Array:
-        """The attention weights of the last step, from the state that `step` gave: [B, S].
+        """The attention weights of the step that returned `state`, [B, S].
 
         Raises:
             InputError: the decoder has no attention.
@@ -358,86 +323,42 @@ class Seq2Seq(Model):
             raise InputError("this model has no attention: there are no places to attend to")
         return memory.attended.mask
 
-    def _encode(self, params, batch, k_source=None, k_encoder=None) -> tuple[Any, State]:
+    def _encode(self, params: Params, batch: dict, key: Key | None = None) -> tuple[Any, State]:
         """(the attention's memory or (), the decoder's first state)."""
-        source, lengths = batch["source"], batch["source_lengths"]
-        table = params["target_embedding" if self.tied == "all" else "source_embedding"]
-        read = self._read(self.encoder, params["encoder"], table, source, k_source)
-        final, values = unroll(self.encoder, *read, lengths=lengths, reverse=self.reverse_source, key=k_encoder)
+        of_encoder, of_cell = params["encoder"], params["decoder"]["cell"]
+        if self.tied == "all":
+            of_encoder = of_encoder | {"embedding": params["decoder"]["embedding"]}
+        encoded = self.encoder.encode(of_encoder, batch, key)
+        rows = encoded.mask.shape[:1]
         if not isinstance(self.decoder, Attentive):
-            return (), self._bridge(params, final, self.decoder.initial_state(params["decoder"], source.shape[:1]))
-        memory = self.decoder.remember(params["decoder"], values, masks.from_lengths(lengths, source.shape[1]))
-        state = self.decoder.initial_state(params["decoder"], source.shape[:1], context=memory)
-        return memory, state._replace(cell=self._bridge(params, final, state.cell))
+            return (), self._cross(params, encoded.summary, self.decoder.initial_state(of_cell, rows))
+        memory = self.decoder.remember(of_cell, encoded.values, encoded.mask)
+        state = self.decoder.initial_state(of_cell, rows, context=memory)
+        return memory, state._replace(cell=self._cross(params, encoded.summary, state.cell))
 
-    def _bridge(self, params, final, state):
-        """The decoder cell's initial state with what the encoder's final state says."""
-        if self.bridge == "none":
-            return state
-        if self.bridge == "final":
-            given = [a for _, a in named_arrays(final)]
-        else:
-            summary = jnp.concatenate(summaries(final), axis=-1)
-            dense = [params["bridge"][str(i)] for i in range(len(params["bridge"]))]
-            given = [jnp.tanh(_affine(summary, layer["kernel"], layer["bias"])) for layer in dense]
-        given = iter(given)
-        return jax.tree.map(lambda a: next(given).astype(a.dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, state)
+    def _cross(self, params: Params, summary: State, state: State) -> State:
+        return cross(self.bridge, params.get("bridge", {}), summary, state)
 
-    def _sampled(self, params, memory, state, symbols, teacher_forcing, key) -> Array:
-        """The symbols that the decoder reads, [B, T]: the true ones, or those that it draws (without dropout).
+    def _sampled(self, params: Params, memory, state: State, tokens: Array, teacher_forcing: Array, key: Key) -> Array:
+        """The symbols that the decoder reads, [B, T]: the true ones, or those that it draws (without dropout)."""
 
-        A draw has no derivative, so that reading these is all the rest of scheduled sampling.
-        """
-        k_coin, k_draw = jax.random.split(key)
-        rows, steps = symbols.shape
-        coins = jax.random.uniform(k_coin, (steps if self.sampling == "token" else 1, rows), teacher_forcing.dtype)
-        truth = jnp.broadcast_to(coins < teacher_forcing[None], (steps, rows))
-        chances = jax.random.uniform(k_draw, (steps, rows))
-        first, state = symbols[:, 0], self._stepping(memory, state)
-        fixed = params, Recalled(memory, ())
-        step = hoist(lambda fixed, state, token: self.step(fixed[0], fixed[1], state, token), fixed, state, first)
+        def step(fixed, state, token):
+            params, recalled = fixed
+            return self.step(params, recalled, state, token)
 
-        def read(carry, now):
-            (state, token), (right, keeps, chance) = carry, now
-            state, logits = step(state, token)
-            token = jnp.where(keeps, right, quantile(jax.nn.softmax(logits), chance).astype(right.dtype))
-            return (state, token), token
+        fixed, state = (params, Recalled(memory, ())), self._stepping(memory, state)
+        return sampled_inputs(step, fixed, state, tokens, teacher_forcing, key, per=self.sampling)
 
-        _, read_next = jax.lax.scan(read, (state, first), (symbols.T[1:], truth[1:], chances[1:]))
-        return jnp.concatenate([first[None], read_next]).T
-
-    def _stepping(self, memory, state, weights=None) -> State:
+    def _stepping(self, memory, state: State, weights: Array | None = None) -> State:
         """A decoder's state as `step` has it; without weights, before the first step."""
         if not self.attends:
             return state
         weights = jnp.zeros(memory.mask.shape) if weights is None else weights
         return Stepped(state, weights.astype(at_least_float32(memory.values.dtype)))
 
-    def _read(self, part, params: Params, table: Array, tokens: Array, key: Key | None) -> tuple[Params, Array]:
-        """A part's parameters and inputs: the embedding's rows, with dropout."""
-        if key is not None and self.dropout:
-            return params, self._dropped(table[tokens], key)
-        return read_symbols(part, params, table, tokens)
-
-    def _dropped(self, xs: Array, key: Key | None) -> Array:
-        if key is None or not self.dropout:
-            return xs
-        return unroll(Dropout(self.dropout, per=self.per, input_shape=xs.shape[2:]), {}, xs, key=key)[1]
-
-    def _project(self, params: Params, hs: Array) -> Array:
-        kernel = params["projection"]["kernel"] if self.tied == "none" else params["target_embedding"].T
-        return _affine(hs, kernel, params["projection"]["bias"])
-
 
 @functools.partial(jax.jit, static_argnums=0)
-def _start(model: Seq2Seq, params: Params, source: Array, lengths: Array) -> tuple[Recalled, State, Array]:
-    memory, state = model._encode(params, {"source": source, "source_lengths": lengths})
-    looks_up = model.target_size <= LOOKED_UP
-    symbols = model.decoder.project(params["decoder"], params["target_embedding"]) if looks_up else ()
-    token = jnp.full(source.shape[0], model.start_symbol, jnp.int32)
-    return Recalled(memory, symbols), model._stepping(memory, state), token
-
-
-def _affine(xs: Array, kernel: Array, bias: Array) -> Array:
-    ys = product(xs, kernel)
-    return ys + jnp.broadcast_to(bias.astype(ys.dtype), ys.shape)
+def _start(model: Seq2Seq, params: Params, batch: dict) -> tuple[Recalled, State, Array]:
+    memory, state = model._encode(params, batch)
+    token = jnp.full(jax.tree.leaves(batch)[0].shape[0], model.start_symbol, jnp.int32)
+    return Recalled(memory, model._symbols.look_up(params["decoder"])), model._stepping(memory, state), token

@@ -1,1 +1,5 @@
 """Between symbols and vectors: embedding, readout, teacher forcing."""
+
+from seqjax.symbols.forced import TeacherForcing
+
+__all__ = ["TeacherForcing"]

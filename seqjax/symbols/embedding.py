@@ -1,15 +1,21 @@
-"""How symbols are read through an embedding."""
+"""Embedding: symbols as rows of a table, and dropout on what is read or written."""
 
 from typing import Any
 
+import jax
+
+from seqjax.compose import Dropout
+from seqjax.recurrence.engine import unroll
 from seqjax.thresholds import projects_table
-from seqjax.types import Array, Params, float_dtype
+from seqjax.types import Array, Key, Params, float_dtype
 
-LOOKED_UP = 512  # symbols up to which one product for all of them, before decoding, costs less than one a step
+init_table = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)  # (key, (V, D)): rows of length 1
 
 
-def read_symbols(part, params: Params, table: Array, tokens: Array) -> tuple[Params, Any]:
-    """What to unroll to read tokens through an embedding: the part with E W in the place of W, or the rows of E.
+def read_symbols(
+    part, params: Params, table: Array, tokens: Array, *, dropout: float = 0.0, per: str = "step", key: Key | None = None
+) -> tuple[Params, Any]:
+    """Parameters and inputs for reading embedded tokens: either W replaced by E W, or the embedded rows.
 
         unroll(part, *read_symbols(part, params, E, tokens)) == unroll(part, params, E[tokens])
 
@@ -18,11 +24,22 @@ def read_symbols(part, params: Params, table: Array, tokens: Array) -> tuple[Par
         params: its parameters.
         table: E, [V, D].
         tokens: integer, [B, T].
+        dropout, per: rate and kind of the dropout on the rows, as in `Dropout`.
+        key: feeds the dropout; None: no dropout.
 
     Returns:
         (params, xs).
     """
+    if key is not None and dropout:
+        return params, dropped(table[tokens], dropout, per, key)
     embedded = part.embed(params, table) if projects_table(len(table), tokens.size) else None
     if embedded is None or float_dtype(embedded) != table.dtype:  # E W of bfloat16 is float32, and so would the outputs be
         return params, table[tokens]
     return embedded, tokens
+
+
+def dropped(xs: Array, rate: float, per: str, key: Key | None) -> Array:
+    """xs [B, T, ...] after dropout over all steps at once; without a key, xs."""
+    if key is None or not rate:
+        return xs
+    return unroll(Dropout(rate, per=per, input_shape=xs.shape[2:]), {}, xs, key=key)[1]

@@ -12,7 +12,7 @@ from seqjax import GRU, decode
 from seqjax.attention.attentive import Attentive
 from seqjax.attention.scores import Dot
 from seqjax.errors import InputError
-from seqjax.models.seq2seq import Seq2Seq
+from seqjax.models import Seq2Seq, Symbols
 from tests.decode.toys import END, Table, Tree, log_p_of, rows, table, tokens
 
 V, L = 4, 4
@@ -67,7 +67,8 @@ def test_attention_is_that_of_the_step_that_emits_the_symbol():
 def translator():
     gru, dot = GRU(input_size=3, hidden_size=6), Dot(query_size=6, memory_size=6)
     decoder = Attentive(cell=gru, attention=dot, output_size=5)
-    model = Seq2Seq(source_size=7, target_size=8, embedding_size=3, encoder=gru, decoder=decoder, start_symbol=1, forbidden=(0,))
+    encoder, sizes = Symbols(size=7, embedding_size=3, cell=gru), {"target_size": 8, "embedding_size": 3}
+    model = Seq2Seq(encoder=encoder, decoder=decoder, start_symbol=1, forbidden=(0,), **sizes)
     return model, model.init(jax.random.key(0))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from seqjax import GRU, LSTM, Bidirectional, Chain, Dropout, Elman, InputError, RecurrentDropout, Stack, decode, unroll
 from seqjax.attention import Additive, Attentive, Dot, General
-from seqjax.models import Seq2Seq
+from seqjax.models import Features, Seq2Seq, Symbols
 from seqjax.serial import from_json, to_json
 
 VS, VT, E, H = 9, 8, 3, 4  # symbols of source and target, embedding, hidden units
@@ -29,9 +29,15 @@ LSTM_E = LSTM(input_size=E, hidden_size=H)
 ADDITIVE = Additive(query_size=H, memory_size=2 * H, hidden_size=5)
 
 
-def model_of(encoder, decoder, **fields):
-    sizes: dict[str, Any] = {"source_size": VS, "target_size": VT, "embedding_size": E, "start_symbol": START, "end_symbol": END}
-    return Seq2Seq(encoder=encoder, decoder=decoder, **sizes | fields)
+def model_of(cell, decoder, *, source_size=VS, reverse=False, **fields):
+    dropout = {name: fields[name] for name in ("dropout", "per") if name in fields}
+    encoder = Symbols(size=source_size, embedding_size=E, cell=cell, reverse=reverse, **dropout)
+    sizes: dict[str, Any] = {"target_size": VT, "embedding_size": E, "start_symbol": START, "end_symbol": END}
+    return Seq2Seq(**{"encoder": encoder, "decoder": decoder} | sizes | fields)
+
+
+def with_encoder(model, **fields):
+    return dataclasses.replace(model, encoder=dataclasses.replace(model.encoder, **fields))
 
 
 def luong(cell, size=H, **fields):
@@ -39,7 +45,7 @@ def luong(cell, size=H, **fields):
 
 
 MODELS = {
-    "plain": model_of(LSTM_E, LSTM_E, bridge="final", reverse_source=True),
+    "plain": model_of(LSTM_E, LSTM_E, bridge="final", reverse=True),
     "plain_stack": model_of(
         Stack.of(LSTM, sizes=(E, H, H)), Stack.of(LSTM, sizes=(E, H, H)), bridge="final", forbidden=(0,), dropout=0.3
     ),
@@ -72,7 +78,7 @@ every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 
 
 def batch_for(model):
-    return BATCH | {"source": jnp.where(BATCH["source"] < model.source_size, BATCH["source"], 1)}
+    return BATCH | {"source": jnp.where(BATCH["source"] < model.encoder.size, BATCH["source"], 1)}
 
 
 def initial(model, seed=0):
@@ -191,10 +197,10 @@ def test_sources_are_reversed_in_place():
     plain = MODELS["plain"]
     params = initial(plain)
     flipped = BATCH | {"source": jnp.array([[8, 6, 5, 4, 3], [7, 0, 0, 0, 0], [0] * 5], jnp.int32)}
-    wanted = apply(dataclasses.replace(plain, reverse_source=False), params, flipped)
+    wanted = apply(with_encoder(plain, reverse=False), params, flipped)
     np.testing.assert_allclose(apply(plain, params, BATCH).logits, wanted.logits, atol=1e-6)
     model = MODELS["not_fed"]
-    params, backward = initial(model), dataclasses.replace(model, reverse_source=True)
+    params, backward = initial(model), with_encoder(model, reverse=True)
     outputs = apply(backward, params, batch_for(model))
     assert not outputs.weights[1, 0, 1:].any()  # places stay where they are
 
@@ -213,21 +219,23 @@ def test_the_dense_bridge_reads_both_directions():
     params = initial(model)
     layer = jax.tree.map(np.asarray, params["bridge"]["0"])
     assert layer["kernel"].shape == (2 * H, H)
-    xs = params["source_embedding"][BATCH["source"]]
-    (forward, backward), _ = unroll(model.encoder, params["encoder"], xs, lengths=BATCH["source_lengths"])
+    xs = params["encoder"]["embedding"][BATCH["source"]]
+    (forward, backward), _ = unroll(model.encoder.cell, params["encoder"]["cell"], xs, lengths=BATCH["source_lengths"])
     _, state, _ = model.start(params, BATCH)
     expected = np.tanh(np.concatenate([forward.h, backward.h], 1) @ layer["kernel"] + layer["bias"])
     np.testing.assert_allclose(state.decoder.cell.h, expected, atol=1e-5)
 
 
 def test_tied_embeddings_are_one():
-    assert "kernel" not in initial(MODELS["bahdanau"])["projection"]
+    assert "kernel" not in initial(MODELS["bahdanau"])["decoder"]["projection"]
     params = initial(MODELS["elman"])
-    assert "source_embedding" not in params and "kernel" not in params["projection"]
+    decoder = params["decoder"]
+    assert "embedding" not in params["encoder"] and "kernel" not in decoder["projection"]
     tied = MODELS["elman"]
     loose = dataclasses.replace(tied, tied="none")
-    shared = params["target_embedding"]
-    untied = params | {"source_embedding": shared, "projection": params["projection"] | {"kernel": shared.T}}
+    shared = decoder["embedding"]
+    decoder = decoder | {"projection": decoder["projection"] | {"kernel": shared.T}}
+    untied = params | {"encoder": params["encoder"] | {"embedding": shared}, "decoder": decoder}
     batch = batch_for(tied)
     np.testing.assert_allclose(apply(tied, params, batch).logits, apply(loose, untied, batch).logits, atol=1e-6)
 
@@ -279,35 +287,41 @@ def test_equal_batches_compile_once():
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({"encoder": GRU(input_size=5, hidden_size=H)}, r"the encoder reads \(5,\), embedding_size is 3: they must be equal"),
+        ({"cell": GRU(input_size=5, hidden_size=H)}, r"the encoder's cell reads \(5,\), embedding_size is 3: they must be equal"),
         ({"decoder": Elman(input_size=5, hidden_size=H)}, r"the decoder reads \(5,\), embedding_size is 3"),
-        ({"encoder": "GRU"}, "the encoder is a str, it must be a cell or a layer"),
+        ({"cell": "GRU"}, "the encoder's cell is a str, it must be a cell or a layer"),
+        ({"encoder": GRU_E}, "the encoder is a GRU, it must be an Encoder such as Symbols or Features"),
         ({"decoder": Bidirectional(GRU_E)}, "wraps a cell, and a Bidirectional is none"),
         ({"decoder": luong(GRU_E, 5)}, "the attention's memory_size is 5, the encoder gives 4 features: they must be equal"),
         ({"bridge": "final"}, r'bridge="final" .* \(h \[4\]\) into the decoder\'s \(c \[4\], h \[4\]\): .* take bridge="dense"'),
-        ({"bridge": "final", "encoder": Bidirectional(GRU_E), "decoder": GRU_E}, r"\(h \[4\], h \[4\]\) into .* \(h \[4\]\)"),
+        ({"bridge": "final", "cell": Bidirectional(GRU_E), "decoder": GRU_E}, r"\(h \[4\], h \[4\]\) into .* \(h \[4\]\)"),
         ({"tied": "target"}, "tied='target' needs embedding_size equal to the decoder's output size: they are 3 and 4"),
         ({"tied": "all"}, 'tied="all" needs one vocabulary for source and target, they have 9 and 8 symbols'),
         ({"start_symbol": 8}, "symbol 8 is not in the target vocabulary of 8 symbols"),
         ({"end_symbol": -1}, "symbol -1 is not in the target vocabulary"),
-        ({"forbidden": tuple(range(8))}, "all 8 target symbols are forbidden"),
+        ({"forbidden": tuple(range(8))}, "all 8 symbols of the target vocabulary are forbidden"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
         ({"coverage_loss": 1.0}, "coverage_loss is for a decoder with attention"),
         ({"coverage_loss": -3.0}, "coverage_loss is -3.0, it must be at least 0 and finite"),
         ({"sampling": "row"}, "sampling='row'"),
-        ({"source_size": 0}, "source_size"),
+        ({"source_size": 0}, "size=0"),
+        ({"tied": "all", "encoder": Features(size=E)}, 'tied="all" needs an encoder that reads symbols through an embedding'),
+        (
+            {"tied": "all", "encoder": Symbols(size=VT, embedding_size=5, cell=Elman(input_size=5, hidden_size=H))},
+            'tied="all" needs one embedding_size for source and target, they are 5 and 3',
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(fields, line):
     with pytest.raises(InputError, match=line) as caught:
-        model_of(**{"encoder": GRU_E, "decoder": LSTM_E} | fields)
+        model_of(**{"cell": GRU_E, "decoder": LSTM_E} | fields)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("batch", "line"),
     [
-        ({"source": jnp.array([[1]])}, 'the batch has no "source_lengths"'),
+        ({"source": jnp.array([[1]])}, 'sources have no "source_lengths"'),
         ({"source": jnp.array([[1.0]]), "source_lengths": jnp.array([1])}, "they must be integers"),
         ({"source": jnp.array([1]), "source_lengths": jnp.array([1])}, r"sources have shape \(1,\)"),
         ({"source": jnp.array([[1]]), "source_lengths": jnp.array([2])}, "lengths holds 2"),

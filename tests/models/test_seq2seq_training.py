@@ -1,6 +1,7 @@
 """What training adds to an encoder-decoder: scheduled sampling, label smoothing, coverage, dropout."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from seqjax import decode
 from seqjax.losses import cross_entropy
 from seqjax.models.seq2seq import Seq2Seq
 from tests.catalog import leaving
-from tests.models.test_seq2seq import BATCH, MODELS, START, apply, batch_for, initial, mean_loss
+from tests.models.test_seq2seq import BATCH, MODELS, START, apply, batch_for, initial, mean_loss, with_encoder
 
 KEY = jax.random.key(5)
 ROWS, STEPS = 200, 20
@@ -40,7 +41,7 @@ def test_never_the_truth_is_to_read_what_the_model_says(name):
     """A model that is sure of what it says draws what greedy decoding finds; then it is teacher forcing on that."""
     model = dataclasses.replace(MODELS[name], tied="none")
     params = initial(model)
-    params["projection"]["kernel"] *= 1e4
+    params["decoder"]["projection"]["kernel"] *= 1e4
     batch = batch_for(model) | {"target_lengths": jnp.array([4, 4, 4])}
     own = decode.greedy(model, params, batch, max_length=4).tokens
     found = apply(model, params, batch | forcing(0.0), KEY)
@@ -52,7 +53,8 @@ def read_by(model: Seq2Seq, p, key=KEY):
     """What is read where every target holds 4 alone, and the model draws 5 three times as often as 7: [ROWS, STEPS]."""
     params = model.init(jax.random.key(0))
     logits = jnp.full(model.target_size, -1e9).at[jnp.array([5, 7])].set(jnp.log(jnp.array([3.0, 1.0])))
-    params["projection"] = {"kernel": jnp.zeros_like(params["projection"]["kernel"]), "bias": logits}
+    kernel = params["decoder"]["projection"]["kernel"]
+    params["decoder"]["projection"] = {"kernel": jnp.zeros_like(kernel), "bias": logits}
     source = {"source": jnp.tile(jnp.array([[3, 4]]), (ROWS, 1)), "source_lengths": jnp.full(ROWS, 2)}
     symbols = jnp.full((ROWS, STEPS), 4).at[:, 0].set(START)
     memory, state = model._encode(params, source)
@@ -127,24 +129,26 @@ def test_smoothing_and_coverage_are_of_training_alone():
 
 @pytest.mark.parametrize("per", ["step", "sequence"])
 def test_dropout_comes_from_the_key_and_from_nothing_else(per):
-    model = dataclasses.replace(MODELS["luong"], per=per)
+    model = with_encoder(dataclasses.replace(MODELS["luong"], per=per), per=per)
     params = initial(model)
     quiet, one, again, two = (apply(model, params, BATCH, key).logits for key in (None, KEY, KEY, jax.random.key(6)))
     np.testing.assert_array_equal(one, again)
     assert not np.allclose(one, two) and not np.allclose(one, quiet)
-    dry = dataclasses.replace(model, dropout=0.0)
+    dry = with_encoder(dataclasses.replace(model, dropout=0.0), dropout=0.0)
     assert jax.tree.structure(dry.init(KEY)) == jax.tree.structure(params)
     np.testing.assert_array_equal(apply(dry, params, BATCH).logits, quiet)
 
 
 def test_dropout_falls_on_both_embeddings_and_on_the_output():
-    model = dataclasses.replace(MODELS["bahdanau"], dropout=0.5, per="sequence", tied="none")
+    dropout: dict[str, Any] = {"dropout": 0.5, "per": "sequence"}
+    model = with_encoder(dataclasses.replace(MODELS["bahdanau"], tied="none", **dropout), **dropout)
     params = initial(model)
     outputs = apply(model, params, BATCH, KEY)
-    bias = params["projection"]["bias"]
-    for part in ("source_embedding", "target_embedding"):
-        doubled = apply(model, params | {part: params[part] + 1.0}, BATCH, KEY)
+    projection = params["decoder"]["projection"]
+    for part in ("encoder", "decoder"):
+        moved = params[part] | {"embedding": params[part]["embedding"] + 1.0}
+        doubled = apply(model, params | {part: moved}, BATCH, KEY)
         assert not np.allclose(doubled.logits[0], outputs.logits[0], atol=1e-4)
-    hidden = jnp.linalg.lstsq(params["projection"]["kernel"].T, (outputs.logits[0] - jnp.broadcast_to(bias, (4, 8))).T)[0].T
+    hidden = jnp.linalg.lstsq(projection["kernel"].T, (outputs.logits[0] - projection["bias"][None].repeat(4, 0)).T)[0].T
     dropped = np.isclose(hidden, 0, atol=1e-4)
     assert dropped.any() and not dropped.all() and (dropped == dropped[:1]).all()  # one mask for all steps

@@ -2,75 +2,26 @@
 
 import dataclasses
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 from seqjax.data.batches import Batch, Stream
 from seqjax.errors import InputError
-from seqjax.serial import register
 
 Shapes = tuple[tuple[int, int], ...]
 
 
-@register
-@dataclass(frozen=True, kw_only=True)
-class TeacherForcing:
-    """How likely a decoder's input in training is the true symbol rather than its own, at a step i.
+class Schedule(Protocol):
+    """A probability for every step, such as `seqjax.symbols.TeacherForcing`: a dataclass, which a stream's identity holds."""
 
-        linear  max(floor, 1 - i / k)      exponential  max(floor, k^i)      inverse_sigmoid  max(floor, k / (k + exp(i / k)))
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
-    Args:
-        decay: "linear", "exponential" or "inverse_sigmoid".
-        k: for linear the steps until the truth would be gone, more than 0; for exponential a base, 0 < k < 1; for
-            inverse_sigmoid at least 1: the truth is as likely as not after k log k steps.
-        floor: the least probability, 0 to 1.
-
-    Raises:
-        InputError: another decay, or a number outside its range.
-
-    Example:
-        >>> [TeacherForcing(decay="linear", k=100, floor=0.25).probability(step) for step in (0, 50, 1000)]
-        [1.0, 0.5, 0.25]
-
-    Paper: Bengio, Vinyals, Jaitly and Shazeer 2015.
-    """
-
-    decay: str
-    k: float
-    floor: float = 0.0
-
-    def __post_init__(self):
-        ranges = {"linear": (0.0, math.inf), "exponential": (0.0, 1.0), "inverse_sigmoid": (1.0, math.inf)}
-        if self.decay not in ranges:
-            raise InputError(f"decay {self.decay!r} is not known: choose one of {', '.join(ranges)}")
-        low, high = ranges[self.decay]
-        if not (low < self.k < high or (self.k == low == 1.0)):
-            raise InputError(f"k is {self.k}, for {self.decay} decay it must be between {low:g} and {high:g}")
-        if not 0 <= self.floor <= 1:
-            raise InputError(f"floor is {self.floor}, it must be from 0 to 1")
-
-    def probability(self, step: int) -> float:
-        """The probability of the truth at a step.
-
-        Args:
-            step: steps done, at least 0.
-
-        Returns:
-            From floor to 1.
-        """
-        if self.decay == "linear":
-            truth = 1 - step / self.k
-        elif self.decay == "exponential":
-            truth = self.k**step
-        else:
-            truth = 1 / (1 + math.exp(min(step / self.k - math.log(self.k), 700.0)))
-        return max(self.floor, truth)
+    def probability(self, step: int) -> float: ...
 
 
 def bucket_shapes(source: Sequence[np.ndarray], target: Sequence[np.ndarray], count: int = 8) -> Shapes:
@@ -144,7 +95,7 @@ class Buckets(Stream):
     batch_size: int
     seed: int
     shapes: Shapes = ()
-    teacher_forcing: TeacherForcing | None = None
+    teacher_forcing: Schedule | None = None
 
     def __post_init__(self):
         if len(self.source) != len(self.target):

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqjax import serial
-from seqjax.data.text.buckets import Buckets, TeacherForcing, bucket_shapes, evaluation_pairs
+from seqjax.data.text.buckets import Buckets, bucket_shapes, evaluation_pairs
 from seqjax.errors import InputError
+from seqjax.symbols import TeacherForcing
 
 
 def make_rows(count, longest, seed=0):

@@ -136,8 +136,9 @@ def test_streamed_lines_are_answered_as_they_come(finished, monkeypatch):
 
 def test_a_translation_does_not_depend_on_the_other_lines(finished):
     run = seqjax.load_run(finished[0])
-    bias = run.params["projection"]["bias"].at[run.vocabulary[1].end].set(-1e3)  # so that every output is as long as it may be
-    params = run.params | {"projection": run.params["projection"] | {"bias": bias}}
+    decoder = run.params["decoder"]
+    bias = decoder["projection"]["bias"].at[run.vocabulary[1].end].set(-1e3)  # so that every output is as long as it may be
+    params = run.params | {"decoder": decoder | {"projection": decoder["projection"] | {"bias": bias}}}
     translate = TextSearch(run.model, params, run.vocabulary, Search(beam=1))
     [[alone]] = translate(["<fr> one"])
     [beside], _ = translate(["<fr> one", f"<fr>{20 * ' two'}"])

@@ -1,0 +1,233 @@
+"""Encoders: what an encoder-decoder reads, as places to attend to and a summary of them all.
+
+An encoder draws from the key of the model around it: places 0 and 2 of six at the start, 0 and 3 of six in training. The model
+draws from the others.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqjax import masks
+from seqjax.checks import check_choice, check_rate, check_size
+from seqjax.contracts import Cell, SequenceLayer
+from seqjax.errors import InputError
+from seqjax.recurrence.engine import unroll
+from seqjax.serial import register
+from seqjax.symbols.checks import check_sequences
+from seqjax.symbols.embedding import init_table, read_symbols
+from seqjax.tree import zero_where_not
+from seqjax.types import Array, Key, Params, State, at_least_float32
+
+
+class Encoded(NamedTuple):
+    """A source that has been read.
+
+    Args:
+        values: floating, [B, S, M]: features of every place.
+        mask: bool, [B, S], True at real places.
+        summary: a pytree, leaves [B, ...], from which a bridge makes the decoder's first state.
+    """
+
+    values: Array
+    mask: Array
+    summary: State
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """A part that reads the source of an encoder-decoder, whatever it is.
+
+        values [B, S, M], mask [B, S], summary = encode(params, batch)
+
+    Args:
+        fields: each encoder declares its own, keyword-only.
+
+    Returns:
+        A value, to hand to a Seq2Seq.
+
+    Example:
+        >>> batch = {"features": jnp.ones((2, 3, 3, 8))}  # two images, a grid of 3 x 3 places
+        >>> encoded = Features(size=8).encode({}, batch)
+        >>> encoded.values.shape, encoded.mask.shape, encoded.summary.shape
+        ((2, 9, 8), (2, 9), (2, 8))
+    """
+
+    def init(self, key: Key) -> Params:
+        """Parameters, a nested plain dict of arrays."""
+        raise NotImplementedError
+
+    def blank(self) -> dict:
+        """A batch of one row and one place, for its shapes."""
+        raise NotImplementedError
+
+    def inputs(self, batch: dict) -> tuple[dict, Any]:
+        """(the arrays that `encode` reads, the number of places of each row [B]).
+
+        Raises:
+            InputError: a batch that cannot be read.
+        """
+        raise NotImplementedError
+
+    def encode(self, params: Params, batch: dict, key: Key | None = None) -> Encoded:
+        """Reads a batch.
+
+        Args:
+            params: from `init`.
+            batch: a dict of arrays with B rows.
+            key: feeds dropout; None: deterministic.
+
+        Returns:
+            Encoded: values, mask and summary.
+        """
+        raise NotImplementedError
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Symbols(Encoder):
+    """An encoder of symbols: an embedding, and a cell or layer over it.
+
+        values, summary = outputs and final state of the cell over E x
+
+    A batch holds "source", integer [B, S], and "source_lengths", integer [B], 0 for a padding row.
+
+    Args:
+        size: V, symbols of the vocabulary.
+        embedding_size: E.
+        cell: a cell or a layer.
+        reverse: whether the source is read from its end (Sutskever).
+        dropout: rate on the embedding.
+        per: of the dropout, "step" or "sequence" (variational).
+
+    Raises:
+        InputError: parts that do not fit together.
+
+    Example:
+        >>> from seqjax.cells.gru import GRU
+        >>> encoder = Symbols(size=7, embedding_size=3, cell=GRU(input_size=3, hidden_size=4))
+        >>> batch = {"source": jnp.array([[3, 4, 0]]), "source_lengths": jnp.array([2])}
+        >>> encoder.encode(encoder.init(jax.random.key(0)), batch).values.shape
+        (1, 3, 4)
+
+    Sutskever, Vinyals, Le 2014; Cho et al. 2014.
+    """
+
+    size: int
+    embedding_size: int
+    cell: Cell | SequenceLayer
+    reverse: bool = False
+    dropout: float = 0.0
+    per: str = "step"
+
+    def __post_init__(self):
+        check_size(self, size=self.size, embedding_size=self.embedding_size)
+        check_rate(self, self.dropout)
+        check_choice(self, ("step", "sequence"), per=self.per)
+        _check_cell(self.cell, self.embedding_size, "embedding_size")
+
+    def init(self, key: Key) -> Params:
+        """`embedding` [V, E]; `cell`."""
+        k_embedding, _, k_cell, *_ = jax.random.split(key, 6)
+        return {"embedding": init_table(k_embedding, (self.size, self.embedding_size)), "cell": self.cell.init(k_cell)}
+
+    def blank(self) -> dict:
+        return {"source": jnp.zeros((1, 1), jnp.int32), "source_lengths": jnp.ones(1, jnp.int32)}
+
+    def inputs(self, batch: dict) -> tuple[dict, Any]:
+        source, lengths = check_sequences(batch, "source", self.size, called="sources")
+        return {"source": source, "source_lengths": lengths}, batch["source_lengths"]
+
+    def encode(self, params: Params, batch: dict, key: Key | None = None) -> Encoded:
+        k_embedding, _, _, k_cell, *_ = [None] * 6 if key is None else jax.random.split(key, 6)
+        source, lengths = batch["source"], batch["source_lengths"]
+        dropout = {"dropout": self.dropout, "per": self.per, "key": k_embedding}
+        of_cell, xs = read_symbols(self.cell, params["cell"], params["embedding"], source, **dropout)
+        final, values = unroll(self.cell, of_cell, xs, lengths=lengths, reverse=self.reverse, key=k_cell)
+        return Encoded(values, masks.from_lengths(lengths, source.shape[1]), final)
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Features(Encoder):
+    """An encoder of feature vectors: frames of a video or of speech, or the grid of an image, row by row.
+
+        with a cell: values, summary = outputs and final state of the cell over x;    without: values = x, summary = mean of x
+
+    A batch holds name, floating [B, S, D], or [B, H, W, D] with S = H W places, and name_lengths, integer [B], the number of
+    real places; where it is missing, all are real.
+
+    Args:
+        size: D.
+        cell: a cell or a layer that reads the places in order; None: they are attended to as they are.
+        name: the word of the batch.
+        reverse: whether the cell reads from the end.
+
+    Raises:
+        InputError: a cell that does not read D features.
+
+    Example:
+        >>> from seqjax.cells.gru import GRU
+        >>> encoder = Features(size=8, cell=GRU(input_size=8, hidden_size=4))
+        >>> encoded = encoder.encode(encoder.init(jax.random.key(0)), {"features": jnp.ones((2, 5, 8))})
+        >>> encoded.values.shape, encoded.summary.h.shape
+        ((2, 5, 4), (2, 4))
+
+    Xu et al. 2015, arXiv:1502.03044 (an image's grid); Venugopalan et al. 2015, arXiv:1505.00487 (frames).
+    """
+
+    size: int
+    cell: Cell | SequenceLayer | None = None
+    name: str = "features"
+    reverse: bool = False
+
+    def __post_init__(self):
+        check_size(self, size=self.size)
+        if self.cell is not None:
+            _check_cell(self.cell, self.size, "size")
+
+    def init(self, key: Key) -> Params:
+        """The cell's; {} without one."""
+        return {} if self.cell is None else self.cell.init(jax.random.split(key, 6)[2])
+
+    def blank(self) -> dict:
+        return {self.name: jnp.zeros((1, 1, self.size)), f"{self.name}_lengths": jnp.ones(1, jnp.int32)}
+
+    def inputs(self, batch: dict) -> tuple[dict, Any]:
+        if self.name not in batch:
+            shapes = f"[B, S, {self.size}] or [B, H, W, {self.size}]"
+            raise InputError(f'the batch has no "{self.name}": give a dict with "{self.name}" {shapes}')
+        values = jnp.asarray(batch[self.name])
+        if values.ndim < 3 or values.shape[-1] != self.size or not jnp.issubdtype(values.dtype, jnp.floating):
+            raise InputError(
+                f'"{self.name}" has shape {values.shape} and dtype {values.dtype}, it must be floating, '
+                f"[B, S, {self.size}] or [B, H, W, {self.size}]"
+            )
+        rows, places = values.shape[0], int(np.prod(values.shape[1:-1]))
+        lengths = batch.get(f"{self.name}_lengths", np.full(rows, places, np.int32))
+        masks.resolve(jnp.asarray(lengths), None, (rows, places))
+        return {self.name: values, f"{self.name}_lengths": jnp.asarray(lengths)}, lengths
+
+    def encode(self, params: Params, batch: dict, key: Key | None = None) -> Encoded:
+        values = batch[self.name]
+        values = values.reshape(values.shape[0], -1, self.size)  # [B, S, D]
+        rows, places, _ = values.shape
+        lengths = batch.get(f"{self.name}_lengths")
+        mask = jnp.ones((rows, places), jnp.bool_) if lengths is None else masks.from_lengths(lengths, places)  # [B, S]
+        if self.cell is None:
+            values = zero_where_not(mask, values)
+            count = jnp.maximum(mask.sum(axis=1, keepdims=True), 1).astype(at_least_float32(values.dtype))  # [B, 1]
+            return Encoded(values, mask, values.sum(axis=1, dtype=count.dtype) / count)
+        k_cell = None if key is None else jax.random.split(key, 6)[3]
+        final, values = unroll(self.cell, params, values, mask=mask, reverse=self.reverse, key=k_cell)
+        return Encoded(values, mask, final)
+
+
+def _check_cell(cell, size: int, name: str):
+    if not isinstance(cell, Cell | SequenceLayer):
+        raise InputError(f"the encoder's cell is a {type(cell).__name__}, it must be a cell or a layer")
+    if cell.input_shape not in (None, (size,)):
+        raise InputError(f"the encoder's cell reads {cell.input_shape}, {name} is {size}: they must be equal")

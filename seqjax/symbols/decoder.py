@@ -1,0 +1,79 @@
+"""The part that language models and encoder-decoders share: symbols in, a cell, the next symbol's logits out."""
+
+import dataclasses
+from typing import Any
+
+from seqjax import tree
+from seqjax.contracts import Cell
+from seqjax.symbols.embedding import init_table, read_symbols
+from seqjax.symbols.readout import init_readout, read_out_symbols, silence
+from seqjax.types import Array, Key, Params, State
+
+LOOKED_UP = 512  # symbols up to which one product for all of them, before decoding, costs less than one a step
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SymbolDecoder:
+    """An embedding, a cell and a readout.
+
+        e_t = E[y_{t-1}];  state_t, h_t = cell(state_{t-1}, e_t);  p(y_t) = softmax(W h_t + b)
+
+    Args:
+        size: V, symbols of the vocabulary.
+        cell: reads E features, or V without an embedding.
+        embedding_size: E; None: the cell reads symbols one-hot.
+        output_size: H, features of the readout's input.
+        tied: whether W is the embedding transposed.
+        silent: symbols that are never emitted.
+    """
+
+    size: int
+    cell: Cell
+    embedding_size: int | None
+    output_size: int
+    tied: bool
+    silent: tuple[int, ...]
+
+    def init(self, k_cell: Key, k_embedding: Key, k_projection: Key) -> Params:
+        """`cell`; `projection`: `kernel` [H, V] (none if tied) and `bias` [V]; `embedding` [V, E]."""
+        projection = init_readout(k_projection, self.output_size, self.size, tied=self.tied)
+        params = {"cell": self.cell.init(k_cell), "projection": projection}
+        if self.embedding_size is None:
+            return params
+        return params | {"embedding": init_table(k_embedding, (self.size, self.embedding_size))}
+
+    def inputs(self, params: Params, tokens: Array, **dropout) -> tuple[Params, Any]:
+        """The cell's parameters and inputs for reading tokens [B, T]; options as in `read_symbols`."""
+        if self.embedding_size is None:
+            return params["cell"], tokens
+        return read_symbols(self.cell, params["cell"], params["embedding"], tokens, **dropout)
+
+    def look_up(self, params: Params) -> Any:
+        """The cell's projection of every symbol, leaves [V, ...]; () where `advance` had better project one at a time."""
+        if self.embedding_size is None or self.size > LOOKED_UP:
+            return ()
+        return self.cell.project(params["cell"], params["embedding"])
+
+    def advance(self, params: Params, symbols: Any, state: State, token: Array, *, context=None) -> tuple[State, Any]:
+        """Reads one symbol of each row: (state, the cell's output).
+
+        Args:
+            params: from `init`.
+            symbols: from `look_up`, or ().
+            state: leaves [B, ...].
+            token: integer [B].
+            context: the cell's.
+        """
+        if isinstance(symbols, tuple) and not symbols:
+            z = self.cell.project(params["cell"], token if self.embedding_size is None else params["embedding"][token])
+        else:
+            z = tree.at(symbols, token)
+        return self.cell.recur(params["cell"], state, z, context=context)
+
+    def logits(self, params: Params, hs: Array) -> Array:
+        """Logits [..., V] of outputs [..., H], float32 or wider."""
+        return read_out_symbols(params["projection"], hs, params["embedding"] if self.tied else None)
+
+    def emit(self, params: Params, h: Array) -> Array:
+        """`logits`, and -inf for the symbols that are never emitted."""
+        return silence(self.logits(params, h), self.silent)
