@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.errors import InputError
-from seqjax.symbols.readout import affine
+from seqjax.initializers import glorot
+from seqjax.products import affine
 from seqjax.types import Key, Params, State
 
 BRIDGES = ("dense", "final", "none")
-_glorot = jax.nn.initializers.glorot_uniform()
 
 
 def check_bridge(kind: str, summary: State, state: State):
@@ -32,7 +32,7 @@ def init_bridge(key: Key, summary: State, state: State) -> Params:
     sizes = [shape[0] for _, shape in _form(state)]
     keys = jax.random.split(key, len(sizes))
     return {
-        str(i): {"kernel": _glorot(k, (features, size)), "bias": jnp.zeros(size)}
+        str(i): {"kernel": glorot(k, (features, size)), "bias": jnp.zeros(size)}
         for i, (k, size) in enumerate(zip(keys, sizes, strict=True))
     }
 

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 
 from seqjax.types import Array, Key
 
+glorot = jax.nn.initializers.glorot_uniform()  # (key, (D, N)): uniform, of variance 2 / (D + N)
+
 _PER_GATE = {
     "orthogonal": jax.nn.initializers.orthogonal(),
-    "glorot": jax.nn.initializers.glorot_uniform(),
+    "glorot": glorot,
     "identity": lambda key, shape, dtype: jnp.eye(*shape, dtype=dtype),
     "normal": jax.nn.initializers.normal(0.001),  # the IRNN paper's input kernels
 }

@@ -77,3 +77,9 @@ _product.def_abstract_eval(_shape)
 mlir.register_lowering(_product, mlir.lower_fun(_plain, multiple_results=False))
 ad.defbilinear(_product, _cotangent_of_h, _cotangent_of_kernel)
 batching.primitive_batchers[_product] = _batched
+
+
+def affine(xs: Array, kernel: Array, bias: Array) -> Array:
+    """xs @ kernel + bias, float32 or wider: [..., D], [D, N], [N] to [..., N]."""
+    ys = product(xs, kernel)
+    return ys + jnp.broadcast_to(bias.astype(ys.dtype), ys.shape)

@@ -12,13 +12,13 @@ from seqjax.attention.scores import Attention, Memory
 from seqjax.checks import check_choice, check_size
 from seqjax.contracts import Cell, CompositeCell, check_cell_field
 from seqjax.errors import InputError
+from seqjax.initializers import glorot
 from seqjax.parts import embed_part
 from seqjax.products import product
 from seqjax.recurrence.engine import run
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, output_dtype
 
-_glorot = jax.nn.initializers.glorot_uniform()
 _feed_init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # where H features are fed, Glorot per gate
 
 
@@ -138,7 +138,7 @@ class Attentive(CompositeCell):
         """`cell`, `attention` (none without parameters), `output` (`kernel` [H + C, O], `bias`); if fed `feed_kernel`."""
         k_cell, k_attention, k_output, k_feed = jax.random.split(key, 4)
         read = self.attention.context_size
-        kernel = _glorot(k_output, (self._shapes.y.shape[0] + read, self.output_size))
+        kernel = glorot(k_output, (self._shapes.y.shape[0] + read, self.output_size))
         params = {"cell": self.cell.init(k_cell), "output": {"kernel": kernel, "bias": jnp.zeros(self.output_size)}}
         if of_attention := self.attention.init(k_attention):
             params["attention"] = of_attention

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 from seqjax.attention.scores import Attention, Memory, masked_softmax, read_out
 from seqjax.checks import check_size
 from seqjax.errors import InputError
+from seqjax.initializers import glorot
 from seqjax.products import product
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params
-
-_glorot = jax.nn.initializers.glorot_uniform()
 
 
 @register
@@ -50,7 +49,7 @@ class Location(Attention):
 
     def init(self, key: Key) -> Params:
         """`query_kernel` [Q, max_length]."""
-        return {"query_kernel": _glorot(key, (self.query_size, self.max_length))}
+        return {"query_kernel": glorot(key, (self.query_size, self.max_length))}
 
     def scores(self, params: Params, query: Array, memory: Memory, *, coverage: Array | None = None, dot=product) -> Array:
         """W query, of the places that there are; -inf where they are more than it knows: there is padding."""
@@ -124,8 +123,8 @@ class Local(Attention):
         of_attention = self.attention.init(k_attention)
         params: Params = {"attention": of_attention} if of_attention else {}
         if self.predicted:
-            params["centre_kernel"] = _glorot(k_kernel, (self.query_size, self.query_size))
-            params["centre_vector"] = _glorot(k_vector, (self.query_size, 1))[:, 0]
+            params["centre_kernel"] = glorot(k_kernel, (self.query_size, self.query_size))
+            params["centre_vector"] = glorot(k_vector, (self.query_size, 1))[:, 0]
         return params
 
     def keys(self, params: Params, values: Array) -> Any:

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 
 from seqjax.attention.scores import Attention, Memory, masked_softmax
 from seqjax.checks import check_heads, check_size
+from seqjax.initializers import glorot
 from seqjax.products import product
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, at_least_float32
-
-_glorot = jax.nn.initializers.glorot_uniform()
 
 
 class HeadKeys(NamedTuple):
@@ -68,7 +67,7 @@ class MultiHead(Attention):
         """`query_kernel` [Q, A], `key_kernel` [M, A], `value_kernel` [M, A]; the heads' features side by side."""
         sizes = {"query_kernel": self.query_size, "key_kernel": self.memory_size, "value_kernel": self.memory_size}
         keys = jax.random.split(key, 3)
-        return {name: _glorot(k, (size, self.hidden_size)) for k, (name, size) in zip(keys, sizes.items(), strict=True)}
+        return {name: glorot(k, (size, self.hidden_size)) for k, (name, size) in zip(keys, sizes.items(), strict=True)}
 
     def keys(self, params: Params, values: Array) -> HeadKeys:
         """Every head's keys and values: [..., S, M] to [..., N, S, A/N] each."""

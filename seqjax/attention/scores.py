@@ -13,11 +13,10 @@ from jax.typing import ArrayLike
 
 from seqjax.checks import check_size
 from seqjax.errors import InputError
+from seqjax.initializers import glorot
 from seqjax.products import product
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, at_least_float32
-
-_glorot = jax.nn.initializers.glorot_uniform()
 
 
 class Memory(NamedTuple):
@@ -240,11 +239,11 @@ class Additive(Attention):
         """`query_kernel` [Q, A], `memory_kernel` [M, A], `score_kernel` [A]; with coverage `coverage_kernel` [A]."""
         k_query, k_memory, k_score, k_coverage = jax.random.split(key, 4)
         params = {
-            "query_kernel": _glorot(k_query, (self.query_size, self.hidden_size)),
-            "memory_kernel": _glorot(k_memory, (self.memory_size, self.hidden_size)),
-            "score_kernel": _glorot(k_score, (self.hidden_size, 1))[:, 0],
+            "query_kernel": glorot(k_query, (self.query_size, self.hidden_size)),
+            "memory_kernel": glorot(k_memory, (self.memory_size, self.hidden_size)),
+            "score_kernel": glorot(k_score, (self.hidden_size, 1))[:, 0],
         }
-        return params | ({"coverage_kernel": _glorot(k_coverage, (1, self.hidden_size))[0]} if self.coverage else {})
+        return params | ({"coverage_kernel": glorot(k_coverage, (1, self.hidden_size))[0]} if self.coverage else {})
 
     def keys(self, params: Params, values: Array) -> Array:
         """U value: [..., S, A]."""
@@ -332,7 +331,7 @@ class General(Attention):
 
     def init(self, key: Key) -> Params:
         """`memory_kernel` [M, Q]."""
-        return {"memory_kernel": _glorot(key, (self.memory_size, self.query_size))}
+        return {"memory_kernel": glorot(key, (self.memory_size, self.query_size))}
 
     def keys(self, params: Params, values: Array) -> Array:
         """W value: [..., S, Q]."""

@@ -4,13 +4,13 @@ import dataclasses
 import itertools
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from seqjax import masks, noise
 from seqjax.checks import check_choice, check_rate, check_size
 from seqjax.contracts import Cell, CompositeCell, SequenceLayer, check_cell_field
 from seqjax.errors import InputError
+from seqjax.initializers import glorot
 from seqjax.noise import Noise
 from seqjax.parts import embed_part, init_parts, initial_states, shape_of_first
 from seqjax.products import product
@@ -215,7 +215,6 @@ class Dense(CompositeCell):
 
     def init(self, key: Key) -> Params:
         """`kernel` [D, output_size], `bias` [output_size]."""
-        glorot = jax.nn.initializers.glorot_uniform()
         return {"kernel": glorot(key, (self.input_size, self.output_size)), "bias": jnp.zeros(self.output_size)}
 
     def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None):

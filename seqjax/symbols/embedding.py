@@ -3,9 +3,9 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from seqjax.compose import Dropout
-from seqjax.recurrence.engine import unroll
+from seqjax import noise
 from seqjax.thresholds import projects_table
 from seqjax.types import Array, Key, Params, float_dtype
 
@@ -39,7 +39,10 @@ def read_symbols(
 
 
 def dropped(xs: Array, rate: float, per: str, key: Key | None) -> Array:
-    """xs [B, T, ...] after dropout over all steps at once; without a key, xs."""
+    """xs [B, T, ...] after `Dropout` over all steps at once; without a key, xs."""
     if key is None or not rate:
         return xs
-    return unroll(Dropout(rate, per=per, input_shape=xs.shape[2:]), {}, xs, key=key)[1]
+    keys = jnp.broadcast_to(noise.reseed(noise.Noise.off(xs.shape[:1]), key).key[:, None], xs.shape[:2])  # [B, T]
+    if per == "step":
+        keys = noise.fold_counts(keys, jax.lax.broadcasted_iota(jnp.int32, xs.shape[:2], 1))
+    return noise.drop(keys, rate, xs)

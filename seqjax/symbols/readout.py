@@ -1,26 +1,18 @@
 """Readout: from a cell's output to the logits of every symbol."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from seqjax.errors import InputError
-from seqjax.products import product
+from seqjax.initializers import glorot
+from seqjax.products import affine
 from seqjax.types import Array, Key, Params
-
-_glorot = jax.nn.initializers.glorot_uniform()
-
-
-def affine(xs: Array, kernel: Array, bias: Array) -> Array:
-    """xs @ kernel + bias, float32 or wider."""
-    ys = product(xs, kernel)
-    return ys + jnp.broadcast_to(bias.astype(ys.dtype), ys.shape)
 
 
 def init_readout(key: Key, features: int, size: int, *, tied: bool) -> Params:
     """`kernel` [features, V], unless it is an embedding transposed, and `bias` [V]."""
     params = {"bias": jnp.zeros(size)}
-    return params if tied else params | {"kernel": _glorot(key, (features, size))}
+    return params if tied else params | {"kernel": glorot(key, (features, size))}
 
 
 def read_out_symbols(params: Params, hs: Array, table: Array | None) -> Array:
