@@ -39,7 +39,6 @@ FLOORS = {f"seqjax/{name}": floor for name, floor in FLOORS.items()} | {
     "benchmarks/": 9,
 }
 BACKENDS_OF_CELLS = {  # a backend made for certain cells may import them
-    "seqjax/recurrence/gpu/cudnn.py": {"seqjax/cells/lstm.py"},
     "seqjax/recurrence/gpu/pallas.py": {"seqjax/cells/lstm.py", "seqjax/cells/gru.py"},
 }
 NOT_FOR_THE_LIBRARY = {"experiments", "tests", "benchmarks"}
@@ -315,7 +314,7 @@ def test_what_is_allowed_is_not_a_breach(tmp_path):
         "cells/__init__.py": "",
         "cells/lstm.py": '"""LSTM."""\nfrom seqjax import masks\nclass LSTM:\n    """A cell."""',
         "cells/gru.py": '"""GRU."""\nfrom seqjax.cells.lstm import LSTM',
-        "recurrence/gpu/cudnn.py": '"""cuDNN."""\nfrom seqjax.cells.lstm import LSTM',
+        "recurrence/gpu/pallas.py": '"""Pallas."""\nfrom seqjax.cells.lstm import LSTM',
         "compose/stack.py": '"""Composites."""\nfrom seqjax.cells import gru',
         "layers/chain.py": '"""Layers."""\nimport jax\nfrom seqjax.cells.lstm import LSTM',
         "data/text.py": '"""Text."""\nimport grain\nfrom seqjax.masks import from_lengths',

@@ -11,11 +11,11 @@ from seqjax.errors import InputError
 from seqjax.recurrence import scan
 from seqjax.recurrence.call import Call
 from seqjax.recurrence.fused import backend as fused
-from seqjax.recurrence.gpu import cudnn, pallas
+from seqjax.recurrence.gpu import pallas
 from seqjax.thresholds import projected_inside
 
-BACKENDS = {"cudnn": cudnn, "pallas": pallas, "fused": fused, "scan": scan}  # the fastest first
-Backend = Literal["auto", "cudnn", "pallas", "fused", "scan"]
+BACKENDS = {"pallas": pallas, "fused": fused, "scan": scan}  # the fastest first
+Backend = Literal["auto", "pallas", "fused", "scan"]
 
 
 class Choice(NamedTuple):

@@ -105,8 +105,8 @@ def unroll(
         context: a pytree, leaves [B, ...], that every step sees; its gradient comes back once.
         key: a typed key; turns on the noise of the state and starts it again. None leaves the state's noise as it is.
         reverse: from the last step to the first; ys stay at their places.
-        backend: "auto", or a name that `explain` prints: "cudnn" (float32 LSTM, NVIDIA), "pallas" (LSTM and GRU, one
-            kernel that keeps a head's recurrent kernel on chip, NVIDIA; by name also elsewhere, interpreted), "fused", "scan".
+        backend: "auto", or a name that `explain` prints: "pallas" (LSTM and GRU on NVIDIA GPUs: one kernel for all steps, which
+            keeps each head's recurrent kernel on chip), "fused", "scan".
         remat: None; a number of steps, or "sqrt" for sqrt(T): the backward pass recomputes chunks of that length instead of
             storing the residuals inside them.
         collect: "outputs", or "states": the second result is then the state after every step, leaves [B, T, ...].

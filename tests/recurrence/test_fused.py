@@ -17,6 +17,7 @@ from seqjax import GRU, LSTM, Elman, InputError, RecurrentDropout, explain, thre
 from seqjax.contracts import Cell
 from seqjax.products import product
 from seqjax.recurrence.fused import backend as fused
+from seqjax.recurrence.fused import in_place_scan
 from seqjax.types import at_least_float32
 from tests.catalog import CATALOG, check_options, leaving
 
@@ -154,7 +155,7 @@ def test_the_catalogue_runs_fused(name):
     cell, given = CATALOG[name], check_options(name)
     xs = np.zeros((3, 2), np.int32) if given["tokens"] else np.zeros((3, 2, *cell.input_shape), np.float32)
     choices = explain(cell, jax.eval_shape(cell.init, jax.random.key(0)), xs, context=given["context"])
-    assert {choice.backend for choice in choices} <= {"fused"}
+    assert {choice.backend for choice in choices} <= {"fused"} | ({"pallas"} if jax.default_backend() == "gpu" else set())
 
 
 def test_collected_states_and_no_steps():
@@ -174,6 +175,16 @@ def test_only_what_moves_is_differentiated():
         assert case.gap(lambda f, n=argnums: jax.grad(f, argnums=n)) <= 1e-5
     assert gap(*(jax.grad(lambda r, b=b: case.value(b)(case.params | {"recurrent_kernel": r}, *case.arguments[1:]))(
         case.params["recurrent_kernel"]) for b in ("fused", "scan"))) <= 1e-5  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru_reset_before_heads"])
+def test_loops_of_devices_that_gain_nothing_from_reused_buffers(name, monkeypatch):
+    """As on a GPU: `jax.lax.scan`, with the same values and gradients."""
+    asked = []
+    monkeypatch.setattr(in_place_scan, "in_place", lambda: bool(asked.append(name)))
+    case = Case(MAKERS[name](input_size=3, hidden_size=5), reverse=True, seed=7)  # sizes of no other test: nothing is cached
+    assert case.gap(lambda f: jax.value_and_grad(f, argnums=(0, 1, 2))) <= 1e-5
+    assert len(asked) >= 2  # for the loop forward, and for the one backward
 
 
 def test_bfloat16_gradients():

@@ -1,6 +1,7 @@
-"""The pallas backend: interpreted on CPU it equals the plain scan in every derivative, and both its kernels lower for CUDA.
+"""The pallas backend equals the plain scan in every derivative, and both its kernels lower for CUDA.
 
-Whether they are fast is not known here: that needs a GPU.
+Without an NVIDIA GPU the kernels are interpreted here, which is slow: few rows, steps and units. `benchmarks/gpu.sh` runs these
+tests on a GPU, compiled, and larger sizes beside the plain scan.
 """
 
 import re
@@ -9,45 +10,52 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AbstractDevice, AbstractMesh
 
 from seqjax import GRU, LSTM, Elman, InputError, RecurrentDropout, explain, unroll
 from seqjax.recurrence.custom_transpose import linear_map
-from seqjax.recurrence.gpu import pallas, pallas_scan
+from seqjax.recurrence.gpu import devices, pallas, pallas_scan
 from seqjax.recurrence.gpu.tiles import Unsupported
 from tests.recurrence.test_fused import Case, gap, gradient, weighted
 
-CELLS = {
-    "lstm": LSTM(input_size=3, hidden_size=16),
-    "lstm_heads": LSTM(input_size=3, hidden_size=12, heads=2),  # 6 units a head: padded to 16
-    "gru": GRU(input_size=3, hidden_size=20),
+CELLS = {  # 4 units a head, padded to 16; once 16, whole
+    "lstm": LSTM(input_size=3, hidden_size=4),
+    "lstm_heads": LSTM(input_size=3, hidden_size=8, heads=2),
+    "gru": GRU(input_size=3, hidden_size=16),
     "gru_heads": GRU(input_size=3, hidden_size=6, heads=3),
-    "gru_reset_before": GRU(input_size=3, hidden_size=16, reset_after=False),
+    "gru_reset_before": GRU(input_size=3, hidden_size=4, reset_after=False),
 }
-CASES = {  # what is drawn for each: rows beside a block of 16 and over it, every option once
-    "lstm": {"rows": 3, "masked": True},
-    "lstm_heads": {"rows": 17, "masked": True, "reverse": True},
+CASES = {  # fewer rows than a block of 16, a whole block, and more than one; every option once
+    "lstm": {"rows": 2},
+    "lstm_heads": {"rows": 17, "reverse": True},
     "gru": {"rows": 16, "masked": False, "remat": 2},
-    "gru_heads": {"rows": 2, "masked": True},
-    "gru_reset_before": {"rows": 3, "masked": True, "reverse": True},
+    "gru_heads": {"rows": 2},
+    "gru_reset_before": {"rows": 2, "reverse": True},
 }
+ONE_OF_A_KIND = ("lstm", "gru_heads", "gru_reset_before")
+
+
+@pytest.fixture(autouse=True)
+def interpreted(monkeypatch):
+    monkeypatch.setattr(pallas, "INTERPRETED", devices.no_nvidia_gpu() is not None)
 
 
 def gap_to_scan(case, derivative):
     return gap(*(jax.jit(derivative(case.value(b)))(*case.arguments) for b in ("pallas", "scan")))
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", [n if n in ONE_OF_A_KIND else pytest.param(n, marks=pytest.mark.slow) for n in CELLS])
 def test_equals_the_plain_scan(name):
-    """Values, and gradients with respect to parameters, inputs and the state that is carried in."""
-    case = Case(CELLS[name], steps=5, **CASES[name])
+    """Values, and gradients with respect to parameters, inputs and the initial state."""
+    case = Case(CELLS[name], steps=3, **CASES[name])
     value_and_gradient = lambda f: jax.value_and_grad(f, argnums=(0, 1, 2))  # noqa: E731
     assert gap_to_scan(case, value_and_gradient) <= 1e-5
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru_heads"])
+@pytest.mark.parametrize("name", ["lstm", pytest.param("gru_heads", marks=pytest.mark.slow)])
 def test_bfloat16(name):
-    """Products in bfloat16 beside a float32 state: as near to the float32 scan as the bfloat16 scan is."""
-    case = Case(CELLS[name], steps=5)
+    """Products in bfloat16 and a float32 state: as near to the float32 scan as the bfloat16 scan is."""
+    case = Case(CELLS[name], steps=3, rows=2)
     params, xs = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (case.params, case.xs))
     found = jax.jit(gradient(case.value("pallas")))(params, xs, case.arguments[2])
     wanted = jax.jit(gradient(case.value("scan")))(*case.arguments)
@@ -73,7 +81,8 @@ def test_forward_mode_second_order_and_vmap(name):
     assert gap_to_scan(case, lambda f: jax.vmap(gradient(f))) <= 1e-5
 
 
-def test_only_what_moves_is_differentiated():
+@pytest.mark.slow
+def test_gradient_of_one_argument():
     case = Case(GRU(input_size=3, hidden_size=4), steps=3)
     for argnums in (0, 1, 2):
         assert gap_to_scan(case, lambda f, n=argnums: jax.grad(f, argnums=n)) <= 1e-5
@@ -82,7 +91,7 @@ def test_only_what_moves_is_differentiated():
 def test_collected_states_tokens_and_no_steps():
     cell = LSTM(input_size=3, hidden_size=4)
     params = cell.init(jax.random.key(0))
-    for xs in (jnp.ones((2, 3, 3)), jnp.array([[0, 2, 1]]), jnp.ones((2, 0, 3))):
+    for xs in (jnp.array([[0, 2, 1], [1, 1, 0]]), jnp.ones((2, 0, 3))):
         both = [
             jax.value_and_grad(lambda p, b=b, x=xs: weighted(unroll(cell, p, x, collect="states", backend=b)))(params)
             for b in ("pallas", "scan")
@@ -93,14 +102,21 @@ def test_collected_states_tokens_and_no_steps():
 # ---- lowering for a GPU that is not here
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("name", CELLS)
+def lowered_for_cuda(function, arguments):
+    """The program as text; from jax 0.11 on, Pallas wants to know the device."""
+    device = AbstractDevice(device_kind="NVIDIA H100 80GB HBM3", num_cores=132, platform="gpu")
+    with jax.sharding.use_abstract_mesh(AbstractMesh((), (), abstract_device=device)):
+        return jax.jit(function).trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("lstm", "float32"), ("lstm_heads", "bfloat16"), ("gru", "bfloat16"), ("gru_reset_before", "float32")]
+)
 def test_lowers_for_cuda(name, dtype):
     """One kernel forward, a second one backward, no loop beside them."""
-    case = Case(CELLS[name], steps=5, rows=20, dtype=dtype)
+    case = Case(CELLS[name], steps=5, rows=20, dtype=jnp.dtype(dtype))
     for derivative, kernels in ((lambda f: f, 1), (gradient, 2)):
-        traced = jax.jit(derivative(case.value("pallas"))).trace(*case.arguments)
-        text = traced.lower(lowering_platforms=("cuda",)).as_text()
+        text = lowered_for_cuda(derivative(case.value("pallas")), case.arguments)
         assert len(re.findall(r"custom_call @__gpu\$xla\.gpu\.triton|triton_kernel_call", text)) == kernels
         assert "stablehlo.while" not in text
 
@@ -109,12 +125,14 @@ def test_vmap_lowers_for_cuda():
     """Over parameters and rows: one more axis of the grid beside that of the heads."""
     case = Case(CELLS["lstm_heads"], steps=5)
     many = jax.tree.map(lambda a: jnp.stack([a, a]), case.arguments)
-    text = jax.jit(jax.vmap(gradient(case.value("pallas")))).trace(*many).lower(lowering_platforms=("cuda",)).as_text()
+    text = lowered_for_cuda(jax.vmap(gradient(case.value("pallas"))), many)
     assert text.count("grid_z = 2 : i32") == 2
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="is about arguments on a CPU")
 def test_on_another_device_than_it_was_chosen_for(monkeypatch):
     """Chosen as on a machine with a GPU, run on a CPU where its arguments are: a plain scan, with the same gradient."""
+    monkeypatch.setattr(pallas, "INTERPRETED", False)
     monkeypatch.setattr(pallas, "supports", lambda cell, call: None)
     case = Case(GRU(input_size=3, hidden_size=4), steps=3, rows=5)
     assert explain(case.cell, *case.arguments[:2])[0].backend == "pallas"
@@ -150,11 +168,12 @@ def test_one_head_of_768_units_does_not_fit():
     assert pallas_scan.too_large(64, 4, jnp.float32) is None
 
 
-def test_chosen_on_a_cpu_only_by_name():
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="is about CPUs")
+def test_refused_without_an_nvidia_gpu(monkeypatch):
     cell = LSTM(input_size=3, hidden_size=4)
-    choice = explain(cell, cell.init(jax.random.key(0)), jnp.ones((2, 3, 3)))[0]
-    assert choice.backend != "pallas"
-    assert "NVIDIA GPUs" in choice.refused["pallas"]
+    assert explain(cell, cell.init(jax.random.key(0)), jnp.ones((2, 3, 3)))[0].backend == "fused"
+    monkeypatch.setattr(pallas, "INTERPRETED", False)
+    assert "it is for NVIDIA GPUs" in reason(cell, jnp.ones((2, 4, 3)))
 
 
 def test_a_step_that_is_not_row_wise_is_refused():

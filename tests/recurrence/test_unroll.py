@@ -64,7 +64,7 @@ def close(a, b, tolerance=1e-6):
         ({"key": 3}, r"key is not a typed key: give jax\.random\.key\(seed\)"),
         ({"remat": 0}, "remat=0, it must be None, 'sqrt', or a number of steps of at least 1"),
         ({"collect": "all"}, "collect='all', it must be 'outputs' or 'states'"),
-        ({"backend": "gpu"}, "backend='gpu' is not known: give one of 'auto', 'cudnn', 'pallas', 'fused', 'scan'"),
+        ({"backend": "gpu"}, "backend='gpu' is not known: give one of 'auto', 'pallas', 'fused', 'scan'"),
         (
             {"state": jnp.zeros((2, 4))},
             r"state is PyTreeDef\(\*\), the state of LSTM is PyTreeDef\(CustomNode\(namedtuple\[LSTMState\]",
@@ -319,8 +319,8 @@ def test_context_reaches_the_initial_state_and_every_step():
 def test_explain_names_every_backend_and_runs_nothing():
     choices = explain(Stack((CELL, Dense(4, 2))), {"0": PARAMS, "1": Dense(4, 2).init(jax.random.key(0))}, XS, lengths=[1, 2])
     assert [(c.cell, c.backend) for c in choices] == [(CELL, "fused")]
-    assert str(choices[0]).startswith(f"{CELL}: fused\n  not cudnn: ")
-    assert list(choices[0].refused) == ["cudnn", "pallas"]
+    assert str(choices[0]).startswith(f"{CELL}: fused\n  not pallas: ")
+    assert list(choices[0].refused) == ["pallas"]
 
 
 def test_a_backend_that_cannot_says_why(monkeypatch):

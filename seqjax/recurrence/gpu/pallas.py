@@ -1,7 +1,7 @@
 """The loop over time as one GPU kernel that keeps the recurrent kernels on chip: for LSTM, GRU and cells like them.
 
 A program of the kernel runs one head of 16 rows for all steps: it loads the head's recurrent kernels once, and every step
-reads z[t] and writes y[t]. The body is the cell's own `recur`, run in pieces (`pieces.py`). Heads are a vmap of a cell of one
+reads z[t] and writes y[t]. The body is the cell's own `recur`, run on tiles (tiles.py). Heads are a vmap of a cell of one
 head, which Pallas makes an axis of the grid.
 
 The derivative. Let s[t] be the states, u[t] all that a step reads beside them, F the step. With ds before the first step,
@@ -35,6 +35,7 @@ from seqjax.recurrence.gpu.pallas_scan import scan_on_chip, too_large
 from seqjax.recurrence.gpu.tiles import on_chip
 from seqjax.recurrence.step_products import find_products
 
+INTERPRETED = False  # tests without an NVIDIA GPU set it: Pallas then interprets the kernels, slowly
 RUNS = {jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)}
 
 
@@ -109,7 +110,7 @@ def _(primals, tangents):
 
 
 def supports(cell, call) -> str | None:
-    """Why `cell` cannot run so; None: it can."""
+    """The reason why `cell` cannot be run this way; None if it can."""
     params, xs, _ = call.arguments
     if type(cell) not in (LSTM, GRU):
         return "it runs LSTM and GRU cells"
@@ -123,16 +124,14 @@ def supports(cell, call) -> str | None:
         return "its heads have one unit"
     if (reason := too_large(units, gates, params["recurrent_kernel"].dtype)) is not None:
         return reason
-    if call.backend != "pallas":
-        if (reason := devices.no_nvidia_gpu()) is not None:
-            return f'{reason}; backend="pallas" interprets it elsewhere, slowly'
-        return devices.many_devices()
-    return None
+    if INTERPRETED:
+        return None if call.backend == "pallas" else "it is interpreted: only by name"
+    return devices.no_nvidia_gpu() or (None if call.backend == "pallas" else devices.many_devices())
 
 
 def run(cell, params, xs, state, call):
     """All steps of a cell, as `scan.run`."""
-    loop = functools.partial(_loop, interpret=call.backend == "pallas")
+    loop = functools.partial(_loop, interpret=INTERPRETED)
     if cell.heads == 1:
         return scan.run(cell, params, xs, state, call, loop)
     units = cell.hidden_size // cell.heads
@@ -162,7 +161,7 @@ def _loop(run_step, constants, state, inputs, *, reverse, interpret):
     still = [a if used else jax.lax.stop_gradient(a) for a, used in zip(values, trace.used, strict=True)]
 
     def on_device(kernel, plain, *arguments):
-        """The GPU's kernel; on other devices the same interpreted if it was asked for by name, else the plain form."""
+        """The GPU's kernel; on other devices the plain form, or in tests the kernel interpreted."""
         other = functools.partial(kernel, interpret=True) if interpret else plain
         return devices.on_nvidia(kernel, other, *arguments)
 

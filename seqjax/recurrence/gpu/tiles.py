@@ -1,9 +1,18 @@
-"""One step of a cell inside a GPU kernel, where an array of n gates side by side is n arrays of one width.
+"""One step of a cell inside a GPU kernel, on tiles: an array of n gates side by side is a list of n arrays of one width.
 
-Triton cannot cut an array, and its arrays have sizes that are powers of two. So a step is traced on shapes to a program of
-row-wise operations, and the program is run with every array [rows, n * K] as a list of n arrays [block, width], where width
-is K or, padded, more: split and concatenate are then lists cut and joined, and all else is done piece by piece.
+Triton cannot slice an array, and the sizes of its arrays are powers of two. So a step is traced on shapes to a program of
+row-wise operations, and the program is interpreted with every array [B, n K] as a list of n tiles [16, W], where W is K or,
+padded, more:
+
+    z [B, 4 K] = i | f | g | o           [i, f, g, o], each a tile [16, W]
+    split(z), z[:, :K], concatenate      lists that are cut and joined
+    tanh(z), z + b, c * f                the operation on every tile, or pair of tiles
+    h @ R                                tiles of the product, from the kernel on chip
 """
+
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.core
@@ -14,16 +23,16 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 ROW_WISE = {
     "abs", "add", "add_any", "and", "convert_element_type", "copy", "cos", "div", "eq", "erf", "exp", "exp2", "expm1", "ge", "gt",
-    "integer_pow", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "one_minus_square", "or", "pow", "rsqrt",
-    "select_n", "sign", "sin", "sqrt", "square", "stop_gradient", "sub", "tanh",
+    "integer_pow", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "one_minus_square", "or",
+    "pow", "rsqrt", "select_n", "sign", "sin", "sqrt", "square", "stop_gradient", "sub", "tanh",
 }  # fmt: skip
 
 
 class Unsupported(Exception):
-    """A step holds what cannot be done piece by piece."""
+    """A step holds an operation that cannot be done tile by tile."""
 
 
-# h @ kernel number `index`, or its transpose: a linear operation in the program of a step, whose kernel is on chip.
+# The product of h with kernel number `index`, or with its transpose: a linear operation whose kernel is on chip.
 on_chip = Primitive("on_chip")
 on_chip.def_abstract_eval(
     lambda h, *, index, shape, transposed: jax.core.ShapedArray((*h.shape[:-1], shape[not transposed]), jnp.float32)
@@ -42,91 +51,129 @@ def trace(step, shared, own, state, inputs) -> tuple[ClosedJaxpr, list[bool], tu
 
     Args:
         step: (shared, own, state, inputs) -> (state, outputs); its recurrent products are `on_chip`.
-        shared, own, state, inputs: pytrees of shapes; of K units, and of K + 1 rows, so that no axis of rows looks like one of
-            units.
+        shared, own, state, inputs: pytrees of shapes, with K units and K + 1 rows, so that an axis of rows is never taken for one
+            of units.
 
     Returns:
-        The program, of those leaves of the arguments that it needs (the state's are always there) to the leaves of the result;
-        which leaves those are; the form of the result.
+        (program, used, results): the program maps the used leaves of the arguments to the leaves of the results; `used` holds a
+        bool for each leaf, True for the state's; the results as a pytree of shapes.
 
     Raises:
-        Unsupported: it holds a constant array.
+        Unsupported: the step holds a constant array.
     """
-    closed, form = jax.make_jaxpr(step, return_shape=True)(shared, own, state, inputs)
-    kept = [group is state for group in (shared, own, state, inputs) for _ in jax.tree.leaves(group)]
-    jaxpr, used = dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=kept)
+    closed, results = jax.make_jaxpr(step, return_shape=True)(shared, own, state, inputs)
+    of_state = [group is state for group in (shared, own, state, inputs) for _ in jax.tree.leaves(group)]
+    jaxpr, used = dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=of_state)
     if any(getattr(c, "shape", ()) for c in closed.consts):
         raise Unsupported("its step holds a constant array")
-    return ClosedJaxpr(jaxpr, closed.consts), used, form
+    return ClosedJaxpr(jaxpr, closed.consts), used, results
 
 
-def count(shape, width: int) -> int:
-    """Of how many pieces an array of this shape is made: 1 for what has no axis of units."""
+def tile_count(shape, width: int) -> int:
+    """The number of tiles of an array of this shape: 1 if its last axis is none of units."""
     return shape[-1] // width if shape and shape[-1] % width == 0 else 1
 
 
 def evaluate(program: ClosedJaxpr, width: int, block: tuple[int, int], arguments, product) -> list:
-    """Runs the program of a step.
+    """Runs the program of a step on tiles.
 
     Args:
-        program: of `trace`.
-        width: as given to it.
-        block: (rows, width) of the arrays that are run on.
-        arguments: for every argument the list of its pieces.
-        product: (pieces of the left operand, index of the kernel, whether it is transposed) -> pieces of the product.
+        program: from `trace`.
+        width: K, as given to it.
+        block: (rows, width) of a tile.
+        arguments: for every argument the list of its tiles.
+        product: (tiles of the left operand, index of the kernel, whether it is transposed) -> tiles of the product.
 
     Returns:
-        For every result the list of its pieces.
+        For every result the list of its tiles.
 
     Raises:
-        Unsupported: it holds an operation that is not row-wise.
+        Unsupported: the program holds an operation that is not row-wise.
     """
-    real = {width + 1: block[0]}
+    return _Interpreter(width, block, product).run(program.jaxpr, program.consts, arguments)
 
-    def run(jaxpr, consts, arguments):
-        values = dict(zip(jaxpr.constvars, [[c] for c in consts], strict=True))
-        values |= dict(zip(jaxpr.invars, arguments, strict=True))
+
+class _Interpreter(NamedTuple):
+    """An interpreter of a step's program, on lists of tiles; the fields are the arguments of `evaluate`."""
+
+    width: int
+    block: tuple[int, int]
+    product: Callable
+
+    def run(self, jaxpr, consts, arguments) -> list:
+        """For every result of a program the list of its tiles."""
+        tiles = dict(zip(jaxpr.constvars, [[c] for c in consts], strict=True))
+        tiles |= dict(zip(jaxpr.invars, arguments, strict=True))
 
         def read(atom):
-            return [atom.val] if isinstance(atom, Literal) else values[atom]
+            return [atom.val] if isinstance(atom, Literal) else tiles[atom]
 
         for eqn in jaxpr.eqns:
-            values |= dict(zip(eqn.outvars, apply(eqn, [read(a) for a in eqn.invars]), strict=True))
+            tiles |= dict(zip(eqn.outvars, self.apply(eqn, [read(a) for a in eqn.invars]), strict=True))
         return [read(a) for a in jaxpr.outvars]
 
-    def apply(eqn, operands):
+    def apply(self, eqn, operands) -> list:
+        """For every result of one operation the list of its tiles."""
         name, params = eqn.primitive.name, eqn.params
         if inner := params.get("jaxpr", params.get("call_jaxpr", params.get("fun_jaxpr"))):
             closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
-            return run(closed.jaxpr, closed.consts, operands)
+            return self.run(closed.jaxpr, closed.consts, operands)
         if eqn.primitive is on_chip:
-            return [product(operands[0], params["index"], params["transposed"])]
-        shape, last = eqn.outvars[0].aval.shape, eqn.invars[0].aval.ndim - 1
-        pieces = count(shape, width)
-        if name == "split" and params["axis"] == last and not any(size % width for size in params["sizes"]):
-            ends = [sum(params["sizes"][: i + 1]) // width for i in range(len(params["sizes"]))]
-            return [operands[0][a:b] for a, b in zip([0, *ends], ends, strict=False)]
-        if name == "slice" and _cuts_pieces(eqn, width):
-            start, end = params["start_indices"][last] // width, params["limit_indices"][last] // width
-            return [operands[0][start:end]]
-        if name == "concatenate" and params["dimension"] == last and all(a.aval.shape[last] % width == 0 for a in eqn.invars):
-            return [[piece for operand in operands for piece in operand]]
-        if name in ("broadcast_in_dim", "reshape"):
-            target = tuple(block[1] if n % width == 0 else real.get(n, n) for n in shape)
-            if name == "reshape" and pieces == len(operands[0]) == 1:
-                return [[operands[0][0].reshape(target)]]
-            if name == "broadcast_in_dim":
-                sources = operands[0] * (pieces // len(operands[0]))
-                return [[jax.lax.broadcast_in_dim(a, target, params["broadcast_dimensions"]) for a in sources]]
+            return [self.product(operands[0], params["index"], params["transposed"])]
+        if name in REARRANGED and (results := REARRANGED[name](self, eqn, operands)) is not None:
+            return results
         if name not in ROW_WISE:
             raise Unsupported(f"its step holds the operation {name}, which is not row-wise")
-        return [[eqn.primitive.bind(*(a[i % len(a)] for a in operands), **params) for i in range(pieces)]]
+        count = tile_count(eqn.outvars[0].aval.shape, self.width)
+        return [[eqn.primitive.bind(*(a[i % len(a)] for a in operands), **params) for i in range(count)]]
 
-    return run(program.jaxpr, program.consts, arguments)
+    # Operations that rearrange tiles: the results, or None where one of them cuts through a tile.
+
+    def split(self, eqn, operands):
+        sizes = eqn.params["sizes"]
+        if eqn.params["axis"] != _last_axis(eqn) or any(size % self.width for size in sizes):
+            return None
+        ends = [end // self.width for end in itertools.accumulate(sizes)]
+        return [operands[0][begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
+    def slice(self, eqn, operands):
+        (*begins, begin), (*ends, end) = eqn.params["start_indices"], eqn.params["limit_indices"]
+        shape, strides = eqn.invars[0].aval.shape, eqn.params["strides"]
+        of_all_rows = not any(begins) and tuple(ends) == shape[:-1] and strides in (None, (1,) * len(shape))
+        if not of_all_rows or begin % self.width or end % self.width:
+            return None
+        return [operands[0][begin // self.width : end // self.width]]
+
+    def concatenate(self, eqn, operands):
+        if eqn.params["dimension"] != _last_axis(eqn) or any(a.aval.shape[-1] % self.width for a in eqn.invars):
+            return None
+        return [[tile for operand in operands for tile in operand]]
+
+    def reshape(self, eqn, operands):
+        if tile_count(eqn.outvars[0].aval.shape, self.width) != 1 or len(operands[0]) != 1:
+            return None
+        return [[operands[0][0].reshape(self.tile_shape(eqn))]]
+
+    def broadcast_in_dim(self, eqn, operands):
+        count = tile_count(eqn.outvars[0].aval.shape, self.width)
+        sources = operands[0] * (count // len(operands[0]))
+        return [[jax.lax.broadcast_in_dim(a, self.tile_shape(eqn), eqn.params["broadcast_dimensions"]) for a in sources]]
+
+    def tile_shape(self, eqn) -> tuple[int, ...]:
+        """The shape of the tiles of an operation's result: K + 1 stands for the rows, multiples of K for the units."""
+        rows, wide = self.block
+        sizes = eqn.outvars[0].aval.shape
+        return tuple(rows if n == self.width + 1 else wide if n % self.width == 0 else n for n in sizes)
 
 
-def _cuts_pieces(eqn, width):
-    start, end, strides = (eqn.params[n] for n in ("start_indices", "limit_indices", "strides"))
-    shape = eqn.invars[0].aval.shape
-    whole = all(a == 0 and b == n for a, b, n in zip(start[:-1], end[:-1], shape[:-1], strict=True))
-    return whole and strides in (None, (1,) * len(shape)) and start[-1] % width == 0 and end[-1] % width == 0
+REARRANGED = {
+    "split": _Interpreter.split,
+    "slice": _Interpreter.slice,
+    "concatenate": _Interpreter.concatenate,
+    "reshape": _Interpreter.reshape,
+    "broadcast_in_dim": _Interpreter.broadcast_in_dim,
+}
+
+
+def _last_axis(eqn) -> int:
+    return eqn.invars[0].aval.ndim - 1
