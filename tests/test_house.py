@@ -282,7 +282,7 @@ def build(root, files):
         (broken_floors, "rooms/one.py", "", "seqjax/rooms/one.py has no floor"),
         (circles, "cells/gru.py", "from seqjax.cells import lstm", "cells/gru.py -> seqjax/cells/lstm.py -> seqjax/cells/gru.py"),
         (circles, "experiments/a/text.py", "from experiments.a import main", "experiments/a/text.py -> experiments/a/main.py"),
-        (circles, "benchmarks/suites/__init__.py", "from benchmarks import peers", "peers.py -> benchmarks/suites/__init__.py -> "),
+        (circles, "benchmarks/suites/__init__.py", "from benchmarks import peers", "peers.py -> benchmarks/suites/__init__.py"),
         (models_that_know_each_other, "models/b.py", "from seqjax.models.a import A", "no model imports another"),
         (jax_in_data, "data/text.py", "import jax.numpy as jnp", "data/text.py imports jax"),
         (jax_in_data, "data/text.py", "from seqjax.contracts import Cell", "contracts.py imports jax"),
