@@ -14,7 +14,7 @@ from benchmarks.peers.seqjax import build as build_cell
 from benchmarks.pictures import bars
 from benchmarks.suites import Case, Choice, Entries
 from seqjax.errors import InputError
-from seqjax.recurrence.engine import BACKENDS
+from seqjax.recurrence.backends import BACKENDS
 
 TITLE = "backends of seqjax.unroll"
 SHAPED = True

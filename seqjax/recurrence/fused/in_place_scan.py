@@ -5,7 +5,7 @@ step's work. Here an output may overwrite an input that is not read again. And `
 arrays [B, T, ...] are transposed before and after it; here every array is read and written in its own order.
 
 On a GPU the launches of a step's kernels are what costs, and `jax.lax.scan` is used: on an H100, loops like those here made an
-LSTM's forward pass up to twice as slow as the plain scan's, and copied whole buffers at every step of a GRU's gradient.
+LSTM's forward pass up to 2.2 times as slow as the plain scan's, and with the time axis first a GRU's gradient 7 times.
 """
 
 import math
