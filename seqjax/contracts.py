@@ -51,6 +51,7 @@ class Cell:
     """
 
     gates: ClassVar[tuple[str, ...]] = ()
+    input_kernels: ClassVar[tuple[str, ...]] = ()  # names of the parameters [D, ...] that `project` multiplies xs by
 
     @property
     def input_shape(self) -> Shape | None:
@@ -88,7 +89,7 @@ class Cell:
         return self.recur(params, state, self.project(params, x), context=context)
 
     def embed(self, params: Params, table: Array) -> Params | None:
-        """The parameters with which symbols are read as the rows of a table.
+        """Parameters for reading symbols through an embedding table: E W in place of each of `input_kernels`.
 
             project(embed(params, E), tokens) == project(params, E[tokens])
 
@@ -97,9 +98,11 @@ class Cell:
             table: [V, D].
 
         Returns:
-            Parameters whose input kernel has V rows, float32 or wider; None: this cell has none such.
+            Parameters whose input kernels have V rows, float32 or wider; None if the cell names no input kernels.
         """
-        return None
+        if not self.input_kernels:
+            return None
+        return params | {name: product(table, params[name]) for name in self.input_kernels}
 
     def split(self, params: Params) -> dict[str, Params]:
         """The parameters gate by gate.

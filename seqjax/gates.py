@@ -8,22 +8,23 @@ from seqjax.products import product
 from seqjax.types import Array, Params, at_least_float32
 
 
-def gate_values(z: Array, kinds: str) -> tuple[Array, ...]:
+def gate_values(z: Array, /, **gates: str) -> tuple[Array, ...]:
     """The gates of a cell, each through its own squashing function, in one tanh over all of them.
 
         logistic(z) = tanh(z / 2) / 2 + 1/2
 
     Args:
         z: floating, [..., nH], n gates side by side.
-        kinds: a letter for each gate, "s" for the logistic function and "t" for tanh.
+        **gates: the name of each gate in the order of z, with "s" for the logistic function or "t" for tanh.
 
     Returns:
-        The n gates, [..., H] each.
+        The n gates in that order, [..., H] each.
 
     Example:
-        >>> [gate.tolist() for gate in gate_values(jnp.zeros(2), "st")]
+        >>> [gate.tolist() for gate in gate_values(jnp.zeros(2), i="s", g="t")]
         [[0.5], [0.0]]
     """
+    kinds = tuple(gates.values())
     size = z.shape[-1] // len(kinds)
     if set(kinds) == {"s"}:
         half = jnp.full((), 0.5, z.dtype)
@@ -60,21 +61,16 @@ def project_input(params: Params, xs: Array, *, bias_row_from: int = 0) -> Array
     return zs + jnp.broadcast_to(bias.astype(out), zs.shape)
 
 
-def embed_input(self, params: Params, table: Array) -> Params:
-    """`Cell.embed` of a cell whose input is read by `project_input` alone: E W in the place of W."""
-    return params | {"input_kernel": product(table, params["input_kernel"])}
-
-
 def recurrent_product(dot, h: Array, kernel: Array) -> Array:
-    """`dot(h, kernel)` of all gates, where the kernel may be one of block-diagonal heads: a head's gates see its own units alone.
+    """The product `dot(h, kernel)` for all gates; with heads, a gate of a head reads the units of that head only.
 
     Args:
-        dot: as a cell's recur is given it.
+        dot: the argument of `Cell.recur`.
         h: [..., H].
-        kernel: [H, nH]; of N heads [N, H/N, n H/N], a head's gates side by side.
+        kernel: [H, nH]; with N heads [N, H/N, n H/N], a head's gates side by side.
 
     Returns:
-        [..., nH], every gate over the whole hidden vector, as z has them.
+        [..., nH], each gate over all hidden units, in the layout of z.
 
     Example:
         >>> kernel = jnp.array([[[1.0, 10.0]], [[2.0, 20.0]]])  # two heads of one unit, two gates

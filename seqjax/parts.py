@@ -1,4 +1,4 @@
-"""Parts of composite cells and layers: their parameters, first states and input shapes."""
+"""The parts of composite cells and layers: their parameters, initial states and input shapes."""
 
 import jax
 
@@ -7,20 +7,20 @@ from seqjax.types import Array, Key, Params, Shape, State
 
 
 def embed_part(part, params: Params, name: str, table: Array) -> Params | None:
-    """`embed` of a composite whose input one part reads."""
+    """Parameters of a composite after `embed` on the part that reads its input; None if that part cannot."""
     embedded = part.embed(params.get(name, {}), table)
     return None if embedded is None else params | {name: embedded}
 
 
 def init_parts(parts, key: Key) -> Params:
-    """The parameters of several parts: {"0": ..., "1": ...}; a part without parameters has no entry."""
+    """Parameters of several parts: {"0": ..., "1": ...}; a part without parameters has no entry."""
     keys = jax.random.split(key, len(parts))
     params = {str(i): part.init(k) for i, (part, k) in enumerate(zip(parts, keys, strict=True))}
-    return {name: of_part for name, of_part in params.items() if of_part}
+    return {name: part_params for name, part_params in params.items() if part_params}
 
 
 def initial_states(parts, params: Params, batch_shape: Shape, context, key: Key | None) -> tuple[State, ...]:
-    """The initial states of several parts; the noise of all is set from one key."""
+    """Initial states of several parts, all their noise set from one key."""
     states = tuple(part.initial_state(params.get(str(i), {}), batch_shape, context=context) for i, part in enumerate(parts))
     return states if key is None else noise.reseed(states, key)
 

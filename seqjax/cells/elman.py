@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax.checks import check_choice, check_size
 from seqjax.contracts import Cell
-from seqjax.gates import embed_input, project_input
+from seqjax.gates import project_input
 from seqjax.initializers import gate_kernel
 from seqjax.products import product
 from seqjax.serial import register
@@ -38,7 +38,7 @@ class Elman(Cell):
         input_init: "glorot", or "normal" (standard deviation 0.001, the IRNN's).
 
     Raises:
-        InputError: a size or a choice that cannot be.
+        InputError: a size that is not positive, or an unknown choice.
 
     Example:
         >>> cell = Elman(input_size=2, hidden_size=3)
@@ -57,6 +57,7 @@ class Elman(Cell):
     input_init: str = "glorot"
 
     gates: ClassVar[tuple[str, ...]] = ("h",)
+    input_kernels: ClassVar[tuple[str, ...]] = ("input_kernel",)
 
     def __post_init__(self):
         check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
@@ -84,8 +85,6 @@ class Elman(Cell):
     def project(self, params: Params, xs: Array) -> Array:
         """W_xh x + b: [..., D] to [..., H]."""
         return project_input(params, xs)
-
-    embed = embed_input
 
     def recur(self, params: Params, state: ElmanState, z: Array, *, dot=product, context=None) -> tuple[ElmanState, Array]:
         """h = tanh(z + W_hh h)."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax.checks import check_heads, check_size
 from seqjax.contracts import Cell
-from seqjax.gates import embed_input, gate_values, project_input, recurrent_product
+from seqjax.gates import gate_values, project_input, recurrent_product
 from seqjax.initializers import gate_kernel, recurrent_kernel
 from seqjax.products import product
 from seqjax.serial import register
@@ -36,10 +36,10 @@ class GRU(Cell):
         input_size: D, features of one step (or symbols, for integer tokens).
         hidden_size: H.
         reset_after: True is the form of PyTorch, cuDNN and Keras; False that of Cho et al. 2014.
-        heads: N blocks of H/N units that see only themselves (block-diagonal recurrent kernels).
+        heads: N blocks of H/N units; the recurrent kernel connects no two of them (it is block-diagonal).
 
     Raises:
-        InputError: a size that cannot be.
+        InputError: a size that is not positive, or heads that do not divide hidden_size.
 
     Example:
         >>> cell = GRU(input_size=2, hidden_size=3)
@@ -57,6 +57,7 @@ class GRU(Cell):
     heads: int = 1
 
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+    input_kernels: ClassVar[tuple[str, ...]] = ("input_kernel",)
 
     def __post_init__(self):
         check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
@@ -67,7 +68,7 @@ class GRU(Cell):
         return (self.input_size,)
 
     def init(self, key: Key) -> Params:
-        """`input_kernel` [D, 3H], `recurrent_kernel` [H, 3H] or [N, H/N, 3H/N], `bias` [3H]; maybe `recurrent_bias` [H]."""
+        """`input_kernel` [D, 3H], `recurrent_kernel` [H, 3H] or [N, H/N, 3H/N], `bias` [3H]; for reset_after `recurrent_bias`."""
         k_input, k_recurrent = jax.random.split(key)
         hidden = self.hidden_size
         params = {
@@ -82,12 +83,11 @@ class GRU(Cell):
         return GRUState(jnp.zeros((*batch_shape, self.hidden_size), at_least_float32(params["recurrent_kernel"].dtype)))
 
     def project(self, params: Params, xs: Array) -> tuple[Array, Array]:
-        """W x + b: [..., D] to ([..., 2H] of r and z, [..., H] of n), apart since only the first is added to a product."""
-        ends = [2 * self.hidden_size]
-        of_gates, of_n = ({name: jnp.split(params[name], ends, axis=-1)[i] for name in ("input_kernel", "bias")} for i in (0, 1))
-        return project_input(of_gates, xs), project_input(of_n, xs)
-
-    embed = embed_input
+        """W x + b: [..., D] to ([..., 2H] for r and z, [..., H] for n)."""
+        kernel_gates, kernel_n = jnp.split(params["input_kernel"], [2 * self.hidden_size], axis=-1)
+        bias_gates, bias_n = jnp.split(params["bias"], [2 * self.hidden_size], axis=-1)
+        z_gates = project_input({"input_kernel": kernel_gates, "bias": bias_gates}, xs)
+        return z_gates, project_input({"input_kernel": kernel_n, "bias": bias_n}, xs)
 
     def recur(
         self, params: Params, state: GRUState, z: tuple[Array, Array], *, dot=product, context=None
@@ -95,12 +95,12 @@ class GRU(Cell):
         """The reset and update gates, the candidate, and their mixture with h."""
         (z_gates, z_n), h, kernel = z, state.h, params["recurrent_kernel"]
         size = 2 * self.hidden_size // self.heads
-        of_n = kernel[..., size:]
-        r, update = gate_values(z_gates + recurrent_product(dot, h, kernel[..., :size]), "ss")
+        kernel_gates, kernel_n = kernel[..., :size], kernel[..., size:]
+        r, update = gate_values(z_gates + recurrent_product(dot, h, kernel_gates), r="s", z="s")
         if self.reset_after:
             bias = jnp.broadcast_to(params["recurrent_bias"].astype(h.dtype), h.shape)
-            n = jnp.tanh(z_n + r * (recurrent_product(dot, h, of_n) + bias))
+            n = jnp.tanh(z_n + r * (recurrent_product(dot, h, kernel_n) + bias))
         else:
-            n = jnp.tanh(z_n + recurrent_product(dot, r * h, of_n))
+            n = jnp.tanh(z_n + recurrent_product(dot, r * h, kernel_n))
         h = n + update * (h - n)
         return GRUState(h), h

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax.checks import check_heads, check_size
 from seqjax.contracts import Cell
-from seqjax.gates import embed_input, gate_values, project_input, recurrent_product
+from seqjax.gates import gate_values, project_input, recurrent_product
 from seqjax.initializers import gate_kernel, recurrent_kernel
 from seqjax.products import product
 from seqjax.serial import register
@@ -30,16 +30,16 @@ class LSTM(Cell):
 
         (i f o g) = (s s s tanh) W (h; x),  c = f * c + i * g,  h = o * tanh(c),  y = h
 
-    In the parameters the gates stand in the order of PyTorch and cuDNN, `i f g o`.
+    The parameters hold the gates in the order of PyTorch and cuDNN, `i f g o`.
 
     Args:
         input_size: D, features of one step (or symbols, for integer tokens).
         hidden_size: H.
-        forget_bias: what the forget gate's bias starts at.
-        heads: N blocks of H/N units that see only themselves (block-diagonal recurrent kernels).
+        forget_bias: initial bias of the forget gate.
+        heads: N blocks of H/N units; the recurrent kernel connects no two of them (it is block-diagonal).
 
     Raises:
-        InputError: a size that cannot be.
+        InputError: a size that is not positive, or heads that do not divide hidden_size.
 
     Example:
         >>> cell = LSTM(input_size=2, hidden_size=3)
@@ -58,6 +58,7 @@ class LSTM(Cell):
     heads: int = 1
 
     gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
+    input_kernels: ClassVar[tuple[str, ...]] = ("input_kernel",)
 
     def __post_init__(self):
         check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
@@ -86,11 +87,9 @@ class LSTM(Cell):
         """W_x x + b of all four gates: [..., D] to [..., 4H]."""
         return project_input(params, xs, bias_row_from=LSTM_BIAS_ROW)
 
-    embed = embed_input
-
     def recur(self, params: Params, state: LSTMState, z: Array, *, dot=product, context=None) -> tuple[LSTMState, Array]:
         """The gates from z + W_h h, then c and h."""
-        i, f, g, o = gate_values(z + recurrent_product(dot, state.h, params["recurrent_kernel"]), "ssts")
+        i, f, g, o = gate_values(z + recurrent_product(dot, state.h, params["recurrent_kernel"]), i="s", f="s", g="t", o="s")
         c = f * state.c + i * g
         h = o * jnp.tanh(c)
         return LSTMState(c, h), h

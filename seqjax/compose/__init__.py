@@ -1,5 +1,7 @@
 """Cells built from cells."""
 
-from seqjax.compose.stack import Dense, Dropout, RecurrentDropout, RecurrentDropoutState, Residual, Stack
+from seqjax.compose.regularisers import RecurrentDropout, RecurrentDropoutState
+from seqjax.compose.stack import Residual, Stack
+from seqjax.compose.stateless import Dense, Dropout
 
 __all__ = ["Dense", "Dropout", "RecurrentDropout", "RecurrentDropoutState", "Residual", "Stack"]

@@ -1,22 +1,17 @@
-"""Cells made of cells, and the stateless parts that stand between them."""
+"""Deep networks of cells: stacks and residual connections, themselves cells."""
 
 import dataclasses
 import itertools
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax.numpy as jnp
-
-from seqjax import masks, noise
-from seqjax.checks import check_choice, check_rate, check_size
+from seqjax.compose.stateless import Dropout
 from seqjax.contracts import Cell, CompositeCell, SequenceLayer, check_cell_field
 from seqjax.errors import InputError
-from seqjax.initializers import glorot
-from seqjax.noise import Noise
 from seqjax.parts import embed_part, init_parts, initial_states, shape_of_first
 from seqjax.products import product
 from seqjax.recurrence.engine import run
 from seqjax.serial import register
-from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, is_tokens, output_dtype
+from seqjax.types import Array, Key, Params, Shape, is_tokens
 
 
 @register
@@ -26,15 +21,16 @@ class Stack(CompositeCell):
 
         y_1 = cell_1(x),  y_2 = cell_2(y_1),  ...
 
-    Its state is the tuple of its cells' states, its parameters `{"0": ..., "1": ...}`. Noisy where a part is.
+    Its state is the tuple of its cells' states, its parameters are `{"0": ..., "1": ...}`. Noisy if a part is.
 
     Args:
-        cells: the cells, the one that reads the input first. Dropout before, between or after them is a part like any other.
+        cells: the cells, from the one that reads the input upwards. Dropout is a part like any other.
 
     Raises:
-        InputError: no cells, or something that cannot step: layers go into a Chain.
+        InputError: no cells, or a part that cannot step (put layers into a Chain).
 
     Example:
+        >>> import jax
         >>> from seqjax.cells.lstm import LSTM
         >>> stack = Stack((LSTM(input_size=3, hidden_size=4), Dropout(0.5), LSTM(input_size=4, hidden_size=5)))
         >>> sorted(stack.init(jax.random.key(0)))
@@ -64,9 +60,9 @@ class Stack(CompositeCell):
         Args:
             cell_type: a Cell type with input_size and hidden_size.
             sizes: (D, H_1, H_2, ...).
-            dropout: rate between the cells; 0 leaves it out.
-            per: of the dropout, "step" or "sequence".
-            **fields: for every cell.
+            dropout: rate of the Dropout between the cells; 0 leaves it out.
+            per: "step" or "sequence", an argument of that Dropout.
+            **fields: other fields of every cell.
 
         Returns:
             The stack.
@@ -98,20 +94,20 @@ class Stack(CompositeCell):
         return initial_states(self.cells, params, batch_shape, context, key)
 
     def project(self, params: Params, xs: Array) -> Any:
-        """The first cell's."""
+        """The first cell's projection."""
         return self.cells[0].project(params.get("0", {}), xs)
 
     def embed(self, params: Params, table: Array) -> Params | None:
-        """The first cell's."""
+        """The parameters with the first cell's embedded."""
         return embed_part(self.cells[0], params, "0", table)
 
     def recur(self, params: Params, state, z, *, dot=product, context=None):
         """The first cell's recur, then the others' steps."""
         states = []
         for i, (cell, s) in enumerate(zip(self.cells, state, strict=True)):
-            of_part = params.get(str(i), {})
-            z = cell.project(of_part, z) if i else z
-            s, z = cell.recur(of_part, s, z, dot=dot, context=context)
+            cell_params = params.get(str(i), {})
+            z = cell.project(cell_params, z) if i else z
+            s, z = cell.recur(cell_params, s, z, dot=dot, context=context)
             states.append(s)
         return tuple(states), z
 
@@ -130,12 +126,13 @@ class Residual(CompositeCell):
     """A cell whose input is added to its output: y = x + cell(x).
 
     Args:
-        cell: its output has the shape of its input. Noisy where `cell` is.
+        cell: a cell whose output has the shape of its input. The residual cell is noisy if it is.
 
     Raises:
-        InputError: at the first use, where output and input differ in shape, or the input is tokens.
+        InputError: on use, if output and input differ in shape, or the input is tokens.
 
     Example:
+        >>> import jax, jax.numpy as jnp
         >>> from seqjax.cells.gru import GRU
         >>> cell = Residual(GRU(input_size=3, hidden_size=3))
         >>> params = cell.init(jax.random.key(0))
@@ -155,11 +152,11 @@ class Residual(CompositeCell):
         return self.cell.input_shape
 
     def init(self, key: Key) -> Params:
-        """The cell's."""
+        """The cell's parameters."""
         return self.cell.init(key)
 
     def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None):
-        """The cell's."""
+        """The cell's initial state."""
         return self.cell.initial_state(params, batch_shape, context=context, key=key)
 
     def project(self, params: Params, xs: Array):
@@ -183,205 +180,3 @@ class Residual(CompositeCell):
         if xs.shape != ys.shape:
             raise InputError(f"Residual adds an input of shape {xs.shape} to an output of {ys.shape}: they must be equal")
         return xs.astype(ys.dtype) + ys
-
-
-@register
-@dataclasses.dataclass(frozen=True)
-class Dense(CompositeCell):
-    """A matrix product and a bias at every step, such as the lectures' readout y = W_hy h + b_y. No state.
-
-    Args:
-        input_size: D.
-        output_size: features of y.
-
-    Raises:
-        InputError: a size that cannot be.
-
-    Example:
-        >>> dense = Dense(3, 2)
-        >>> dense.step(dense.init(jax.random.key(0)), (), jnp.ones(3))[1].shape
-        (2,)
-    """
-
-    input_size: int
-    output_size: int
-
-    def __post_init__(self):
-        check_size(self, input_size=self.input_size, output_size=self.output_size)
-
-    @property
-    def input_shape(self) -> Shape:
-        return (self.input_size,)
-
-    def init(self, key: Key) -> Params:
-        """`kernel` [D, output_size], `bias` [output_size]."""
-        return {"kernel": glorot(key, (self.input_size, self.output_size)), "bias": jnp.zeros(self.output_size)}
-
-    def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None):
-        """()."""
-        return ()
-
-    def project(self, params: Params, xs: Array) -> Array:
-        """All of it: xs @ kernel + bias."""
-        kernel = params["kernel"]
-        if is_tokens(xs, self.input_shape):
-            ys = kernel[xs.astype(jnp.int32)].astype(at_least_float32(kernel.dtype))
-        else:
-            ys = product(xs, kernel)
-        return ys + jnp.broadcast_to(params["bias"].astype(ys.dtype), ys.shape)
-
-    def recur(self, params: Params, state, z, *, dot=product, context=None):
-        """Nothing is left to do."""
-        return state, z
-
-    def unroll(self, params: Params, xs: Array, state, **options):
-        """One product over all steps."""
-        ys = self.project(params, xs)
-        return state, ys.astype(output_dtype(params, xs))
-
-
-@register
-@dataclasses.dataclass(frozen=True)
-class Dropout(CompositeCell):
-    """Noisy: each feature 0 with probability `rate`, else divided by 1 - rate. Without a key it passes its input on.
-
-    What it drops is its place in a Stack: before a cell the input, after it the output.
-
-    Args:
-        rate: 0 <= rate < 1.
-        per: "step" draws a mask at every step, "sequence" one for all steps of a row (variational dropout).
-        input_shape: of one step of one row; None: whatever stands around it.
-
-    Raises:
-        InputError: a rate outside 0 <= rate < 1, or another word than those two.
-
-    Example:
-        >>> cell = Dropout(0.5)
-        >>> cell.step({}, cell.initial_state({}, key=jax.random.key(1)), jnp.ones(6))[1].tolist()
-        [0.0, 2.0, 0.0, 0.0, 0.0, 0.0]
-
-    Srivastava et al. 2014; Zaremba, Sutskever, Vinyals 2014 (per step, never on the recurrence);
-    Gal, Ghahramani 2016 (per sequence).
-    """
-
-    rate: float
-    per: str = "step"
-    input_shape: Shape | None = None  # type: ignore[assignment]
-
-    def __post_init__(self):
-        check_rate(self, self.rate)
-        check_choice(self, ("step", "sequence"), per=self.per)
-        if self.input_shape is not None:
-            object.__setattr__(self, "input_shape", tuple(self.input_shape))
-
-    def __repr__(self):
-        shape = "" if self.input_shape is None else f", input_shape={self.input_shape}"
-        return f"Dropout({self.rate}, per={self.per!r}{shape}, noisy)"
-
-    def init(self, key: Key) -> Params:
-        """{}."""
-        return {}
-
-    def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None) -> Noise:
-        """Its Noise."""
-        return noise.reseed(Noise.off(batch_shape), key)
-
-    def recur(self, params: Params, state: Noise, z: Array, *, dot=product, context=None) -> tuple[Noise, Array]:
-        """This step's mask, or the sequence's."""
-        self._check(z)
-        keys = state.key
-        if keys is not None and self.per == "step":
-            keys = noise.fold_counts(keys, state.count)
-        return state.advance(), noise.drop(keys, self.rate, z)
-
-    def unroll(self, params: Params, xs: Array, state: Noise, *, mask=None, reverse=False, **options):
-        """The masks of all steps at once: the count of a step is the real steps before it."""
-        self._check(xs)
-        real = jnp.ones(xs.shape[:2], jnp.bool_) if mask is None else mask
-        keys = state.key
-        if keys is not None:
-            keys = jnp.broadcast_to(keys[:, None], xs.shape[:2])
-            if self.per == "step":
-                keys = noise.fold_counts(keys, state.count[:, None] + masks.real_steps_before(real, reverse=reverse))
-        return Noise(state.key, state.count + real.sum(1, dtype=jnp.int32)), noise.drop(keys, self.rate, xs)
-
-    @staticmethod
-    def _check(xs):
-        if not jnp.issubdtype(xs.dtype, jnp.floating):
-            raise InputError(f"Dropout drops floating features, and xs is {xs.dtype}: put it after the part that reads xs")
-
-
-class RecurrentDropoutState(NamedTuple):
-    """The wrapped cell's state, and the noise."""
-
-    cell: State
-    noise: Noise
-
-
-@register
-@dataclasses.dataclass(frozen=True)
-class RecurrentDropout(Cell):
-    """Noisy: drops what goes into a cell's recurrent products, one mask per sequence and product; h itself is kept.
-
-        dot(h, kernel) becomes dot(h * mask, kernel)
-
-    Args:
-        cell: any cell that writes its recurrent products through `dot`.
-        rate: 0 <= rate < 1.
-
-    Raises:
-        InputError: a rate outside 0 <= rate < 1.
-
-    Example:
-        >>> from seqjax.cells.gru import GRU
-        >>> cell = RecurrentDropout(GRU(input_size=2, hidden_size=3), 0.25)
-        >>> state = cell.initial_state(cell.init(jax.random.key(0)), (5,), key=jax.random.key(1))
-        >>> state.noise.count.shape
-        (5,)
-
-    Gal, Ghahramani 2016, arXiv:1512.05287.
-    """
-
-    cell: Cell
-    rate: float
-
-    def __post_init__(self):
-        check_cell_field(self, self.cell)
-        check_rate(self, self.rate)
-
-    def __repr__(self):
-        return f"RecurrentDropout({self.cell}, {self.rate}, noisy)"
-
-    @property
-    def input_shape(self) -> Shape | None:
-        return self.cell.input_shape
-
-    def init(self, key: Key) -> Params:
-        """The cell's."""
-        return self.cell.init(key)
-
-    def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None):
-        """The cell's state and the noise."""
-        state = RecurrentDropoutState(self.cell.initial_state(params, batch_shape, context=context), Noise.off(batch_shape))
-        return state if key is None else noise.reseed(state, key)
-
-    def project(self, params: Params, xs: Array):
-        """The cell's."""
-        return self.cell.project(params, xs)
-
-    def embed(self, params: Params, table: Array) -> Params | None:
-        """The cell's."""
-        return self.cell.embed(params, table)
-
-    def recur(self, params: Params, state: RecurrentDropoutState, z, *, dot=product, context=None):
-        """The cell's, with dropped left operands."""
-        keys, calls = state.noise.key, itertools.count()
-
-        def dropped(h, kernel):
-            call = next(calls)
-            return dot(
-                h if keys is None else noise.drop(noise.fold_counts(keys, jnp.full(keys.shape, call)), self.rate, h), kernel
-            )
-
-        inner, y = self.cell.recur(params, state.cell, z, dot=dropped, context=context)
-        return RecurrentDropoutState(inner, state.noise.advance()), y

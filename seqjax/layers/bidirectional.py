@@ -1,7 +1,6 @@
-"""What reads a whole sequence and cannot step: bidirectional layers, and chains of layers and cells."""
+"""Bidirectional layers."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ from seqjax import noise
 from seqjax.checks import check_choice
 from seqjax.contracts import Cell, SequenceLayer
 from seqjax.errors import InputError
-from seqjax.parts import embed_part, init_parts, initial_states, shape_of_first
+from seqjax.parts import embed_part
 from seqjax.recurrence.engine import run
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, State
@@ -29,15 +28,15 @@ class Bidirectional(SequenceLayer):
 
         y[t] = merge(forward(x)[t], backward(x)[t])
 
-    Its state is (forward, backward), its parameters `{"forward": ..., "backward": ...}`. Noisy where a cell is.
+    Its state is (forward, backward), its parameters are `{"forward": ..., "backward": ...}`. Noisy if a cell is.
 
     Args:
         forward: a cell.
-        backward: a cell; None: one like `forward`, with parameters of its own.
+        backward: a cell; None: a second `forward` with its own parameters.
         merge: "concat" (along the features), "sum" or "mean".
 
     Raises:
-        InputError: something that is not a cell, or an unknown merge.
+        InputError: a part that is not a cell, or an unknown merge.
 
     Example:
         >>> from seqjax.cells.gru import GRU
@@ -70,13 +69,13 @@ class Bidirectional(SequenceLayer):
         return self.forward.input_shape
 
     def init(self, key: Key) -> Params:
-        """{"forward": ..., "backward": ...}."""
+        """Parameters {"forward": ..., "backward": ...}."""
         forward, backward = self._cells
         k_forward, k_backward = jax.random.split(key)
         return {"forward": forward.init(k_forward), "backward": backward.init(k_backward)}
 
     def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None):
-        """(forward's, backward's)."""
+        """The initial states (forward, backward)."""
         forward, backward = self._cells
         state = (
             forward.initial_state(params["forward"], batch_shape, context=context),
@@ -85,7 +84,7 @@ class Bidirectional(SequenceLayer):
         return state if key is None else noise.reseed(state, key)
 
     def embed(self, params: Params, table: Array) -> Params | None:
-        """Both cells'."""
+        """The parameters with those of both cells embedded."""
         forward, backward = self._cells
         embedded = embed_part(forward, params, "forward", table)
         return None if embedded is None else embed_part(backward, embedded, "backward", table)
@@ -94,74 +93,13 @@ class Bidirectional(SequenceLayer):
         """Both directions over all steps."""
         forward, backward = self._cells
         options["collect"] = collect
-        first, ys = run(forward, params["forward"], xs, state[0], reverse=reverse, **options)
-        second, back = run(backward, params["backward"], xs, state[1], reverse=not reverse, **options)
+        end_forward, ys_forward = run(forward, params["forward"], xs, state[0], reverse=reverse, **options)
+        end_backward, ys_backward = run(backward, params["backward"], xs, state[1], reverse=not reverse, **options)
+        ends = end_forward, end_backward
         if collect == "states":
-            return (first, second), (ys, back)
-        if self.merge != "concat" and jax.tree.map(jnp.shape, ys) != jax.tree.map(jnp.shape, back):
-            both = f"{jax.tree.map(jnp.shape, ys)} and {jax.tree.map(jnp.shape, back)}"
+            return ends, (ys_forward, ys_backward)
+        shapes = [jax.tree.map(jnp.shape, ys) for ys in (ys_forward, ys_backward)]
+        if self.merge != "concat" and shapes[0] != shapes[1]:
+            both = f"{shapes[0]} and {shapes[1]}"
             raise InputError(f"Bidirectional with merge={self.merge!r} needs equal outputs of both cells: they are {both}")
-        return (first, second), jax.tree.map(_MERGES[self.merge], ys, back)
-
-
-@register
-@dataclasses.dataclass(frozen=True)
-class Chain(SequenceLayer):
-    """Cells and layers one after another, each over all steps: a deep bidirectional network, say.
-
-    Its state is the tuple of its parts' states, its parameters `{"0": ..., "1": ...}`. Noisy where a part is.
-
-    Args:
-        parts: cells and layers, the one that reads the input first.
-
-    Raises:
-        InputError: no parts, or something that is neither a cell nor a layer.
-
-    Example:
-        >>> from seqjax.cells.gru import GRU
-        >>> from seqjax.compose import Dropout
-        >>> first = Bidirectional(GRU(input_size=3, hidden_size=4))
-        >>> second = Bidirectional(GRU(input_size=8, hidden_size=4))
-        >>> chain = Chain((first, Dropout(0.2), second))
-        >>> chain.apply(chain.init(jax.random.key(0)), jnp.ones((2, 5, 3)))[1].shape
-        (2, 5, 8)
-
-    Graves, Mohamed, Hinton 2013.
-    """
-
-    parts: tuple[Any, ...]
-
-    def __post_init__(self):
-        object.__setattr__(self, "parts", tuple(self.parts))
-        if not self.parts:
-            raise InputError("Chain has no parts: give at least one")
-        for part in self.parts:
-            if not isinstance(part, Cell | SequenceLayer):
-                raise InputError(f"Chain holds cells and layers, not a {type(part).__name__}")
-
-    @property
-    def input_shape(self) -> Shape | None:
-        return shape_of_first(self.parts)
-
-    def init(self, key: Key) -> Params:
-        """{"0": the first part's parameters, ...}."""
-        return init_parts(self.parts, key)
-
-    def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None):
-        """The tuple of the parts' initial states."""
-        return initial_states(self.parts, params, batch_shape, context, key)
-
-    def embed(self, params: Params, table: Array) -> Params | None:
-        """The first part's."""
-        return embed_part(self.parts[0], params, "0", table)
-
-    def unroll(self, params: Params, xs: Array, state: State, *, collect: str = "outputs", **options):
-        """Every part over all steps, one after another."""
-        states, collected = [], []
-        for i, (part, s) in enumerate(zip(self.parts, state, strict=True)):
-            of_part = params.get(str(i), {})
-            if collect == "states":
-                collected.append(run(part, of_part, xs, s, collect=collect, **options)[1])
-            s, xs = run(part, of_part, xs, s, **options)
-            states.append(s)
-        return tuple(states), tuple(collected) if collect == "states" else xs
+        return ends, jax.tree.map(_MERGES[self.merge], ys_forward, ys_backward)
