@@ -15,23 +15,25 @@ CALLS = {  # a call, and the line that it ends in
     "seqjax.data.text.pairs.numbers()": "num2words is not installed: pip install 'seqjax[text]'",
     "seqjax.metrics.bleu(['a'], ['a'])": "sacrebleu is not installed: pip install 'seqjax[text]'",
 }
-SCRIPT = """
-import importlib, sys
+WITHOUT_EXTRAS = f"""
+import sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {extras!r}:
+        if name.split(".")[0] in {EXTRAS.split()}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Absent())
-import seqjax
+"""
+IMPORT_AND_CALL = """
+import importlib, seqjax
+
 for name in {modules!r}:
     importlib.import_module(name)
 messages = []
 for call in {calls!r}:
     try:
-        eval(call)
-        messages.append("nothing")
+        messages.append(repr(eval(call)))
     except seqjax.InputError as error:
         messages.append(str(error))
 print(messages)
@@ -40,10 +42,14 @@ print(messages)
 
 def test_every_module_imports_without_extras_and_calls_name_theirs(as_user):
     modules = [module.name for module in pkgutil.walk_packages(seqjax.__path__, "seqjax.")]
-    code = SCRIPT.format(extras=set(EXTRAS.split()), modules=modules, calls=list(CALLS))
-    done = as_user("-c", code)
+    done = as_user("-c", WITHOUT_EXTRAS + IMPORT_AND_CALL.format(modules=modules, calls=list(CALLS)))
     assert done.returncode == 0, done.stderr
     assert dict(zip(CALLS, ast.literal_eval(done.stdout), strict=True)) == CALLS
+
+
+def test_an_experiment_without_its_extra_ends_in_one_line(as_user):
+    done = as_user("-c", WITHOUT_EXTRAS + "import experiments.translation.__main__")
+    assert (done.returncode, done.stderr) == (2, "error: tyro is not installed: pip install 'seqjax[experiments]'\n")
 
 
 @pytest.mark.parametrize(
