@@ -1,4 +1,4 @@
-"""What a loop's step would do again and again, done once before it."""
+"""Loop-invariant work of a step, hoisted out of the loop."""
 
 from collections.abc import Callable
 

@@ -102,7 +102,7 @@ class Search:
 
     @property
     def is_greedy(self) -> bool:
-        """Whether the search takes the likeliest symbol at every step."""
+        """True if the search takes the likeliest symbol at every step."""
         narrow = self.beam == self.groups == 1 and self.early_stop and not self.coverage_penalty
         return self.method == "greedy" or (self.method == "beam" and narrow)
 

@@ -67,7 +67,7 @@ def choose(cell: Cell, call: Call):
 
 
 def _layout(cell: Cell, call: Call) -> str:
-    """How the fused backend lays out the loop, where that depends on sizes."""
+    """Layout of the fused backend's loop, as far as it depends on sizes."""
     params, xs, _ = call.arguments
     why = projected_inside(xs, jax.eval_shape(cell.project, params, xs)) if call.remat is None else None
     return f"where nothing is differentiated each step projects its own input ({why})" if why else ""

@@ -128,7 +128,7 @@ def _has_tangent(d) -> bool:
 
 
 def is_floating(a) -> bool:
-    """Whether an array can have a tangent."""
+    """True if an array can have a tangent."""
     return jnp.issubdtype(a.dtype, jnp.inexact)
 
 

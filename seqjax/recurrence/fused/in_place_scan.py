@@ -86,7 +86,7 @@ def scan_stacks(body, state, inputs, outputs, *, reverse=False, prefetched=(), o
 
 
 def in_place() -> bool:
-    """Whether the default device gains from reused buffers and prefetched inputs: CPUs do."""
+    """True if the default device gains from reused buffers and prefetched inputs: CPUs do."""
     return jax.default_backend() == "cpu"
 
 
