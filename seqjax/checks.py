@@ -36,14 +36,14 @@ def check_rate(owner, rate: float):
 
 
 def check_integers(**values) -> None:
-    """Raises unless every value is an integer."""
+    """Raises InputError unless every value is an integer."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise InputError(f"{name} is {value!r}, it must be an integer")
 
 
 def check_positive(**values) -> None:
-    """Raises unless every value is an integer, at least 1."""
+    """Raises InputError unless every value is an integer of at least 1."""
     check_integers(**values)
     for name, value in values.items():
         if value < 1:
@@ -51,23 +51,23 @@ def check_positive(**values) -> None:
 
 
 def check_weights(**values) -> None:
-    """Raises unless every value is a finite number, at least 0."""
+    """Raises InputError unless every value is a finite number of at least 0."""
     for name, value in values.items():
         if not 0 <= value < np.inf:
             raise InputError(f"{name} is {value}, it must be at least 0 and finite")
 
 
 def check_end(end):
-    """Raises unless `end` is None, or may be a symbol: whether the vocabulary has it is known after a step."""
+    """Raises InputError unless `end` is None or a possible symbol id (the vocabulary's size is known only after a step)."""
     if end is not None:
         check_integers(end=end)
         if not 0 <= end < LARGEST:
             raise InputError(f"end is {end}, it must be a symbol of the vocabulary (None: nothing ends a row)")
 
 
-def check_symbols(size: Array, **given):
-    """Raises where a symbol, of those given by name, is none of the vocabulary that `size_told` tells of."""
-    for name, symbols in given.items():
+def check_symbols(size: Array, **arguments):
+    """Raises InputError unless every named symbol is in the vocabulary, which has `size.shape[0]` symbols."""
+    for name, symbols in arguments.items():
         symbols = np.ravel(symbols)
         outside = symbols[(symbols < 0) | (symbols >= size.shape[0])]
         if outside.size:

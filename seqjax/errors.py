@@ -2,10 +2,10 @@
 
 
 class InputError(ValueError):
-    """A wrong input, told in one readable line that names both sides.
+    """A wrong input; the message is one line that says what was given and what would be right.
 
-    Everything that a caller can get wrong raises this (or a subclass). A command line prints
-    the line and exits with code 2; in a script it is an ordinary `ValueError`.
+    Every mistake of a caller raises this class or a subclass. A command prints the line and exits with code 2; in a script
+    it is an ordinary `ValueError`.
 
     Example:
         >>> raise InputError("xs has 3 features, LSTM reads 4")

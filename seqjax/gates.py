@@ -1,4 +1,4 @@
-"""The arithmetic that gated cells are written with: input products, gates, recurrent products of heads."""
+"""Arithmetic of gated cells: input products, gates, and recurrent products with heads."""
 
 import math
 
@@ -9,7 +9,7 @@ from seqjax.types import Array, Params, at_least_float32
 
 
 def gate_values(z: Array, /, **gates: str) -> tuple[Array, ...]:
-    """The gates of a cell, each through its own squashing function, in one tanh over all of them.
+    """The gates of a cell, each with its own squashing function, by one tanh over all of them.
 
         logistic(z) = tanh(z / 2) / 2 + 1/2
 
@@ -35,7 +35,7 @@ def gate_values(z: Array, /, **gates: str) -> tuple[Array, ...]:
 
 
 def project_input(params: Params, xs: Array, *, bias_row_from: int = 0) -> Array:
-    """`xs @ input_kernel + bias`: the part of a cell that sees only the input.
+    """The part of a cell that sees only the input: `xs @ input_kernel + bias`.
 
     Args:
         params: with `input_kernel` [D, nH] and `bias` [nH].

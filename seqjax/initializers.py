@@ -16,7 +16,7 @@ _PER_GATE = {
 
 
 def gate_kernel(kind: str, key: Key, rows: int, hidden_size: int, gates: int, dtype=jnp.float32) -> Array:
-    """Kernels of several gates side by side, each drawn on its own (one wide orthogonal draw is not orthogonal per gate).
+    """Kernels of several gates side by side, each drawn by itself (one wide orthogonal draw is not orthogonal per gate).
 
     Args:
         kind: "orthogonal", "glorot", "identity" or "normal" (standard deviation 0.001).

@@ -1,4 +1,4 @@
-"""The only place a mask is made. True marks a real step, False padding.
+"""Masks, which are made in this file only. True marks a real step, False padding.
 
 Padding is set to zero in three places: `_unroll` of recurrence/engine.py (inputs before the loop, outputs after it),
 `run_steps` of recurrence/call.py (the same in each chunk, with remat), and `remember` of an attention (its memory).
@@ -37,7 +37,7 @@ def from_lengths(lengths: Array, steps: int) -> Array:
 
 
 def resolve(lengths, mask, leading: tuple[int, ...]) -> Array | None:
-    """The mask that `lengths` or `mask` describe for sequences of shape `leading`, checked.
+    """The mask given by `lengths` or `mask`, checked, for sequences of shape `leading`.
 
     Args:
         lengths: integer, [*leading[:-1]], 0 <= lengths <= T, or None. Values are checked where they are concrete.
@@ -45,10 +45,10 @@ def resolve(lengths, mask, leading: tuple[int, ...]) -> Array | None:
         leading: (B, T), or (T,) unbatched.
 
     Returns:
-        bool, [*leading]; None where neither is given: every step is real.
+        bool, [*leading]; None if neither is given: every step is real.
 
     Raises:
-        InputError: both are given, or one has a wrong dtype, rank or value.
+        InputError: both are given, or one has a wrong dtype, shape or value.
     """
     if lengths is not None and mask is not None:
         raise InputError("lengths and mask are both given: give one of them")
@@ -87,11 +87,11 @@ _MEANING = {"mask": "a real step", "reset": "the first step of a new sequence"}
 
 
 def real_steps_before(mask: Array, *, reverse: bool = False) -> Array:
-    """How many real steps come before each step, in the order of processing.
+    """The number of real steps before each step, in the order of processing.
 
     Args:
         mask: bool, [B, T].
-        reverse: whether steps are processed from the last to the first.
+        reverse: True if steps are processed from the last to the first.
 
     Returns:
         int32, [B, T].
@@ -102,18 +102,18 @@ def real_steps_before(mask: Array, *, reverse: bool = False) -> Array:
 
 
 def last(ys, lengths=None, mask=None):
-    """The last real step of every row; zeros for a row that has none. Many-to-one's readout.
+    """The last real step of every row, for many-to-one models; zeros for a row without steps.
 
     Args:
         ys: a pytree of arrays [B, T, ...].
         lengths: integer, [B], or None.
-        mask: bool, [B, T], or None; every step is real where neither is given.
+        mask: bool, [B, T], or None. Without lengths and mask every step is real.
 
     Returns:
         The same pytree with leaves [B, ...].
 
     Raises:
-        InputError: lengths and mask together, or of a wrong dtype, shape or value.
+        InputError: lengths and mask together, or a wrong dtype, shape or value.
 
     Example:
         >>> last(jnp.arange(6.0).reshape(2, 3), lengths=jnp.array([2, 3])).tolist()
@@ -137,7 +137,7 @@ def last(ys, lengths=None, mask=None):
 
 
 def masked_mean(ys: Array, lengths=None, mask=None) -> Array:
-    """The mean over the real steps of every row; zeros for a row that has none.
+    """The mean over the real steps of every row; zeros for a row without steps.
 
     Args:
         ys: [B, T, ...], floating.
@@ -147,7 +147,7 @@ def masked_mean(ys: Array, lengths=None, mask=None) -> Array:
         [B, ...], the dtype of ys.
 
     Raises:
-        InputError: lengths and mask together, or of a wrong dtype, shape or value.
+        InputError: lengths and mask together, or a wrong dtype, shape or value.
 
     Example:
         >>> masked_mean(jnp.array([[1.0, 3.0, jnp.nan]]), lengths=jnp.array([2])).tolist()
@@ -164,7 +164,7 @@ def masked_mean(ys: Array, lengths=None, mask=None) -> Array:
 
 
 def masked_max(ys: Array, lengths=None, mask=None) -> Array:
-    """The maximum over the real steps of every row; zeros for a row that has none.
+    """The maximum over the real steps of every row; zeros for a row without steps.
 
     Args:
         ys: [B, T, ...], floating.
@@ -174,7 +174,7 @@ def masked_max(ys: Array, lengths=None, mask=None) -> Array:
         [B, ...], the dtype of ys.
 
     Raises:
-        InputError: lengths and mask together, or of a wrong dtype, shape or value.
+        InputError: lengths and mask together, or a wrong dtype, shape or value.
 
     Example:
         >>> masked_max(jnp.array([[-1.0, -3.0, 9.0]]), lengths=jnp.array([2])).tolist()

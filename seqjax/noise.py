@@ -1,7 +1,7 @@
-"""Randomness as a pure function of `Noise(key, count)`, a marked node in a noisy cell's state.
+"""Randomness as a pure function of `Noise(key, count)`, a node in the state of a noisy cell.
 
-Per-step masks use fold_in(key, count), per-sequence masks the key alone, so a sequence cut into
-chunks, stepped, or spread over devices draws the same masks as in one pass.
+A mask per step uses fold_in(key, count), a mask per sequence the key alone. A sequence therefore draws the same masks in one
+pass, in chunks, step by step, and on several devices.
 """
 
 import dataclasses
@@ -32,14 +32,14 @@ def key_of(seed: int) -> Key:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Noise:
-    """Where a row's stream of random numbers stands.
+    """The position of each row in its stream of random numbers.
 
     Args:
-        key: typed keys, [*batch_shape]; None = off: the cell is deterministic.
-        count: int32, [*batch_shape], real steps seen since the key was set.
+        key: typed keys, [*batch_shape]; None turns noise off: the cell is deterministic.
+        count: int32, [*batch_shape], the real steps since the key was set.
 
     Returns:
-        A pytree node, to stand in a state; `reseed` sets it.
+        A pytree node, to be part of a state; `reseed` sets it.
 
     Example:
         >>> Noise.off((3,)).advance().count.tolist()
@@ -51,11 +51,11 @@ class Noise:
 
     @classmethod
     def off(cls, batch_shape: Shape = ()) -> "Noise":
-        """No key, count 0: what `initial_state` without a key holds."""
+        """Noise without a key, count 0, as in `initial_state` without a key."""
         return cls(None, jnp.zeros(batch_shape, jnp.int32))
 
     def advance(self) -> "Noise":
-        """One real step later."""
+        """The noise after one more real step."""
         return Noise(self.key, self.count + 1)
 
 
@@ -64,10 +64,10 @@ def _is_noise(node) -> bool:
 
 
 def reseed(state, key: Key | None):
-    """Sets every Noise of a state: the n-th gets `split(fold_in(key, n), batch_shape)` and count 0.
+    """Set every Noise of a state: the n-th gets `split(fold_in(key, n), batch_shape)` and count 0.
 
     Args:
-        state: any pytree; all but its Noise is returned as it is.
+        state: any pytree; everything but its Noise is returned unchanged.
         key: a typed key, or None to turn noise off.
 
     Returns:
@@ -88,12 +88,12 @@ def reseed(state, key: Key | None):
 
 
 def keep_noise(new, old):
-    """`new` with the Noise of `old`: a reset leaves noise alone."""
+    """The state `new` with the Noise of `old`, for a reset, which does not touch noise."""
     return jax.tree.map(lambda a, b: b if _is_noise(b) else a, new, old, is_leaf=_is_noise)
 
 
 def split_keys(state):
-    """(state without its noise keys, the keys): a loop need not carry what no step changes."""
+    """Pair (state without its noise keys, the keys): no step changes the keys, so that a loop need not carry them."""
     nodes, treedef = jax.tree.flatten(state, is_leaf=_is_noise)
     keys = [node.key for node in nodes if _is_noise(node)]
     bare = [Noise(None, node.count) if _is_noise(node) else node for node in nodes]
@@ -101,14 +101,14 @@ def split_keys(state):
 
 
 def join_keys(state, keys):
-    """The inverse of `split_keys`; keys may have other leading axes than the counts."""
+    """Inverse of `split_keys`; the keys may have other leading axes than the counts."""
     nodes, treedef = jax.tree.flatten(state, is_leaf=_is_noise)
     keys = iter(keys)
     return jax.tree.unflatten(treedef, [Noise(next(keys), node.count) if _is_noise(node) else node for node in nodes])
 
 
 def fold_counts(keys: Array, counts: Array) -> Array:
-    """`fold_in` element by element: keys and counts of one shape to keys of that shape."""
+    """Keys of `fold_in`, element by element; keys and counts have one shape."""
     folded = jax.vmap(jax.random.fold_in)(keys.reshape(-1), counts.reshape(-1))
     return folded.reshape(counts.shape)
 
@@ -117,7 +117,7 @@ def drop(keys: Array | None, rate: float, xs: Array) -> Array:
     """Inverted dropout: each entry 0 with probability `rate`, else divided by 1 - rate.
 
     Args:
-        keys: typed keys, the leading axes of xs: each draws the mask of what stands behind it. None: xs as it is.
+        keys: typed keys, one per leading index of xs: key[b, t] draws the mask of xs[b, t]. None: xs is returned unchanged.
         rate: probability of a zero, 0 <= rate < 1.
         xs: floating, [*keys.shape, ...].
 

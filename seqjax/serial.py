@@ -1,4 +1,4 @@
-"""Values to JSON and back through a registry of names: never an import path, never eval."""
+"""JSON forms of values, by a registry of names (no import paths, no eval)."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,13 +10,13 @@ _FUNCTIONS: dict[str, Callable] = {}
 
 
 def register(thing):
-    """Makes a dataclass type, or a function, known to `to_json` and `from_json` by its name.
+    """Register a dataclass type or a function under its name, for `to_json` and `from_json`.
 
     Args:
         thing: a dataclass type whose fields are plain values, or a function.
 
     Returns:
-        `thing`, so it serves as a decorator.
+        `thing`, so that `register` can be a decorator.
 
     Raises:
         InputError: another thing has that name.
@@ -39,10 +39,10 @@ def register(thing):
 
 
 def to_json(value):
-    """A value of registered types as what `json.dumps` takes.
+    """The JSON form of a value, for `json.dumps`.
 
     Args:
-        value: None, bool, number, string, tuple or list, registered function, or an instance of a registered
+        value: None, bool, number, string, tuple or list, a registered function, or an instance of a registered
             dataclass whose fields are such values.
 
     Returns:
@@ -75,16 +75,16 @@ def to_json(value):
 
 
 def from_json(data):
-    """The inverse of `to_json`; lists become tuples, so that values stay hashable.
+    """Inverse of `to_json`; lists become tuples, so that values stay hashable.
 
     Args:
-        data: what `to_json` returned, or `json.loads` read.
+        data: a value returned by `to_json` or `json.loads`.
 
     Returns:
         The value.
 
     Raises:
-        InputError: an unknown name, or fields that the type does not have or lacks.
+        InputError: an unknown name, or an unknown or missing field.
 
     Example:
         >>> from_json([1, [2, "b"]])

@@ -1,4 +1,4 @@
-"""Weighted sums: means that can be merged."""
+"""Weighted sums, from which means over several batches are made."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from seqjax.types import Array
 
 
 class Weighted(NamedTuple):
-    """A weighted sum and its weight: `sum / weight` is the mean, and sums merge.
+    """A sum and its weight: the mean is `sum / weight`, and two of them add up.
 
     Args:
         sum: floating, [].

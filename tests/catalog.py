@@ -60,9 +60,9 @@ CATALOG = {
 
 TOKENS = {"lstm_tokens", "stack_tokens", "luong_tokens"}  # fed integer tokens instead of features
 
-# A few of one kind are enough in the default suite; `make test-all` checks them all.
+# The default suite checks one cell per mechanism; `make test-all` checks all.
 SLOW = {
-    "elman_relu", "irnn", "lstm_tokens", "dropout_sequence", "recurrent_dropout_two_products", "residual", "bidirectional",
+    "elman", "elman_relu", "irnn", "lstm_tokens", "dropout_sequence", "recurrent_dropout_two_products", "residual", "bidirectional",
     "gru_reset_before_heads", "gru_reset_before", "gru_heads", "lstm_heads", "recurrent_dropout", "stack_tokens",
     "bidirectional_sum", "luong", "multi_head", "bahdanau_coverage", "luong_stack", "luong_tokens", "luong_not_fed",
     "luong_location", "luong_predicted", "luong_monotonic",
@@ -88,5 +88,5 @@ def memory(cell: Attentive):
 
 
 def leaving(*others, of):
-    """The values of a parametrized test: these few as they are, the others for `make test-all`."""
+    """Values for parametrize: `others` run by default, the rest of `of` only in `make test-all`."""
     return [value if value in others else pytest.param(value, marks=pytest.mark.slow) for value in of]

@@ -1,4 +1,4 @@
-"""Plain float64 NumPy twins: the equations as the papers and slides write them, a loop over time, no cleverness."""
+"""Float64 NumPy references: the equations as papers and slides write them, in a plain loop over time."""
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def gru_reset_before(p, x, h):
 
 
 def unroll(step, params, xs, state, initial, *, mask=None, reset=None, reverse=False):
-    """Row by row, step by step, as the documentation of `seqjax.unroll` says.
+    """The reference of `seqjax.unroll`: row by row, step by step.
 
     step(params, x, *state) -> (state, y); xs [B, T, D]; state, initial: tuples of [B, H]. Returns (state, ys).
     """
@@ -67,12 +67,13 @@ def unroll(step, params, xs, state, initial, *, mask=None, reset=None, reverse=F
 
 
 def hypotheses(distribution, *, symbols, max_length, end, alpha=0.0, beta=0.0, weights=None):
-    """Every output there is, best first: what took `end`, then what was cut off; ties to the smaller symbols.
+    """All outputs, best first: those that took `end`, then those cut off at max_length; ties go to the smaller symbols.
 
-    distribution(path) -> log-probabilities of the next symbol; weights(path) -> attention of that step, over the real source.
+    distribution(path) -> log-probabilities of the next symbol;
+    weights(path) -> attention weights of that step over the real source places.
     Returns [(score, path)], the score with Wu's penalties.
     """
-    found = []
+    outputs = []
 
     def visit(path, log_p, coverage):
         attended = coverage if weights is None else coverage + weights(path)
@@ -80,10 +81,10 @@ def hypotheses(distribution, *, symbols, max_length, end, alpha=0.0, beta=0.0, w
             longer, total = (*path, symbol), log_p + gain
             if symbol == end or len(longer) == max_length:
                 penalty = beta * np.log(np.minimum(attended, 1)).sum() if beta else 0
-                found.append((symbol != end, -(total / ((5 + len(longer)) / 6) ** alpha + penalty), longer))
+                outputs.append((symbol != end, -(total / ((5 + len(longer)) / 6) ** alpha + penalty), longer))
             else:
                 visit(longer, total, attended)
 
     visit((), 0.0, 0.0)
-    assert all(len(path) <= max_length and max(path) < symbols for _, _, path in found)
-    return [(-cost, path) for _, cost, path in sorted(found)]
+    assert all(len(path) <= max_length and max(path) < symbols for _, _, path in outputs)
+    return [(-cost, path) for _, cost, path in sorted(outputs)]

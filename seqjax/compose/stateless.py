@@ -28,6 +28,7 @@ class Dense(CompositeCell):
         InputError: a size that is not positive.
 
     Example:
+        >>> import jax
         >>> dense = Dense(3, 2)
         >>> dense.step(dense.init(jax.random.key(0)), (), jnp.ones(3))[1].shape
         (2,)
@@ -86,6 +87,7 @@ class Dropout(CompositeCell):
         InputError: a rate outside 0 <= rate < 1, or an unknown `per`.
 
     Example:
+        >>> import jax
         >>> cell = Dropout(0.5)
         >>> cell.step({}, cell.initial_state({}, key=jax.random.key(1)), jnp.ones(6))[1].tolist()
         [0.0, 2.0, 0.0, 0.0, 0.0, 0.0]

@@ -1,4 +1,4 @@
-"""Losses: sums with their weights."""
+"""Losses, as sums with weights."""
 
 from seqjax.losses.classification import cross_entropy
 from seqjax.weighted import Weighted

@@ -1,4 +1,4 @@
-"""Losses as a sum and its weight, so that they merge over batches and devices."""
+"""Losses of classification, as sums with weights that add up over batches and devices."""
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,8 @@ def cross_entropy(logits: Array, targets: Array, mask: Array | None = None, *, s
     Args:
         logits: floating, [..., V].
         targets: integer, [...], 0 <= targets < V.
-        mask: bool, [...]; True counts. None: everything counts.
-        smoothing: how much of the target distribution is spread evenly over all V symbols, 0 to 1; a number, or floating [].
+        mask: bool, [...], True where a target counts; None: everywhere.
+        smoothing: the share of the target distribution that is spread evenly over all V symbols, 0 to 1; a number or floating [].
 
     Returns:
         Weighted: the sum and the number of counted targets, float32 or wider.

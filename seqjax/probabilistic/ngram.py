@@ -1,4 +1,4 @@
-"""Interpolated Witten-Bell n-gram models: what counting alone can do, as functions on NumPy arrays."""
+"""Interpolated Witten-Bell n-gram models, a baseline by counting, as functions on NumPy arrays."""
 
 from typing import NamedTuple
 
@@ -10,16 +10,16 @@ from seqjax.errors import InputError
 class NGram(NamedTuple):
     """Counts of every k-gram of a text, k = 1 to the order; made by `fit`.
 
-    A k-gram is its (k-1)-gram's id times V plus its last symbol (the empty gram's id is 0); its own id is its place
-    among the sorted keys. So keys stay small however long the grams are.
+    The key of a k-gram is V times the id of its first k-1 symbols, plus its last symbol (the empty gram has id 0); its id is
+    the index of its key among the sorted keys. Keys therefore stay small for grams of any length.
 
     Args:
         vocabulary_size: V.
-        start: the symbol that is context only, or None.
-        keys: for each order, int64, sorted: every gram of the text.
-        counts: for each order, int64, as keys: c(h, w), how often the gram's last symbol followed the others.
-        totals: for each order, int64, [contexts]: c(h), the counts' sum over the context's symbols.
-        distinct: for each order, int64, [contexts]: T(h), how many different symbols followed the context.
+        start: a symbol that is context only, or None.
+        keys: for each order, int64 [grams], the sorted keys of the grams of the text.
+        counts: for each order, int64 [grams], c(h, w): the number of times that symbol w followed context h.
+        totals: for each order, int64 [contexts], c(h): the sum of c(h, w) over w.
+        distinct: for each order, int64 [contexts], T(h): the number of different symbols that followed h.
     """
 
     vocabulary_size: int
@@ -31,19 +31,19 @@ class NGram(NamedTuple):
 
 
 def fit(tokens: np.ndarray, *, order: int, vocabulary_size: int, start: int | None = None) -> NGram:
-    """Counts the grams of a text.
+    """Count the grams of a text.
 
     Args:
         tokens: integer, [N], 0 <= tokens < V.
         order: the longest gram, context and symbol together; 1 is the unigram model.
         vocabulary_size: V.
-        start: a symbol that opens documents: ordinary context, but never counted as predicted; None: no such symbol.
+        start: a symbol at the beginning of documents, which is context but is never predicted; None: no such symbol.
 
     Returns:
         The model.
 
     Raises:
-        InputError: tokens of a wrong dtype, rank or value, none at all, or an order below 1.
+        InputError: tokens of a wrong dtype, rank or value; no tokens; an order below 1.
 
     Example:
         >>> model = fit(np.array([0, 1, 0, 1, 0, 2]), order=2, vocabulary_size=3)
@@ -72,14 +72,14 @@ def fit(tokens: np.ndarray, *, order: int, vocabulary_size: int, start: int | No
 
 
 def truncate(model: NGram, order: int) -> NGram:
-    """The same text's model of a lower order, without counting again.
+    """The model of a lower order of the same text, without counting again.
 
     Args:
-        model: from `fit`.
-        order: 1 to the model's; a higher one changes nothing.
+        model: as returned by `fit`.
+        order: at least 1; an order above the model's changes nothing.
 
     Returns:
-        What `fit` gives for that order.
+        The model that `fit` returns for that order.
 
     Raises:
         InputError: an order below 1.
@@ -98,12 +98,14 @@ def truncate(model: NGram, order: int) -> NGram:
 def log_probabilities(model: NGram, tokens: np.ndarray) -> np.ndarray:
     """The log probability of every symbol after the symbols before it.
 
-    p(w | h) = (c(h, w) + T(h) p(w | h')) / (c(h) + T(h)), with h' = h without its oldest symbol, p(w | h) = p(w | h')
-    where h was never followed by anything, and 1 / V below the unigrams.
+        p(w | h) = (c(h, w) + T(h) p(w | h')) / (c(h) + T(h))
+
+    where h' is h without its oldest symbol. p(w | h) = p(w | h') if no symbol followed h in the text; below the unigrams
+    p is 1 / V.
 
     Args:
-        model: from `fit`.
-        tokens: integer, [N]; the first ones have as much context as there is.
+        model: as returned by `fit`.
+        tokens: integer, [N]; the first ones have the shorter context that precedes them.
 
     Returns:
         float64, [N], in nats.
@@ -126,18 +128,18 @@ def log_probabilities(model: NGram, tokens: np.ndarray) -> np.ndarray:
 
 
 def cross_entropy(model: NGram, tokens: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """The mean of -log p over the symbols that are to be predicted: all but the start symbols.
+    """The mean of -log p over all symbols but the start symbols.
 
     Args:
-        model: from `fit`.
+        model: as returned by `fit`.
         tokens: integer, [N].
-        mask: bool, [N], True where a symbol counts, or None: all count. Start symbols never do.
+        mask: bool, [N], True where a symbol counts; None: everywhere. Start symbols never count.
 
     Returns:
         Nats per symbol.
 
     Raises:
-        InputError: tokens or mask of a wrong dtype, shape or value, or no symbol that counts.
+        InputError: tokens or mask of a wrong dtype, shape or value; no symbol counts.
 
     Example:
         >>> model = fit(np.array([0, 1, 0, 1]), order=1, vocabulary_size=2)
@@ -160,11 +162,11 @@ def distribution(model: NGram, context) -> np.ndarray:
     """The probability of every symbol after a context.
 
     Args:
-        model: from `fit`.
-        context: integer, [any length]; the order's last symbols of it matter.
+        model: as returned by `fit`.
+        context: integer, [any length]; only its last order - 1 symbols are used.
 
     Returns:
-        float64, [V], of sum 1.
+        float64, [V], with sum 1.
 
     Raises:
         InputError: a context of a wrong dtype, rank or value.
@@ -186,15 +188,15 @@ def distribution(model: NGram, context) -> np.ndarray:
 
 
 def _find(model: NGram, k: int, context: np.ndarray, symbols) -> np.ndarray:
-    """The ids of the (k+1)-grams of some k-grams and the symbols after them; -1 where not in the model."""
+    """Ids of the (k+1)-grams made of k-grams and the symbols after them; -1 if the model has no such gram."""
     keys = model.keys[k]
-    wanted = np.where(context < 0, -1, context * model.vocabulary_size + symbols)
-    gram = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
-    return np.where(keys[gram] == wanted, gram, -1)
+    key = np.where(context < 0, -1, context * model.vocabulary_size + symbols)
+    gram = np.minimum(np.searchsorted(keys, key), keys.size - 1)
+    return np.where(keys[gram] == key, gram, -1)
 
 
 def _interpolate(model: NGram, k: int, context: np.ndarray, symbols: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """One order up: p, in place, from the probabilities after h' to those after h; returns the grams' ids."""
+    """Replace p(w | h') by p(w | h) in the array p; return the ids of the grams (h, w)."""
     gram = _find(model, k, context, symbols)
     count = np.where(gram < 0, 0, model.counts[k][gram])
     total, distinct = (np.where(context < 0, 0, table[k][context]) for table in (model.totals, model.distinct))

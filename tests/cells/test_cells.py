@@ -43,15 +43,15 @@ def test_equals_its_numpy_twin(name, reverse, x64):
     state = random_like(cell.initial_state(params, (3,)), 2)
     initial = jax.tree.map(np.zeros_like, state)
     mask, reset = rng.random((3, 7)) < 0.7, rng.random((3, 7)) < 0.3
-    found = unroll(cell, params, xs, state, mask=mask, reset=reset, reverse=reverse)
-    wanted = oracles.unroll(twin, params, xs, tuple(state), tuple(initial), mask=mask, reset=reset, reverse=reverse)
-    np.testing.assert_allclose(found[1], wanted[1], rtol=1e-12, atol=1e-13)
-    for a, b in zip(found[0], wanted[0], strict=True):
+    actual = unroll(cell, params, xs, state, mask=mask, reset=reset, reverse=reverse)
+    expected = oracles.unroll(twin, params, xs, tuple(state), tuple(initial), mask=mask, reset=reset, reverse=reverse)
+    np.testing.assert_allclose(actual[1], expected[1], rtol=1e-12, atol=1e-13)
+    for a, b in zip(actual[0], expected[0], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
 
 
 def test_the_slides_worked_example():
-    """W_hh = W_xh = identity, b = 0: "person" gives 0.76 in its place, then "holding" gives 0.64 and 0.76."""
+    """W_hh = W_xh = identity, b = 0: h is 0.76 for "person", then 0.64 and 0.76 for "person" and "holding"."""
     words = ["person", "holding", "dog"]
     cell = Elman(input_size=3, hidden_size=3, recurrent_init="identity")
     params = {"input_kernel": jnp.eye(3), "recurrent_kernel": jnp.eye(3), "bias": jnp.zeros(3)}
@@ -67,7 +67,7 @@ def torch_case(name):
 
 
 def from_torch(case, hidden, suffix=""):
-    """PyTorch's weights as ours: transposed, the two biases added; but the GRU's recurrent candidate bias stays apart."""
+    """PyTorch's weights as parameters: transposed, with the two biases added; a GRU keeps the recurrent bias of its candidate."""
     w_ih, w_hh, b_ih, b_hh = (jnp.asarray(case[f"{n}{suffix}"]) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
     params = {"input_kernel": w_ih.T, "recurrent_kernel": w_hh.T, "bias": b_ih + b_hh}
     if w_hh.shape[0] == 3 * hidden:
@@ -167,8 +167,8 @@ def test_the_lectures_mirrored_gru_is_the_same_cell(x64):
 
     xs, zeros = np.random.default_rng(0).normal(size=(2, 6, 4)), np.zeros((2, 5))
     _, ys = unroll(cell, params, xs)
-    _, wanted = oracles.unroll(mirror, mirrored, xs, (zeros,), (zeros,))
-    np.testing.assert_allclose(ys, wanted, rtol=1e-12, atol=1e-13)
+    _, expected = oracles.unroll(mirror, mirrored, xs, (zeros,), (zeros,))
+    np.testing.assert_allclose(ys, expected, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("cell", [LSTM(**SIZES), GRU(**SIZES), Elman(**SIZES)], ids=lambda c: type(c).__name__)
@@ -183,7 +183,7 @@ def test_starts_as_documented(cell):
 
 
 def dense_twin(cell, params):
-    """The cell of one head with zeros between what were heads, and its parameters."""
+    """The cell with one head whose kernel is block-diagonal, and its parameters."""
     heads, size, columns = params["recurrent_kernel"].shape
     kernel = params["recurrent_kernel"].reshape(heads, size, columns // size, size)
     eye = jnp.eye(heads, dtype=kernel.dtype)
@@ -194,23 +194,23 @@ def dense_twin(cell, params):
 @pytest.mark.parametrize("cell", [LSTM, GRU, functools.partial(GRU, reset_after=False)], ids=["lstm", "gru", "gru_reset_before"])
 @pytest.mark.parametrize("backend", ["scan", "fused"])
 def test_heads_equal_a_block_diagonal_kernel(cell, backend, x64):
-    """Values, and gradients with respect to every parameter and input; three heads of two gates' worth of units and more."""
+    """Values, and gradients with respect to every parameter and input, for three heads."""
     cell = cell(input_size=4, hidden_size=6, heads=3)
     params = random_like(cell.init(jax.random.key(0)), 1)
     xs = jnp.asarray(np.random.default_rng(2).normal(size=(2, 5, 4)))
 
     def loss(params, xs, dense):
-        one, own = dense_twin(cell, params) if dense else (cell, params)
-        state, ys = unroll(one, own, xs, lengths=jnp.array([5, 3]), backend=backend)
+        twin, twin_params = dense_twin(cell, params) if dense else (cell, params)
+        state, ys = unroll(twin, twin_params, xs, lengths=jnp.array([5, 3]), backend=backend)
         return jnp.vdot(ys, jnp.sin(jnp.arange(60.0)).reshape(ys.shape)) + state.h.sum(), ys
 
-    found, wanted = (jax.grad(loss, argnums=(0, 1), has_aux=True)(params, xs, dense) for dense in (False, True))
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+    actual, expected = (jax.grad(loss, argnums=(0, 1), has_aux=True)(params, xs, dense) for dense in (False, True))
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
 
 
 def test_heads_start_orthogonal_and_split_by_gate():
-    cell = GRU(input_size=4, hidden_size=9, heads=3)  # a recurrent bias is as long as a head's gates together
+    cell = GRU(input_size=4, hidden_size=9, heads=3)  # the recurrent bias is as long as the gates of one head together
     params = cell.init(jax.random.key(0))
     parts = cell.split(params)
     for gate, part in parts.items():
@@ -219,7 +219,7 @@ def test_heads_start_orthogonal_and_split_by_gate():
         assert part["bias"].shape == (9,)
         assert ("recurrent_bias" in part) == (gate == "n")
     np.testing.assert_array_equal(parts["z"]["recurrent_kernel"][1], params["recurrent_kernel"][1, :, 3:6])
-    assert len(np.unique(np.asarray(params["recurrent_kernel"]))) == 81  # no head is another's copy
+    assert len(np.unique(np.asarray(params["recurrent_kernel"]))) == 81  # no two heads are copies
 
 
 def test_split_puts_an_array_of_one_gate_with_the_last():

@@ -22,14 +22,14 @@ def brute_force(text, order, size, start):
         seen = followers.get(context)
         return lower if not seen else (seen[symbol] + len(seen) * lower) / (sum(seen.values()) + len(seen))
 
-    def of(symbol, context):
+    def truncated(symbol, context):
         return p(symbol, tuple(context[len(context) - min(order - 1, len(context)) :]))
 
-    return of
+    return truncated
 
 
 def some_text(size, count, seed=0):
-    """A text with structure: symbols cluster, contexts repeat, some symbols never come."""
+    """A text with structure: symbols cluster, contexts repeat, some symbols never occur."""
     draw = np.random.default_rng(seed)
     return np.minimum(draw.geometric(0.4, count) - 1, size - 2).repeat(draw.integers(1, 3, count))[:count]
 
@@ -79,7 +79,9 @@ def test_a_start_is_context_and_never_predicted():
     after_start, after_two = ngram.distribution(model, [0]), ngram.distribution(model, [2])
     assert after_start.argmax() == 1
     np.testing.assert_allclose(after_two, ngram.distribution(model, []), rtol=1e-12)  # only starts follow: backs off fully
-    np.testing.assert_allclose(ngram.distribution(model, [])[0], 2 / 7 / 3, rtol=1e-12)  # uniform's share alone
+    np.testing.assert_allclose(
+        ngram.distribution(model, [])[0], 2 / 7 / 3, rtol=1e-12
+    )  # the share of the uniform distribution alone
     assert sum(count.sum() for count in model.counts) == 5 + 5
 
 
@@ -124,6 +126,6 @@ MODEL = ngram.fit(np.array([0, 1]), order=2, vocabulary_size=2, start=0)
     ],
 )
 def test_wrong_input_is_refused_in_one_line(call, message):
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as error:
         call()
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
