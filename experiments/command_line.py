@@ -1,4 +1,4 @@
-"""What every experiment's command line shares: presets that a flag may override, verbs, and one-line errors."""
+"""The command line of every experiment: presets that a flag may override, verbs, and one-line errors."""
 
 import contextlib
 import dataclasses
@@ -15,31 +15,41 @@ from seqjax.errors import InputError
 Config = TypeVar("Config")
 
 
-def program_of(experiment: str) -> str:
-    """What to type to run an experiment again: with this Python, which need not be the `python` on the path.
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """An experiment's command line; as a text, the words to type before a verb, with this Python.
+
+    Args:
+        experiment: its folder in `experiments`.
+        presets: configs by name, all of one dataclass with a field `resume`.
 
     Example:
-        >>> program_of("language_model").endswith(" -m experiments.language_model")
+        >>> str(Program("language_model", {})).endswith(" -m experiments.language_model")
         True
     """
-    found = shutil.which("python")
-    if found and os.path.dirname(found) == os.path.dirname(sys.executable):
-        return f"python -m experiments.{experiment}"
-    return f"{min(sys.executable, os.path.relpath(sys.executable), key=len)} -m experiments.{experiment}"
+
+    experiment: str
+    presets: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        python, ours = shutil.which("python"), os.path.dirname(sys.executable)
+        if python and os.path.dirname(python) == ours:
+            return f"python -m experiments.{self.experiment}"
+        return f"{min(sys.executable, os.path.relpath(sys.executable), key=len)} -m experiments.{self.experiment}"
 
 
-def run_verbs(program: str, verbs: Mapping[str, Callable[[list[str]], Any]], argv: Sequence[str]) -> int:
+def run_verbs(program: Any, verbs: Mapping[str, Callable[[list[str]], Any]], argv: Sequence[str]) -> int:
     """Calls the verb that `argv` names.
 
     Args:
-        program: what the user typed before the verb, for messages.
+        program: the words before the verb, for messages.
         verbs: functions of the arguments after the verb; the first line of each one's docstring is its help.
         argv: the arguments.
 
     Returns:
-        The exit code: 0; 2 after a wrong input, told in one line on stderr; 130 and 141 where the user or the pipe ended it.
+        The exit code: 0; 2 after a wrong input, with one line on stderr; 130 and 141 if the user or the pipe ended it.
     """
-    for stream in (sys.stdout, sys.stderr):  # whatever the locale, what a model writes can be printed
+    for stream in (sys.stdout, sys.stderr):  # any symbol of a model can be printed, whatever the locale
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     if not argv or argv[0] in ("-h", "--help"):
@@ -67,7 +77,7 @@ def run_verbs(program: str, verbs: Mapping[str, Callable[[list[str]], Any]], arg
 
 @contextlib.contextmanager
 def renamed(**names: str) -> Iterator[None]:
-    """Errors that call an option by its flag, not by the library's argument.
+    """Renames arguments of the library to flags in the errors that are raised inside.
 
     Args:
         **names: flags by arguments.
@@ -91,7 +101,7 @@ def parse(config_type: type[Config], argv: Sequence[str], *, program: str, defau
         config_type: a frozen dataclass; its docstring and its fields' comments or docstrings are the help.
         argv: the flags.
         program: for the help.
-        default: where a flag is not given.
+        default: the values of the flags that are not given.
 
     Returns:
         The config; the flag parser exits with code 2 and its own box on a flag it does not know.
@@ -103,10 +113,10 @@ def parse(config_type: type[Config], argv: Sequence[str], *, program: str, defau
 
 
 def take_flag(argv: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
-    """The value of a flag that must be read before the others, and the arguments without it.
+    """Takes a flag that must be read before the others: its value, and the arguments without it.
 
     Raises:
-        InputError: the flag stands without a value.
+        InputError: the flag has no value.
 
     Example:
         >>> take_flag(["--preset", "tiny", "--seed", "1"], "--preset")
@@ -131,7 +141,7 @@ def pick_preset(presets: Mapping[str, Config], name: str) -> Config:
     """A preset by name.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: no preset has that name.
     """
     if name not in presets:
         raise InputError(f"unknown preset {name!r}: it must be one of {', '.join(presets)}")
@@ -151,7 +161,7 @@ def flatten(config) -> dict[str, Any]:
 
 
 def differences(config, preset) -> dict[str, Any]:
-    """The fields of a config that are not as in the preset, flat, with their values."""
+    """The fields of a config that differ from the preset, flat, with their values."""
     base = flatten(preset)
     return {name: value for name, value in flatten(config).items() if base[name] != value}
 

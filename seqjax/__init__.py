@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from seqjax.noise import Noise, reseed
     from seqjax.recurrence.engine import explain, truncated, unroll
     from seqjax.serial import from_json, register, to_json
-    from seqjax.train.runs.folder import load_run
+    from seqjax.train.runs.load import load_run
 
 __version__ = "0.1.0"
 
@@ -28,7 +28,7 @@ _HOMES = {
     "noise": ("Noise", "reseed"),
     "recurrence.engine": ("explain", "truncated", "unroll"),
     "serial": ("from_json", "register", "to_json"),
-    "train.runs.folder": ("load_run",),
+    "train.runs.load": ("load_run",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _REGISTER = ("attention", "cells", "compose", "layers")  # the folders whose types from_json reads

@@ -285,6 +285,11 @@ class Model:
 
     unit: ClassVar[str] = "example"
 
+    @property
+    def vocabulary_sizes(self) -> tuple[int, ...]:
+        """The symbols of each vocabulary that a run of this model keeps, in order; () for a model of no symbols."""
+        return ()
+
     def init(self, key: Key) -> Params:
         """Parameters, a nested plain dict of arrays."""
         raise NotImplementedError

@@ -1,1 +1,1 @@
-"""A recurrent language model of any text: `python -m experiments.language_model train | sample | eval | demo`."""
+"""A recurrent language model of any text: `python -m experiments.language_model train | evaluate | sample | demo`."""

@@ -1,24 +1,22 @@
-"""What a language-model run is made of, and the presets. Every field is a flag: --model.hidden-size 256."""
+"""The config of a language model, and the presets. Every field is a flag: --model.hidden-size 256."""
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
-from experiments.training import Folder, Loop
-from seqjax.cells.elman import Elman
-from seqjax.cells.gru import GRU
-from seqjax.cells.lstm import LSTM
-from seqjax.compose import Stack
+from experiments.command_line import Program
+from experiments.groups import Drawing, Recurrent
+from experiments.session import CHANGEABLE, Training
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
 from seqjax.models.language_model import LanguageModel
-from seqjax.train.optim import OptimizerConfig
-
-CELLS = {"lstm": LSTM, "gru": GRU, "elman": Elman}
+from seqjax.train import LoopConfig, OptimizerConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
     """Which text, in which symbols, in which batches."""
+
+    SOURCES: ClassVar = ("path", "corpus", "tfds")  # alternatives
 
     path: str | None = None  # a UTF-8 file, or a folder of them; instead of corpus
     corpus: Literal["stdlib", "pydoc"] = "stdlib"  # what every machine has: Python's library source, or its manual
@@ -32,49 +30,35 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
+class Network(Recurrent):
     """The recurrent network."""
 
-    cell: Literal["lstm", "gru", "elman"] = "lstm"
     layers: int = 1
-    hidden_size: int = 128
     embedding_size: int | None = None  # None: one-hot
     tied: bool = False  # the projection is the embedding transposed
-    dropout: float = 0.0  # on the embedding, between layers and before the projection
-    per: Literal["step", "sequence"] = "step"  # one dropout mask for each step, or for each row
     init_scale: float | None = None  # every parameter from U(-s, s); None: each part's own
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampling:
+class Sampling(Drawing):
     """How samples are drawn."""
 
     prompt: str = ""  # "": a document's beginning
-    temperature: float = 0.7
-    top_k: int | None = None
-    top_p: float | None = None
-    length: int = 400  # symbols
-    seed: int = 0
-    argmax: bool = False  # the likeliest symbol at every step
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Training):
     """A language model of a text."""
 
     data: Data = Data()
     model: Network = Network()
-    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     loss_scale: Literal["mean", "sum"] = "mean"  # the gradient's: of the mean over steps and rows, or summed over the steps
-    loop: Loop = dataclasses.field(default_factory=Loop)
-    sample: Sampling = Sampling()  # for samples.txt
-    ngrams: tuple[int, ...] = ()  # orders of count models to compare with
-    run: Folder = dataclasses.field(default_factory=Folder)
-    seed: int = 0
-    resume: str | None = None  # a run folder to continue
-    init_from: str | None = None  # a run folder whose weights to start from
+    monitor: Literal["loss"] = "loss"
+    sample: Sampling = dataclasses.field(default=Sampling(), metadata=CHANGEABLE)  # for samples.jsonl
+    ngrams: tuple[int, ...] = dataclasses.field(default=(), metadata=CHANGEABLE)  # orders of count models to compare with
 
     def __post_init__(self):
+        super().__post_init__()
         if any(order < 1 for order in self.ngrams):
             raise InputError(f"ngrams is {' '.join(map(str, self.ngrams))}, every order must be at least 1 (a unigram model)")
 
@@ -88,10 +72,9 @@ def build_model(config: Network, vocabulary: Vocabulary) -> LanguageModel:
     if config.layers < 1:
         raise InputError(f"model.layers is {config.layers}, it must be at least 1")
     first = len(vocabulary) if config.embedding_size is None else config.embedding_size
-    sizes = (first, *[config.hidden_size] * config.layers)
     return LanguageModel(
         vocabulary_size=len(vocabulary),
-        cell=Stack.of(CELLS[config.cell], sizes=sizes, dropout=config.dropout, per=config.per),
+        cell=config.stack(first, config.layers),
         embedding_size=config.embedding_size,
         tied=config.tied,
         dropout=config.dropout,
@@ -108,7 +91,7 @@ PRESETS = {
         data=Data(batch_size=32, length=64),
         model=Network(hidden_size=128),
         optimizer=OptimizerConfig(name="adam", learning_rate=0.03, schedule="cosine", warmup_steps=100, clip_norm=5.0),
-        loop=Loop(epochs=1.5, eval_every=1000),
+        loop=LoopConfig(epochs=1.5, eval_every=1000),
         ngrams=(2, 3, 5),
     ),
     # The 112-line min-char-rnn.py (Karpathy 2015). Its weights start as 0.01 * randn, biases at 0; here all from the
@@ -118,7 +101,7 @@ PRESETS = {
         model=Network(cell="elman", hidden_size=100, init_scale=0.01 * 3**0.5),
         optimizer=OptimizerConfig(name="adagrad", learning_rate=0.1, clip_value=5.0, eps=1e-8),
         loss_scale="sum",
-        loop=Loop(epochs=1.0, log_every=100, eval_every=10000, save_every=10000),
+        loop=LoopConfig(epochs=1.0, log_every=100, eval_every=10000, save_every=10000),
         sample=Sampling(temperature=1.0, length=200),
     ),
     # Karpathy, Johnson, Fei-Fei 2015; they also stopped early, on validation. As in char-rnn's train.lua, what is clipped
@@ -131,7 +114,7 @@ PRESETS = {
             name="rmsprop", learning_rate=2e-3, rms_decay=0.95, schedule="exponential", decay=0.95, decay_after=10, clip_value=5.0
         ),
         loss_scale="sum",
-        loop=Loop(epochs=50.0, patience=5),
+        loop=LoopConfig(epochs=50.0, patience=5),
     ),
     # A better recipe for the same work. The rate was chosen on War and Peace's validation part (H = 128, 3 epochs, one seed):
     # 0.008 gave 1.697 nats, 0.016 1.560, 0.03 1.496, 0.06 1.470. With H = 256 only 0.02 was tried.
@@ -139,7 +122,7 @@ PRESETS = {
         data=Data(batch_size=50, length=100),
         model=Network(hidden_size=128),
         optimizer=OptimizerConfig(name="adam", learning_rate=0.03, schedule="cosine", warmup_steps=100, clip_norm=5.0),
-        loop=Loop(epochs=15.0),
+        loop=LoopConfig(epochs=15.0),
     ),
     # Zaremba, Sutskever, Vinyals 2014, the small model: Penn Treebank words. The gradient is of the loss summed over the
     # steps and averaged over the rows, as in their main.lua: with plain SGD at rate 1 a mean would be 20 times too slow.
@@ -148,7 +131,9 @@ PRESETS = {
         model=Network(layers=2, hidden_size=200, embedding_size=200, init_scale=0.1),
         optimizer=OptimizerConfig(name="sgd", learning_rate=1.0, schedule="exponential", decay=0.5, decay_after=4, clip_norm=5.0),
         loss_scale="sum",
-        loop=Loop(epochs=13.0),
+        loop=LoopConfig(epochs=13.0),
         sample=Sampling(temperature=1.0, length=60),
     ),
 }
+
+PROGRAM = Program("language_model", PRESETS)

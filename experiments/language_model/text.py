@@ -1,4 +1,4 @@
-"""A config's text: its documents in symbols, split by split."""
+"""The text of a config: its documents in symbols, split by split."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,9 +20,9 @@ class Text(NamedTuple):
     """A text in symbols.
 
     Args:
-        record: where it comes from.
+        record: of its source, flat.
         vocabulary: of the training split.
-        tokens: int32 [N] of each split that is not empty.
+        tokens: int32 [N] of each split that is not empty, by name.
     """
 
     record: dict
@@ -30,12 +30,19 @@ class Text(NamedTuple):
     tokens: dict[str, np.ndarray]
 
     def stream(self, data: Data, seed: int) -> TextStream:
-        """The training split's batches, without an end."""
+        """The batches of the training split, without end."""
         shape = {"batch_size": data.batch_size, "length": data.length}
         return TextStream(tokens=self.tokens["train"], start=self.vocabulary.start, seed=seed, **shape)
 
+    def summary(self) -> str:
+        """The text in a line."""
+        record = self.record
+        source = "Python's standard library" if record["source"] == "stdlib" else record["source"]
+        size = f"{record['characters']:,} characters in {record['files']:,} {'file' if record['files'] == 1 else 'files'}"
+        return f"text: {source}, {size}; {len(self.vocabulary):,} symbols"
+
     def batches(self, split: str, data: Data) -> list[dict]:
-        """Batches in which every symbol of a split ("all": of all three, one after another) is predicted once.
+        """Batches in which every symbol of a split ("all": of all three in turn) is predicted once.
 
         Raises:
             InputError: there is no such split, or it is too short.
@@ -47,7 +54,7 @@ class Text(NamedTuple):
         return evaluation_batches(tokens, batch_size=data.batch_size, length=length, start=self.vocabulary.start)
 
     def ngram_losses(self, orders: Sequence[int], split: str = "valid") -> dict[str, float]:
-        """Nats per symbol of the training split's count models, over the symbols that `batches` has as targets, by name."""
+        """Nats per symbol of count models of the training split, over the targets of `batches`, by name."""
         if not orders:
             return {}
         vocabulary, tokens = self.vocabulary, self.tokens[split]
@@ -57,7 +64,7 @@ class Text(NamedTuple):
 
 
 def ngram_name(order: int) -> str:
-    """What a count model is called in results and tables.
+    """The name of a count model in results and tables.
 
     Example:
         >>> [ngram_name(order) for order in (2, 3, 5)]
@@ -66,8 +73,8 @@ def ngram_name(order: int) -> str:
     return {1: "unigram", 2: "bigram", 3: "trigram"}.get(order, f"{order}gram")
 
 
-def read_text(data: Data, vocabulary: Vocabulary | None = None) -> Text:
-    """Reads, splits and encodes.
+def load_text(data: Data, vocabulary: Vocabulary | None = None) -> Text:
+    """Reads, splits and encodes a text.
 
     Args:
         data: which text.
@@ -82,8 +89,8 @@ def read_text(data: Data, vocabulary: Vocabulary | None = None) -> Text:
     corpus = load(data.path, data.corpus, data.tfds, data.split)
     if vocabulary is None:
         joint = "\n" if data.vocabulary == "word" else ""  # no word spans two documents
-        whole = joint.join(document.text for document in corpus.train)
-        vocabulary = build_vocabulary(data.vocabulary, whole, min_count=data.min_count, max_size=data.max_size)
+        training = joint.join(document.text for document in corpus.train)
+        vocabulary = build_vocabulary(data.vocabulary, training, min_count=data.min_count, max_size=data.max_size)
     splits = {split: getattr(corpus, split) for split in SPLITS}
     tokens = {split: encode_documents(documents, vocabulary) for split, documents in splits.items() if documents}
     return Text(corpus.record, vocabulary, tokens)

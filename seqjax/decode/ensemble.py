@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.errors import InputError
-from seqjax.types import Array, State, at_least_float32
+from seqjax.types import Array, Key, State, at_least_float32
+from seqjax.weighted import Weighted
 
 _AVERAGES = ("probability", "log")
 
@@ -88,14 +90,38 @@ class Ensemble:
         """
         steps = [model.step(*of, token) for model, *of in zip(self.models, params, memory, state, strict=True)]
         states, logits = zip(*steps, strict=True)
+        return states, self._average(logits)
+
+    def initial_state(self, params: tuple, batch_size: int) -> tuple:
+        """The members' states before the first batch."""
+        return tuple(model.initial_state(of, batch_size) for model, of in zip(self.models, params, strict=True))
+
+    def apply(self, params: tuple, batch: dict, *, state: State = None, key: Key | None = None) -> tuple[tuple, Array]:
+        """(states, log-probabilities [..., V]) of a batch, for models whose outputs are logits, such as language models.
+
+        Raises:
+            InputError: vocabularies of different sizes.
+        """
+        states = (None,) * len(self.models) if state is None else state
+        keys = (None,) * len(self.models) if key is None else jax.random.split(key, len(self.models))
+        members = zip(self.models, params, states, keys, strict=True)
+        states, logits = zip(*(model.apply(of, batch, state=s, key=k) for model, of, s, k in members), strict=True)
+        return states, self._average(logits)
+
+    def figures(self, outputs: Array, batch: dict) -> dict[str, Weighted]:
+        """The figures of the log-probabilities, as the first member counts them; so training's evaluation takes an ensemble."""
+        return self.models[0].figures(outputs, batch)
+
+    def _average(self, logits: Sequence[Array]) -> Array:
+        """The log-probabilities [..., V] of the members' logits, each [..., V]."""
         sizes = [of.shape[-1] for of in logits]
         if len(set(sizes)) > 1:
             raise InputError(f"the models of an ensemble have vocabularies of {sizes} symbols: they must be equal")
         dtype = at_least_float32(jnp.result_type(*logits))
         log_p = jnp.stack([jax.nn.log_softmax(of.astype(dtype)) for of in logits])
         if self.average == "probability":
-            return states, jax.nn.logsumexp(log_p, axis=0) - np.log(len(self.models)).astype(dtype)
-        return states, jax.nn.log_softmax(log_p.mean(axis=0))
+            return jax.nn.logsumexp(log_p, axis=0) - np.log(len(self.models)).astype(dtype)
+        return jax.nn.log_softmax(log_p.mean(axis=0))
 
     def weights(self, state: tuple) -> Array:
         """The mean of the attention weights of the members that attend, [B, S].

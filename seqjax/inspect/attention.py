@@ -1,10 +1,10 @@
 """Where a network looked: attention weights as a picture."""
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
+from seqjax.drawing import new_figure, save_png
 from seqjax.errors import InputError
 
 
@@ -32,18 +32,13 @@ def heat_map(weights, source: Sequence[str], target: Sequence[str], path, *, tit
 
     Bahdanau, Cho, Bengio 2015, figure 3.
     """
-    from etils import epath
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     weights, shape = np.asarray(weights, np.float32), (len(target), len(source))
     if weights.shape != shape:
         raise InputError(f"weights have shape {weights.shape}, {shape[0]} target and {shape[1]} source symbols need {shape}")
     widest = max(map(len, target), default=0)
     tallest = max(map(len, source), default=0)
     size = (1.2 + 0.32 * max(shape[1], 3) + 0.09 * widest, 1.0 + 0.28 * max(shape[0], 3) + 0.09 * tallest)
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(*size)
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=10, parse_math=False)
     plain = {"fontsize": 8, "parse_math": False}
@@ -58,9 +53,7 @@ def heat_map(weights, source: Sequence[str], target: Sequence[str], path, *, tit
         if edge < shape[0]:
             axes.axhline(edge - 0.5, color="0.9", linewidth=0.5)
     figure.colorbar(image, ax=axes, label="attention weight", shrink=0.8)
-    with epath.Path(path).open("wb") as file, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph|Matplotlib currently does not support")  # the picture shows a box instead
-        figure.savefig(file, format="png", dpi=130)
+    save_png(figure, path, dpi=130)
 
 
 def _shown(symbol: str) -> str:

@@ -56,6 +56,11 @@ class Encoder:
         ((2, 9, 8), (2, 9), (2, 8))
     """
 
+    @property
+    def vocabulary_sizes(self) -> tuple[int, ...]:
+        """The sizes of the vocabularies that it reads symbols of; () for other sources."""
+        return ()
+
     def init(self, key: Key) -> Params:
         """Parameters, a nested plain dict of arrays."""
         raise NotImplementedError
@@ -115,6 +120,8 @@ class Symbols(Encoder):
 
     Sutskever, Vinyals, Le 2014; Cho et al. 2014.
     """
+
+    vocabulary_sizes = property(lambda self: (self.size,))
 
     size: int
     embedding_size: int

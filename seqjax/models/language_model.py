@@ -60,7 +60,7 @@ class LanguageModel(Model):
     """
 
     unit: ClassVar[str] = "token"
-    attends: ClassVar[bool] = False
+    vocabulary_sizes = property(lambda self: (self.vocabulary_size,))
 
     vocabulary_size: int
     cell: Cell
@@ -123,6 +123,11 @@ class LanguageModel(Model):
             tied=self.tied,
             silent=self._silent,
         )
+
+    @property
+    def attends(self) -> bool:
+        """False: it has no attention."""
+        return False
 
     def init(self, key: Key) -> Params:
         """`cell`: the network's; `projection`: `kernel` [H, V] (none if tied) and `bias` [V]; `embedding` [V, E]."""

@@ -108,6 +108,7 @@ class Seq2Seq(Model):
     """
 
     unit: ClassVar[str] = "token"
+    vocabulary_sizes = property(lambda self: (*self.encoder.vocabulary_sizes, self.target_size))
 
     encoder: Encoder
     target_size: int

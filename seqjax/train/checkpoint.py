@@ -1,8 +1,7 @@
-"""Checkpoints: the last states and the best one, each verified by a content hash when it is read. Orbax stays in here.
+"""Checkpoints: the last states and the best one, each verified by a content hash when it is read. The only user of orbax.
 
-The parameters are saved as the nested dict that they are, the rest of the state beside them, and a JSON record of what
-was written: names, shapes, dtypes, SHA-256. A write ends with a rename, so a process killed in the middle of one leaves
-the checkpoint before it whole.
+A checkpoint holds the parameters as a nested dict, the rest of the state, and a JSON record of both: names, shapes, dtypes,
+SHA-256. A write ends with a rename, so a process that is killed while writing leaves the previous checkpoint intact.
 """
 
 import contextlib
@@ -29,12 +28,12 @@ class Checkpoints:
     """The checkpoints of a run: its last ones in `folder/last`, and `folder/best`.
 
     Args:
-        folder: where they are; made when something is saved.
-        keep: how many of the last are kept, for `average`.
-        read_only: promise to save nothing.
+        folder: their folder; made by the first `save`.
+        keep: how many of the last ones are kept, for `averages.average`.
+        read_only: `save` will not be called, so no folder is made or cleaned up.
 
     Raises:
-        InputError: a keep below 1.
+        InputError: keep is below 1.
 
     Example:
         >>> import optax, tempfile
@@ -65,17 +64,17 @@ class Checkpoints:
         self.close()
 
     def close(self):
-        """Waits until what is being written is whole."""
+        """Waits until every write has ended."""
         for manager in self._managers.values():
             manager.close()
         self._managers = {}
 
     def step(self, which: Which) -> int | None:
-        """The step of the newest checkpoint; None where there is none."""
+        """The step of the newest checkpoint; None if nothing was saved."""
         return max(self.steps(which), default=None)
 
     def steps(self, which: Which) -> list[int]:
-        """The steps of the checkpoints, rising."""
+        """The steps of the checkpoints, in ascending order."""
         if which not in self._managers and not (self.folder / which).exists():
             return []
         manager = self._manager(which)
@@ -83,19 +82,19 @@ class Checkpoints:
         return sorted(manager.all_steps())
 
     def save(self, which: Which, state: TrainState, position: dict):
-        """Writes a checkpoint, in the oldest's place once there are enough; returns when the state is copied, not yet written.
+        """Starts writing a checkpoint and returns once the state is copied; above `keep`, the oldest is deleted.
 
         Args:
             which: "last" or "best".
             state: may be donated right afterwards.
-            position: what JSON takes; where the data stands.
+            position: of the data; anything that JSON can hold.
         """
         from orbax import checkpoint as ocp
 
         manager, number = self._manager(which), int(state.step)
         manager.wait_until_finished()
         for later in [step for step in manager.all_steps() if step >= number]:
-            manager.delete(later)  # of a run that was cut, and resumed from before that step
+            manager.delete(later)  # left by a run that was cut and then resumed from an earlier step
         items = _to_host(state)
         record = {
             "step": number,
@@ -112,13 +111,13 @@ class Checkpoints:
 
         Args:
             which: "last" or "best".
-            target: a state of the same structure, shapes and dtypes, e.g. of `init_state`; placed as the result shall be.
+            target: a state of the same structure, shapes, dtypes and placement, e.g. returned by `init_state`.
 
         Returns:
             (state, position).
 
         Raises:
-            InputError: there is none, it is damaged, or it is of another structure.
+            InputError: there is no checkpoint, it is damaged, or it has another structure.
         """
         items, record = self._read(which, _to_host(target))
         rest = target._replace(params=())
@@ -126,47 +125,22 @@ class Checkpoints:
         params = jax.tree.map(_like, items["params"], target.params)
         return jax.tree.unflatten(jax.tree.structure(rest), arrays)._replace(params=params), record["position"]
 
-    def params(self, target: Params, which: Which | None = None) -> Params:
+    def params(self, target: Params, which: Which | None = None, *, step: int | None = None) -> Params:
         """The parameters alone.
 
         Args:
             target: a tree of that structure and those shapes, e.g. `jax.eval_shape(model.init, jax.random.key(0))`.
-            which: "last" or "best"; None: the best, or the last where there is no best.
+            which: "last" or "best"; None: the best, or the last if no best was saved.
+            step: one of `steps(which)`; None: the newest.
 
         Returns:
             NumPy arrays, in the dtypes they were saved in.
 
         Raises:
-            InputError: there is none, it is damaged, or it is of another structure.
+            InputError: there is no checkpoint, it is damaged, or it has another structure.
         """
         which = which or ("last" if self.step("best") is None else "best")
-        return self._read(which, {"params": target}, same_dtype=False)[0]["params"]
-
-    def average(self, target: Params, n: int) -> Params:
-        """The mean of the parameters of the last n checkpoints, summed in float64.
-
-        Args:
-            target: as for `params`.
-            n: how many, at least 1.
-
-        Returns:
-            NumPy arrays, in the dtypes they were saved in.
-
-        Raises:
-            InputError: fewer are kept, one is damaged, or of another structure.
-        """
-        steps = self.steps("last")
-        if not 1 <= n <= len(steps):
-            raise InputError(
-                f"{self.folder / 'last'} keeps {len(steps)} checkpoints: an average of {n} needs 1 to {len(steps)} of them"
-            )
-        dtypes, total = None, None
-        for step in steps[-n:]:
-            params = self._read("last", {"params": target}, same_dtype=False, step=step)[0]["params"]
-            wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
-            total = wide if total is None else jax.tree.map(np.add, total, wide)
-            dtypes = jax.tree.map(lambda leaf: leaf.dtype, params)
-        return jax.tree.map(lambda leaf, dtype: (leaf / n).astype(dtype), total, dtypes)
+        return self._read(which, {"params": target}, same_dtype=False, step=step)[0]["params"]
 
     def _read(self, which: Which, target: dict, same_dtype: bool = True, step: int | None = None) -> tuple[dict, dict]:
         from orbax import checkpoint as ocp
@@ -196,44 +170,44 @@ class Checkpoints:
             from orbax import checkpoint as ocp
 
             keep = self._keep if which == "last" else 1
-            writes = not self._read_only  # then what a killed process left is cleaned up; orbax's own read_only logs warnings
+            writes = not self._read_only  # a writer cleans up after killed processes; orbax's own read_only logs warnings
             options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=writes, cleanup_tmp_directories=writes)
             self._managers[which] = ocp.CheckpointManager(self.folder / which, options=options)
         return self._managers[which]
 
 
 def resume(checkpoints: Checkpoints, state: TrainState, stream, run=None) -> tuple[TrainState, dict]:
-    """Goes back to the last checkpoint: the state, the place in the data, and the record up to there.
+    """Restores the last checkpoint: the state, the position in the data, and the metrics up to that step.
 
     Args:
         checkpoints: of the run.
-        state: of `init_state`, for its structure and placement.
-        stream: what `train_loop` reads; its `identity` says what a position means something for.
-        run: the RunFolder, whose metrics beyond that step are taken out; None: none are kept.
+        state: returned by `init_state`, for its structure and placement.
+        stream: the stream to train on; a position is valid only in a stream of equal `identity`.
+        run: the RunFolder, whose metrics after that step are removed; None: no metrics are kept.
 
     Returns:
-        (state, position), for `train_loop`: it goes on to the numbers of a run that was never cut.
+        (state, position), for `train_loop`, which then gives the numbers of an uninterrupted run.
 
     Raises:
-        InputError: no checkpoint, a damaged one, one of another model or optimizer, or other data.
+        InputError: there is no checkpoint, it is damaged, of another model or optimizer, or the data is another.
     """
     state, position = checkpoints.restore("last", state)
     refuse_changes("data", position["identity"], _plain(stream.identity))
     if run is not None:
-        run.trim_metrics(int(state.step))
+        run.trim(int(state.step))
     return state, position["data"]
 
 
 def position_of(stream, batches) -> dict:
-    """Where an iterator over a stream stands, as a checkpoint keeps it."""
+    """The position of an iterator in its stream, in the form that checkpoints hold."""
     return {"data": _plain(batches.get_state()), "identity": _plain(stream.identity)}
 
 
 def refuse_changes(what: str, old: dict, new: dict):
-    """Refuses to go on with something else than before.
+    """Refuses to continue a run with other settings.
 
     Args:
-        what: which table this is, for the message.
+        what: the name of the settings, for the message.
         old, new: nested plain values.
 
     Raises:
@@ -256,10 +230,10 @@ def _fields(value, name: str) -> dict:
     children = dict(enumerate(value)) if isinstance(value, list) else value
     if not isinstance(children, dict):
         return {name: value}
-    found = {}
+    fields = {}
     for key, child in children.items():
-        found |= _fields(child, f"{name}.{key}".lstrip("."))
-    return found
+        fields |= _fields(child, f"{name}.{key}".lstrip("."))
+    return fields
 
 
 def _plain(value):
@@ -271,7 +245,7 @@ def _is_key(array) -> bool:
 
 
 def _to_host(state: TrainState) -> dict:
-    """The items of a checkpoint, as copies in the host's own memory: the device's may be overwritten before they are written."""
+    """The items of a checkpoint, copied to host memory: the device buffers may be donated before the write ends."""
     data = jax.tree.map(lambda a: jax.random.key_data(a) if _is_key(a) else a, state)
     data = jax.tree.map(np.array, jax.device_get(data))
     return {"params": data.params, "rest": _flat(data._replace(params=()))}
@@ -299,7 +273,7 @@ def _kinds(leaves: dict, with_dtype: bool) -> dict:
 
 
 def _buffers(tree, leaves: dict):
-    """Empty arrays to read into: the structure of `tree`, the shapes and dtypes that were written."""
+    """Empty arrays to read into: the structure of `tree`, with the shapes and dtypes of the checkpoint."""
     kinds = [leaves[path] for path in _flat(tree)]
     empty = [np.empty(shape, np.dtype(dtype)) for shape, dtype in kinds]
     return jax.tree.unflatten(jax.tree.structure(tree), empty)
@@ -319,10 +293,10 @@ def _verify(where, name: str, written: str, read: str):
 
 @contextlib.contextmanager
 def _readable(where):
-    """Whatever a damaged file makes the libraries raise, as one line."""
+    """Turns every error that a damaged file causes into one line."""
     loud = sys.unraisablehook
 
-    def quiet(unraisable):  # the other reads under way find their event loop closed, and each would print a traceback
+    def quiet(unraisable):  # pending reads find their event loop closed, and each would print a traceback
         if not isinstance(unraisable.exc_value, RuntimeError):
             loud(unraisable)
 
@@ -330,7 +304,7 @@ def _readable(where):
     try:
         yield
     except Exception as error:
-        time.sleep(0.2)  # until they have ended
+        time.sleep(0.2)  # until those reads have ended
         reason = (str(error).splitlines() or [""])[0][:80]
         raise InputError(f"checkpoint {where} is damaged and cannot be read: {type(error).__name__}: {reason}") from error
     finally:

@@ -1,6 +1,6 @@
-"""The training loop, as a generator: what an experiment does at each event stays in the experiment.
+"""The training loop, as a generator: an experiment decides what to do at each event.
 
-The loop puts each batch on the devices one step ahead, and waits for them only where an event is due.
+The loop puts each batch on the devices one step ahead, and waits for them only when an event is due.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.train import mesh as meshes
 from seqjax.train.checkpoint import Checkpoints, position_of
@@ -31,45 +32,75 @@ class DivergedError(InputError):
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-    """How long to train, and how often to stop and look; the last step does all three.
+    """How long to train, and how often to log, evaluate and save; the last step does all three.
+
+    The loop waits for the devices only where it logs, evaluates or saves.
 
     Args:
-        steps: of the whole run, those before a resume included.
-        log_every: steps between two log lines; only there, and at the others, does the loop wait for the devices.
-        eval_every: steps between two evaluations.
-        save_every: steps between two checkpoints.
-        patience: early stopping: how many evaluations in a row may bring nothing better; None: any.
-        monitor: the figure of an evaluation that tells what is better: "loss", "bleu".
-        best: whether its "lowest" or its "highest" value is.
+        epochs: passes over the training data.
+        steps: of the whole run, those before a resume included, instead of epochs; None: epochs decide.
+        log_every: steps between two log lines.
+        eval_every: steps between two evaluations; None: an epoch.
+        save_every: steps between two checkpoints; None: an epoch.
+        patience: early stopping: evaluations in a row without improvement before the run stops; None: it never does.
+
+    Raises:
+        InputError: epochs that are not finite, or another field below 1.
     """
 
-    steps: int = 1000
+    epochs: float = 10.0
+    steps: int | None = None
     log_every: int = 50
-    eval_every: int = 500
-    save_every: int = 500
+    eval_every: int | None = None
+    save_every: int | None = None
     patience: int | None = None
-    monitor: str = "loss"
-    best: Literal["lowest", "highest"] = "lowest"
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, int) and value < 1:
                 raise InputError(f"loop.{field.name} is {value}, it must be at least 1")
-        if self.best not in ("lowest", "highest"):
-            raise InputError(f'loop.best is {self.best!r}, it must be "lowest" or "highest"')
+        if not math.isfinite(self.epochs):
+            raise InputError(f"loop.epochs is {self.epochs}, it must be a finite number")
+
+    def resolve(self, steps_per_epoch: int) -> "Plan":
+        """The same in steps.
+
+        Args:
+            steps_per_epoch: steps of one pass over the training data.
+
+        Raises:
+            InputError: epochs that make less than one step.
+
+        Example:
+            >>> LoopConfig(epochs=2.5).resolve(10)
+            Plan(steps=25, log_every=50, eval_every=10, save_every=10)
+        """
+        steps = round(self.epochs * steps_per_epoch) if self.steps is None else self.steps
+        if steps < 1:
+            raise InputError(f"loop.steps is {steps}, it must be at least 1")
+        return Plan(steps, self.log_every, self.eval_every or steps_per_epoch, self.save_every or steps_per_epoch)
+
+
+class Plan(NamedTuple):
+    """A LoopConfig with every number in steps."""
+
+    steps: int
+    log_every: int
+    eval_every: int
+    save_every: int
 
 
 class Event(NamedTuple):
-    """A place where the loop stops to look.
+    """A pause of the loop.
 
     Args:
         step: steps done.
-        kind: what happened; "end" (the budget is used, or early stopping) and "interrupted" come last.
-        figures: for "log" loss, smooth (nats per token), learning_rate, epoch, seconds, tokens_per_second (the
-            loss's terms), skipped (steps that were); for "eval" those of `evaluate`, and best; for "end" and "interrupted"
-            seconds, stopped_early (0 or 1) and best.
-        state: valid until the loop goes on: the next step is given its memory.
+        kind: the reason; "end" (of the budget, or by early stopping) and "interrupted" come last.
+        figures: for "log" the model's figures (loss in nats per unit), smooth, learning_rate, epoch, seconds, <unit>s_per_second
+            (terms of the loss), skipped (steps so far); for "eval" those returned by `evaluate`, and best; for "end" and
+            "interrupted" seconds, stopped_early (0 or 1) and best.
+        state: valid until the loop goes on: it is donated to the next step.
     """
 
     step: int
@@ -89,24 +120,30 @@ def train_loop(
     run: RunFolder | None = None,
     checkpoints: Checkpoints | None = None,
     evaluate: Callable[[Params], dict[str, float]] | None = None,
+    monitor: str = "loss",
+    best: Literal["lowest", "highest"] = "lowest",
+    unit: str = Model.unit,
     progress: Progress | None = None,
 ) -> Iterator[Event]:
-    """Trains up to `config.steps` steps and yields what happens.
+    """Trains for as long as the config says and yields an Event at every log, evaluation and checkpoint.
 
-    Ctrl-C and SIGTERM let the current step finish, save, and end the loop with "interrupted"; a second one kills.
+    Ctrl-C and SIGTERM let the current step finish, save, and end the loop with "interrupted"; a second signal kills.
 
     Args:
-        state: of `init_state` or `resume`; donated.
-        train_step: of `make_train_step`.
-        stream: an endless iterable of batches, dicts of NumPy arrays [B, ...], with `steps_per_epoch`; where checkpoints
-            are kept, its iterator has `get_state()` and `set_state(state)`, and it an `identity`, all of it what JSON takes.
+        state: returned by `init_state` or `resume`; donated.
+        train_step: returned by `make_train_step`.
+        stream: an endless iterable of batches, dicts of NumPy arrays [B, ...], with `steps_per_epoch`. For checkpoints its
+            iterator has `get_state()` and `set_state(state)`, and the stream an `identity`, all of them plain JSON values.
         config: how long and how often.
-        position: of `resume`: where in the stream to go on; None: at its beginning.
-        mesh: the same as train_step's.
-        run: gets a line of metrics at every log and evaluation; None: none are kept.
-        checkpoints: gets "last" and, after the best evaluation so far, "best"; None: none are kept.
-        evaluate: params to figures by name, `config.monitor` among them, losses in nats per token; None: no evaluation.
-        progress: shown at every log and evaluation.
+        position: returned by `resume`, where to go on in the stream; None: at its beginning.
+        mesh: the mesh of train_step.
+        run: gets a line of metrics at every log and evaluation; None: no metrics are kept.
+        checkpoints: gets "last" and, after the best evaluation so far, "best"; None: nothing is saved.
+        evaluate: a function of params that returns figures by name, `monitor` among them; None: no evaluation.
+        monitor: the figure of an evaluation that chooses the best weights: "loss", "bleu" ...
+        best: whether the "lowest" or the "highest" value of it is the best.
+        unit: of the loss, see `Model.unit`.
+        progress: updated at every log and evaluation.
 
     Yields:
         Event.
@@ -114,7 +151,7 @@ def train_loop(
     Raises:
         DivergedError: the loss or a gradient was not finite for longer than the optimizer skips; names the first such step
             and parameter. Nothing is saved over the last good checkpoint.
-        InputError: the stream ends, or an evaluation lacks the monitored figure.
+        InputError: the stream ends, an evaluation lacks the monitored figure, or `best` is neither.
 
     Example:
         >>> import optax
@@ -132,19 +169,21 @@ def train_loop(
         4 log
         4 end
     """
-    mesh = meshes.one_device(mesh)
+    if best not in ("lowest", "highest"):
+        raise InputError(f'best is {best!r}, it must be "lowest" or "highest"')
+    mesh, plan = meshes.one_device(mesh), config.resolve(stream.steps_per_epoch)
     step, record = int(state.step), run.read_metrics() if run is not None else []
-    best, waited = None, 0
-    for line in record:  # early stopping's memory is the record itself
+    top, waited = None, 0
+    for line in record:  # the metrics are the memory of early stopping
         if line["split"] == "validation":
-            best, waited = _judge(best, waited, line.get(config.monitor), config)
+            top, waited = _judge(top, waited, line.get(monitor), best)
     seconds = max([line.get("seconds", 0.0) for line in record], default=0.0)
-    clock = _Clock(float(state.loss.weight), seconds)
+    clock = _Clock(float(state.loss.weight), seconds, f"{unit}s_per_second")
 
     def put():
         batch = next(batches, None)
         if batch is None:
-            raise InputError(f"the stream ends at step {step} of {config.steps}: it must have no end")
+            raise InputError(f"the stream ends at step {step} of {plan.steps}: it must have no end")
         return meshes.shard(mesh, batch)
 
     def out_of_patience():
@@ -152,10 +191,10 @@ def train_loop(
 
     def ending(kind: Literal["end", "interrupted"] = "end"):
         figures = {"seconds": clock.seconds(), "stopped_early": float(out_of_patience())}
-        return Event(step, kind, figures | ({} if best is None else {"best": best}), state)
+        return Event(step, kind, figures | ({} if top is None else {"best": top}), state)
 
     with _Signals() as signals:
-        if step >= config.steps or out_of_patience():
+        if step >= plan.steps or out_of_patience():
             yield ending()
             return
         batches = iter(stream)
@@ -165,8 +204,8 @@ def train_loop(
         while True:
             state = train_step(state, batch)
             step += 1
-            last = step >= config.steps
-            log, look, save = (last or step % every == 0 for every in (config.log_every, config.eval_every, config.save_every))
+            last = step >= plan.steps
+            log, look, save = (last or step % every == 0 for every in (plan.log_every, plan.eval_every, plan.save_every))
             interrupted = signals.seen
             due = log or look or save or interrupted
             here = position_of(stream, batches) if due and checkpoints is not None else {}
@@ -179,23 +218,24 @@ def train_loop(
             if log:
                 figures |= {"epoch": step / stream.steps_per_epoch} | clock.lap(weight)
                 weight = 0.0
-                state = state._replace(loss=meshes.replicate(mesh, jax.tree.map(np.zeros_like, jax.device_get(state.loss))))
+                zeros = jax.tree.map(np.zeros_like, jax.device_get(state.figures))
+                state = state._replace(figures=meshes.replicate(mesh, zeros))
                 if run is not None:
                     run.append_metrics(step=step, split="train", **figures)
                 if progress is not None:
                     progress.update(step, figures)
                 yield Event(step, "log", figures, state)
             if look and evaluate is not None:
-                found = {name: float(value) for name, value in evaluate(state.params).items()}
-                if config.monitor not in found:
-                    raise InputError(f"loop.monitor is {config.monitor!r}, the evaluation gives {', '.join(found) or 'nothing'}")
-                best, waited = _judge(best, waited, found[config.monitor], config)
-                figures = found | ({} if best is None else {"best": best})
+                measured = {name: float(value) for name, value in evaluate(state.params).items()}
+                if monitor not in measured:
+                    raise InputError(f"monitor is {monitor!r}, the evaluation gives {', '.join(measured) or 'nothing'}")
+                top, waited = _judge(top, waited, measured[monitor], best)
+                figures = measured | ({} if top is None else {"best": top})
                 if run is not None:
                     run.append_metrics(step=step, split="validation", **figures)
                 if progress is not None:
-                    shown = [name for name in found if name in ("loss", config.monitor)]
-                    progress.update(step, {f"validation_{name}": found[name] for name in shown})
+                    shown = [name for name in measured if name in ("loss", monitor)]
+                    progress.update(step, {f"validation_{name}": measured[name] for name in shown})
                 if not waited and checkpoints is not None:
                     checkpoints.save("best", state, here)
                 yield Event(step, "eval", figures, state)
@@ -210,30 +250,31 @@ def train_loop(
             clock.restart(weight)
 
 
-def _judge(best: float | None, waited: int, value: float | None, config: LoopConfig) -> tuple[float | None, int]:
-    """(the best value of the monitored figure, evaluations since) after one more; what is not finite is not better."""
+def _judge(top: float | None, waited: int, value: float | None, best: str) -> tuple[float | None, int]:
+    """(the best value of the monitored figure, evaluations since) after one more; a value that is not finite is never better."""
     if value is None or not math.isfinite(value):
-        return best, waited + 1
-    better = best is None or (value < best if config.best == "lowest" else value > best)
-    return (value, 0) if better else (best, waited + 1)
+        return top, waited + 1
+    better = top is None or (value < top if best == "lowest" else value > top)
+    return (value, 0) if better else (top, waited + 1)
 
 
 def _read(state: TrainState, step: int, checkpoints: Checkpoints | None) -> tuple[dict[str, float], float]:
-    """The figures since the last log and the loss's weight, from the devices; raises where the parameters are lost."""
-    wanted = {
-        "loss": state.loss,
+    """The figures since the last log, and the weight of the loss; raises if the parameters are no longer finite."""
+    values = {
+        "sums": state.figures,
         "smooth": state.smooth,
         "learning_rate": learning_rate(state.opt_state),
         "skipped": skipped(state.opt_state),
         "trouble": state.trouble,
     }
-    figures = jax.device_get({name: value for name, value in wanted.items() if value is not None})
+    figures = jax.device_get({name: value for name, value in values.items() if value is not None})
     first, leaf, broken = figures.pop("trouble").tolist()
     if broken:
         raise DivergedError(_diagnosis(state.params, first, leaf, step, checkpoints))
-    loss = figures.pop("loss")
-    mean = float(loss.sum) / max(float(loss.weight), 1.0)
-    return {"loss": mean} | {name: float(value) for name, value in figures.items()}, float(loss.weight)
+    sums = figures.pop("sums")
+    names = sorted(sums, key=lambda name: name != "loss")  # the loss first
+    means = {name: float(sums[name].sum) / max(float(sums[name].weight), 1.0) for name in names}
+    return means | {name: float(value) for name, value in figures.items()}, float(sums["loss"].weight)
 
 
 def _diagnosis(params: Params, first: int, leaf: int, step: int, checkpoints: Checkpoints | None) -> str:
@@ -246,26 +287,26 @@ def _diagnosis(params: Params, first: int, leaf: int, step: int, checkpoints: Ch
 
 
 class _Clock:
-    """Seconds of training, also those before a resume, and the rate at which the loss's weight grows between two log steps."""
+    """Seconds of training, those before a resume included, and the rate at which the loss's weight grows between two logs."""
 
-    def __init__(self, weight: float, before: float):
-        self._start = time.monotonic() - before
+    def __init__(self, weight: float, before: float, rate: str):
+        self._start, self._rate = time.monotonic() - before, rate
         self.restart(weight)
 
     def seconds(self) -> float:
         return time.monotonic() - self._start
 
     def restart(self, weight: float):
-        """Leaves out of the rate what was done since the step ended: evaluating, saving, the caller's own."""
+        """Excludes from the rate the time since the step ended: evaluating, saving, the caller's own work."""
         self._mark = (weight, time.monotonic())
 
     def lap(self, weight: float) -> dict[str, float]:
         first, start = self._mark
-        return {"seconds": self.seconds(), "tokens_per_second": (weight - first) / max(time.monotonic() - start, 1e-9)}
+        return {"seconds": self.seconds(), self._rate: (weight - first) / max(time.monotonic() - start, 1e-9)}
 
 
 class _Signals:
-    """Takes note of the first Ctrl-C or SIGTERM; the second does what it always did."""
+    """Notes the first Ctrl-C or SIGTERM and restores the previous handlers, so that a second signal kills."""
 
     seen = False
 

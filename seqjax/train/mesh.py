@@ -23,17 +23,17 @@ def data_mesh(devices=None) -> Mesh:
 
 
 def one_device(mesh: Mesh | None) -> Mesh:
-    """`mesh`, or where it is None the mesh of the default device alone."""
+    """`mesh`, or if it is None the mesh of the default device alone."""
     return data_mesh(jax.local_devices()[:1]) if mesh is None else mesh
 
 
 def rows(mesh: Mesh) -> NamedSharding:
-    """The sharding of what has the batch axis first."""
+    """The sharding of arrays whose first axis is the batch."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def everywhere(mesh: Mesh) -> NamedSharding:
-    """The sharding of what every device holds whole."""
+    """The sharding of arrays that every device holds in full."""
     return NamedSharding(mesh, PartitionSpec())
 
 
@@ -41,7 +41,7 @@ def shard(mesh: Mesh, batch):
     """The leaves [B, ...] of `batch` with their rows split over the devices; always a copy.
 
     Args:
-        mesh: of `data_mesh`.
+        mesh: returned by `data_mesh`.
         batch: a pytree of arrays, B divisible by the number of devices.
 
     Raises:
@@ -57,12 +57,12 @@ def shard(mesh: Mesh, batch):
 
 
 def replicate(mesh: Mesh, tree):
-    """`tree` whole on every device; always a copy, so that donating it leaves the original alone."""
+    """`tree` in full on every device; always a copy, so that donating it leaves the original alone."""
     return jax.device_put(_copy(tree), everywhere(mesh))
 
 
 def _copy(tree):
-    # device_put may share memory with what it is given, may_alias=False or not: a CPU device with a NumPy array.
+    # device_put may share memory with its argument even under may_alias=False: a CPU device with a NumPy array.
     return jax.tree.map(lambda a: jnp.copy(a) if isinstance(a, jax.Array) else np.array(a), tree)
 
 
@@ -77,7 +77,7 @@ def check_rows(mesh: Mesh, batch_size: int):
 
 
 def describe(mesh: Mesh, batch_size: int) -> str:
-    """What each device gets, for the reader of a terminal.
+    """The number of devices and the rows of each, as a text.
 
     Example:
         >>> describe(data_mesh(jax.devices()[:1]), 32)

@@ -21,19 +21,19 @@ class OptimizerConfig:
     Args:
         name: "adam" (with weight_decay: AdamW), "sgd", "momentum" (factor b1), "rmsprop" (eps outside the root, as in
             Torch and char-rnn), "adagrad" (the accumulator starts at 0, eps inside the root, as in min-char-rnn).
-        learning_rate: at its highest.
+        learning_rate: its highest value.
         schedule: "constant"; "cosine" or "linear" down to final_fraction at the last step; "exponential".
         warmup_steps: the first steps, over which the learning rate grows from 0.
         final_fraction: the last learning rate of "cosine" and "linear", as a fraction of the highest.
         decay: "exponential": the factor of every epoch once decay_after epochs are done.
         decay_after: epochs at the full learning rate, for "exponential".
-        clip_norm: the largest global L2 norm of the gradient; None: any.
-        clip_value: the largest magnitude of each entry of the gradient, clipped before the norm; None: any.
+        clip_norm: the largest global L2 norm of the gradient; None: no clipping.
+        clip_value: the largest magnitude of each entry of the gradient, clipped before the norm; None: no clipping.
         weight_decay: decoupled, on kernels (rank 2 and above) only.
         b1, b2: decay of the first and second moments.
-        eps: what keeps a division finite.
+        eps: keeps divisions finite.
         rms_decay: decay of RMSProp's mean square.
-        max_nonfinite: how many steps in a row with a non-finite gradient are skipped before one is let through.
+        max_nonfinite: steps in a row with a non-finite gradient that are skipped before one is applied.
     """
 
     name: Rule = "adam"
@@ -73,7 +73,7 @@ def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: int):
 
         exponential:  rate * decay ** max(epoch + 1 - decay_after, 0),  epoch = count // steps_per_epoch
 
-    which is the rule of char-rnn (decay_after=10) and of Zaremba et al. 2014 (decay_after=4).
+    the rule of char-rnn (decay_after=10) and of Zaremba et al. 2014 (decay_after=4).
 
     Args:
         config: the optimizer.
@@ -152,7 +152,7 @@ def _kernels(params):
 
 
 def learning_rate(opt_state) -> Array | None:
-    """The learning rate of the last step taken, from the state of `make_optimizer`'s optimizer; None from another's.
+    """The learning rate of the last step, from the state of an optimizer made by `make_optimizer`; None from another's.
 
     Example:
         >>> optimizer = make_optimizer(OptimizerConfig(learning_rate=0.25), steps=10, steps_per_epoch=5)
@@ -163,5 +163,5 @@ def learning_rate(opt_state) -> Array | None:
 
 
 def skipped(opt_state) -> Array | None:
-    """How many steps were skipped, int32 [], because their gradient was not finite; None without `apply_if_finite`."""
+    """The number of steps skipped because their gradient was not finite, int32 []; None without `apply_if_finite`."""
     return optax.tree.get(opt_state, "total_notfinite")

@@ -1,9 +1,20 @@
-"""Pictures of a run."""
+"""Plots of a run."""
 
 import math
 
+from seqjax.contracts import Model
+from seqjax.drawing import new_figure, save_png
 
-def curves(metrics: list[dict], path, *, title: str, references: dict[str, float] | None = None, monitor: str = "loss"):
+
+def curves(
+    metrics: list[dict],
+    path,
+    *,
+    title: str,
+    references: dict[str, float] | None = None,
+    monitor: str = "loss",
+    unit: str = Model.unit,
+):
     """Draws training and validation loss against steps, and another monitored figure in a panel below.
 
     Args:
@@ -11,7 +22,8 @@ def curves(metrics: list[dict], path, *, title: str, references: dict[str, float
         path: the PNG file to write.
         title: above the picture.
         references: {name: loss}, drawn as horizontal lines.
-        monitor: the validation's figure that tells what is better.
+        monitor: the figure of an evaluation that chooses the best weights.
+        unit: of the model's loss, "token", "clip" ...: the loss is drawn in nats per unit.
 
     Example:
         >>> import pathlib, tempfile
@@ -20,16 +32,11 @@ def curves(metrics: list[dict], path, *, title: str, references: dict[str, float
         >>> path.read_bytes()[1:4]
         b'PNG'
     """
-    from etils import epath
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     watched = _points(metrics, "validation", monitor) if monitor != "loss" else []
-    figure = Figure(figsize=(7, 6.2 if watched else 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7, 6.2 if watched else 4.2)
     panels = figure.subplots(2 if watched else 1, sharex=True, squeeze=False, height_ratios=(2, 1)[: 2 if watched else 1])[:, 0]
     axes, last = panels[0], panels[-1]
-    axes.set(ylabel="nats per token", title=title)
+    axes.set(ylabel=f"nats per {unit}", title=title)
     last.set(xlabel="steps")
     if watched:
         last.plot(*zip(*watched, strict=True), color="tab:orange", marker="o", markersize=3)
@@ -50,8 +57,7 @@ def curves(metrics: list[dict], path, *, title: str, references: dict[str, float
         axes.set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.05 * (high - low + 1e-9))
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper right")
-    with epath.Path(path).open("wb") as file:
-        figure.savefig(file, format="png", dpi=120)
+    save_png(figure, path)
 
 
 def _points(metrics: list[dict], split: str, figure: str) -> list[tuple[int, float]]:

@@ -3,23 +3,26 @@
 import sys
 import time
 
+from seqjax.contracts import Model
+
 
 class Progress:
-    """How far training is: rate, time left, losses.
+    """The progress of training: rate, time left, losses.
 
     Args:
         steps: of the whole run.
-        every: seconds between two plain lines, where `stream` is no terminal.
-        stream: where to; None: standard error.
+        every: seconds between two plain lines, if `stream` is no terminal.
+        stream: the text stream to write to; None: standard error.
+        unit: of the rate, see `Model.unit`.
 
     Example:
-        >>> with Progress(10, stream=sys.stdout, every=0.0) as progress:
+        >>> with Progress(10, stream=sys.stdout, every=0.0, unit="token") as progress:
         ...     progress.update(5, {"loss": 1.25, "tokens_per_second": 1000.0})
         step 5/10  1,000 tokens/s  loss 1.250
     """
 
-    def __init__(self, steps: int, *, every: float = 10.0, stream=None):
-        self._steps, self._every = steps, every
+    def __init__(self, steps: int, *, every: float = 10.0, stream=None, unit: str = Model.unit):
+        self._steps, self._every, self._unit = steps, every, unit
         self._stream = sys.stderr if stream is None else stream
         self._figures: dict[str, float] = {}
         self._start: tuple[int, float] | None = None
@@ -33,7 +36,7 @@ class Progress:
         self.close()
 
     def update(self, step: int, figures: dict[str, float]):
-        """Shows `step` and what is known of tokens_per_second, loss, and what begins with validation_; older figures stay."""
+        """Shows the step, the rate, the loss and every validation figure; a figure that is not given keeps its last value."""
         now = time.monotonic()
         self._figures |= figures
         self._start = self._start or (step, now)
@@ -51,8 +54,8 @@ class Progress:
             self._bar.stop()
 
     def _text(self) -> str:
-        rate = self._figures.get("tokens_per_second")
-        parts = [f"{rate:,.0f} tokens/s"] if rate else []
+        rate = self._figures.get(f"{self._unit}s_per_second")
+        parts = [f"{rate:,.0f} {self._unit}s/s"] if rate else []
         for name, value in self._figures.items():
             if name == "loss" or name.startswith("validation_"):
                 parts.append(f"{name.replace('_loss', '').replace('_', ' ')} {value:.3f}")
@@ -71,7 +74,7 @@ def _bar(stream, steps: int):
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"), TimeRemainingColumn())
-    # What is printed beside the bar goes above it on a terminal, and to where it was sent anywhere else.
+    # On a terminal, printed lines are put above the bar; redirected output is left alone.
     bar = Progress(*columns, console=Console(file=stream), auto_refresh=False, redirect_stdout=sys.stdout.isatty())
     bar.add_task("", total=steps, figures="")
     bar.start()

@@ -1,4 +1,4 @@
-"""Everything that a training step reads and writes, in one donated pytree."""
+"""The state of training: all that a step reads and writes, in one donated pytree."""
 
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ NO_TROUBLE = (-1, -1, 0)
 
 
 class TrainState(NamedTuple):
-    """Where training stands.
+    """The state of training after a number of steps.
 
     Args:
         step: int32, [], steps done.
@@ -25,10 +25,10 @@ class TrainState(NamedTuple):
         opt_state: the optimizer's.
         carry: the model's state after the last batch, its noise turned off; leaves [B, ...].
         key: a typed key; step n draws from `fold_in(key, n)`.
-        loss: what the losses of the steps since the last log sum to, in nats.
-        smooth: floating, [], the mean loss smoothed by 0.999 and 0.001, as min-char-rnn prints it.
-        trouble: int32, [3]: the first step of the current run of steps that are not finite (-1: there is none), the index
-            of its first parameter whose gradient is not finite (-1: the loss itself), and 1 where the parameters are not.
+        figures: {name: Weighted}, the figures of the steps since the last log, summed; "loss" is one of them.
+        smooth: floating, [], the exponential average of the mean loss (0.999 old, 0.001 new), as min-char-rnn prints it.
+        trouble: int32, [3]: the first of the latest steps in a row that were not finite (-1: there is none), the index of its
+            first parameter whose gradient was not (-1: the loss itself), and 1 if the parameters are no longer finite.
     """
 
     step: Array
@@ -36,9 +36,14 @@ class TrainState(NamedTuple):
     opt_state: Any
     carry: State
     key: Key
-    loss: Weighted
+    figures: dict[str, Weighted]
     smooth: Array
     trouble: Array
+
+    @property
+    def loss(self) -> Weighted:
+        """The loss of the steps since the last log."""
+        return self.figures["loss"]
 
 
 def shardings(mesh: Mesh) -> TrainState:
@@ -60,17 +65,19 @@ def init_state(
     batch_size: int,
     seed: int,
     params: Params | None = None,
+    batch: dict | None = None,
     mesh: Mesh | None = None,
 ) -> TrainState:
     """The state before the first step.
 
     Args:
-        model: what is trained.
+        model: the model to train.
         optimizer: an optax transformation.
         batch_size: rows B of every batch, over all devices.
         seed: of the parameters and of all dropout.
         params: start from these (they are copied); None: `model.init`.
-        mesh: of `data_mesh`; None: one device.
+        batch: of the training data, to learn the names of the model's figures from; None: the loss alone is summed.
+        mesh: returned by `data_mesh`; None: one device.
 
     Returns:
         TrainState, placed on the devices.
@@ -90,6 +97,7 @@ def init_state(
     meshes.check_rows(mesh, batch_size)
     init_key, key = jax.random.split(key_of(seed))
     params = model.init(init_key) if params is None else params
+    names = ("loss",) if batch is None else figure_names(model, params, batch)
     zero = jnp.zeros((), at_least_float32(float_dtype(params)))
     return place(
         mesh,
@@ -99,8 +107,20 @@ def init_state(
             opt_state=optimizer.init(params),
             carry=reseed(model.initial_state(params, batch_size), None),
             key=key,
-            loss=Weighted(zero, zero),
+            figures=dict.fromkeys(names, Weighted(zero, zero)),
             smooth=zero,
             trouble=jnp.array(NO_TROUBLE, jnp.int32),
         ),
     )
+
+
+def figure_names(model: Model, params: Params, batch: dict) -> tuple[str, ...]:
+    """The names of a model's figures, the loss first; nothing is computed."""
+    if type(model).figures is Model.figures:
+        return ("loss",)
+
+    def figures(params, batch):
+        return model.figures(model.apply(params, batch)[1], batch)
+
+    names = jax.eval_shape(figures, params, batch)
+    return ("loss", *(name for name in names if name != "loss"))

@@ -1,6 +1,6 @@
-"""One step of training and of evaluation, jitted over a data mesh."""
+"""One step of training, jitted over a data mesh."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -10,11 +10,10 @@ from jax.sharding import Mesh
 
 from seqjax.contracts import Model
 from seqjax.errors import InputError
-from seqjax.losses import Weighted
 from seqjax.noise import reseed
 from seqjax.train import mesh as meshes
 from seqjax.train.state import NO_TROUBLE, TrainState, shardings
-from seqjax.types import Array, Params, State
+from seqjax.types import Array
 
 _SMOOTHING = 0.001
 
@@ -26,23 +25,23 @@ def make_train_step(
     mesh: Mesh | None = None,
     loss_scale: Literal["mean", "sum"] = "mean",
 ) -> Callable[[TrainState, dict], TrainState]:
-    """A jitted training step over a data mesh: the mean over the global batch, whatever the number of devices.
+    """A jitted training step over a data mesh: the mean is over the global batch, whatever the number of devices.
 
-    The gradient is of the loss in nats per token ("mean"), or of its sum over the steps, per row ("sum"): min-char-rnn's.
-    No gradient passes into the carry: truncated backpropagation through time (Williams and Peng 1990). A step whose loss
-    or gradient is not finite leaves the carry and the sums as they were.
+    The gradient is that of the mean loss ("mean"), or of the loss summed over the steps and averaged over the rows ("sum",
+    as in min-char-rnn). No gradient passes into the carry: truncated backpropagation through time (Williams and Peng
+    1990). A step whose loss or gradient is not finite leaves the carry and the sums as they were.
 
     Args:
-        model: what is trained.
+        model: the model to train.
         optimizer: an optax transformation.
-        mesh: of `data_mesh`; None: one device.
+        mesh: returned by `data_mesh`; None: one device.
         loss_scale: "mean" or "sum".
 
     Returns:
         step(state, batch) -> state. The state that goes in is donated: its arrays are gone afterwards.
 
     Raises:
-        InputError: another loss_scale.
+        InputError: loss_scale is neither.
 
     Example:
         >>> from seqjax.cells.elman import Elman
@@ -64,12 +63,15 @@ def make_train_step(
     def objective(params, state: TrainState, batch):
         carry, outputs = model.apply(params, batch, state=state.carry, key=jax.random.fold_in(state.key, state.step))
         loss = model.loss(outputs, batch)
+        others = model.figures(outputs, batch) if len(state.figures) > 1 else {}
+        figures = {name: loss if name == "loss" else others[name] for name in state.figures}
         per_row = loss.sum / jax.tree.leaves(batch)[0].shape[0]
-        return (loss.mean if loss_scale == "mean" else per_row), (reseed(carry, None), loss)
+        return (loss.mean if loss_scale == "mean" else per_row), (reseed(carry, None), figures)
 
     def step(state: TrainState, batch) -> TrainState:
-        (_, (carry, loss)), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, batch)
-        loss = Weighted(loss.sum.astype(state.smooth.dtype), loss.weight.astype(state.smooth.dtype))
+        (_, (carry, figures)), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, batch)
+        figures = jax.tree.map(lambda total: total.astype(state.smooth.dtype), figures)
+        loss = figures["loss"]
         bad = ~jnp.stack([_finite(grad) for grad in jax.tree.leaves(grads)])
         # A loss that is not finite makes every gradient so, and the optimizer skips the step.
         grads = jax.tree.map(lambda grad: jnp.where(_finite(loss.sum), grad, jnp.full_like(grad, jnp.nan)), grads)
@@ -88,7 +90,7 @@ def make_train_step(
             params=params,
             opt_state=opt_state,
             carry=_keep(wrong, state.carry, carry),
-            loss=_keep(wrong, state.loss, state.loss + loss),
+            figures=_keep(wrong, state.figures, jax.tree.map(jnp.add, state.figures, figures)),
             smooth=_keep(wrong, state.smooth, jnp.where(state.step == 0, loss.mean, smooth)),
             trouble=_keep(~wrong, jnp.array(NO_TROUBLE, jnp.int32), trouble),
         )
@@ -109,69 +111,3 @@ def _keep(flag, if_true, if_false):
 
 def _is_key(array) -> bool:
     return jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
-
-
-def make_eval_step(model: Model, *, mesh: Mesh | None = None) -> Callable[[Params, State, dict], tuple[State, Weighted]]:
-    """A jitted evaluation step, without noise.
-
-    Args:
-        model: what is evaluated.
-        mesh: of `data_mesh`; None: one device.
-
-    Returns:
-        eval_step(params, carry, batch) -> (carry, Weighted).
-
-    Example:
-        >>> from seqjax.cells.elman import Elman
-        >>> from seqjax.models.language_model import LanguageModel
-        >>> model = LanguageModel(vocabulary_size=3, cell=Elman(input_size=3, hidden_size=2))
-        >>> params, tokens = model.init(jax.random.key(0)), jnp.array([[0, 1, 2]])
-        >>> carry, loss = make_eval_step(model)(params, model.initial_state(params, 1), {"tokens": tokens, "target": tokens})
-        >>> float(loss.weight)
-        3.0
-    """
-    mesh = meshes.one_device(mesh)
-    rows, everywhere = meshes.rows(mesh), meshes.everywhere(mesh)
-
-    def eval_step(params, carry, batch):
-        carry, outputs = model.apply(params, batch, state=carry)
-        return carry, model.loss(outputs, batch)
-
-    return jax.jit(eval_step, in_shardings=(everywhere, rows, rows), out_shardings=(rows, everywhere))
-
-
-def evaluate(eval_step, model: Model, params: Params, batches: Iterable[dict]) -> float:
-    """The loss over all of `batches`, exact over every target: `sum of nats / number of targets`, added in float64.
-
-    Args:
-        eval_step: of `make_eval_step`.
-        model: the same model.
-        params: its parameters.
-        batches: a finite iterable of batches of B rows each; the state is carried from one to the next.
-
-    Returns:
-        Nats per token.
-
-    Raises:
-        InputError: there is no batch, or none has a target.
-
-    Example:
-        >>> from seqjax.cells.elman import Elman
-        >>> from seqjax.models.language_model import LanguageModel
-        >>> model = LanguageModel(vocabulary_size=3, cell=Elman(input_size=3, hidden_size=2))
-        >>> params, tokens = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0))), jnp.array([[0, 1, 2]])
-        >>> round(evaluate(make_eval_step(model), model, params, [{"tokens": tokens, "target": tokens}]), 4)  # log 3
-        1.0986
-    """
-    carry, losses = None, []
-    for batch in batches:
-        if carry is None:
-            rows = jax.tree.leaves(batch)[0].shape[0]
-            carry = jax.device_get(model.initial_state(params, rows))
-        carry, loss = eval_step(params, carry, batch)
-        losses.append(loss)
-    sums = [(float(loss.sum), float(loss.weight)) for loss in jax.device_get(losses)]  # the only wait
-    weight = sum(weight for _, weight in sums)
-    if not weight:
-        raise InputError(f"nothing to evaluate: {len(sums)} batches without a target")
-    return sum(total for total, _ in sums) / weight

@@ -1,4 +1,4 @@
-"""What the tests of every experiment's command share: it is run in this process, and what it left is looked at."""
+"""Helpers for tests of any experiment's command: it runs in this process, and its files are compared."""
 
 import contextlib
 import io
@@ -31,7 +31,7 @@ class Terminal(io.TextIOWrapper):
 
 
 class Command:
-    """What `python -m PROGRAM ARGUMENTS` does, with `stdin` as its standard input, or what is `typed` at a terminal."""
+    """Runs `python -m PROGRAM ARGUMENTS` with `stdin` as its standard input, or with `typed` at a terminal."""
 
     def __init__(self, program):
         self._program = program
@@ -63,15 +63,21 @@ class Interrupt:
         monkeypatch.setattr(RunFolder, "append_metrics", interrupted)
 
 
-def refused(outcome, *told):
-    """One line (or the flag parser's box) that says all of `told`."""
+def refused(outcome, *messages):
+    """Asserts exit code 2 and one line (or the flag parser's box) that has all messages in it."""
     assert outcome.code == 2, outcome
     assert "Traceback" not in outcome.err
     if "For full helptext" not in outcome.err:
         assert len(outcome.err.splitlines()) == 1 and outcome.err.startswith("error: "), outcome.err
     said = re.sub(r"[\s\u2502]+", " ", outcome.err)
-    for part in told:
+    for part in messages:
         assert part in said, f"{part!r} is not in {said}"
+
+
+def evaluation_of(folder, name) -> dict:
+    """The content of the one eval-<name>-<hash>.json."""
+    [path] = (path for path in folder.glob(f"eval-{name}-*.json") if path.stem.count("-") == name.count("-") + 2)
+    return json.loads(path.read_text())
 
 
 def contents(folder) -> dict:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from seqjax.errors import InputError
+from seqjax.train.averages import average
 from seqjax.train.checkpoint import Checkpoints, refuse_changes, resume
 from tests.train.toy import Bench, Toy, ToyStream
 
@@ -86,10 +87,10 @@ def test_the_last_ones_are_kept_and_averaged(tmp_path):
         for n in (3, 1):
             kept = snapshots[-n:]
             mean = jax.tree.map(lambda *leaves: np.mean(np.array(leaves, np.float64), 0).astype(np.float32), *kept)
-            jax.tree.map(np.testing.assert_array_equal, checkpoints.average(target, n), mean)
+            jax.tree.map(np.testing.assert_array_equal, average(checkpoints, target, n), mean)
         for n in (0, 4):
             with pytest.raises(InputError, match=f"last keeps 3 checkpoints: an average of {n} needs 1 to 3 of them"):
-                checkpoints.average(target, n)
+                average(checkpoints, target, n)
         jax.tree.map(np.testing.assert_array_equal, host(checkpoints.restore("last", bench.state())[0]), host(state))
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         state = bench.step(state, bench.stream.batch(5))
@@ -104,7 +105,7 @@ def test_an_average_keeps_bfloat16_and_no_sum_is_lost_in_it(tmp_path):
             state = bench.state()
             params = jax.tree.map(lambda leaf, value=value: np.full(leaf.shape, value, leaf.dtype), state.params)
             checkpoints.save("last", state._replace(params=params, step=np.int32(step)), POSITION)
-        mean = checkpoints.average(jax.eval_shape(bench.model.init, jax.random.key(0)), 3)
+        mean = average(checkpoints, jax.eval_shape(bench.model.init, jax.random.key(0)), 3)
     for leaf in jax.tree.leaves(mean):
         assert leaf.dtype == jax.numpy.bfloat16 and (leaf == np.asarray(86.0, leaf.dtype)).all()
 

@@ -16,7 +16,9 @@ from seqjax.train import loop as loops
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.loop import DivergedError, LoopConfig, train_loop
 from seqjax.train.optim import OptimizerConfig
-from seqjax.train.runs.folder import RunFolder, describe_run, load_run
+from seqjax.train.runs.description import describe_run
+from seqjax.train.runs.folder import RunFolder
+from seqjax.train.runs.load import load_run
 from seqjax.train.state import init_state
 from seqjax.train.step import make_train_step
 from tests.train.toy import Bench, ToyStream
@@ -36,7 +38,7 @@ def whole(bench, tmp_path_factory):
 
 def record(folder):
     """The metrics without the wall clock."""
-    clock = ("seconds", "tokens_per_second")
+    clock = ("seconds", "examples_per_second")
     return [{name: value for name, value in line.items() if name not in clock} for line in RunFolder(folder).read_metrics()]
 
 
@@ -67,7 +69,7 @@ def test_events_and_record(bench, whole):
     np.testing.assert_allclose([line["loss"] for line in train], means, rtol=1e-6)
     assert [line["epoch"] for line in train] == [0.4, 0.8, 1.2] and train[-1]["skipped"] == 0
     validation = [line for line in lines if line["split"] == "validation"]
-    assert validation[-1]["loss"] == bench.validation_loss(params) and validation[-1]["best"] == min(
+    assert validation[-1]["loss"] == bench.evaluate(params)["loss"] and validation[-1]["best"] == min(
         line["loss"] for line in validation
     )
     assert events[-1].figures["best"] == validation[-1]["best"] and events[-1].figures["stopped_early"] == 0
@@ -179,11 +181,18 @@ def test_the_monitored_figure_decides_over_a_resume_too(bench, tmp_path, best, s
 
 
 def test_an_evaluation_without_the_monitored_figure_is_refused(bench):
-    config = LoopConfig(steps=2, eval_every=2, monitor="bleu")
-    with pytest.raises(InputError, match=r"loop.monitor is 'bleu', the evaluation gives loss, chrf"):
-        list(train_loop(bench.state(), bench.step, bench.stream, config, evaluate=lambda params: {"loss": 1.0, "chrf": 2.0}))
-    with pytest.raises(InputError, match=r'loop.best is \'high\', it must be "lowest" or "highest"'):
-        LoopConfig(best="high")
+    def train(**options):
+        config = LoopConfig(steps=2, eval_every=2)
+        list(
+            train_loop(
+                bench.state(), bench.step, bench.stream, config, evaluate=lambda params: {"loss": 1.0, "chrf": 2.0}, **options
+            )
+        )
+
+    with pytest.raises(InputError, match=r"monitor is 'bleu', the evaluation gives loss, chrf"):
+        train(monitor="bleu")
+    with pytest.raises(InputError, match=r'best is \'high\', it must be "lowest" or "highest"'):
+        train(best="high")
 
 
 def test_the_rate_counts_the_losses_terms_between_the_stops(bench, monkeypatch):
@@ -206,7 +215,7 @@ def test_the_rate_counts_the_losses_terms_between_the_stops(bench, monkeypatch):
         for n in range(stop or 0):
             state = bench.step(state, bench.stream.batch(n))
         events = train_loop(state, step, bench.stream, config, evaluate=evaluate, position={"next_index": stop or 0})
-        rates = [event.figures["tokens_per_second"] for event in events if event.kind == "log"]
+        rates = [event.figures["examples_per_second"] for event in events if event.kind == "log"]
         expected = [terms[3], (terms[6] + terms[7]) / 2] if stop is None else [(terms[6] + terms[7]) / 2]
         assert rates == expected
 
@@ -316,6 +325,16 @@ def test_a_stream_that_ends_is_told(bench):
 def test_wrong_budgets_are_named(field, value):
     with pytest.raises(InputError, match=f"loop.{field} is {value}, it must be at least 1"):
         LoopConfig(**{field: value})
+
+
+def test_epochs_are_resolved_to_steps():
+    assert LoopConfig(epochs=1.5).resolve(10) == (15, 50, 10, 10)
+    assert LoopConfig(epochs=1.5, steps=7, eval_every=3).resolve(10) == (7, 50, 3, 10)
+    with pytest.raises(InputError, match=r"loop.epochs is inf, it must be a finite number"):
+        LoopConfig(epochs=math.inf)
+    for epochs in (0.0, -2.0, 0.04):
+        with pytest.raises(InputError, match=r"loop.steps is -?\d+, it must be at least 1"):
+            LoopConfig(epochs=epochs).resolve(10)
 
 
 def test_a_run_is_loaded_with_the_best_params(bench, tmp_path):

@@ -15,7 +15,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     stream = io.StringIO()
-    with Progress(100, stream=stream) as progress:
+    with Progress(100, stream=stream, unit="token") as progress:
         for step in range(0, 101, 10):
             progress.update(step, {"loss": 2.0 - step / 100, "tokens_per_second": 12345.6})
             progress.update(step, {"validation_loss": 1.5}) if step == 50 else None
@@ -36,7 +36,7 @@ def test_every_validation_figure_is_shown():
 
 def test_on_a_terminal_there_is_a_bar():
     stream = Terminal()
-    with Progress(100, stream=stream) as progress:
+    with Progress(100, stream=stream, unit="token") as progress:
         progress.update(50, {"loss": 1.25, "validation_loss": 1.5, "tokens_per_second": 1000.0})
     shown = stream.getvalue()
     assert "50/100" in shown and "loss 1.250" in shown and "validation 1.500" in shown and "1,000 tokens/s" in shown

@@ -1,7 +1,9 @@
 import pytest
 
 from seqjax.errors import InputError
-from seqjax.train.runs.folder import RunFolder, compare, load_run
+from seqjax.train.runs.description import check_same_run
+from seqjax.train.runs.folder import RunFolder
+from seqjax.train.runs.load import load_run
 
 
 def test_a_folder_that_exists_is_refused(tmp_path):
@@ -45,7 +47,7 @@ def test_metrics_are_lines(tmp_path):
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 4, "spl')  # a crash in the middle of a line
     assert run.read_metrics()[1] == {"step": 2, "split": "train", "loss": None}
-    run.trim_metrics(2)
+    run.trim(2)
     assert [line["step"] for line in run.read_metrics()] == [1, 2]
     assert (tmp_path / "metrics.jsonl").read_text().endswith("}\n")
 
@@ -55,10 +57,13 @@ def test_results_and_samples(tmp_path):
     assert run.read_results() == {}
     run.write_results({"steps": 3, "loss": float("inf"), "device": "cpu"})
     assert run.write_evaluation("test", {"loss": float("nan")}).read_text() == '{\n  "loss": null\n}\n'
-    run.write_samples("once\n")
+    for step in (1, 2):
+        run.append_sample(step=step, text=f"caf\u00e9\n{step}")
+    assert run.read_samples() == [{"step": 1, "text": "caf\u00e9\n1"}, {"step": 2, "text": "caf\u00e9\n2"}]
+    run.trim(1)
     assert run.read_results() == {"steps": 3, "loss": None, "device": "cpu"}
-    assert (tmp_path / "samples.txt").read_text() == "once\n"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["eval-test.json", "results.json", "samples.txt"]
+    assert (tmp_path / "samples.jsonl").read_text(encoding="utf-8") == '{"step": 1, "text": "caf\u00e9\\n1"}\n'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["eval-test.json", "results.json", "samples.jsonl"]
 
 
 def description(**changes):
@@ -85,10 +90,10 @@ def description(**changes):
 )
 def test_what_may_not_change_is_named(change, told):
     with pytest.raises(InputError) as error:
-        compare(description(), description(**change))
+        check_same_run(description(), description(**change))
     assert str(error.value) == f"cannot go on with another {told}"
 
 
 def test_what_may_change():
-    compare(description(), description(config__loop__steps=50, config__run__dir="b", preset="other"))
-    compare(description(), description(config__optimizer__learning_rate=0.2), free=("optimizer",))
+    check_same_run(description(), description(config__loop__steps=50, config__run__dir="b", preset="other"))
+    check_same_run(description(), description(config__optimizer__learning_rate=0.2), free=("optimizer",))

@@ -12,10 +12,11 @@ import pytest
 from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.losses import Weighted
+from seqjax.train.evaluation import evaluate, make_eval_step
 from seqjax.train.mesh import check_rows, data_mesh, shard
 from seqjax.train.optim import OptimizerConfig
 from seqjax.train.state import init_state
-from seqjax.train.step import evaluate, make_train_step
+from seqjax.train.step import make_train_step
 from tests.train.toy import Bench, Toy, ToyStream
 
 # Prints the losses of one device and of all eight, and of one that goes on from a checkpoint of eight. {float64}: 0 or 1.
@@ -174,10 +175,44 @@ def test_evaluation_is_exact_over_every_target():
         carry, outputs = bench.model.apply(params, batch, state=carry)
         total += bench.model.loss(outputs, batch)
     ours = evaluate(bench.eval_step, bench.model, params, batches)
-    np.testing.assert_allclose(ours, float(total.mean), rtol=1e-6)
+    np.testing.assert_allclose(ours.pop("loss"), float(total.mean), rtol=1e-6)
+    assert not ours
     assert sum(batch["mask"].sum() for batch in batches) == float(total.weight)
     with pytest.raises(InputError, match="nothing to evaluate: 0 batches"):
         evaluate(bench.eval_step, bench.model, params, [])
+
+
+class Counting(Toy):
+    """Counts the tokens that it predicts rightly."""
+
+    def figures(self, outputs, batch):
+        right = (outputs.argmax(-1) == batch["target"]) & batch["mask"]
+        return {"accuracy": Weighted(right.sum().astype(jnp.float32), batch["mask"].sum().astype(jnp.float32))} | super().figures(
+            outputs, batch
+        )
+
+
+def test_every_figure_of_a_model_is_summed_in_training_and_in_evaluation():
+    bench, plain = Bench(model=Counting()), Bench()
+    batches = [bench.stream.batch(n) for n in range(3)]
+    state, before, right = bench.state(batch=batches[0]), plain.state(), 0.0
+    params = jax.tree.map(jnp.copy, state.params)
+    assert state.figures.keys() == {"loss", "accuracy"} and before.figures.keys() == {"loss"}
+    for n, batch in enumerate(batches):
+        key = jax.random.fold_in(state.key, n)
+        outputs = bench.model.apply(state.params, batch, state=state.carry, key=key)[1]
+        right += float(bench.model.figures(outputs, batch)["accuracy"].sum)
+        state, before = bench.step(state, batch), plain.step(before, batch)
+    assert float(state.figures["accuracy"].sum) == right and float(state.loss.weight) == float(state.figures["accuracy"].weight)
+    np.testing.assert_allclose(float(state.loss.sum), float(before.loss.sum), rtol=1e-6)
+
+    measured = evaluate(make_eval_step(bench.model), bench.model, params, batches)
+    assert measured["loss"] == evaluate(plain.eval_step, plain.model, params, batches)["loss"]
+    carry, right = None, 0.0
+    for batch in batches:
+        carry, outputs = bench.model.apply(params, batch, state=carry)
+        right += float(bench.model.figures(outputs, batch)["accuracy"].sum)
+    assert measured["accuracy"] == right / sum(batch["mask"].sum() for batch in batches)
 
 
 def test_batches_are_copied_to_the_device():

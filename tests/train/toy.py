@@ -12,12 +12,13 @@ from seqjax.contracts import Model
 from seqjax.losses import cross_entropy
 from seqjax.noise import Noise, reseed
 from seqjax.train.checkpoint import Checkpoints, resume
+from seqjax.train.evaluation import evaluate, make_eval_step
 from seqjax.train.loop import LoopConfig, train_loop
 from seqjax.train.mesh import shard
 from seqjax.train.optim import OptimizerConfig, make_optimizer
 from seqjax.train.runs.folder import RunFolder
 from seqjax.train.state import init_state
-from seqjax.train.step import evaluate, make_eval_step, make_train_step
+from seqjax.train.step import make_train_step
 
 SYMBOLS = 5
 
@@ -112,7 +113,7 @@ class ToyIterator:
 
 
 class Bench:
-    """A toy run: everything that an experiment puts together."""
+    """A toy run: all that an experiment puts together."""
 
     def __init__(self, *, model=None, stream=None, mesh=None, optimizer=None, loss_scale="mean"):
         self.model, self.stream, self.mesh = model or Toy(), stream or ToyStream(), mesh
@@ -125,22 +126,19 @@ class Bench:
         return init_state(self.model, self.optimizer, batch_size=self.stream.rows, seed=3, mesh=self.mesh, **options)
 
     def evaluate(self, params):
-        return {"loss": self.validation_loss(params)}
-
-    def validation_loss(self, params):
         return evaluate(self.eval_step, self.model, params, [self.stream.batch(10**6 + n) for n in range(2)])
 
     def losses(self, steps, state=None):
         """The mean loss of each step up to `steps`, and the parameters after the last."""
-        state, found = self.state() if state is None else state, []
+        state, losses = self.state() if state is None else state, []
         for n in range(int(state.step), steps):
             before = jax.device_get(state.loss)
             state = self.step(state, self.stream.batch(n) if self.mesh is None else shard(self.mesh, self.stream.batch(n)))
             after = jax.device_get(state.loss)
-            found.append(float((after.sum - before.sum) / (after.weight - before.weight)))
-        return found, jax.device_get(state.params)
+            losses.append(float((after.sum - before.sum) / (after.weight - before.weight)))
+        return losses, jax.device_get(state.params)
 
-    def train(self, folder, *, on_event=lambda event: None, evaluate=None, keep=1, **config):
+    def train(self, folder, *, on_event=lambda event: None, evaluate=None, keep=1, monitor="loss", best="lowest", **config):
         """Starts a run in `folder`, or goes on with the one that is there; returns (events, final state on the host)."""
         config = LoopConfig(**{"steps": 12, "log_every": 4, "eval_every": 5, "save_every": 3} | config)
         new = not (folder / "metrics.jsonl").exists()
@@ -150,6 +148,7 @@ class Bench:
             if not new:
                 state, position = resume(checkpoints, state, self.stream, run)
             options = {"mesh": self.mesh, "run": run, "checkpoints": checkpoints, "evaluate": evaluate or self.evaluate}
+            options |= {"monitor": monitor, "best": best}
             for event in train_loop(state, self.step, self.stream, config, position=position, **options):
                 on_event(event)
                 final = jax.device_get(event.state._replace(key=jax.random.key_data(event.state.key)))

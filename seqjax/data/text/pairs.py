@@ -353,3 +353,40 @@ def _pairs(
     record |= {f"{split}_pairs": len(pairs) for split, pairs in splits.items()} | {"empty": empty, "sha256": _sha256(splits)}
     record |= {f"{split}_sha256": _sha256({split: pairs}) for split, pairs in splits.items()}
     return Pairs(*(tuple(splits[split]) for split in SPLITS), record=record)
+
+
+def load(
+    train: Sequence[str] = (),
+    valid: Sequence[str] = (),
+    test: Sequence[str] = (),
+    tfds: str | None = None,
+    *,
+    prepare: Prepare | None = None,
+) -> Pairs:
+    """The pairs that a config names: files, a tfds data set, or by default numbers in words.
+
+    Args:
+        train, valid, test: each two aligned files, or one table; (): that split is cut from train.
+        tfds: a data set by name, instead of files.
+        prepare: as for `from_files`.
+
+    Raises:
+        InputError: files and a data set, a wrong number of files, or anything that the other loaders refuse.
+    """
+    files = dict(zip(SPLITS, (train, valid, test), strict=True))
+    if tfds is not None:
+        if any(files.values()):
+            raise InputError(f"data.tfds {tfds} and files are both given: give one of them")
+        return from_tfds(tfds, prepare=prepare)
+    if not train:
+        if any(files.values()):
+            raise InputError("data.valid or data.test is given without data.train: give the training files too")
+        return numbers(prepare=prepare)
+    for split, paths in files.items():
+        if len(paths) > 2 or (paths and len(paths) != len(train)):
+            counts = f"data.{split} names {len(paths)} files, data.train {len(train)}"
+            raise InputError(f"{counts}: give each two aligned files, or each one with tabs")
+    if len(train) == 1:
+        return from_tsv(train[0], *(paths[0] if paths else None for paths in (valid, test)), prepare=prepare)
+    aligned = [(paths[0], paths[1]) if paths else None for paths in (valid, test)]
+    return from_files((train[0], train[1]), *aligned, prepare=prepare)

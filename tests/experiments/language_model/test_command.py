@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import pathlib
 import re
 import shlex
 import shutil
@@ -17,7 +18,7 @@ from experiments.language_model.config import PRESETS, Config
 from seqjax.probabilistic import ngram
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.runs.folder import RunFolder
-from tests.experiments.conftest import contents, results_of
+from tests.experiments.conftest import contents, evaluation_of, results_of
 from tests.experiments.language_model.conftest import PACE, SIZES, command, words
 
 
@@ -46,7 +47,7 @@ def test_train_writes_every_file_of_a_run(finished, text):
         "config.json",
         "metrics.jsonl",
         "results.json",
-        "samples.txt",
+        "samples.jsonl",
         "curves.png",
         "checkpoints",
     }
@@ -102,12 +103,11 @@ def test_results_hold_the_count_models(finished, text):
 
 def test_samples_are_of_one_prompt_before_at_a_tenth_at_a_third_and_at_the_end(finished):
     folder, outcome = finished
-    samples = (folder / "samples.txt").read_text()
-    parts = re.findall(r"--- after (\d) of 4 steps ---\n(.*?)\n\n", samples, re.DOTALL)
-    assert [int(step) for step, _ in parts] == [0, 1, 2, 4]
-    assert all(sample.startswith("the") and len(sample) == 3 + 12 for _, sample in parts)
-    assert len({sample for _, sample in parts}) > 1  # it learned something, and the key is the same
-    assert all(sample in outcome.out for _, sample in parts)
+    samples = RunFolder(folder).read_samples()
+    assert [sample["step"] for sample in samples] == [0, 1, 2, 4]
+    assert all(sample["text"].startswith("the") and len(sample["text"]) == 3 + 12 for sample in samples)
+    assert len({sample["text"] for sample in samples}) > 1  # it learned something, and the key is the same
+    assert all(f"--- after {sample['step']} of 4 steps ---\n{sample['text']}\n\n" in outcome.out for sample in samples)
 
 
 def test_a_run_without_a_folder_gets_one_and_is_the_latest(text, tmp_path, monkeypatch):
@@ -192,44 +192,47 @@ def test_top_k_keeps_the_likeliest(draw, finished):
     assert first == likeliest
 
 
-# eval
+# evaluate
 
 
-def test_eval_writes_its_own_file_and_leaves_the_rest(finished, tmp_path):
+def test_evaluate_writes_its_own_file_and_leaves_the_rest(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
     before, results = contents(tmp_path / "run"), results_of(tmp_path / "run")
+    written = set()
     for split, name in (("test", "test"), ("valid", "validation")):
-        outcome = command("eval", tmp_path / "run", "--split", split)
-        assert outcome.code == 0, outcome.err
-        path = tmp_path / "run" / f"eval-{split}.json"
-        assert outcome.out.splitlines()[-1] == str(path)
-        found = json.loads(path.read_text())
-        assert found[f"{name}_loss"] == pytest.approx(results[f"{name}_loss"], abs=1e-6)
-        assert found["checkpoint"] == "best" and found["seed"] == 0
+        outcome = command("evaluate", tmp_path / "run", "--split", split)
+        assert (outcome.code, outcome.err) == (0, "")
+        *lines, path = outcome.out.splitlines()
+        assert path == str(tmp_path / "run" / f"eval-{split}-{results['data_sha256'][:8]}.json")
+        written.add(pathlib.Path(path).name)
+        figures = json.loads(pathlib.Path(path).read_text())
+        assert lines == [f"{figure} {figures[figure]:.4f}" for figure in (f"{name}_loss", f"{name}_bits")]
+        assert figures[f"{name}_loss"] == pytest.approx(results[f"{name}_loss"], abs=1e-6)
+        assert figures["checkpoint"] == "best" and figures["seed"] == 0
     after = contents(tmp_path / "run")
     assert {name: after[name] for name in before} == before
-    assert after.keys() - before.keys() == {"eval-test.json", "eval-valid.json"}
+    assert after.keys() - before.keys() == written
 
 
-def test_eval_measures_the_last_weights_too(finished, text, tmp_path):
+def test_evaluate_measures_the_last_weights_too(finished, text, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
-    assert command("eval", tmp_path / "run", "--checkpoint", "last").code == 0
+    assert command("evaluate", tmp_path / "run", "--checkpoint", "last").code == 0
     run, folder = seqjax.load_run(finished[0]), RunFolder(finished[0])
     with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
         last = checkpoints.params(run.params, "last")
     expected = loss_of(run, last, symbols_of(run, text, "test"))
-    found = json.loads((tmp_path / "run" / "eval-test-last.json").read_text())
+    found = evaluation_of(tmp_path / "run", "test-last")
     assert found["test_loss"] == pytest.approx(expected, abs=1e-4)
     assert abs(found["test_loss"] - results_of(finished[0])["test_loss"]) > 1e-3  # they are not the best
 
 
-def test_eval_reads_another_text(finished, tmp_path):
+def test_evaluate_reads_another_text(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
     other = tmp_path / "other.txt"
     other.write_text(words(100, seed=1) + "QUITE OTHER SYMBOLS")  # outside the vocabulary: unknown, and counted
-    outcome = command("eval", tmp_path / "run", "--data.path", other, "--split", "all")
+    outcome = command("evaluate", tmp_path / "run", "--data.path", other, "--split", "all", "--name", "mine")
     assert outcome.code == 0, outcome.err
-    found = json.loads((tmp_path / "run" / "eval-other-txt-all.json").read_text())
+    found = evaluation_of(tmp_path / "run", "mine")
     run = seqjax.load_run(finished[0])
     content, ids = other.read_text(), []
     for begin, end in itertools.pairwise(round(share * len(content)) for share in (0, 0.8, 0.9, 1)):
@@ -238,6 +241,31 @@ def test_eval_reads_another_text(finished, tmp_path):
     expected = sum(loss * count for loss, count in losses) / sum(count for _, count in losses)
     assert found["all_loss"] == pytest.approx(expected, abs=1e-4)
     assert found["data_source"] == str(other)
+
+
+def test_an_average_and_an_ensemble_are_measured_and_sampled(finished, text, tmp_path):
+    run = seqjax.load_run(finished[0])
+    with Checkpoints(RunFolder(finished[0]).checkpoints, read_only=True) as checkpoints:
+        last = checkpoints.params(run.params, "last")
+    shutil.copytree(finished[0], tmp_path / "run")
+    assert command("evaluate", tmp_path / "run", "--ensemble", finished[0]).code == 0  # equal members: the run itself
+    twice = evaluation_of(tmp_path / "run", "test-ensemble2")
+    assert twice["test_loss"] == pytest.approx(results_of(finished[0])["test_loss"], abs=1e-5)
+    assert twice["ensemble"] == [str(finished[0])]
+    flags = ["--prompt", "the", "--length", 9]
+    assert (
+        command("sample", finished[0], *flags, "--ensemble", tmp_path / "run").out == command("sample", finished[0], *flags).out
+    )
+
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "best")  # then the second member is the last weights
+    assert command("evaluate", tmp_path / "run", "--ensemble", finished[0], "--split", "valid").code == 0
+    symbols = symbols_of(run, text, "valid")
+    p = []
+    for params in (last, run.params):
+        _, logits = run.model.apply(params, {"tokens": symbols[None, :-1]})
+        p.append(np.exp(jax.nn.log_softmax(logits)[0, np.arange(len(symbols) - 1), symbols[1:]]))
+    found = evaluation_of(tmp_path / "run", "valid-ensemble2")
+    assert found["validation_loss"] == pytest.approx(-np.log(np.mean(p, axis=0)).mean(), abs=1e-4)
 
 
 # load_run
@@ -275,7 +303,7 @@ def test_demo_shows_how_it_learns(text, tmp_path, monkeypatch):
     folder = folder.relative_to(tmp_path)
     tour = [f"text: {text}, ", "model: ", "devices: 1 device, 2 rows each", "--- after 0 of 12", "--- after 2 of 12"]
     tour += ["--- after 4 of 12", "--- after 12 of 12", "  bigram ", "  trigram ", "  5gram ", "  ours "]
-    tour += ["--- temperature 0.5 ---", "--- temperature 1.0 ---", f"sample {folder}", f"eval {folder}", f"--resume {folder}"]
+    tour += ["--- temperature 0.5 ---", "--- temperature 1.0 ---", f"sample {folder}", f"evaluate {folder}", f"--resume {folder}"]
     places = [out.find(part) for part in tour]
     assert -1 not in places and places == sorted(places), dict(zip(tour, places, strict=True))
     for name, key in (("bigram", "bigram_validation_loss"), ("5gram", "5gram_validation_loss"), ("ours", "validation_loss")):
@@ -285,7 +313,7 @@ def test_demo_shows_how_it_learns(text, tmp_path, monkeypatch):
     assert f"--- temperature 0.5 ---\n{last}\n" in out  # the same prompt, key and temperature
 
     tries = re.findall(r"^  \S*python\S* -m experiments.language_model (.*)$", out, re.MULTILINE)
-    assert [line.split()[0] for line in tries] == ["sample", "eval", "train"]
+    assert [line.split()[0] for line in tries] == ["sample", "evaluate", "train"]
     for line in tries:
         tried = command(*shlex.split(line))
         assert tried.code == 0, tried.err
@@ -331,5 +359,5 @@ def test_a_config_comes_back_from_json(preset):
 def test_help_names_the_verbs(capsys):
     assert command("--help").code == 0
     assert command().code == 2
-    for verb in ("train", "sample", "eval", "demo"):
+    for verb in ("train", "evaluate", "sample", "demo"):
         assert f"  {verb}" in command("--help").out

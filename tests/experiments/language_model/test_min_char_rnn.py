@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from experiments.language_model.config import PRESETS, build_model
-from experiments.language_model.text import read_text
+from experiments.language_model.text import load_text
 from seqjax.train.optim import make_optimizer
 from seqjax.train.state import init_state
 from seqjax.train.step import make_train_step
@@ -88,7 +88,7 @@ def some_text(tmp_path):
 
 def test_it_is_the_original_step_for_step(some_text, x64):
     config = PRESETS["min_char_rnn"]
-    text = read_text(dataclasses.replace(config.data, path=str(some_text)))
+    text = load_text(dataclasses.replace(config.data, path=str(some_text)))
     stream, symbols = text.stream(config.data, config.seed), text.tokens["train"]
     assert stream.steps_per_epoch > STEPS  # the original goes back to the beginning then, and we to another place
     model = build_model(config.model, text.vocabulary)

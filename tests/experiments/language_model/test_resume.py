@@ -33,7 +33,7 @@ def test_resume_alone_goes_on_to_the_numbers_of_an_uninterrupted_run(stopped, fi
     assert outcome.code == 0, outcome.err
     assert outcome.out.splitlines()[-1] == str(folder)
     assert figures_of(folder) == figures_of(whole)
-    assert (folder / "samples.txt").read_text() == (whole / "samples.txt").read_text()
+    assert (folder / "samples.jsonl").read_text() == (whole / "samples.jsonl").read_text()
     measured = ("validation_loss", "test_loss", "trigram_validation_loss", "steps")
     assert [results_of(folder)[name] for name in measured] == [results_of(whole)[name] for name in measured]
     for ours, theirs in zip(*(jax.tree.leaves(seqjax.load_run(run).params) for run in (folder, whole)), strict=True):
@@ -81,7 +81,7 @@ def test_resume_refuses_a_text_that_has_changed(tmp_path):
     outcome = command("train", "--resume", folder, "--loop.steps", 2)
     assert outcome.code == 2
     (line,) = outcome.err.splitlines()
-    assert "cannot go on with another data.tokens" in line
+    assert f"{text} (train, valid, test) has changed since {folder} was begun: put it back to go on" in line
     assert contents(folder) == before
 
 

@@ -16,13 +16,14 @@ import pytest
 import seqjax
 from experiments import command_line
 from experiments.translation import inference
-from experiments.translation.inference import Weights
+from experiments.weights import Weights
 from seqjax.data.splits import hashed_split
 from seqjax.decode import Search, TextSearch
 from seqjax.metrics import sentence_chrf
+from seqjax.models.seq2seq import Seq2Seq
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.runs.folder import RunFolder
-from tests.experiments.conftest import contents, refused, results_of
+from tests.experiments.conftest import contents, evaluation_of, refused, results_of
 from tests.experiments.translation.conftest import command
 
 LINES = ["<fr> one two three", "", "<de> nine", "  ", "<fr> seven five"]
@@ -226,37 +227,40 @@ def test_evaluate_writes_its_own_files_and_leaves_the_rest(finished, files, tmp_
     shutil.copytree(finished[0], tmp_path / "run")
     before, results = contents(tmp_path / "run"), results_of(tmp_path / "run")
     out = succeeded("evaluate", tmp_path / "run", *LIKE_TRAINING, "--n-best", 2)
-    assert out.splitlines()[-1] == str(tmp_path / "run" / "eval-test.json")
-    found = json.loads((tmp_path / "run" / "eval-test.json").read_text())
+    name = f"eval-test-{results['data_sha256'][:8]}"
+    assert out.splitlines()[-1] == str(tmp_path / "run" / f"{name}.json")
+    found = evaluation_of(tmp_path / "run", "test")
     measured = [name for name in results if name.startswith("test_")]
-    alone = [map(float, line.split()) for line in succeeded("score", finished[0], "--pairs", files / "test.tsv").splitlines()]
+    alone = [map(float, line.split()) for line in succeeded("score", finished[0], "--data.test", files / "test.tsv").splitlines()]
     nats, symbols = map(sum, zip(*alone, strict=True))
     assert found["test_loss"] == pytest.approx(-nats / symbols, abs=1e-4)
-    assert {name: found[name] for name in measured} == pytest.approx({name: results[name] for name in measured}, abs=1e-6)
+    assert {name: found[name] for name in measured} == pytest.approx(
+        {name: results[name] for name in measured}, rel=1e-6, abs=1e-6
+    )
     assert (found["checkpoint"], found["search_beam"], found["bleu_signature"]) == ("best", 2, results["bleu_signature"])
     after = contents(tmp_path / "run")
     assert {name: after[name] for name in before} == before
-    assert after.keys() - before.keys() == {"eval-test.json", "eval-test.txt", "eval-test.nbest"}
+    assert after.keys() - before.keys() == {f"{name}.json", f"{name}.txt", f"{name}.nbest"}
 
     sources = [line.split("\t")[0] for line in (files / "test.tsv").read_text().splitlines()]
-    assert (tmp_path / "run" / "eval-test.txt").read_text() == succeeded(
+    assert (tmp_path / "run" / f"{name}.txt").read_text() == succeeded(
         "translate", finished[0], *LIKE_TRAINING, stdin=as_text(sources)
     )
-    n_best = n_best_of((tmp_path / "run" / "eval-test.nbest").read_text())
+    n_best = n_best_of((tmp_path / "run" / f"{name}.nbest").read_text())
     assert n_best == n_best_of(succeeded("translate", finished[0], *LIKE_TRAINING, "--n-best", 2, stdin=as_text(sources)))
 
 
 def test_evaluate_measures_other_pairs_and_other_weights(finished, files, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
-    flags = [*LIKE_TRAINING, "--pairs", files / "test.tsv"]
+    flags = [*LIKE_TRAINING, "--data.test", files / "test.tsv"]
     succeeded("evaluate", tmp_path / "run", *flags, "--name", "mine")
-    mine = json.loads((tmp_path / "run" / "eval-mine.json").read_text())
-    assert mine["pairs_loss"] == pytest.approx(results_of(finished[0])["test_loss"], abs=1e-6)
+    mine = evaluation_of(tmp_path / "run", "mine")
+    assert mine["test_loss"] == pytest.approx(results_of(finished[0])["test_loss"], abs=1e-6)
     assert {name: mine[name] for name in mine if name.startswith("data_")}.keys() == {"data_source", "data_pairs", "data_sha256"}
     assert (mine["data_source"], mine["data_pairs"]) == (str(files / "test.tsv"), 8)
     succeeded("evaluate", tmp_path / "run", *flags, "--checkpoint", "last")
-    last = json.loads((tmp_path / "run" / "eval-test-tsv.json").read_text())
-    assert last["checkpoint"] == "last" and abs(last["pairs_loss"] - mine["pairs_loss"]) > 1e-3
+    last = evaluation_of(tmp_path / "run", "test-last")
+    assert last["checkpoint"] == "last" and abs(last["test_loss"] - mine["test_loss"]) > 1e-3
 
 
 def test_files_that_have_changed_are_told_and_not_gone_on_with(finished, files, nowhere):
@@ -269,7 +273,7 @@ def test_files_that_have_changed_are_told_and_not_gone_on_with(finished, files, 
     with open("test.tsv", "a") as file:
         file.write("<fr> one\tun\n")
     outcome = command("evaluate", "run", *LIKE_TRAINING)
-    told = "warning: test.tsv (test) has changed since run was trained: the figures are of other pairs"
+    told = "warning: test.tsv (test) has changed since run was trained: the figures are of other data"
     assert outcome.code == 0 and outcome.err.splitlines()[0] == told
     assert "warning" not in command("evaluate", "run", *LIKE_TRAINING, "--split", "valid").err
     shutil.copy("test.tsv", "train.tsv")
@@ -288,7 +292,7 @@ def test_score_is_the_log_probability_of_each_pair(finished, nowhere):
     pairs = [("<fr> one two", "deux un"), ("<de> nine", ""), ("", "eins"), ("<de> six five three", "acht acht acht acht")]
     (nowhere / "a").write_text(as_text(source for source, _ in pairs))
     (nowhere / "b").write_text(as_text(target for _, target in pairs))
-    rows = [line.split("\t") for line in succeeded("score", finished[0], "--pairs", "a", "b").splitlines()]
+    rows = [line.split("\t") for line in succeeded("score", finished[0], "--data.test", "a", "b").splitlines()]
     assert [int(length) for _, length in rows] == [3, 1, 2, 5]  # the end included
     for (source, target), (nats, _) in zip(pairs, rows, strict=True):
         symbols = [*run.vocabulary[1].encode(target).tolist(), run.vocabulary[1].end]
@@ -301,7 +305,7 @@ def test_a_line_is_scored_alone_as_among_others(finished, nowhere):
     held_out = next(row for row in rows if hashed_split(row.split("\t")[0], (0.9, 0, 0.1)) == "test")
     for name, held in (("one.tsv", [held_out]), ("both.tsv", ["\t\n", held_out])):
         (nowhere / name).write_text("".join(held))
-    alone, both = (succeeded("score", finished[0], "--pairs", name).splitlines() for name in ("one.tsv", "both.tsv"))
+    alone, both = (succeeded("score", finished[0], "--data.test", name).splitlines() for name in ("one.tsv", "both.tsv"))
     assert alone == both[1:] and len(both) == 2
 
 
@@ -310,7 +314,7 @@ def test_the_score_of_a_translation_is_the_search_s_own(finished, nowhere):
         succeeded("translate", finished[0], "--beam", 5, "--n-best", 5, "--length-penalty", 0, stdin=f"{LINES[0]}\n")
     )
     (nowhere / "pairs.tsv").write_text("".join(f"{LINES[0]}\t{text}\n" for text, _ in found[0] if text))
-    scored = [float(line.split("\t")[0]) for line in succeeded("score", finished[0], "--pairs", "pairs.tsv").splitlines()]
+    scored = [float(line.split("\t")[0]) for line in succeeded("score", finished[0], "--data.test", "pairs.tsv").splitlines()]
     assert scored == pytest.approx([score for text, score in found[0] if text], abs=2e-4) and len(scored) > 2
 
 
@@ -349,7 +353,7 @@ def test_the_average_is_the_mean_of_the_last_checkpoints(finished, nowhere):
         assert checkpoints.steps("last") == [2, 4]
         last = checkpoints.params(shapes, "last")
     best = seqjax.load_run(finished[0]).params  # of step 2
-    found = Weights(dir=str(finished[0]), average=2).load()
+    found = Weights(dir=str(finished[0]), average=2).load(Seq2Seq, vocabularies=2)
     for mean, *of in zip(*map(jax.tree.leaves, (found.params, last, best)), strict=True):
         np.testing.assert_allclose(mean, (of[0] + np.asarray(of[1])) / 2, atol=1e-6)
     averaged = succeeded("translate", finished[0], "--average", 2, "--n-best", 2, stdin=f"{LINES[0]}\n")
@@ -369,10 +373,10 @@ def test_an_ensemble_of_equal_runs_is_the_run(averaging, finished, files, tmp_pa
     assert [s for best in one.values() for _, s in best] == pytest.approx([s for best in two.values() for _, s in best], abs=2e-4)
     if averaging == "log":
         return
-    alone = succeeded("score", tmp_path / "run", "--pairs", files / "test.tsv")
-    assert succeeded("score", tmp_path / "run", "--pairs", files / "test.tsv", *ensemble) == alone
+    alone = succeeded("score", tmp_path / "run", "--data.test", files / "test.tsv")
+    assert succeeded("score", tmp_path / "run", "--data.test", files / "test.tsv", *ensemble) == alone
     succeeded("evaluate", tmp_path / "run", *LIKE_TRAINING, *ensemble)
-    found = json.loads((tmp_path / "run" / "eval-test.json").read_text())
+    found = evaluation_of(tmp_path / "run", "test-ensemble2")
     nats, symbols = zip(*(map(float, line.split("\t")) for line in alone.splitlines()), strict=True)
     assert found["test_loss"] == pytest.approx(-sum(nats) / sum(symbols), abs=1e-4)
     assert found["test_chrf"] == results_of(finished[0])["test_chrf"] and found["ensemble"] == [str(tmp_path / "run")]

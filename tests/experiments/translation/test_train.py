@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 import shutil
 
 import jax
@@ -11,11 +10,13 @@ import pytest
 
 import seqjax
 from experiments import command_line
-from experiments.translation.config import PRESETS, Config, Data, ScheduledSampling
-from experiments.translation.judge import figures
-from experiments.translation.text import by_tag, read_text
+from experiments.groups import ScheduledSampling
+from experiments.translation.config import PRESETS, Config, Data
+from experiments.translation.figures import scores_of
+from experiments.translation.text import load_pairs
 from seqjax.data.text.pairs import Pair
 from seqjax.data.text.subwords import RESERVED
+from seqjax.data.text.tags import by_tag
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.runs.folder import RunFolder
 from tests.catalog import leaving
@@ -51,7 +52,7 @@ def loss_of(run, pairs, silent=None):
 def test_train_writes_every_file_of_a_run(finished, files):
     folder, outcome = finished
     assert outcome.out.splitlines()[-1] == str(folder)
-    written = {"config.json", "metrics.jsonl", "results.json", "samples.txt", "curves.png", "checkpoints"}
+    written = {"config.json", "metrics.jsonl", "results.json", "samples.jsonl", "curves.png", "checkpoints"}
     assert {path.name for path in folder.iterdir()} == written
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     config = json.loads((folder / "config.json").read_text())
@@ -93,20 +94,20 @@ def test_results_have_the_figures_of_every_language_and_the_lowest_exact_match(f
     )
     assert {f"test_{figure}_{to}" for figure in ("bleu", "chrf", "exact_match") for to in ("fr", "de")} <= results.keys()
 
-    found = figures(["deux", "un", "deux"], [Pair("<fr> two", "deux"), Pair("<fr> one", "un"), Pair("<de> two", "zwei")])
-    assert (found["exact_match_fr"], found["exact_match_de"], found["exact_match"]) == (1.0, 0.0, 0.0)
-    assert figures(["deux"], [Pair("<fr> two", "deux")]).keys() == {"bleu", "chrf", "exact_match"}
+    scores = scores_of(["deux", "un", "deux"], [Pair("<fr> two", "deux"), Pair("<fr> one", "un"), Pair("<de> two", "zwei")])
+    assert (scores["exact_match_fr"], scores["exact_match_de"], scores["exact_match"]) == (1.0, 0.0, 0.0)
+    assert scores_of(["deux"], [Pair("<fr> two", "deux")]).keys() == {"bleu", "chrf", "exact_match"}
 
 
-def test_samples_are_the_greedy_translations_of_the_last_evaluation(finished, files):
+def test_samples_are_the_greedy_translations_of_each_evaluation(finished, files):
     folder, _ = finished
-    samples = (folder / "samples.txt").read_text()
-    assert samples.startswith("--- after 4 steps: ")
-    found = re.findall(r"^< (.*)\n= (.*)\n> (.*)$", samples, re.MULTILINE)
-    assert [(source, target) for source, target, _ in found] == pairs_of(files / "valid.tsv")[:8]
+    samples = RunFolder(folder).read_samples()
+    assert [sample["step"] for sample in samples] == [2] * 8 + [4] * 8
+    pairs = [(sample["source"], sample["target"]) for sample in samples]
+    assert pairs == 2 * pairs_of(files / "valid.tsv")[:8]
     source = "".join(f"{source}\n" for source, _ in pairs_of(files / "valid.tsv")).encode()
     greedy = command("translate", folder, "--beam", 1, "--max-length", 6, "--checkpoint", "last", stdin=source)
-    assert greedy.out.splitlines()[:8] == [output for _, _, output in found]
+    assert greedy.out.splitlines()[:8] == [sample["output"] for sample in samples[8:]]
 
 
 def test_pairs_left_out_or_cut_are_counted(train, nowhere):
@@ -120,7 +121,7 @@ def test_pairs_left_out_or_cut_are_counted(train, nowhere):
 
     for rule, counts in (("drop", (16, 1)), ("cut", (17, 1))):
         own = {"train": ("pairs.tsv",), "valid": ("pairs.tsv",), "units": "word", "joint": False}
-        text = read_text(Data(**own, max_length=4, over_long=rule))
+        text = load_pairs(Data(**own, max_length=4, over_long=rule))
         source, target, over_long = text.encoded["train"]
         assert (max(map(len, source)), max(map(len, target))) == (4, 4)
         assert (len(source), over_long) == counts
@@ -130,7 +131,7 @@ def test_pairs_left_out_or_cut_are_counted(train, nowhere):
 def test_what_would_be_equal_once_prepared_is_in_one_split(nowhere):
     rows = [f"{n}\t{case}{n % 40}\n" for n in range(400) for case in ("Ab", "ab")]
     (nowhere / "pairs.tsv").write_text("".join(rows))
-    text = read_text(Data(train=("pairs.tsv",), swap=True, lowercase=True))
+    text = load_pairs(Data(train=("pairs.tsv",), swap=True, lowercase=True))
     sources = [{pair.source for pair in text.pairs[split]} for split in ("train", "valid", "test")]
     assert sum(map(len, sources)) == 40 == len(set.union(*sources))
     assert text.record["swapped"] and text.pairs["train"][0].target.isdigit()
@@ -138,7 +139,7 @@ def test_what_would_be_equal_once_prepared_is_in_one_split(nowhere):
 
 def test_the_literal_name_of_a_special_symbol_begins_a_text_as_any_word(nowhere):
     (nowhere / "pairs.tsv").write_text("".join(f"{name} two\tdeux\n" for name in ("<fr>", *RESERVED)))
-    text = read_text(Data(train=("pairs.tsv",), valid=("pairs.tsv",), test=("pairs.tsv",)))
+    text = load_pairs(Data(train=("pairs.tsv",), valid=("pairs.tsv",), test=("pairs.tsv",)))
     assert text.vocabularies[0].symbols == ("<fr>",) and not by_tag(text.pairs["test"])
     assert len(text.encoded["train"].source) == 5
 
@@ -168,7 +169,7 @@ def test_resume_alone_goes_on_to_the_figures_and_the_early_stop_of_an_uninterrup
     assert outcome.code == 0, outcome.err
     record = figures_of(tmp_path / "run")
     assert record == figures_of(whole) and record[-1]["step"] == 3  # BLEU did not rise after the first evaluation
-    assert (tmp_path / "run" / "samples.txt").read_text() == (whole / "samples.txt").read_text()
+    assert (tmp_path / "run" / "samples.jsonl").read_text() == (whole / "samples.jsonl").read_text()
     ours, theirs = (results_of(folder) for folder in (tmp_path / "run", whole))
     assert ours.pop("seconds") > 0 and theirs.pop("seconds") > 0 and ours == theirs
     for leaf, other in zip(*(jax.tree.leaves(seqjax.load_run(run).params) for run in (tmp_path / "run", whole)), strict=True):

@@ -1,0 +1,181 @@
+"""Groups of flags that several experiments share."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+from seqjax import decode
+from seqjax.attention import Additive, Attention, Attentive, Dot, General, Local, Location, MultiHead
+from seqjax.cells.elman import Elman
+from seqjax.cells.gru import GRU
+from seqjax.cells.lstm import LSTM
+from seqjax.compose import Dropout, Stack
+from seqjax.contracts import Cell, Decoder, SequenceLayer
+from seqjax.errors import InputError
+from seqjax.layers import Bidirectional, Chain
+from seqjax.noise import key_of
+from seqjax.symbols import TeacherForcing
+from seqjax.types import Params
+
+CELLS = {"lstm": LSTM, "gru": GRU, "elman": Elman}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recurrent:
+    """A recurrent network."""
+
+    cell: Literal["lstm", "gru", "elman"] = "lstm"
+    hidden_size: int = 128
+    dropout: float = 0.0  # on the embedding, between layers and before the projection
+    per: Literal["step", "sequence"] = "step"  # one dropout mask for each step, or for each row (variational)
+
+    def stack(self, input_size: int, layers: int) -> Stack:
+        """Layers of the cell, with dropout between them."""
+        sizes = (input_size, *[self.hidden_size] * layers)
+        return Stack.of(CELLS[self.cell], sizes=sizes, dropout=self.dropout, per=self.per)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecurrentEncoder(Recurrent):
+    """A recurrent encoder, which may read in both directions."""
+
+    encoder_layers: int = 1
+    bidirectional: bool = True  # the encoder
+    merge: Literal["concat", "sum", "mean"] = "concat"  # of its two directions; attention by dot needs sum or mean
+
+    @property
+    def encoded_size(self) -> int:
+        """Features of the encoder's output."""
+        return self.hidden_size * (2 if self.bidirectional and self.merge == "concat" else 1)
+
+    def encoder(self, input_size: int) -> Cell | SequenceLayer:
+        """The encoder of inputs of so many features."""
+        if not self.bidirectional:
+            return self.stack(input_size, self.encoder_layers)
+        dropout = (Dropout(self.dropout, per=self.per),) if self.dropout else ()
+        layers: list = []
+        for size in (input_size, *[self.encoded_size] * (self.encoder_layers - 1)):
+            cell = CELLS[self.cell](input_size=size, hidden_size=self.hidden_size)
+            layers += [*(dropout if layers else ()), Bidirectional(cell, merge=self.merge)]
+        return Chain(tuple(layers))
+
+
+@dataclasses.dataclass(frozen=True)
+class RecurrentDecoder(Recurrent):
+    """A recurrent decoder of symbols, which may attend to an encoder's output."""
+
+    decoder_layers: int = 1
+    embedding_size: int = 256
+    attention: Literal["none", "additive", "dot", "general", "location"] = "additive"
+    heads: int = 1  # above 1: so many scaled dot-product attentions side by side, of attention dot
+    places: int = 200  # symbols of the longest source that attention by location knows
+    window: int | None = None  # local attention: symbols on either side of a predicted place
+    order: Literal["before", "after"] = "after"  # attend with the old state (Bahdanau), or with the new one (Luong)
+    input_feeding: bool = True  # the attention's output is part of the next step's input
+    coverage: bool = False  # additive attention sees the sum of its earlier weights
+    tied: Literal["none", "target", "all"] = "none"  # the projection is the target's embedding; all: the source's too
+
+    def decoder(self, memory_size: int) -> Cell:
+        """The decoder's cell.
+
+        Args:
+            memory_size: features of the encoder's output.
+
+        Raises:
+            InputError: options that do not fit together.
+        """
+        cell = self.stack(self.embedding_size, self.decoder_layers)
+        if self.attention == "none":
+            options = {"coverage": self.coverage, "heads": self.heads != 1, "window": self.window is not None}
+            if any(options.values()):
+                names = " and ".join(f"model.{name}" for name, is_set in options.items() if is_set)
+                raise InputError(f"{names} is for attention, model.attention is none")
+            return cell
+        output = self.embedding_size if self.tied != "none" else self.hidden_size
+        how = {"order": self.order, "input_feeding": self.input_feeding, "output_size": output}
+        return Attentive(cell=cell, attention=self.build_attention(memory_size), **how)
+
+    def build_attention(self, memory_size: int) -> Attention:
+        """The attention over an encoder's output of so many features.
+
+        Raises:
+            InputError: options that do not fit together.
+        """
+        size, kind = self.hidden_size, self.attention
+        if self.coverage and kind != "additive":
+            raise InputError(f"model.coverage is for additive attention, model.attention is {kind}")
+        if self.heads != 1 and kind != "dot":
+            raise InputError(f"model.heads is {self.heads}, heads are for dot attention, model.attention is {kind}")
+        if kind == "dot" and self.heads == 1 and memory_size != size:
+            raise InputError(
+                f"model.attention dot multiplies the decoder's {size} units with the encoder's output, {memory_size} features: "
+                "give model.merge sum, or model.attention general"
+            )
+        if kind == "additive":
+            attention: Attention = Additive(query_size=size, memory_size=memory_size, hidden_size=size, coverage=self.coverage)
+        elif kind == "general":
+            attention = General(query_size=size, memory_size=memory_size)
+        elif kind == "location":
+            attention = Location(query_size=size, memory_size=memory_size, max_length=self.places)
+        elif self.heads != 1:
+            attention = MultiHead(query_size=size, memory_size=memory_size, hidden_size=size, heads=self.heads)
+        else:
+            attention = Dot(query_size=size, memory_size=memory_size)
+        return attention if self.window is None else Local(attention=attention, window=self.window)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduledSampling:
+    """How often a training step reads the true symbol rather than one the model draws (Bengio et al. 2015)."""
+
+    decay: Literal["none", "linear", "exponential", "inverse_sigmoid"] = "none"  # none: always the true one
+    lowest: float = 0.0  # the probability of the true symbol never falls below
+    over: float = 1.0  # the share of the run after which it is `lowest` (linear), or one half (the other two)
+    per: Literal["token", "sequence"] = "token"  # one coin for each symbol, or for each row
+
+    def schedule(self, steps: int) -> TeacherForcing | None:
+        """The schedule over a run of so many steps; None: every step reads the true symbol.
+
+        Raises:
+            InputError: a share that is not above 0, or a probability outside 0 to 1.
+        """
+        if self.decay == "none":
+            return None
+        if not self.over > 0:
+            raise InputError(f"scheduled_sampling.over is {self.over}, it must be above 0")
+        if not 0 <= self.lowest < 1:
+            raise InputError(f"scheduled_sampling.lowest is {self.lowest}, it must be at least 0 and below 1")
+        half = max(self.over * steps, 1.0)
+        if self.decay == "linear":
+            k = half / (1 - self.lowest)
+        elif self.decay == "exponential":
+            k = 0.5 ** (1 / half)
+        else:
+            k = half / 2  # k log k = half, by Newton's method
+            for _ in range(50):
+                k = max((k + half) / (1 + math.log(max(k, 1.0))), 1.0)
+        return TeacherForcing(decay=self.decay, k=k, floor=self.lowest)
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """How symbols are drawn, one after another."""
+
+    temperature: float = 0.7
+    top_k: int | None = None
+    top_p: float | None = None
+    length: int = 400  # symbols
+    seed: int = 0
+    argmax: bool = False  # the likeliest symbol at every step
+
+    def stream(self, model: Decoder, params: Params, batch: dict) -> Iterator[np.ndarray]:
+        """The symbols of each row, int32 [B], each as soon as it is drawn.
+
+        Raises:
+            InputError: at the call: a wrong temperature, top_k, top_p or length.
+        """
+        tail = {"top_k": self.top_k, "top_p": self.top_p, "temperature": 0.0 if self.argmax else self.temperature}
+        return decode.stream(model, params, batch, max_length=self.length, key=key_of(self.seed), **tail)

@@ -1,0 +1,267 @@
+"""A training session: what every experiment's training shares, so that its `main` shows what is its own.
+
+session = Session(config, model, stream, ...)         # refuses what does not fit; nothing is written yet
+with session.open("text: ..."):                       # the run's folder, new or resumed
+    for event in session.train(evaluate):             # the loop
+        ...
+return session.finish(measure)                        # results.json, of the best weights
+"""
+
+import contextlib
+import dataclasses
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+import jax
+
+from experiments import command_line
+from experiments.provenance import refuse_changed
+from seqjax import train as training
+from seqjax.contracts import Model
+from seqjax.errors import InputError
+from seqjax.serial import to_json
+from seqjax.train.mesh import describe
+from seqjax.types import Params
+
+CHANGEABLE = {"changeable": True}  # the metadata of a field that may differ when a run is resumed
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """Where the run is written."""
+
+    dir: str | None = None  # a new folder; None: runs/<experiment>/<preset>-<time>
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """The flags of training that every experiment has; its Config inherits them.
+
+    A field whose metadata is CHANGEABLE may differ when a run is resumed.
+    """
+
+    optimizer: training.OptimizerConfig = dataclasses.field(default_factory=training.OptimizerConfig)
+    loop: training.LoopConfig = dataclasses.field(default_factory=training.LoopConfig, metadata=CHANGEABLE)
+    monitor: str = "loss"  # the figure of an evaluation that chooses the best weights, and that patience waits for
+    keep: int = 1  # last checkpoints kept, to average
+    run: Folder = dataclasses.field(default_factory=Folder, metadata=CHANGEABLE)
+    seed: int = 0
+    resume: str | None = dataclasses.field(default=None, metadata=CHANGEABLE)  # a run folder to continue
+    init_from: str | None = dataclasses.field(default=None, metadata=CHANGEABLE)  # a run folder whose weights to start from
+
+    def __post_init__(self):
+        if self.keep < 1:
+            raise InputError(f"keep is {self.keep}, it must be at least 1")
+
+
+class Session:
+    """A run of one experiment, from its config to its results.
+
+    Args:
+        config: of the experiment.
+        model: the model to train.
+        stream: the training batches.
+        program: the experiment's command line.
+        preset: the name of the preset that the config began as.
+        vocabulary: of the run, of registered types; None: the model reads no symbols.
+        data: the record of the data, flat.
+        facts: further entries of config.json.
+        loss_scale: see `make_train_step`.
+
+    Raises:
+        InputError: sizes or weights to start from that do not fit, or data that have changed since the run to resume began.
+    """
+
+    def __init__(
+        self,
+        config: Training,
+        model: Model,
+        stream,
+        *,
+        program: command_line.Program,
+        preset: str,
+        vocabulary=None,
+        data: Mapping[str, Any],
+        facts: Mapping[str, Any] | None = None,
+        loss_scale: Literal["mean", "sum"] = "mean",
+    ):
+        refuse_changed(config, data)
+        self.config, self.model, self.stream, self.preset = config, model, stream, preset
+        self.mesh, self.plan = training.data_mesh(), config.loop.resolve(stream.steps_per_epoch)
+        self._program, self._vocabulary, self._data = program, vocabulary, data
+        epoch = stream.steps_per_epoch
+        optimizer = training.make_optimizer(config.optimizer, steps=self.plan.steps, steps_per_epoch=epoch)
+        start = {"params": self._initial_params(), "batch": stream.batch(0), "mesh": self.mesh}
+        self.state = training.init_state(model, optimizer, batch_size=stream.batch_size, seed=config.seed, **start)
+        self._step = training.make_train_step(model, optimizer, mesh=self.mesh, loss_scale=loss_scale)
+        self._eval_step = training.make_eval_step(model, mesh=self.mesh)
+        self._description = training.describe_run(
+            experiment=program.experiment,
+            preset=preset,
+            overrides=command_line.differences(config, program.presets[preset]) if preset in program.presets else {},
+            config=dataclasses.asdict(dataclasses.replace(config, resume=None)),
+            model=model,
+            vocabulary=vocabulary,
+            data=data,
+            **(facts or {}),
+        )
+
+    @contextlib.contextmanager
+    def open(self, *report: str) -> Iterator["Session"]:
+        """Opens the run's folder, a new one or the one to resume, and says what is about to be trained.
+
+        Args:
+            report: lines about the data.
+
+        Raises:
+            InputError: the new folder exists, or the run to resume is another one or has more steps.
+        """
+        config, steps, position = self.config, self.plan.steps, None
+        if config.resume:
+            self.folder = training.RunFolder.resume(config.resume)
+            changeable = tuple(field.name for field in dataclasses.fields(config) if field.metadata.get("changeable"))
+            training.check_same_run(self.folder.read_config(), self._description, free=changeable)
+        else:
+            self.folder = training.RunFolder.create(config.run.dir, experiment=self._program.experiment, preset=self.preset)
+            self.folder.write_config(self._description)
+        weights = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
+        lines = (*report, f"model: {weights:,} weights; {steps:,} steps")
+        print("\n".join(lines), f"devices: {describe(self.mesh, self.stream.batch_size)}", sep="\n", flush=True)
+        with training.Checkpoints(self.folder.checkpoints, keep=config.keep) as checkpoints:
+            if config.resume:
+                done = checkpoints.step("last") or 0
+                if steps < done:
+                    raise InputError(f"loop.steps is {steps}, and the run is at step {done} already: give more")
+                self.state, position = training.resume(checkpoints, self.state, self.stream, self.folder)
+                self.folder.write_config(self._description)  # not before it is sure that the run goes on
+            self.done, self._position, self._checkpoints = int(self.state.step), position, checkpoints
+            yield self
+
+    def train(self, evaluate: Callable[[Params], dict[str, float]]) -> Iterator[training.Event]:
+        """The training loop: yields every event, after it was written and shown.
+
+        Args:
+            evaluate: a function of params that returns the figures of validation, `config.monitor` among them.
+        """
+        best = "lowest" if self.config.monitor == "loss" else "highest"
+        files: dict[str, Any] = {"run": self.folder, "checkpoints": self._checkpoints, "position": self._position}
+        judge: dict[str, Any] = {"evaluate": evaluate, "monitor": self.config.monitor, "best": best, "unit": self.model.unit}
+        with training.Progress(self.plan.steps, unit=self.model.unit) as progress:
+            work = {"mesh": self.mesh, "progress": progress} | files | judge
+            for event in training.train_loop(self.state, self._step, self.stream, self.config.loop, **work):
+                self.last = event
+                yield event
+
+    def evaluate(self, params: Params, batches) -> dict[str, float]:
+        """The model's figures over some batches."""
+        return training.evaluate(self._eval_step, self.model, params, batches)
+
+    def draw_curves(self, event: training.Event, references: dict[str, float] | None = None):
+        """Draws curves.png after an evaluation; `references` are losses to compare with, by name."""
+        if event.kind in ("eval", "interrupted"):
+            title, how = f"{self.preset}: {self._data['source']}", {"monitor": self.config.monitor, "unit": self.model.unit}
+            training.curves(self.folder.read_metrics(), self.folder.curves, title=title, references=references, **how)
+
+    def finish(self, measure: Callable[[Params], dict[str, Any]]) -> training.Run:
+        """Writes results.json and returns the run; one that was interrupted is told how to go on.
+
+        Args:
+            measure: a function of the best weights that returns the final figures.
+        """
+        if self.last.kind == "interrupted":
+            again = f"{self._program} train --resume {self.folder.dir}"
+            print(f"stopped after step {self.last.step} of {self.plan.steps}; to go on: {again}")
+        else:
+            figures = measure(training.load_run(self.folder.dir).params)
+            timing = {"steps": self.last.step, "seconds": self.last.figures["seconds"]}
+            self.folder.write_results(figures | timing | facts(self.config.seed, self._data, self.mesh))
+            print("\n".join(f"{name} {value:.4f}" for name, value in figures.items() if isinstance(value, float)))
+        return training.load_run(self.folder.dir)
+
+    def _initial_params(self) -> Params | None:
+        """The weights of another run (--init-from); None if no run is named."""
+        config = self.config
+        if config.resume and config.init_from:
+            raise InputError("--resume and --init-from are both given: a resumed run has weights, give one of them")
+        if config.init_from is None:
+            return None
+        folder = training.RunFolder(config.init_from)
+        if folder.read_config()["vocabulary"] != to_json(self._vocabulary):
+            others = "its vocabulary is not this text's, its weights would mean other symbols"
+            raise InputError(f"--init-from {config.init_from}: {others}")
+        with training.Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+            return checkpoints.params(jax.eval_shape(self.model.init, jax.random.key(0)))
+
+
+class Milestones:
+    """Samples before training, at a tenth, at a third and at the end: printed, and added to samples.jsonl.
+
+    Args:
+        sample: a function of params that returns a text.
+        session: opened; a resumed run has its earlier samples.
+    """
+
+    def __init__(self, sample: Callable[[Params], str], session: Session):
+        self._sample, self._folder, self._steps = sample, session.folder, session.plan.steps
+        steps = [0, *(math.ceil(share * self._steps) for share in (0.1, 1 / 3, 1.0))]
+        self._due = [step for step in steps if step > session.done or not session.done]
+        self.pass_by(session.done, session.state.params)
+
+    def pass_by(self, step: int, params: Params):
+        """Draws a sample, if a milestone was passed."""
+        ahead = [due for due in self._due if due > step]
+        if len(ahead) < len(self._due):
+            self._due, text = ahead, self._sample(jax.device_get(params))
+            print(f"--- after {step} of {self._steps} steps ---\n{text}\n")
+            self._folder.append_sample(step=step, text=text)
+
+
+def facts(seed: int, data: Mapping[str, Any], mesh) -> dict[str, Any]:
+    """The circumstances of a measurement: seed, device, versions, and the record of the data."""
+    devices = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
+    versions = f"python {sys.version.split()[0]}, jax {jax.__version__}"
+    return {"seed": seed, "device": devices, "versions": versions} | {f"data_{name}": fact for name, fact in data.items()}
+
+
+def read_config(argv: list[str], program: command_line.Program, *, default_preset: str = "tiny") -> tuple[Any, str]:
+    """The preset, or the resumed run's config, under the flags; prints which, and the changes.
+
+    Args:
+        argv: the flags of `train`.
+        program: the experiment's command line.
+        default_preset: the preset if no flag names one.
+
+    Returns:
+        (config, the preset's name).
+
+    Raises:
+        InputError: an unknown preset, another preset than the resumed run's, or a folder without a run.
+    """
+    name, argv = command_line.take_flag(argv, "--preset")
+    folder, argv = command_line.take_flag(argv, "--resume")
+    some: Any = next(iter(program.presets.values()))
+    if folder is not None:
+        description = training.RunFolder.resume(folder).read_config()
+        if name not in (None, description["preset"]):
+            raise InputError(f"cannot resume with another preset: it was {description['preset']}, now it is {name}")
+        preset = description["preset"]
+        before: Any = command_line.from_dict(type(some)(), description["config"])
+        base = dataclasses.replace(before, resume=folder, init_from=None)  # a begun run has its weights
+    else:
+        preset = name or default_preset
+        base = command_line.pick_preset(program.presets, preset)
+    usage = f"{program} train --preset {{{','.join(program.presets)}}}"
+    config = command_line.parse(type(some), argv, program=usage, default=base)
+    changes = command_line.differences(config, base)
+    print(f"preset {preset}" + "".join(f"\n  --{flag.replace('_', '-')} {value}" for flag, value in changes.items()))
+    return config, preset
+
+
+def run_training(argv: list[str], program: command_line.Program, main: Callable[..., training.Run]) -> training.Run:
+    """The verb `train`: reads the flags, calls `main(config, preset=...)` and prints the run's folder."""
+    config, preset = read_config(argv, program)
+    run = main(config, preset=preset)
+    print(run.dir)
+    return run

@@ -1,0 +1,128 @@
+"""The weights that a verb uses, and the data that it uses them on: the same flags in every experiment."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import jax
+import tyro
+
+from experiments import command_line
+from experiments.session import facts
+from seqjax import decode, train
+from seqjax.errors import InputError
+from seqjax.types import Params
+
+Folders = tuple[str, ...]
+Verb = TypeVar("Verb")
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Which weights."""
+
+    dir: tyro.conf.Positional[str]  # a run folder
+    checkpoint: Literal["best", "last"] = "best"
+    average: int = 1  # above 1: the mean of the last so many checkpoints, of a run that kept them (train --keep)
+    ensemble: Folders = ()  # further run folders, whose predictions are averaged with the first's
+    averaging: Literal["probability", "log"] = "probability"  # of an ensemble
+
+    def load(self, model_type: type, *, vocabularies: int = 1) -> "Loaded":
+        """The model, or an ensemble of several.
+
+        Args:
+            model_type: of the experiment.
+            vocabularies: their number.
+
+        Raises:
+            InputError: a folder without a run of this experiment, other vocabularies in an ensemble, or too few checkpoints.
+        """
+        runs = [train.load_run(folder) for folder in (self.dir, *self.ensemble)]
+        for run in runs:
+            fits = isinstance(run.model, model_type) and len(run.model.vocabulary_sizes) == vocabularies
+            if not fits or run.vocabulary is None:
+                model = f"its model is a {type(run.model).__name__} of {len(run.model.vocabulary_sizes)} vocabularies"
+                expected = f"it must be a {model_type.__name__} of {vocabularies}"
+                raise InputError(f"{run.dir} is no run of this experiment: {model}, {expected}")
+            if run.vocabulary != runs[0].vocabulary:
+                raise InputError(f"--ensemble {run.dir}: its vocabularies are not those of {self.dir}, its symbols mean others")
+        params = tuple(self._params(run) for run in runs)
+        if len(runs) == 1:
+            return Loaded(runs[0], runs[0].model, params[0], self)
+        return Loaded(runs[0], decode.Ensemble(tuple(run.model for run in runs), average=self.averaging), params, self)
+
+    def _params(self, run: train.Run) -> Params:
+        if self.checkpoint == "best" and self.average == 1:
+            return run.params
+        shapes = jax.eval_shape(run.model.init, jax.random.key(0))
+        with train.Checkpoints(train.RunFolder(run.dir).checkpoints, read_only=True) as checkpoints:
+            return train.average(checkpoints, shapes, self.average) if self.average != 1 else checkpoints.params(shapes, "last")
+
+
+class Loaded(NamedTuple):
+    """A run, and its model (or an ensemble's) with its parameters."""
+
+    run: train.Run
+    model: Any
+    params: Any
+    weights: Weights
+
+    def name(self, split: str, name: str | None, data: Mapping[str, Any]) -> str:
+        """The name of an evaluation's files: the split and the weights, unless the user names it, and a hash of the data."""
+        weights = self.weights
+        parts = [split] if name is None else [name]
+        if name is None:
+            parts += ["last"] * (weights.checkpoint == "last" and weights.average == 1)
+            parts += [f"average{weights.average}"] * (weights.average != 1)
+            parts += [f"ensemble{1 + len(weights.ensemble)}"] * bool(weights.ensemble)
+        return "-".join([*parts, data["sha256"][:8]])
+
+    def write(self, name: str, figures: dict[str, float], more: Mapping[str, Any], data: Mapping[str, Any]):
+        """Prints the figures of an evaluation, then writes eval-<name>.json and prints its path.
+
+        Args:
+            name: returned by `name`.
+            figures: to print and write.
+            more: to write only.
+            data: the record of the data, which has a sha256.
+        """
+        print("\n".join(f"{figure} {value:.4f}" for figure, value in figures.items()), flush=True)
+        weights = {"checkpoint": self.weights.checkpoint, "average": self.weights.average}
+        weights["ensemble"] = list(self.weights.ensemble)
+        mesh = train.data_mesh(jax.local_devices()[:1])
+        about = facts(self.run.config["seed"], data, mesh)
+        print(train.RunFolder(self.run.dir).write_evaluation(name, figures | dict(more) | weights | about))
+
+
+def latest(program: command_line.Program) -> Callable[[], Weights]:
+    """A function that returns the flags of an experiment's newest run."""
+    return lambda: Weights(dir=f"runs/{program.experiment}/latest")
+
+
+def parse_verb(verb: type[Verb], argv: list[str], *, program: str, data: Any) -> tuple[Verb, bool]:
+    """The flags of a verb that has `weights` and `data`: the data are the run's own, but for what is given.
+
+    Args:
+        verb: a frozen dataclass.
+        argv: the flags.
+        program: the command up to the verb.
+        data: the default of the experiment's Data, whose `SOURCES` are fields of which a given one replaces all.
+
+    Returns:
+        (the verb's config, whether it names other data).
+
+    Raises:
+        InputError: the folder is no run, or a name that is no plain file name.
+    """
+    config: Any = command_line.parse(verb, argv, program=program)
+    if Path(getattr(config, "name", None) or "x").name != (getattr(config, "name", None) or "x"):
+        raise InputError(f"--name {config.name} is no plain file name: leave out the folders")
+    description = train.RunFolder(config.weights.dir).read_config()
+    base = command_line.from_dict(data, description["config"]["data"])
+    flags = {argument.split("=")[0] for argument in argv if argument.startswith("--data.")}
+    given = {flag.removeprefix("--data.").replace("-", "_") for flag in flags}
+    if given & set(data.SOURCES):
+        base = dataclasses.replace(base, **{name: getattr(data, name) for name in data.SOURCES})
+    default = dataclasses.replace(config, data=base)
+    return command_line.parse(verb, argv, program=program, default=default), bool(given)

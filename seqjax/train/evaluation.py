@@ -1,0 +1,87 @@
+"""Evaluation: the figures of a model, summed over batches."""
+
+from collections.abc import Callable, Iterable
+
+import jax
+from jax.sharding import Mesh
+
+from seqjax.contracts import Model
+from seqjax.errors import InputError
+from seqjax.train import mesh as meshes
+from seqjax.types import Params, State
+from seqjax.weighted import Weighted
+
+EvalStep = Callable[[Params, State, dict], tuple[State, dict[str, Weighted]]]
+
+
+def make_eval_step(model: Model, *, mesh: Mesh | None = None) -> EvalStep:
+    """A jitted evaluation step, without noise.
+
+    Args:
+        model: the model to evaluate.
+        mesh: returned by `data_mesh`; None: one device.
+
+    Returns:
+        eval_step(params, carry, batch) -> (carry, the model's figures: {name: Weighted}).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from seqjax.cells.elman import Elman
+        >>> from seqjax.models.language_model import LanguageModel
+        >>> model = LanguageModel(vocabulary_size=3, cell=Elman(input_size=3, hidden_size=2))
+        >>> params, tokens = model.init(jax.random.key(0)), jnp.array([[0, 1, 2]])
+        >>> batch = {"tokens": tokens, "target": tokens}
+        >>> carry, figures = make_eval_step(model)(params, model.initial_state(params, 1), batch)
+        >>> {name: float(figure.weight) for name, figure in figures.items()}
+        {'loss': 3.0}
+    """
+    mesh = meshes.one_device(mesh)
+    rows, everywhere = meshes.rows(mesh), meshes.everywhere(mesh)
+
+    def eval_step(params, carry, batch):
+        carry, outputs = model.apply(params, batch, state=carry)
+        return carry, model.figures(outputs, batch)
+
+    return jax.jit(eval_step, in_shardings=(everywhere, rows, rows), out_shardings=(rows, everywhere))
+
+
+def evaluate(eval_step: EvalStep, model: Model, params: Params, batches: Iterable[dict]) -> dict[str, float]:
+    """The figures of a model over all batches, each `sum / weight`, added in float64.
+
+    Args:
+        eval_step: returned by `make_eval_step` for this model.
+        model: the model to evaluate.
+        params: its parameters.
+        batches: a finite iterable of batches of B rows each; the state is carried from one to the next.
+
+    Returns:
+        {name: mean}; the loss in nats per `model.unit`.
+
+    Raises:
+        InputError: there is no batch, or no batch has a target.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from seqjax.cells.elman import Elman
+        >>> from seqjax.models.language_model import LanguageModel
+        >>> model = LanguageModel(vocabulary_size=3, cell=Elman(input_size=3, hidden_size=2))
+        >>> params, tokens = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0))), jnp.array([[0, 1, 2]])
+        >>> figures = evaluate(make_eval_step(model), model, params, [{"tokens": tokens, "target": tokens}])
+        >>> round(figures["loss"], 4)  # log 3
+        1.0986
+    """
+    carry, figures = None, []
+    for batch in batches:
+        if carry is None:
+            rows = jax.tree.leaves(batch)[0].shape[0]
+            carry = jax.device_get(model.initial_state(params, rows))
+        carry, of_batch = eval_step(params, carry, batch)
+        figures.append(of_batch)
+    figures = jax.device_get(figures)  # the only wait
+    means = {}
+    for name in figures[0] if figures else ("loss",):
+        weight = sum(float(of_batch[name].weight) for of_batch in figures)
+        if not weight:
+            raise InputError(f"nothing to evaluate: {len(figures)} batches without a target")
+        means[name] = sum(float(of_batch[name].sum) for of_batch in figures) / weight
+    return means

@@ -1,0 +1,84 @@
+"""A run read back, with its weights."""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from seqjax import serial
+from seqjax.contracts import Model
+from seqjax.errors import InputError
+from seqjax.train.checkpoint import Checkpoints
+from seqjax.train.runs.folder import RunFolder
+from seqjax.types import Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished or unfinished run, read back.
+
+    Args:
+        dir: its folder.
+        config: the experiment's configuration, a nested plain dict.
+        model: the trained model.
+        vocabulary: the meaning of its symbols, a tuple if there are several; None if it reads none.
+        params: the best, or the last if no best was saved.
+        metrics: a dict for each line of metrics.jsonl: step, split, figures; losses in nats per `model.unit`.
+        results: the final figures, flat; empty before the run has ended.
+    """
+
+    dir: str
+    config: dict
+    model: Model
+    vocabulary: Any
+    params: Params
+    metrics: list[dict]
+    results: dict
+
+
+def load_run(dir) -> Run:
+    """Reads a run folder; the experiment that wrote it is not needed.
+
+    Args:
+        dir: the folder, e.g. runs/language_model/latest.
+
+    Returns:
+        Run, its weights on the default device.
+
+    Raises:
+        InputError: it is no run folder, has no checkpoint, or is damaged, or its vocabulary does not fit its model.
+
+    Example:
+        >>> load_run("nowhere")
+        Traceback (most recent call last):
+        seqjax.errors.InputError: nowhere is no run folder: it has no config.json
+    """
+    import seqjax.data  # importing them registers their types
+    import seqjax.models  # noqa: F401
+
+    folder = RunFolder(dir)
+    description = folder.read_config()
+    model: Any = serial.from_json(description["model"])
+    vocabulary = serial.from_json(description["vocabulary"])
+    _check_vocabulary(folder.dir, model, vocabulary)
+    with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+        params = checkpoints.params(jax.eval_shape(model.init, jax.random.key(0)))
+    return Run(
+        dir=str(folder.dir),
+        config=description["config"],
+        model=model,
+        vocabulary=vocabulary,
+        params=jax.tree.map(jax.numpy.asarray, params),
+        metrics=folder.read_metrics(),
+        results=folder.read_results(),
+    )
+
+
+def _check_vocabulary(dir, model: Model, vocabulary: Any):
+    """Raises InputError unless the vocabularies have as many symbols as the model."""
+    if vocabulary is None:
+        return
+    sizes = tuple(len(one) for one in (vocabulary if isinstance(vocabulary, tuple) else (vocabulary,)))
+    if sizes != model.vocabulary_sizes:
+        symbols = f"its vocabularies have {list(sizes)} symbols, its model {list(model.vocabulary_sizes)}"
+        raise InputError(f"{dir}: {symbols}: its config.json was changed, train anew")
