@@ -4,14 +4,14 @@ A program of the kernel runs one head of 16 rows for all steps: it loads the hea
 reads z[t] and writes y[t]. The body is the cell's own `recur`, run on tiles (tiles.py). Heads are a vmap of a cell of one
 head, which Pallas makes an axis of the grid.
 
-The derivative. Let s[t] be the states, u[t] all that a step reads beside them, F the step. With ds before the first step,
+The derivative. Let s[t] be the state, u[t] everything else that a step reads, and F the step. With ds[0] before the first step,
 
-    ds[t] = F_s[t] ds[t-1] + b[t],      b[t] = F_u[t] du[t]  of all steps at once, products and all
+    ds[t] = F_s[t] ds[t-1] + b[t],      b[t] = F_u[t] du[t]  for all steps at once
 
-is a linear map of ds[0] and b. Its transpose is a loop from the last step to the first with the same kernels, transposed,
-on chip: the backward kernel. It gives the cotangents of all b[t], from which those of the recurrent kernels, the input
-kernels, the biases and the inputs are one product each. Forward mode and derivatives of the derivative take the map's plain
-form, a scan: right, but with one kernel launch per operation and step.
+is a linear map of ds[0] and b. Its transpose is a loop from the last step to the first with the transposed recurrent kernels on
+chip: the backward kernel. It gives the cotangents of all b[t]; from these, the cotangents of each recurrent kernel, input
+kernel, bias and input are one product over all steps. Forward mode and higher derivatives use the map's plain form, a scan with
+a kernel launch for every operation and step.
 
 After Diamos et al. 2016 (persistent RNNs) and Poeppel, Beck, Hochreiter 2024, arXiv:2412.07752 (FlashRNN).
 """
@@ -36,47 +36,47 @@ from seqjax.recurrence.gpu.tiles import on_chip
 from seqjax.recurrence.step_products import find_products
 
 INTERPRETED = False  # tests without an NVIDIA GPU set it: Pallas then interprets the kernels, slowly
-RUNS = {jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)}
+DTYPES = {jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)}
 
 
 class Step(NamedTuple):
-    """A step with its recurrent kernels apart.
+    """A step whose recurrent kernels are arguments.
 
     Args:
-        run: (dot, constants, state, inputs) -> (state, output), as the engine's loops are given it.
-        shapes: of the kernels, in the order of their products.
+        run: (dot, constants, state, inputs) -> (state, output), the step as `scan.plain` takes it.
+        shapes: the shapes of the recurrent kernels, in the order of their products.
     """
 
     run: Callable
     shapes: list
 
     def plain(self, kernels, constants, state, inputs):
-        """(state, output), and the products."""
-        calls, outs = iter(kernels), []
+        """((state, output), the products)."""
+        in_order, products = iter(kernels), []
 
         def dot(h, _):
-            outs.append(product(h, next(calls)))
-            return outs[-1]
+            products.append(product(h, next(in_order)))
+            return products[-1]
 
-        return self.run(dot, constants, state, inputs), outs
+        return self.run(dot, constants, state, inputs), products
 
     def forward_scan(self, kernels, constants, state, inputs, *, reverse):
-        """(state, outputs) of all steps."""
+        """(state, outputs) of all steps, by `jax.lax.scan`."""
         body = lambda state, inputs: self.plain(kernels, constants, state, inputs)[0]  # noqa: E731
         return jax.lax.scan(body, state, inputs, reverse=reverse)
 
     def forward_kernel(self, kernels, constants, state, inputs, *, reverse, interpret=False):
-        """As `forward_scan`."""
+        """(state, outputs) of all steps, in one GPU kernel."""
 
         def body(params, own, state, inputs):
-            calls = iter(enumerate(self.shapes))
-            return self.run(lambda h, _: _marked(h, *next(calls)), (params, *own), state, inputs)
+            in_order = iter(enumerate(self.shapes))
+            return self.run(lambda h, _: _on_chip_product(h, *next(in_order)), (params, *own), state, inputs)
 
         params, *own = constants
         return scan_on_chip(body, kernels, params, own, state, inputs, reverse=reverse, interpret=interpret)
 
     def backward_kernel(self, residuals, cotangents, *, reverse, interpret=False):
-        """The cotangents of (ds before the first step, b) from those of (ds after the last step, outputs)."""
+        """The cotangents of (ds[0], b) from those of (ds after the last step, outputs), in one GPU kernel."""
         kernels, (params, *own), before, inputs, products = residuals
         d_final, d_outs = cotangents
 
@@ -84,8 +84,9 @@ class Step(NamedTuple):
             state, inputs, products, d_out = inputs
 
             def of_state(state):
-                calls, known = iter(enumerate(self.shapes)), iter(products)
-                return self.run(lambda h, _: _known(next(known), _marked(h, *next(calls))), (params, *own), state, inputs)
+                in_order, values = iter(enumerate(self.shapes)), iter(products)
+                dot = lambda h, _: _saved_product(next(values), _on_chip_product(h, *next(in_order)))  # noqa: E731
+                return self.run(dot, (params, *own), state, inputs)
 
             return jax.vjp(of_state, state)[1]((d_state, d_out))[0], d_state
 
@@ -94,17 +95,17 @@ class Step(NamedTuple):
         return d_state, (d_states, d_outs)
 
 
-def _marked(h, index, shape):
+def _on_chip_product(h, index, shape):
     return on_chip.bind(h.astype(jnp.float32), index=index, shape=shape, transposed=False)
 
 
 @jax.custom_jvp
-def _known(value, product):
-    """A product that was computed before, with the derivative of the product."""
+def _saved_product(value, product):
+    """The saved value of a product, with the product's derivative."""
     return value
 
 
-@_known.defjvp
+@_saved_product.defjvp
 def _(primals, tangents):
     return primals[0], tangents[1]
 
@@ -117,8 +118,8 @@ def supports(cell, call) -> str | None:
     if call.context is not None:
         return "it takes no context"
     dtypes = {a.dtype for a in jax.tree.leaves(params)} | ({xs.dtype} if jnp.issubdtype(xs.dtype, jnp.floating) else set())
-    if not dtypes <= RUNS:
-        return f"it runs float32 and bfloat16, not {', '.join(sorted(d.name for d in dtypes - RUNS))}"
+    if not dtypes <= DTYPES:
+        return f"it runs float32 and bfloat16, not {', '.join(sorted(d.name for d in dtypes - DTYPES))}"
     units, gates = cell.hidden_size // cell.heads, len(cell.gates)
     if units < 2:
         return "its heads have one unit"
@@ -130,50 +131,50 @@ def supports(cell, call) -> str | None:
 
 
 def run(cell, params, xs, state, call):
-    """All steps of a cell, as `scan.run`."""
+    """All steps of a cell; arguments and results as for `scan.run`."""
     loop = functools.partial(_loop, interpret=INTERPRETED)
     if cell.heads == 1:
         return scan.run(cell, params, xs, state, call, loop)
     units = cell.hidden_size // cell.heads
     head = dataclasses.replace(cell, hidden_size=units, heads=1)
 
-    def apart(a):  # [..., n H] to [N, ..., n H/N]
+    def split_heads(a):  # [..., n H] to [N, ..., n H/N]
         a = jnp.moveaxis(a.reshape(*a.shape[:-1], -1, cell.heads, units), -2, 0)
         return a.reshape(*a.shape[:-2], -1)
 
-    def together(a):  # [N, ..., H/N] to [..., H]
+    def join_heads(a):  # [N, ..., H/N] to [..., H]
         return jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], cell.hidden_size)
 
-    parts = {name: a if a.ndim == 3 else apart(a) for name, a in params.items()}
-    results = jax.vmap(lambda p, s: scan.run(head, p, xs, s, call, loop))(parts, jax.tree.map(apart, state))
-    return jax.tree.map(together, results)
+    of_heads = {name: a if a.ndim == 3 else split_heads(a) for name, a in params.items()}
+    results = jax.vmap(lambda p, s: scan.run(head, p, xs, s, call, loop))(of_heads, jax.tree.map(split_heads, state))
+    return jax.tree.map(join_heads, results)
 
 
 def _loop(run_step, constants, state, inputs, *, reverse, interpret):
-    """`scan.plain` with the kernels of this module."""
+    """All steps by the kernels of this module; arguments and results as for `scan.plain`."""
     if not jax.tree.leaves(inputs)[0].shape[0]:
         return scan.plain(run_step, constants, state, inputs, reverse=reverse)
     values, treedef = jax.tree.flatten((constants, state, inputs))
-    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), inputs)
-    trace = find_products(run_step, constants, state, one)
+    one_input = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), inputs)
+    trace = find_products(run_step, constants, state, one_input)
     kernels = [call.kernel(values) for call in trace.products if call.kernel is not None]
     shapes = [k.shape for k in kernels]
-    still = [a if used else jax.lax.stop_gradient(a) for a, used in zip(values, trace.used, strict=True)]
+    values = [a if used else jax.lax.stop_gradient(a) for a, used in zip(values, trace.used, strict=True)]
 
     def on_device(kernel, plain, *arguments):
         """The GPU's kernel; on other devices the plain form, or in tests the kernel interpreted."""
         other = functools.partial(kernel, interpret=True) if interpret else plain
         return devices.on_nvidia(kernel, other, *arguments)
 
-    def with_states(dot, constants, state, inputs):
+    def step_with_state(dot, constants, state, inputs):
         new, out = run_step(dot, constants, state, inputs)
         return new, (out, state)
 
-    def differentiable(step, keeps):
-        """The whole loop; `keeps`: its outputs are (outputs, the states before all steps)."""
+    def loop_of(step, saves_states):
+        """The loop, a function (kernels, values) -> (state, outputs); with saved states outputs are (outputs, states before)."""
 
         @jax.custom_jvp
-        def whole(kernels, values):
+        def loop(kernels, values):
             constants, state, inputs = jax.tree.unflatten(treedef, values)
             return on_device(
                 functools.partial(step.forward_kernel, reverse=reverse),
@@ -182,33 +183,33 @@ def _loop(run_step, constants, state, inputs, *, reverse, interpret):
             )
 
         def jvp(primals, tangents):
-            final, (outs, before) = keeping(*primals)
+            final, (outs, before) = loop_with_states(*primals)
             leaves, tree = jax.tree.flatten(primals)
-            moving = {i: d for i, d in enumerate(tree.flatten_up_to(tangents)) if not isinstance(d, SymbolicZero)}
+            active = {i: d for i, d in enumerate(tree.flatten_up_to(tangents)) if not isinstance(d, SymbolicZero)}
             first = len(kernels) + len(jax.tree.leaves(constants))
             of_state = range(first, first + len(jax.tree.leaves(state)))
-            d_state = [moving.pop(i, jnp.zeros_like(leaves[i])) for i in of_state]
+            d_state = [active.pop(i, jnp.zeros_like(leaves[i])) for i in of_state]
 
-            def all_steps(moved):
-                kernels, values = tree.unflatten([moved.get(i, a) for i, a in enumerate(leaves)])
+            def all_steps(active_leaves):
+                kernels, values = tree.unflatten([active_leaves.get(i, a) for i, a in enumerate(leaves)])
                 constants, _, inputs = jax.tree.unflatten(treedef, values)
                 return jax.vmap(lambda s, u: step.plain(kernels, constants, s, u))(before, inputs)
 
-            _, push, products = jax.linearize(all_steps, {i: leaves[i] for i in moving}, has_aux=True)
+            _, push_forward, products = jax.linearize(all_steps, {i: leaves[i] for i in active}, has_aux=True)
             constants_, _, inputs_ = jax.tree.unflatten(treedef, primals[1])
             residuals = (primals[0], constants_, before, inputs_, products)
-            x = jax.tree.unflatten(jax.tree.structure(state), d_state), push(moving)
-            return (final, (outs, before) if keeps else outs), _solve(step, residuals, x, on_device, reverse)
+            x = jax.tree.unflatten(jax.tree.structure(state), d_state), push_forward(active)
+            return (final, (outs, before) if saves_states else outs), _linear_loop(step, residuals, x, on_device, reverse)
 
-        whole.defjvp(jvp, symbolic_zeros=True)
-        return whole
+        loop.defjvp(jvp, symbolic_zeros=True)
+        return loop
 
-    keeping = differentiable(Step(with_states, shapes), True)
-    return differentiable(Step(run_step, shapes), False)(kernels, still)
+    loop_with_states = loop_of(Step(step_with_state, shapes), True)
+    return loop_of(Step(run_step, shapes), False)(kernels, values)
 
 
-def _solve(step, residuals, x, on_device, reverse):
-    """The linear loop of the module's docstring, of x = (ds before the first step, b): (ds after the last, d outputs)."""
+def _linear_loop(step, residuals, x, on_device, reverse):
+    """The linear map of the module's docstring: from x = (ds[0], b) to (ds after the last step, tangents of the outputs)."""
 
     def plain(residuals, x):
         kernels, constants, before, inputs, _ = residuals
