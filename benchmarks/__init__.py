@@ -1,1 +1,1 @@
-"""How fast recurrent networks run in JAX, library beside library: `python -m benchmarks --help`."""
+"""Timings of recurrent networks in JAX, library beside library: `python -m benchmarks --help`."""

@@ -9,7 +9,7 @@ import traceback
 from benchmarks import environment, harness, peers, report, results, suites
 from benchmarks.harness import REFERENCE, Pace
 from benchmarks.network import GATES
-from benchmarks.suites import Choice
+from benchmarks.suites import Selection
 from seqjax.errors import InputError
 
 OUT = pathlib.Path("runs/benchmarks")
@@ -17,33 +17,33 @@ DTYPES = ("float32", "bfloat16")
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells what is wrong in one line."""
+    """A parser whose errors are InputErrors of one line."""
 
     def error(self, message):
         raise InputError(f"{message} (python -m benchmarks --help)")
 
 
 def parser() -> argparse.ArgumentParser:
-    made = Parser(
+    flags = Parser(
         prog="python -m benchmarks",
         description="Times seqjax and the installed libraries side by side, on the device that JAX uses.",
         epilog="python -m benchmarks report [DIR] draws the pictures and tables of results anew.",
     )
-    made.add_argument("--suite", nargs="+", default=None, metavar="NAME", help=f"of {', '.join(suites.SUITES)}; all of them")
+    flags.add_argument("--suite", nargs="+", default=None, metavar="NAME", help=f"of {', '.join(suites.SUITES)}; all of them")
     others = [name for name in peers.NAMES if name != REFERENCE]
-    made.add_argument("--peers", nargs="*", default=None, metavar="NAME", help=f"of {', '.join(others)}; those installed")
-    made.add_argument("--cells", nargs="+", default=list(GATES), choices=list(GATES), help="both")
-    made.add_argument("--modes", nargs="+", default=list(peers.MODES), choices=list(peers.MODES), help="both")
-    made.add_argument("--shapes", nargs="+", default=None, metavar="T,B,D,H", type=shape, help="steps, rows, features, units")
-    made.add_argument("--dtype", default="float32", choices=DTYPES, help="float32")
-    made.add_argument("--rounds", type=positive(int), default=Pace().rounds, help=f"turns of every competitor; {Pace().rounds}")
-    made.add_argument("--slice", type=positive(float), default=Pace().slice, help=f"seconds of a turn; {Pace().slice}")
-    made.add_argument(
+    flags.add_argument("--peers", nargs="*", default=None, metavar="NAME", help=f"of {', '.join(others)}; those installed")
+    flags.add_argument("--cells", nargs="+", default=list(GATES), choices=list(GATES), help="both")
+    flags.add_argument("--modes", nargs="+", default=list(peers.MODES), choices=list(peers.MODES), help="both")
+    flags.add_argument("--shapes", nargs="+", default=None, metavar="T,B,D,H", type=shape, help="steps, rows, features, units")
+    flags.add_argument("--dtype", default="float32", choices=DTYPES, help="float32")
+    flags.add_argument("--rounds", type=positive(int), default=Pace().rounds, help=f"turns of every competitor; {Pace().rounds}")
+    flags.add_argument("--slice", type=positive(float), default=Pace().slice, help=f"seconds of a turn; {Pace().slice}")
+    flags.add_argument(
         "--out", type=pathlib.Path, default=OUT, metavar="DIR", help=f"a folder of the hardware's name in DIR; {OUT}"
     )
-    made.add_argument("--keep-going", action="store_true", help="records competitors that fail, and measures the others")
-    made.add_argument("--list", action="store_true", help="lists suites and peers, and measures nothing")
-    return made
+    flags.add_argument("--keep-going", action="store_true", help="records competitors that fail, and measures the others")
+    flags.add_argument("--list", action="store_true", help="lists suites and peers, and measures nothing")
+    return flags
 
 
 def shape(text: str) -> tuple[int, ...]:
@@ -103,19 +103,19 @@ def pick_peers(asked: list[str] | None) -> tuple[str, ...]:
 
 
 def show_list():
-    """What there is."""
-    choice = Choice(tuple(name for name in peers.NAMES if name != REFERENCE))
+    """Prints the suites and the peers."""
+    selection = Selection(tuple(name for name in peers.NAMES if name != REFERENCE))
     print("suites:")
     for name in suites.SUITES:
         suite = suites.load(name)
-        print(f"  {name:16} {len(suite.cases(choice)):3} cases   {suite.TITLE}")
+        print(f"  {name:16} {len(suite.cases(selection)):3} cases   {suite.TITLE}")
     print("peers:")
     for name, (shown, _) in peers.NAMES.items():
         print(f"  {name:16} {shown}{'' if peers.installed(name) else '   (not installed)'}")
 
 
 class Progress:
-    """A line on stderr for every case, with the time that is left if the others take as long."""
+    """Progress on stderr: a line for every case, with the time left if the others take as long."""
 
     def __init__(self, cases: int):
         self._cases, self._done, self._start = cases, 0, time.monotonic()
@@ -128,6 +128,38 @@ class Progress:
         text = "  ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
         count = f"[{self._done:{len(str(self._cases))}}/{self._cases}]"
         print(f"{count} {suite}: {case}: {text}  ({left // 60}:{left % 60:02d} left)", file=sys.stderr, flush=True)
+
+
+def measure(of_suite: dict, cases: list, pace: Pace, folder: pathlib.Path, progress: Progress, *, keep_going: bool):
+    """Measures the cases of a suite, and writes its results after each.
+
+    Args:
+        of_suite: the results' suite, environment, pace and dtype.
+        cases: to be measured.
+        pace: of the measurement.
+        folder: to write into.
+        progress: to report to.
+        keep_going: whether a failure is recorded instead of raised.
+    """
+    name, reported = of_suite["suite"], set()
+    of_suite = of_suite | {"complete": False, "cases": []}
+    for case in cases:
+        try:
+            works, missing = case.build()
+        except Exception:
+            if not keep_going:
+                raise
+            works, missing = {}, {}
+            traceback.print_exc()
+        for peer in missing.keys() - reported:
+            print(f"{peers.shown(peer)} {missing[peer]}: left out of {name}", file=sys.stderr)
+        reported |= missing.keys()
+        record = {"facts": case.facts, "tokens": case.tokens, "missing": missing}
+        record["peers"] = harness.measure(works, pace, dtype=of_suite["dtype"], keep_going=keep_going)
+        of_suite["cases"].append(record)
+        of_suite["complete"] = len(of_suite["cases"]) == len(cases)
+        results.write(folder, of_suite)
+        progress.tell(name, case, record)
 
 
 def run(argv: list[str]) -> pathlib.Path | None:
@@ -143,50 +175,26 @@ def run(argv: list[str]) -> pathlib.Path | None:
     if args.list:
         return show_list()
     names = pick_suites(args)
-    choice = Choice(
+    selection = Selection(
         pick_peers(args.peers),
         tuple(dict.fromkeys(args.cells)),
         tuple(dict.fromkeys(args.modes)),
         tuple(args.shapes) if args.shapes else None,
         args.dtype,
     )
-    plan = [(name, suites.load(name).cases(choice)) for name in names]
+    plan = [(name, suites.load(name).cases(selection)) for name in names]
     plan = [(name, cases) for name, cases in plan if cases]
     if not plan:
         raise InputError(f"nothing to measure: {', '.join(names)} has no case of these --cells and --modes")
     pace = Pace(args.rounds, args.slice)
     harness.cold()
-    distributions = [d for name in (REFERENCE, *choice.peers) for d in peers.load(name).distributions]
+    distributions = [d for name in (REFERENCE, *selection.peers) for d in peers.load(name).distributions]
     about = environment.describe(list(dict.fromkeys(distributions)), argv)
     folder = args.out / about["hardware"]
-    progress, told = Progress(sum(len(cases) for _, cases in plan)), set()
+    progress = Progress(sum(len(cases) for _, cases in plan))
     for name, cases in plan:
-        found = {
-            "suite": name,
-            "environment": about,
-            "pace": pace._asdict(),
-            "dtype": choice.dtype,
-            "complete": False,
-            "cases": [],
-        }
-        for case in cases:
-            try:
-                works, missing = case.build()
-            except Exception:
-                if not args.keep_going:
-                    raise
-                works, missing = {}, {}
-                traceback.print_exc()
-            for peer in missing.keys() - told:
-                print(f"{peers.shown(peer)} {missing[peer]}: left out of {name}", file=sys.stderr)
-            told |= missing.keys()
-            record = {"facts": case.facts, "tokens": case.tokens, "missing": missing}
-            record["peers"] = harness.measure(works, pace, dtype=choice.dtype, keep_going=args.keep_going)
-            found["cases"].append(record)
-            found["complete"] = len(found["cases"]) == len(cases)
-            results.write(folder, found)
-            progress.tell(name, case, record)
-        told = set()
+        of_suite = {"suite": name, "environment": about, "pace": pace._asdict(), "dtype": selection.dtype}
+        measure(of_suite, cases, pace, folder, progress, keep_going=args.keep_going)
     report.write(args.out)
     return folder
 
@@ -195,9 +203,9 @@ def main(argv: list[str]) -> int:
     """0; 2 after one line about what is wrong; 130 after Ctrl-C, what was measured kept."""
     try:
         if argv[:1] == ["report"]:
-            made = Parser(prog="python -m benchmarks report", description="Draws pictures and tables of results anew.")
-            made.add_argument("dir", nargs="?", type=pathlib.Path, default=report.COMMITTED)
-            for path in report.write(made.parse_args(argv[1:]).dir):
+            flags = Parser(prog="python -m benchmarks report", description="Draws pictures and tables of results anew.")
+            flags.add_argument("dir", nargs="?", type=pathlib.Path, default=report.COMMITTED)
+            for path in report.write(flags.parse_args(argv[1:]).dir):
                 print(path)
         elif folder := run(argv):
             print(folder)

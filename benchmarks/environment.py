@@ -1,4 +1,4 @@
-"""Where a benchmark ran: what a figure is worth nothing without."""
+"""The conditions of a benchmark: hardware, versions, load, date, command."""
 
 import datetime
 import importlib.metadata
@@ -31,7 +31,7 @@ def describe(distributions, argv) -> dict:
     """Versions, hardware, load, date, command.
 
     Args:
-        distributions: whose versions are told.
+        distributions: the packages whose versions are recorded.
         argv: the command line's arguments.
 
     Returns:
@@ -66,10 +66,10 @@ def version(distribution: str) -> str:
 def processor() -> str:
     """The CPU's model, as it calls itself."""
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        model = re.search(r"^model name\s*:\s*(.+)$", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
-        found = None
-    return found[1] if found else platform.processor() or "CPU"
+        model = None
+    return model[1] if model else platform.processor() or "CPU"
 
 
 def memory_gb() -> float | None:

@@ -1,4 +1,4 @@
-"""The stages of `benchmarks/gpu.sh`: each a process with a limit of its own, so that what fails or hangs stops no other."""
+"""The stages of `benchmarks/gpu.sh`, each a process with its own time limit: one that fails or hangs does not stop the others."""
 
 import argparse
 import importlib.util
@@ -12,31 +12,31 @@ import xml.etree.ElementTree
 from typing import NamedTuple
 
 TESTS = [f"tests/recurrence/test_{name}.py" for name in ("pallas", "fused")]
-# values, gradients, lengths, heads, bfloat16, whole programs; property tests would compile too much
+# values, gradients, lengths, heads, bfloat16, lowered programs; property tests would compile too much
 GPU_TESTS = "(plain_scan or bfloat16 or moves or collected or cuda or catalogue or refused) and not gradients_equal"
 TINY_TESTS = "refused or no_steps"
 BENCH = ["-m", "benchmarks", "--keep-going", "--peers", "torch", "--rounds", "3", "--slice", "0.05"]
 SYSTEM = """
 import jax, json, subprocess
-found = {"devices": [str(d) for d in jax.devices()], "platform": jax.devices()[0].client.platform_version}
+about = {"devices": [str(d) for d in jax.devices()], "platform": jax.devices()[0].client.platform_version}
 try:
     ask = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    found["nvidia-smi"] = subprocess.run(ask, capture_output=True, text=True).stdout.strip()
+    about["nvidia-smi"] = subprocess.run(ask, capture_output=True, text=True).stdout.strip()
     import torch
-    found["torch"] = [torch.__version__, torch.version.cuda, torch.backends.cudnn.version()]
+    about["torch"] = [torch.__version__, torch.version.cuda, torch.backends.cudnn.version()]
 except Exception as error:
-    found["error"] = repr(error)
-print(json.dumps(found))
+    about["error"] = repr(error)
+print(json.dumps(about))
 """
 
 
 class Stage(NamedTuple):
-    """A part of the whole.
+    """A step of the script.
 
     Args:
         name: in stages.json.
         arguments: of Python.
-        limit: seconds, after which it is interrupted, and soon after killed.
+        limit: seconds until it is interrupted; five more, and it is killed.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Stage(NamedTuple):
 
 
 def stages(out: pathlib.Path, tiny: bool) -> list[Stage]:
-    """The most telling first."""
+    """All stages, the most important first."""
     results = out / "results"
     bench = [*BENCH, "--out", str(results)]
     backends = [*bench, "--suite", "backends", *(["--shapes", "6,3,5,24", "9,2,4,8"] if tiny else [])]
@@ -64,7 +64,7 @@ def stages(out: pathlib.Path, tiny: bool) -> list[Stage]:
 
 
 def run(stage: Stage) -> dict:
-    """The record of a stage: its exit code (None: over its limit), its seconds, the end of its output."""
+    """Runs a stage; its exit code (None: over its limit), its seconds, the end of its output."""
     start = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, *stage.arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
@@ -84,15 +84,15 @@ def run(stage: Stage) -> dict:
 
 
 def outcomes(path: pathlib.Path) -> dict:
-    """Of every test in pytest's JUnit file: "passed", or why not."""
+    """The outcome of every test in pytest's JUnit file: "passed", or the reason why it did not pass; removes the file."""
     if not path.exists():
         return {}
-    found = {}
+    by_test = {}
     for case in xml.etree.ElementTree.parse(path).iter("testcase"):
         reasons = [child.text or child.get("message") for child in case if child.tag in ("failure", "error", "skipped")]
-        found[f"{case.get('classname')}.{case.get('name')}"] = reasons[0] if reasons else "passed"
+        by_test[f"{case.get('classname')}.{case.get('name')}"] = reasons[0] if reasons else "passed"
     path.unlink()
-    return found
+    return by_test
 
 
 def main(argv: list[str]) -> int:

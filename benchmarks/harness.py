@@ -1,4 +1,4 @@
-"""The clock: what is timed, what is checked before, and how the competitors take turns.
+"""Timing: the stages that are timed, the checks before them, and the turns that competitors take.
 
 Every competitor is a `Work`. `measure` prepares all of one case (trace, compile and first run timed apart), checks that their
 results are the reference's, then lets them take turns: in every round each idles, runs once untimed, and fills a slice of time
@@ -26,7 +26,7 @@ Values = dict[str, np.ndarray]
 
 
 class Pace(NamedTuple):
-    """How long is measured.
+    """The length of a measurement.
 
     Args:
         rounds: turns of every competitor.
@@ -40,7 +40,7 @@ class Pace(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """Where time comes from; tests have their own."""
+    """The clock; tests have a fake one."""
 
     now: Callable[[], float] = time.perf_counter
     sleep: Callable[[float], None] = time.sleep
@@ -129,7 +129,7 @@ class Missing(Exception):
 
 
 def cold():
-    """Compiled code is not kept on disk, and the first compile of the process is of nothing that is measured."""
+    """Turns the compilation cache off, and compiles something, so that no measured compile is the first of the process."""
     jax.config.update("jax_enable_compilation_cache", False)
 
     def loop(xs):
@@ -144,30 +144,30 @@ def summary(figures: Iterable[float]) -> dict[str, float]:
     return {"median": float(median), "low": float(low), "high": float(high)}
 
 
-def difference(found: Values, expected: Values) -> dict[str, float]:
+def difference(values: Values, expected: Values) -> dict[str, float]:
     """The largest difference of each array, relative to the expected array's largest entry.
 
     Raises:
         InputError: other arrays, or other shapes.
     """
-    if found.keys() != expected.keys():
-        raise InputError(f"gives {sorted(found)}, {REFERENCE} gives {sorted(expected)}")
+    if values.keys() != expected.keys():
+        raise InputError(f"gives {sorted(values)}, {REFERENCE} gives {sorted(expected)}")
     off = {}
-    for name, want in expected.items():
-        got = found[name]
-        if got.shape != want.shape:
-            raise InputError(f"{name} has shape {got.shape}, {REFERENCE}'s has {want.shape}")
-        largest = np.abs(want).max(initial=0.0)
-        off[name] = float(np.abs(got - want).max(initial=0.0) / (largest or 1.0))  # NaN fails the comparison below
+    for name, of_reference in expected.items():
+        value = values[name]
+        if value.shape != of_reference.shape:
+            raise InputError(f"{name} has shape {value.shape}, {REFERENCE}'s has {of_reference.shape}")
+        largest = np.abs(of_reference).max(initial=0.0)
+        off[name] = float(np.abs(value - of_reference).max(initial=0.0) / (largest or 1.0))  # NaN fails the comparison below
     return off
 
 
-def check(name: str, found: Values, expected: Values, dtype: str = "float32") -> float:
-    """That a competitor computes what it is compared with.
+def check(name: str, values: Values, expected: Values, dtype: str = "float32") -> float:
+    """Checks that a competitor computes the same as its reference.
 
     Args:
         name: of the competitor.
-        found, expected: named arrays.
+        values, expected: named arrays.
         dtype: of the computation, for the tolerance.
 
     Returns:
@@ -177,7 +177,7 @@ def check(name: str, found: Values, expected: Values, dtype: str = "float32") ->
         InputError: one line with competitor, array, difference and tolerance.
     """
     try:
-        off = difference(found, expected)
+        off = difference(values, expected)
     except InputError as error:
         raise InputError(f"{name} {error}") from None
     # An accelerator's default products of float32 are not of float32 (TF32, passes of bfloat16).
@@ -223,7 +223,7 @@ def measure(
         works: by name; those that others are compared with stand before them.
         pace: how long.
         dtype: of the computation, for the tolerances.
-        clock: where time comes from.
+        clock: the clock to read.
         keep_going: whether a competitor that fails is recorded as an error, and one that computes something else is timed, the
             reason recorded in the place of its difference.
 

@@ -1,4 +1,4 @@
-"""What is run: recurrent networks by size, their weights and their data, in no library's own form."""
+"""Recurrent networks by size, their weights and their data, in the form of no library."""
 
 import dataclasses
 import functools

@@ -24,15 +24,15 @@ def draw(folder: pathlib.Path) -> list[pathlib.Path]:
     Returns:
         What was written, into the same folder: a PNG a suite, README.md.
     """
-    found = results.read(folder)
+    by_name = results.read(folder)
     written = []
-    for name, of_suite in found.items():
+    for name, of_suite in by_name.items():
         if of_suite["cases"]:
             figure = suites.load(of_suite["suite"]).PICTURE(of_suite, title_of(of_suite))
             written.append(folder / f"{name}.png")
             figure.savefig(written[-1], format="png", dpi=110)
     page = folder / "README.md"
-    page.write_text(f"# {next(iter(found.values()))['environment']['hardware']}\n\n" + tables(found, folder, folder))
+    page.write_text(f"# {next(iter(by_name.values()))['environment']['hardware']}\n\n" + tables(by_name, folder, folder))
     return [*written, page]
 
 
@@ -53,8 +53,8 @@ def sections(out: pathlib.Path) -> str:
     """A section for each hardware class below `out`, for the page beside it."""
     text = []
     for folder in results.folders(out):
-        found = results.read(folder)
-        text.append(f"### {next(iter(found.values()))['environment']['hardware']}\n\n{tables(found, folder, out.parent)}")
+        by_name = results.read(folder)
+        text.append(f"### {next(iter(by_name.values()))['environment']['hardware']}\n\n{tables(by_name, folder, out.parent)}")
     return "\n".join(text)
 
 
@@ -70,21 +70,21 @@ def between_markers(page: str, text: str) -> str:
     return re.sub(f"{begin}.*{end}", lambda _: f"{MARKERS[0]}\n\n{text}\n{MARKERS[1]}", page, flags=re.DOTALL)
 
 
-def tables(found: dict[str, results.Results], folder: pathlib.Path, page: pathlib.Path) -> str:
+def tables(by_name: dict[str, results.Results], folder: pathlib.Path, page: pathlib.Path) -> str:
     """All suites of a hardware class, as Markdown.
 
     Args:
-        found: results by suite.
+        by_name: results by suite.
         folder: where the pictures are.
         page: the folder of the page that shows them.
     """
-    parts = [conditions(found)]
-    for name in sorted(found, key=lambda name: (suites.SUITES.index(found[name]["suite"]), name)):
-        if not found[name]["cases"]:
+    parts = [conditions(by_name)]
+    for name in sorted(by_name, key=lambda name: (suites.SUITES.index(by_name[name]["suite"]), name)):
+        if not by_name[name]["cases"]:
             continue
-        title = title_of(found[name])
+        title = title_of(by_name[name])
         parts.append(f"#### {title[0].upper()}{title[1:]}\n")
-        parts += [TABLES[kind](found[name]["cases"]) for kind in suites.load(found[name]["suite"]).TABLES]
+        parts += [TABLES[kind](by_name[name]["cases"]) for kind in suites.load(by_name[name]["suite"]).TABLES]
         parts.append(f"![{title}]({(folder / name).relative_to(page).as_posix()}.png)\n")
     return "\n".join(parts)
 
@@ -95,10 +95,10 @@ def title_of(of_suite: results.Results) -> str:
     return title + ("" if of_suite["dtype"] == "float32" else f", {of_suite['dtype']}")
 
 
-def conditions(found: dict[str, results.Results]) -> str:
-    """Where and with what it was measured: one line for each set of conditions."""
+def conditions(by_name: dict[str, results.Results]) -> str:
+    """The hardware, date, dtype, pace and versions: one line for each set of conditions."""
     lines = {}
-    for name, suite in found.items():
+    for name, suite in by_name.items():
         about, pace = suite["environment"], suite["pace"]
         versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items())
         load = f"load before {about['load_average_before'][0]:.1f}; " if about["load_average_before"] else ""
@@ -166,7 +166,7 @@ def each(cases: list[dict], text: Callable[[dict, dict], str]) -> str:
 
 
 def cell_of(case: dict, record: dict | None, text: Callable[[dict, dict], str]) -> str:
-    """The text of a competitor's record; what it could not do is told."""
+    """The text of a competitor's record; "failed" or "(differs)" where it failed or computed something else."""
     if record is None or "seconds" not in record:
         return "-" if record is None else "failed"
     return text(case, record) + " (differs)" * isinstance(record.get("difference"), str)

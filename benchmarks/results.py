@@ -36,15 +36,15 @@ def read(folder: pathlib.Path) -> dict[str, Results]:
     Raises:
         InputError: a file holds something else.
     """
-    found = {}
+    by_name = {}
     for path in sorted(folder.glob("*.json")):
         try:
             results = json.loads(path.read_text())
-            found[name_of(results)] = results
+            by_name[name_of(results)] = results
             _ = results["environment"]["versions"], [case["peers"] for case in results["cases"]]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} does not hold results of `python -m benchmarks`: {type(error).__name__} {error}") from None
-    return found
+    return by_name
 
 
 def folders(out: pathlib.Path) -> list[pathlib.Path]:
@@ -57,7 +57,7 @@ def folders(out: pathlib.Path) -> list[pathlib.Path]:
         raise InputError(f"{out} is no folder: give one that `python -m benchmarks --out` wrote to")
     if any(out.glob("*.json")):
         return [out]
-    found = sorted(path for path in out.iterdir() if path.is_dir() and any(path.glob("*.json")))
-    if not found:
+    classes = sorted(path for path in out.iterdir() if path.is_dir() and any(path.glob("*.json")))
+    if not classes:
         raise InputError(f"{out} holds no results: `python -m benchmarks --out {out}` writes them")
-    return found
+    return classes

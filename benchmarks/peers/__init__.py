@@ -2,7 +2,7 @@
 
 A module holds PEER. A JAX library's says how to build a network from seqjax's weights, as a pure function; what is jitted and
 differentiated, and how, is the same for all of them and stands here. Every peer gets its arrays in the layout it reads without a
-transpose: time first where it has the choice.
+transpose: time first where it has the selection.
 """
 
 import importlib
@@ -31,7 +31,7 @@ NAMES = {  # what is typed, in the order of the tables: (what is shown, what is 
 MODES = ("forward", "training")
 
 
-class Task(NamedTuple):
+class LayerTask(NamedTuple):
     """One network over one batch.
 
     Args:
@@ -86,31 +86,31 @@ class Peer:
     gru = "after"
     has_lengths = True
 
-    def layers(self, task: Task) -> Work:
+    def layers(self, task: LayerTask) -> Work:
         """The network of a task, forward or with its gradients."""
         raise Missing("has no recurrent layers")
 
     def language_model(self, task) -> Work:
-        """A training step of a language model (`benchmarks.suites.language_model.Task`)."""
+        """A training step of a language model (`benchmarks.suites.language_model.TrainingTask`)."""
         raise Missing("has no language model here")
 
     def decode(self, task) -> Work:
-        """Greedy decoding of a language model (`benchmarks.suites.decode.Task`)."""
+        """Greedy decoding of a language model (`benchmarks.suites.decode.DecodingTask`)."""
         raise Missing("has no decoder here")
 
     def translate(self, task) -> Work:
-        """Greedy or beam search of an encoder-decoder (`benchmarks.suites.translation.Task`)."""
+        """Greedy or beam search of an encoder-decoder (`benchmarks.suites.translation.TranslationTask`)."""
         raise Missing("has no encoder-decoder here")
 
 
 class JaxPeer(Peer):
-    """What all JAX libraries share."""
+    """Base of the peers in JAX."""
 
     def recurrent(self, network: Network, weights: Weights) -> Recurrent:
         """The network with these weights."""
         raise NotImplementedError
 
-    def layers(self, task: Task) -> Work:
+    def layers(self, task: LayerTask) -> Work:
         if task.lengths and not self.has_lengths:
             raise Missing("has no lengths or masks")
         return work_of(self.recurrent(task.network, make_weights(task.network)), task)
@@ -128,7 +128,7 @@ def cast(tree, dtype: str):
     return jax.tree.map(lambda a: jnp.asarray(a, dtype) if a.dtype == np.float32 else jnp.asarray(a), tree)
 
 
-def work_of(model: Recurrent, task: Task, extra: tuple = ()) -> JaxWork:
+def work_of(model: Recurrent, task: LayerTask, extra: tuple = ()) -> JaxWork:
     """The one way every JAX peer is run and differentiated; `extra` are more arguments of apply."""
     data, dtype = task.data(), task.network.dtype
     turn = (lambda a: a) if model.time_major else (lambda a: np.swapaxes(a, 0, 1))
@@ -185,7 +185,7 @@ def training_step(model: Recurrent, task, loss_of: Callable = cross_entropy) -> 
 
 
 def installed(name: str) -> bool:
-    """Whether a peer's library can be imported."""
+    """True if a peer's library can be imported."""
     return importlib.util.find_spec(NAMES[name][1]) is not None
 
 
@@ -195,7 +195,7 @@ def load(name: str) -> Peer:
 
 
 def side_by_side(kernels, axis: int = -1) -> np.ndarray:
-    """Gates next to each other."""
+    """Gates concatenated."""
     return np.concatenate([np.asarray(kernel) for kernel in kernels], axis)
 
 
@@ -205,5 +205,5 @@ def apart(kernel, gates: int, axis: int = -1) -> list[np.ndarray]:
 
 
 def shown(name: str) -> str:
-    """What a reader calls a competitor."""
+    """The name of a competitor in tables and pictures."""
     return NAMES[name][0] if name in NAMES else name

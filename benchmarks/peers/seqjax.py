@@ -68,13 +68,13 @@ class Seqjax(JaxPeer):
 
         def call():
             if task.width == 1:
-                found = seqjax.decode.greedy(model, params, batch, **options)
+                decoded = seqjax.decode.greedy(model, params, batch, **options)
             else:
-                found = seqjax.decode.beam(model, params, batch, **options, **beams)
-            return jax.block_until_ready(found)
+                decoded = seqjax.decode.beam(model, params, batch, **options, **beams)
+            return jax.block_until_ready(decoded)
 
-        def values(found):
-            tokens, scores = np.asarray(found.tokens), np.asarray(found.scores)
+        def values(decoded):
+            tokens, scores = np.asarray(decoded.tokens), np.asarray(decoded.scores)
             return task.values(*((tokens, scores) if task.width == 1 else (tokens[:, 0], scores[:, 0])))
 
         return Work(call=call, values=values)

@@ -9,7 +9,7 @@ from torch.nn.utils import rnn
 from benchmarks.environment import cores
 from benchmarks.harness import SUMS, Missing, Values, Work
 from benchmarks.network import Network, Weights, make_weights, name_weights
-from benchmarks.peers import Peer, Task
+from benchmarks.peers import LayerTask, Peer
 
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -22,7 +22,7 @@ class Torch(Peer):
         torch.set_num_threads(cores())
         self.device = "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu"
 
-    def layers(self, task: Task) -> Work:
+    def layers(self, task: LayerTask) -> Work:
         if task.network.heads > 1:
             raise Missing("has no heads")
         network, data = task.network, task.data()
@@ -30,7 +30,7 @@ class Torch(Peer):
         xs, cotangent = self.tensor(data.xs, network), self.tensor(data.cotangent, network)
         lengths = None if data.lengths is None else torch.from_numpy(data.lengths).to(torch.int64)
         last = None if data.last is None else self.tensor(data.last, network)
-        wanted = [*module.parameters(), xs.requires_grad_()] if task.mode == "training" else []
+        inputs = [*module.parameters(), xs.requires_grad_()] if task.mode == "training" else []
 
         def run():
             if lengths is None:
@@ -42,7 +42,7 @@ class Torch(Peer):
             with torch.inference_mode(task.mode == "forward"):
                 out = run()
                 cotangents = (cotangent,) if lengths is None else (cotangent, last)
-                gradients = torch.autograd.grad(out, wanted, cotangents) if wanted else ()
+                gradients = torch.autograd.grad(out, inputs, cotangents) if inputs else ()
                 self.wait()
                 return out, gradients
 
@@ -54,8 +54,8 @@ class Torch(Peer):
             if gradients:
                 *of_weights, of_xs = gradients
                 named["gradient of inputs"] = to_numpy(of_xs)
-                found = weights_of(network, dict(zip(names(module), of_weights, strict=True)))
-                named |= {f"{SUMS} {name}": g for name, g in name_weights(found).items()}
+                gradient = weights_of(network, dict(zip(names(module), of_weights, strict=True)))
+                named |= {f"{SUMS} {name}": g for name, g in name_weights(gradient).items()}
             return named
 
         return Work(call=call, values=values)
@@ -105,11 +105,11 @@ class Torch(Peer):
         def call():
             memory, h, feed = model.start(source, lengths)
             search = model.greedy if task.width == 1 else model.beam
-            found = search(memory, h, feed)
+            result = search(memory, h, feed)
             self.wait()
-            return found
+            return result
 
-        return Work(call=call, values=lambda found: task.values(*(a.float().cpu().numpy() for a in found)))
+        return Work(call=call, values=lambda result: task.values(*(a.float().cpu().numpy() for a in result)))
 
     def model(self, task, weights: dict) -> nn.Module:
         """The language model with these weights."""
@@ -230,7 +230,7 @@ class Translator(nn.Module):
         return tokens, total[:, 0]
 
     def beam(self, memory, h, feed):
-        """The K best of all candidates that do not end grow on; of those that end, the best is kept."""
+        """Grows the K best candidates that do not end; of those that end, keeps the best."""
         task, rows, K, V = self.task, *h.shape[:2], self.projection.out_features
         first = K * torch.arange(rows, device=h.device)[:, None]
         token = torch.full_like(first, task.start).expand(-1, K)
@@ -254,19 +254,19 @@ class Translator(nn.Module):
             score = score.masked_fill(done[:, None], -torch.inf)
             if done.all():
                 break
-        found = ended[0] > -torch.inf
-        final = torch.where(found, ended[0], score[:, 0] / self.penalty(task.length))
-        return torch.where(found[:, None], ended[1], tokens.view(rows, K, -1)[:, 0]), final
+        has_ended = ended[0] > -torch.inf
+        final = torch.where(has_ended, ended[0], score[:, 0] / self.penalty(task.length))
+        return torch.where(has_ended[:, None], ended[1], tokens.view(rows, K, -1)[:, 0]), final
 
     def end(self, ended, best, parent, ends, tokens, time):
         """Keeps the best hypothesis that ends now, if it is better than the one before."""
-        (score, kept), (rows, K) = ended, (len(best), self.task.width)
+        (score, tokens_before), (rows, K) = ended, (len(best), self.task.width)
         now, at = (best.masked_fill(~ends, -torch.inf)[:, :K] / self.penalty(time + 1)).max(1, keepdim=True)
         of_row = torch.arange(rows, device=at.device), parent.gather(1, at)[:, 0]
         closed = tokens.view(rows, K, -1)[of_row].clone()
         closed[:, time] = self.task.end
         better = now[:, 0] > score
-        return torch.where(better, now[:, 0], score), torch.where(better[:, None], closed, kept)
+        return torch.where(better, now[:, 0], score), torch.where(better[:, None], closed, tokens_before)
 
     def penalty(self, length: int) -> float:
         return ((5 + length) / 6) ** self.task.length_penalty

@@ -1,4 +1,4 @@
-"""What is measured, one file a suite: each names its cases, and who competes in them."""
+"""Suites, one a file: each lists its cases, and builds the competitors of each."""
 
 import dataclasses
 import functools
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from benchmarks import peers
 from benchmarks.harness import REFERENCE, Missing, Work
 from benchmarks.network import Network
-from benchmarks.peers import Task
+from benchmarks.peers import LayerTask
 
 SUITES = ("layer", "lines", "floor", "stacks", "lengths", "unroll", "backends", "language_model", "decode", "translation", "long")
 # The shapes of a layer, (T, B, D, H): small and large, a language model's, one row, a wide one, a narrow one.
@@ -25,11 +25,11 @@ SHAPES = (
 RESET_BEFORE = f"{REFERENCE}, reset before"
 
 Shape = tuple[int, int, int, int]
-Entries = tuple[dict[str, Work], dict[str, str]]  # competitors; who is missing, and why
+Entries = tuple[dict[str, Work], dict[str, str]]  # competitors; peers that are missing, with the reason
 
 
-class Choice(NamedTuple):
-    """What the user asked for.
+class Selection(NamedTuple):
+    """The peers, cells, modes, shapes and dtype that the command line selects.
 
     Args:
         peers: names, seqjax's own not among them.
@@ -51,8 +51,8 @@ class Case:
     """One comparison.
 
     Args:
-        facts: what distinguishes it: cell, mode, T, B, D, H ...; kept in the results.
-        build: makes the competitors; called when their turn comes.
+        facts: cell, mode, T, B, D, H ...; they identify the case in the results.
+        build: makes the competitors; called just before they are measured.
         tokens: read or written in a call, for tokens per second; None: not of interest.
     """
 
@@ -72,40 +72,40 @@ def load(name: str):
 
 
 def networks(
-    choice: Choice,
+    selection: Selection,
     shapes: tuple[Shape, ...] = SHAPES,
     *,
     facts: dict[str, str] | None = None,
     lengths: bool = False,
-    build: Callable[[Task, tuple[str, ...]], Entries] | None = None,
+    build: Callable[[LayerTask, tuple[str, ...]], Entries] | None = None,
     **fields,
 ) -> list[Case]:
     """A case for each cell, mode and shape.
 
     Args:
-        choice: what the user asked for.
-        shapes: where the user named none.
+        selection: what the user asked for.
+        shapes: the suite's own, used if the selection has none.
         facts: of these cases, beside cell, mode and sizes.
         lengths: whether rows have lengths of their own.
-        build: (task, peers) -> who competes; None: seqjax and every peer on the network.
+        build: (task, peers) -> competitors; None: seqjax and every peer on the network.
         **fields: of Network, e.g. layers=2.
     """
     cases = []
-    for cell in choice.cells:
-        for mode in choice.modes:
-            for T, B, D, H in choice.shapes or shapes:
-                task = Task(Network(cell, D, H, dtype=choice.dtype, **fields), T, B, mode, lengths)
+    for cell in selection.cells:
+        for mode in selection.modes:
+            for T, B, D, H in selection.shapes or shapes:
+                task = LayerTask(Network(cell, D, H, dtype=selection.dtype, **fields), T, B, mode, lengths)
                 about = {"cell": cell, "mode": mode} | (facts or {}) | {"T": T, "B": B, "D": D, "H": H}
-                cases.append(Case(about, functools.partial(build or compete, task, choice.peers)))
+                cases.append(Case(about, functools.partial(build or compete, task, selection.peers)))
     return cases
 
 
-def narrow(choice: Choice) -> Choice:
-    """One cell and one mode of those asked for, the LSTM's training first: where each case has much to run."""
-    return choice._replace(cells=choice.cells[:1], modes=choice.modes[-1:])
+def narrow(selection: Selection) -> Selection:
+    """The selection with one cell and one mode, the LSTM's training if possible: for suites whose cases take long."""
+    return selection._replace(cells=selection.cells[:1], modes=selection.modes[-1:])
 
 
-def compete(task: Task, names: tuple[str, ...]) -> Entries:
+def compete(task: LayerTask, names: tuple[str, ...]) -> Entries:
     """seqjax and its peers on one task. A peer whose GRU is another form is compared with seqjax's of that form."""
     ours = peers.load(REFERENCE)
     works, missing = {REFERENCE: ours.layers(task)}, {}

@@ -1,4 +1,4 @@
-"""Every backend of seqjax.unroll beside the plain scan and PyTorch: on GPUs, where the scan's kernel launches are what costs."""
+"""Every backend of seqjax.unroll beside the plain scan and PyTorch, on GPUs."""
 
 import dataclasses
 import functools
@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import seqjax
 from benchmarks.harness import Missing
 from benchmarks.network import GATES, Network, make_weights
-from benchmarks.peers import Task, load, work_of
+from benchmarks.peers import LayerTask, load, work_of
 from benchmarks.peers.seqjax import build as build_cell
 from benchmarks.pictures import bars
-from benchmarks.suites import Case, Choice, Entries
+from benchmarks.suites import Case, Entries, Selection
 from seqjax.errors import InputError
 from seqjax.recurrence.backends import BACKENDS
 
@@ -27,21 +27,21 @@ SHAPES = ((1024, 16, 768, 768), (128, 32, 128, 128), (35, 20, 650, 650), (1000, 
 HEADS = (12, 1)
 
 
-def cases(choice: Choice) -> list[Case]:
-    if jax.default_backend() == "cpu" and not choice.shapes:
+def cases(selection: Selection) -> list[Case]:
+    if jax.default_backend() == "cpu" and not selection.shapes:
         return []  # the suites `unroll` and `layer` compare what runs there
-    made = []
-    for T, B, D, H in choice.shapes or SHAPES:
+    selected = []
+    for T, B, D, H in selection.shapes or SHAPES:
         for heads in [n for n in HEADS if n == 1 or (H % n == 0 and H // n > 1)]:
-            for cell in [name for name in GATES if name in choice.cells]:
-                for mode in choice.modes:
-                    task = Task(Network(cell, D, H, heads=heads, dtype=choice.dtype), T, B, mode)
+            for cell in [name for name in GATES if name in selection.cells]:
+                for mode in selection.modes:
+                    task = LayerTask(Network(cell, D, H, heads=heads, dtype=selection.dtype), T, B, mode)
                     facts = {"cell": cell, "mode": mode, "T": T, "B": B, "D": D, "H": H, "heads": heads}
-                    made.append(Case(facts, functools.partial(build, task, choice.peers)))
-    return made
+                    selected.append(Case(facts, functools.partial(build, task, selection.peers)))
+    return selected
 
 
-def build(task: Task, names: tuple[str, ...]) -> Entries:
+def build(task: LayerTask, names: tuple[str, ...]) -> Entries:
     model = load("seqjax").recurrent(task.network, make_weights(task.network))
     cell = build_cell(task.network)
     forms = jax.ShapeDtypeStruct((task.rows, task.steps, task.network.input_size), task.network.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.harness import Values
 from benchmarks.network import Network
 from benchmarks.pictures import bars
-from benchmarks.suites import Case, Choice, compete_in
+from benchmarks.suites import Case, Selection, compete_in
 from benchmarks.suites.language_model import model_weights
 
 TITLE = "decoding with a language model"
@@ -23,7 +23,7 @@ ROWS = (1, 64)
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class DecodingTask:
     """A language model that goes on after one symbol, row by row.
 
     Args:
@@ -39,7 +39,7 @@ class Task:
     length: int
 
     def weights(self) -> dict:
-        """As of `benchmarks.suites.language_model.Task`."""
+        """The arrays of `benchmarks.suites.language_model.TrainingTask.weights`."""
         return model_weights(self.network, self.symbols)
 
     def first(self) -> np.ndarray:
@@ -56,12 +56,12 @@ class Task:
         return {"tokens": np.asarray(tokens, np.float32)[:, : None if exact else 1]}
 
 
-def cases(choice: Choice) -> list[Case]:
-    made = []
-    if "forward" in choice.modes and "lstm" in choice.cells:
+def cases(selection: Selection) -> list[Case]:
+    selected = []
+    if "forward" in selection.modes and "lstm" in selection.cells:
         for rows in ROWS:
-            task = Task(Network("lstm", EMBEDDING, UNITS, LAYERS, dtype=choice.dtype), SYMBOLS, rows, LENGTH)
+            task = DecodingTask(Network("lstm", EMBEDDING, UNITS, LAYERS, dtype=selection.dtype), SYMBOLS, rows, LENGTH)
             facts = {"T": LENGTH, "B": rows, "D": EMBEDDING, "H": UNITS, "V": SYMBOLS}
-            build = functools.partial(compete_in, "decode", task, choice.peers)
-            made.append(Case(facts, build, tokens=rows * LENGTH))
-    return made
+            build = functools.partial(compete_in, "decode", task, selection.peers)
+            selected.append(Case(facts, build, tokens=rows * LENGTH))
+    return selected

@@ -10,9 +10,9 @@ import numpy as np
 
 from benchmarks.harness import REFERENCE, JaxWork
 from benchmarks.network import GATES, make_weights
-from benchmarks.peers import Task, cast, load
+from benchmarks.peers import LayerTask, cast, load
 from benchmarks.pictures import bars
-from benchmarks.suites import Case, Choice, Entries, networks
+from benchmarks.suites import Case, Entries, Selection, networks
 
 TITLE = "the matrix products alone"
 SHAPED = True
@@ -20,15 +20,15 @@ TABLES = ("ratio",)
 PICTURE = bars
 
 
-def cases(choice: Choice) -> list[Case]:
-    return networks(choice, build=build)
+def cases(selection: Selection) -> list[Case]:
+    return networks(selection, build=build)
 
 
-def build(task: Task, peers: tuple[str, ...]) -> Entries:
+def build(task: LayerTask, peers: tuple[str, ...]) -> Entries:
     return {REFERENCE: load(REFERENCE).layers(task), "products alone": products(task)}, {}
 
 
-def products(task: Task) -> JaxWork:
+def products(task: LayerTask) -> JaxWork:
     """The products of one layer, time first. It computes nothing that could be checked."""
     (weights,) = make_weights(task.network)[0]
     data, gates, precise = task.data(), GATES[task.network.cell], jnp.float32

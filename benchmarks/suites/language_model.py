@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.harness import SUMS, Values
 from benchmarks.network import Network, make_weights, name_weights
 from benchmarks.pictures import bars
-from benchmarks.suites import Case, Choice, compete_in
+from benchmarks.suites import Case, Selection, compete_in
 
 TITLE = "a language model's training step"
 SHAPED = False
@@ -22,7 +22,7 @@ MODELS = {  # symbols, embedding, units, layers, steps, rows
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """A language model and a batch.
 
     Args:
@@ -30,7 +30,7 @@ class Task:
         symbols: V.
         steps, rows: T and B.
         learning_rate: of Adam.
-        clip_norm: of the whole gradient; not reached at the start, for PyTorch's second biases would count.
+        clip_norm: maximal norm of the gradient; not reached in the first steps, where PyTorch's second biases would count.
     """
 
     network: Network
@@ -50,10 +50,10 @@ class Task:
         return drawn[:, :-1], drawn[:, 1:]
 
     def named(self, loss: float, gradient: dict) -> Values:
-        """What is checked."""
+        """The loss and the gradients by name, to be checked."""
         named = name_weights(gradient["layers"]) | {name: gradient[name] for name in ("embedding", "kernel", "bias")}
-        found = {f"{SUMS} {name}": np.asarray(value, np.float32) for name, value in named.items()}
-        return found | {"loss": np.float32([loss])}
+        values = {f"{SUMS} {name}": np.asarray(value, np.float32) for name, value in named.items()}
+        return values | {"loss": np.float32([loss])}
 
 
 def model_weights(network: Network, symbols: int) -> dict:
@@ -66,11 +66,13 @@ def model_weights(network: Network, symbols: int) -> dict:
     return arrays | {"layers": make_weights(network)}
 
 
-def cases(choice: Choice) -> list[Case]:
-    made = []
-    if "training" in choice.modes and "lstm" in choice.cells:
+def cases(selection: Selection) -> list[Case]:
+    selected = []
+    if "training" in selection.modes and "lstm" in selection.cells:
         for name, (symbols, embedding, units, layers, steps, rows) in MODELS.items():
-            task = Task(Network("lstm", embedding, units, layers, dtype=choice.dtype), symbols, steps, rows)
+            task = TrainingTask(Network("lstm", embedding, units, layers, dtype=selection.dtype), symbols, steps, rows)
             facts = {"model": name, "T": steps, "B": rows, "D": embedding, "H": units, "V": symbols, "layers": layers}
-            made.append(Case(facts, functools.partial(compete_in, "language_model", task, choice.peers), tokens=steps * rows))
-    return made
+            selected.append(
+                Case(facts, functools.partial(compete_in, "language_model", task, selection.peers), tokens=steps * rows)
+            )
+    return selected

@@ -1,7 +1,7 @@
 """One LSTM or GRU layer over a batch: forward, and forward with the gradients of weights and inputs."""
 
 from benchmarks.pictures import bars
-from benchmarks.suites import Case, Choice, networks
+from benchmarks.suites import Case, Selection, networks
 
 TITLE = "one layer"
 SHAPED = True
@@ -9,5 +9,5 @@ TABLES = ("ratio", "first call")
 PICTURE = bars
 
 
-def cases(choice: Choice) -> list[Case]:
-    return networks(choice)
+def cases(selection: Selection) -> list[Case]:
+    return networks(selection)

@@ -4,7 +4,7 @@ seqjax: lengths. Flax: seq_lengths and the carry. Keras: a mask, and return_stat
 """
 
 from benchmarks.pictures import bars
-from benchmarks.suites import Case, Choice, networks
+from benchmarks.suites import Case, Selection, networks
 
 TITLE = "rows of different lengths"
 SHAPED = True
@@ -14,5 +14,5 @@ PICTURE = bars
 SHAPES = ((128, 32, 128, 128),)
 
 
-def cases(choice: Choice) -> list[Case]:
-    return networks(choice, SHAPES, lengths=True)
+def cases(selection: Selection) -> list[Case]:
+    return networks(selection, SHAPES, lengths=True)

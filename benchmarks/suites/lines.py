@@ -3,9 +3,9 @@
 import functools
 
 from benchmarks.network import Network
-from benchmarks.peers import Task
+from benchmarks.peers import LayerTask
 from benchmarks.pictures import lines
-from benchmarks.suites import Case, Choice, compete, narrow
+from benchmarks.suites import Case, Selection, compete, narrow
 
 TITLE = "one layer against one size at a time"
 SHAPED = False
@@ -16,14 +16,14 @@ BASE = {"T": 128, "B": 32, "D": 128, "H": 128}
 VARIED = {"T": (32, 512, 2048), "B": (1, 8, 128), "H": (32, 512)}
 
 
-def cases(choice: Choice) -> list[Case]:
+def cases(selection: Selection) -> list[Case]:
     sizes = [("".join(VARIED), BASE)] + [(axis, BASE | {axis: value}) for axis, values in VARIED.items() for value in values]
-    choice = narrow(choice)
-    made = []
+    selection = narrow(selection)
+    selected = []
     for varied, size in sizes:
-        for cell in choice.cells:
-            for mode in choice.modes:
-                task = Task(Network(cell, size["D"], size["H"], dtype=choice.dtype), size["T"], size["B"], mode)
+        for cell in selection.cells:
+            for mode in selection.modes:
+                task = LayerTask(Network(cell, size["D"], size["H"], dtype=selection.dtype), size["T"], size["B"], mode)
                 facts = {"cell": cell, "mode": mode, "varied": varied} | size
-                made.append(Case(facts, functools.partial(compete, task, choice.peers)))
-    return made
+                selected.append(Case(facts, functools.partial(compete, task, selection.peers)))
+    return selected

@@ -5,10 +5,10 @@ import functools
 import seqjax
 from benchmarks.harness import REFERENCE
 from benchmarks.network import Network, make_weights
-from benchmarks.peers import Task, load, work_of
+from benchmarks.peers import LayerTask, load, work_of
 from benchmarks.peers.seqjax import build as build_cell
 from benchmarks.pictures import lines
-from benchmarks.suites import Case, Choice, Entries, narrow
+from benchmarks.suites import Case, Entries, Selection, narrow
 
 TITLE = "long sequences: time, and memory beyond inputs, outputs and gradients"
 SHAPED = False
@@ -25,18 +25,18 @@ STEPS = (256, 1024, 4096, 16384)
 ROWS, SIZE = 4, 128
 
 
-def cases(choice: Choice) -> list[Case]:
-    made = []
+def cases(selection: Selection) -> list[Case]:
+    selected = []
     for steps in STEPS:
-        for cell in narrow(choice).cells:
-            if "training" in choice.modes:
-                task = Task(Network(cell, SIZE, SIZE, dtype=choice.dtype), steps, ROWS, "training")
+        for cell in narrow(selection).cells:
+            if "training" in selection.modes:
+                task = LayerTask(Network(cell, SIZE, SIZE, dtype=selection.dtype), steps, ROWS, "training")
                 facts = {"cell": cell, "mode": "training", "T": steps, "B": ROWS, "D": SIZE, "H": SIZE}
-                made.append(Case(facts, functools.partial(build, task, choice.peers)))
-    return made
+                selected.append(Case(facts, functools.partial(build, task, selection.peers)))
+    return selected
 
 
-def build(task: Task, peers: tuple[str, ...]) -> Entries:
+def build(task: LayerTask, peers: tuple[str, ...]) -> Entries:
     model, cell = load(REFERENCE).recurrent(task.network, make_weights(task.network)), build_cell(task.network)
 
     def option(**options):

@@ -1,7 +1,7 @@
 """Layers on layers, and both directions."""
 
 from benchmarks.pictures import bars
-from benchmarks.suites import Case, Choice, narrow, networks
+from benchmarks.suites import Case, Selection, narrow, networks
 
 TITLE = "stacks and bidirectional layers"
 SHAPED = True
@@ -17,6 +17,6 @@ KINDS = {
 SHAPES = ((128, 32, 128, 128),)
 
 
-def cases(choice: Choice) -> list[Case]:
-    choice = narrow(choice)
-    return [case for kind, fields in KINDS.items() for case in networks(choice, SHAPES, facts={"kind": kind}, **fields)]
+def cases(selection: Selection) -> list[Case]:
+    selection = narrow(selection)
+    return [case for kind, fields in KINDS.items() for case in networks(selection, SHAPES, facts={"kind": kind}, **fields)]

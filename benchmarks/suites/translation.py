@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.harness import Values
 from benchmarks.pictures import bars
-from benchmarks.suites import Case, Choice, compete_in
+from benchmarks.suites import Case, Selection, compete_in
 from experiments.translation.config import PRESETS, Network, build_model
 from seqjax.data.text.words import WordVocabulary
 from seqjax.models.seq2seq import Seq2Seq
@@ -25,7 +25,7 @@ SHORTEST, LONGEST = 12, 20  # symbols of a source
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class TranslationTask:
     """Sources to translate.
 
     Args:
@@ -51,7 +51,7 @@ class Task:
     start, end, pad = 1, 0, 2
 
     def model(self) -> Seq2Seq:
-        """As the experiment builds it."""
+        """The model that the experiment builds."""
         words = tuple(f"w{i}" for i in range(self.symbols - 4))  # and four special ones
         vocabulary = WordVocabulary(words=words, start=self.start, end=self.end, pad=self.pad, unknown=self.pad + 1)
         return build_model(self.network, "token", vocabulary, vocabulary)
@@ -84,21 +84,21 @@ class Task:
     def values(self, tokens: np.ndarray, scores: np.ndarray) -> Values:
         """The best hypotheses, [B, L] and [B]; where products are not exact, another may be nearly as good: first symbols."""
         exact = jax.default_backend() == "cpu" and self.dtype == "float32"
-        found = {"tokens": tokens.astype(np.float32)[:, : None if exact else 1]}
-        return found | ({"scores": scores.astype(np.float32)} if exact else {})
+        named = {"tokens": tokens.astype(np.float32)[:, : None if exact else 1]}
+        return named | ({"scores": scores.astype(np.float32)} if exact else {})
 
 
-def cases(choice: Choice) -> list[Case]:
-    made = []
-    if "forward" in choice.modes and "gru" in choice.cells:
+def cases(selection: Selection) -> list[Case]:
+    selected = []
+    if "forward" in selection.modes and "gru" in selection.cells:
         for name, symbols in MODELS.items():
             network = PRESETS[name].model
             for width in WIDTHS:
                 for rows in ROWS:
-                    task = Task(network, symbols, rows, width, dtype=choice.dtype)
+                    task = TranslationTask(network, symbols, rows, width, dtype=selection.dtype)
                     how = {"model": name, "search": "greedy" if width == 1 else f"beam {width}"}
                     how["rows"] = "1 row" if rows == 1 else f"{rows} rows"
                     sizes = {"T": LENGTH, "D": network.embedding_size, "H": network.hidden_size, "V": symbols}
-                    build = functools.partial(compete_in, "translate", task, choice.peers)
-                    made.append(Case(how | sizes, build, tokens=rows * LENGTH))
-    return made
+                    build = functools.partial(compete_in, "translate", task, selection.peers)
+                    selected.append(Case(how | sizes, build, tokens=rows * LENGTH))
+    return selected

@@ -1,4 +1,4 @@
-"""What seqjax.unroll's options cost, and what a plain `jax.lax.scan` over `cell.step` does."""
+"""The cost of the options of seqjax.unroll, and of a plain `jax.lax.scan` over `cell.step`."""
 
 import jax
 import jax.numpy as jnp
@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import seqjax
 from benchmarks.harness import REFERENCE, JaxWork
 from benchmarks.network import make_weights
-from benchmarks.peers import Recurrent, Task, load, work_of
+from benchmarks.peers import LayerTask, Recurrent, load, work_of
 from benchmarks.peers.seqjax import build as build_cell
 from benchmarks.pictures import bars
-from benchmarks.suites import Case, Choice, Entries, networks
+from benchmarks.suites import Case, Entries, Selection, networks
 
 TITLE = "options of seqjax.unroll"
 SHAPED = True
@@ -19,17 +19,17 @@ PICTURE = bars
 SHAPES = ((128, 32, 128, 128),)
 
 
-def cases(choice: Choice) -> list[Case]:
-    return networks(choice, SHAPES, build=build)
+def cases(selection: Selection) -> list[Case]:
+    return networks(selection, SHAPES, build=build)
 
 
-def build(task: Task, peers: tuple[str, ...]) -> Entries:
+def build(task: LayerTask, peers: tuple[str, ...]) -> Entries:
     model = load(REFERENCE).recurrent(task.network, make_weights(task.network))
     cell = build_cell(task.network)
     rows, steps = task.rows, task.steps
 
     def option(*extra, **options) -> JaxWork:
-        """unroll with these options; `extra` are arrays, told by their options' names."""
+        """unroll with these options; an option given as ... takes the next array of `extra`."""
         names = [name for name, value in options.items() if value is ...]
 
         def apply(params, xs, *arrays):
