@@ -9,41 +9,41 @@ LARGEST = 2**31  # upper bound of symbol ids: an int32 holds them
 
 
 def check_size(owner, **sizes: int):
-    """Raises InputError unless every named size is a positive integer."""
+    """Raise InputError unless every named size is a positive integer."""
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise InputError(f"{type(owner).__name__} has {name}={size!r}, it must be a positive integer")
 
 
 def check_heads(owner, hidden_size: int, heads: int):
-    """Raises InputError unless `heads` is a positive integer that divides hidden_size."""
+    """Raise InputError unless `heads` is a positive integer that divides hidden_size."""
     check_size(owner, heads=heads)
     if hidden_size % heads:
         raise InputError(f"{type(owner).__name__} has heads={heads}, it must divide hidden_size={hidden_size}")
 
 
 def check_choice(owner, choices: tuple, **values):
-    """Raises InputError unless every named value is one of `choices`."""
+    """Raise InputError unless every named value is one of `choices`."""
     for name, value in values.items():
         if value not in choices:
             raise InputError(f"{type(owner).__name__} has {name}={value!r}, it must be one of {', '.join(map(repr, choices))}")
 
 
 def check_rate(owner, rate: float):
-    """Raises InputError unless 0 <= rate < 1."""
+    """Raise InputError unless 0 <= rate < 1."""
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
         raise InputError(f"{type(owner).__name__} has rate={rate!r}, it must be a number of at least 0 and below 1")
 
 
 def check_integers(**values) -> None:
-    """Raises InputError unless every value is an integer."""
+    """Raise InputError unless every value is an integer."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise InputError(f"{name} is {value!r}, it must be an integer")
 
 
 def check_positive(**values) -> None:
-    """Raises InputError unless every value is an integer of at least 1."""
+    """Raise InputError unless every value is an integer of at least 1."""
     check_integers(**values)
     for name, value in values.items():
         if value < 1:
@@ -51,14 +51,14 @@ def check_positive(**values) -> None:
 
 
 def check_weights(**values) -> None:
-    """Raises InputError unless every value is a finite number of at least 0."""
+    """Raise InputError unless every value is a finite number of at least 0."""
     for name, value in values.items():
         if not 0 <= value < np.inf:
             raise InputError(f"{name} is {value}, it must be at least 0 and finite")
 
 
 def check_end(end):
-    """Raises InputError unless `end` is None or a possible symbol id (the vocabulary's size is known only after a step)."""
+    """Raise InputError unless `end` is None or a possible symbol id (the vocabulary's size is known only after a step)."""
     if end is not None:
         check_integers(end=end)
         if not 0 <= end < LARGEST:
@@ -66,7 +66,7 @@ def check_end(end):
 
 
 def check_symbols(size: Array, **arguments):
-    """Raises InputError unless every named symbol is in the vocabulary, which has `size.shape[0]` symbols."""
+    """Raise InputError unless every named symbol is in the vocabulary, which has `size.shape[0]` symbols."""
     for name, symbols in arguments.items():
         symbols = np.ravel(symbols)
         outside = symbols[(symbols < 0) | (symbols >= size.shape[0])]

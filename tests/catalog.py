@@ -62,7 +62,8 @@ TOKENS = {"lstm_tokens", "stack_tokens", "luong_tokens"}  # fed integer tokens i
 
 # The default suite checks one cell per mechanism; `make test-all` checks all.
 SLOW = {
-    "elman", "elman_relu", "irnn", "lstm_tokens", "dropout_sequence", "recurrent_dropout_two_products", "residual", "bidirectional",
+    "elman", "elman_relu", "irnn", "lstm_tokens", "dropout_sequence", "recurrent_dropout_two_products", "residual",
+    "bidirectional",
     "gru_reset_before_heads", "gru_reset_before", "gru_heads", "lstm_heads", "recurrent_dropout", "stack_tokens",
     "bidirectional_sum", "luong", "multi_head", "bahdanau_coverage", "luong_stack", "luong_tokens", "luong_not_fed",
     "luong_location", "luong_predicted", "luong_monotonic",
