@@ -8,20 +8,20 @@ from jax.extend.core import Var
 
 
 def hoist(step: Callable, fixed, *changing) -> Callable:
-    """The step of a loop, with done what depends on `fixed` alone: kernels cut in parts, transposed, cast to fewer bytes.
+    """Computes the part of a loop's step that depends on `fixed` alone: slices, transposes and narrower casts of kernels.
 
         hoist(step, fixed, *changing)(*changing) == step(fixed, *changing)
 
-    XLA leaves such work in a loop. What makes more bytes of fewer, as broadcasting does, stays there: it costs less than to
-    read them.
+    XLA leaves such work in the loop. Operations whose results have more bytes than their operands, such as broadcasts, stay in
+    the step: repeating them costs less than reading their results.
 
     Args:
         step: (fixed, *changing) -> a pytree of arrays.
         fixed: a pytree of arrays, the same at every step.
-        changing: pytrees of arrays, or of their shapes and dtypes: what the step is called with.
+        changing: pytrees of arrays, or of their shapes and dtypes: the step's other arguments.
 
     Returns:
-        A function of `changing`.
+        The remaining step, a function of `changing`.
 
     Example:
         >>> step = hoist(lambda kernel, h: h @ kernel.T, jax.numpy.eye(2) * 3, jax.numpy.zeros(2))
@@ -30,26 +30,26 @@ def hoist(step: Callable, fixed, *changing) -> Callable:
     """
     closed, shapes = jax.make_jaxpr(step, return_shape=True)(fixed, *changing)
     jaxpr, leaves = closed.jaxpr, jax.tree.leaves(fixed)
-    given, asked = jaxpr.invars[: len(leaves)], jaxpr.invars[len(leaves) :]
-    known, alone, after = {*jaxpr.constvars, *given}, [], []
+    fixed_vars, changing_vars = jaxpr.invars[: len(leaves)], jaxpr.invars[len(leaves) :]
+    known, invariant, others = {*jaxpr.constvars, *fixed_vars}, [], []
     for equation in jaxpr.eqns:
         if _variables(equation.invars) <= known and not equation.effects:
             known.update(equation.outvars)
-            alone.append(equation)
+            invariant.append(equation)
         else:
-            after.append(equation)
-    needed, again = _variables(jaxpr.outvars).union(*(_variables(equation.invars) for equation in after)), []
-    for equation in reversed(alone):
+            others.append(equation)
+    needed, repeated = _variables(jaxpr.outvars).union(*(_variables(equation.invars) for equation in others)), []
+    for equation in reversed(invariant):
         if not needed.isdisjoint(equation.outvars) and _bytes(equation.outvars) > _bytes(equation.invars):
-            again.append(equation)
+            repeated.append(equation)
             needed = (needed | _variables(equation.invars)) - {*equation.outvars}
-    kept = [var for equation in alone for var in equation.outvars if var in needed]
-    first = jaxpr.replace(invars=given, outvars=kept, eqns=alone)
-    rest = jaxpr.replace(invars=[*given, *kept, *asked], eqns=[*reversed(again), *after])
-    made = jax.core.eval_jaxpr(first, closed.consts, *leaves)
+    hoisted = [var for equation in invariant for var in equation.outvars if var in needed]
+    before = jaxpr.replace(invars=fixed_vars, outvars=hoisted, eqns=invariant)
+    within = jaxpr.replace(invars=[*fixed_vars, *hoisted, *changing_vars], eqns=[*reversed(repeated), *others])
+    values = jax.core.eval_jaxpr(before, closed.consts, *leaves)
 
     def remaining(*changing):
-        results = jax.core.eval_jaxpr(rest, closed.consts, *leaves, *made, *jax.tree.leaves(changing))
+        results = jax.core.eval_jaxpr(within, closed.consts, *leaves, *values, *jax.tree.leaves(changing))
         return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
     return remaining

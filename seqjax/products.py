@@ -1,4 +1,4 @@
-"""The matrix product of every cell, as a primitive whose transpose is written the way round that compilers run fast.
+"""The matrix product of every cell, as a primitive whose transpose has the operand order that XLA runs faster.
 
 JAX transposes h @ kernel to (dz^T h)^T. Over more than one leading axis XLA copies dz into that order first, and dz is
 the larger one; h^T dz needs no copy. The kernel's gradient costs a half to a third of the time (CPU, jax 0.10).

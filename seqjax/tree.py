@@ -12,7 +12,9 @@ def expand_right(flags: Array, ndim: int) -> Array:
 
 
 def where(flags: Array, if_true, if_false):
-    """Leaf by leaf `if_true` where `flags`, else `if_false`: a select, so what is not chosen passes nothing on.
+    """Leaf by leaf `if_true` where `flags`, else `if_false`.
+
+    A select: neither values nor gradients (NaN included) of the other branch come through.
 
     Args:
         flags: bool, the shared leading axes of the leaves, e.g. [B].
@@ -33,7 +35,7 @@ def where(flags: Array, if_true, if_false):
 
 
 def zero_where_not(flags: Array, tree):
-    """Leaf by leaf the leaf where `flags`, else 0 of its dtype."""
+    """Every leaf where `flags`, else 0 of its dtype."""
     return jax.tree.map(lambda a: jnp.where(expand_right(flags, a.ndim), a, jnp.zeros((), a.dtype)), tree)
 
 

@@ -5,13 +5,14 @@ beams of a row read, is neither copied nor moved. Beams are in groups, [B, G, k]
 """
 
 import functools
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from seqjax.checks import check_end, check_positive, check_weights
+from seqjax.contracts import AttendingDecoder, Decoder
 from seqjax.decode.constraints import Constraints, Rules, check_vocabulary, constrain, make_rules
 from seqjax.decode.decoder import Decoded
 from seqjax.decode.options import check_attends, number, size_told
@@ -65,7 +66,7 @@ class _Beams(NamedTuple):
 
 
 def beam(
-    model,
+    model: Decoder,
     params: Params,
     batch: dict,
     *,
@@ -153,7 +154,7 @@ def beam(
     )
     memory, state, token = model.start(params, batch)
     if covers:
-        settings = settings._replace(attended=model.attended(memory))
+        settings = settings._replace(attended=cast(AttendingDecoder, model).attended(memory))
     found, size = _search(model, plan, params, memory, state, token, settings)
     check_vocabulary(size, end, settings.rules)
     return found

@@ -13,6 +13,7 @@ import numpy as np
 
 from seqjax.categorical import quantile
 from seqjax.checks import check_end, check_integers, check_positive
+from seqjax.contracts import Decoder
 from seqjax.decode.constraints import Constraints, Rules, check_vocabulary, constrain, make_rules
 from seqjax.decode.decoder import Decoded
 from seqjax.decode.filters import Tail, truncate
@@ -52,7 +53,7 @@ class _Rows(NamedTuple):
 
 
 def greedy(
-    model,
+    model: Decoder,
     params: Params,
     batch: dict,
     *,
@@ -88,7 +89,7 @@ def greedy(
 
 
 def sample(
-    model,
+    model: Decoder,
     params: Params,
     batch: dict,
     *,
@@ -145,7 +146,7 @@ def sample(
 
 
 def stream(
-    model,
+    model: Decoder,
     params: Params,
     batch: dict,
     *,
