@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Dropout, Elman, RecurrentDropout, Residual, Stack
-from seqjax.attention import Additive, Attentive, Dot, General, Local, Location, MultiHead
+from seqjax.attention import Additive, Attentive, Dot, General, Hard, Local, Location, MultiHead
 
 ELMAN = Elman(input_size=3, hidden_size=4)
 LSTM_3_4 = LSTM(input_size=3, hidden_size=4)
@@ -55,6 +55,8 @@ CATALOG = {
     "luong_monotonic": attentive(
         ELMAN, Local(attention=Dot(query_size=4, memory_size=4), window=1, predicted=False), input_feeding=False
     ),
+    "image_and_vector": attentive(GRU_3_4, General(query_size=4, memory_size=6), memory="image", vectors=(("topic", 2),)),
+    "hard": attentive(GRU_3_4, Hard(attention=General(query_size=4, memory_size=6))),
     "multi_head": attentive(GRU_3_4, MultiHead(query_size=4, memory_size=6, hidden_size=8, heads=2), order="before"),
 }
 
@@ -66,7 +68,7 @@ SLOW = {
     "bidirectional",
     "gru_reset_before_heads", "gru_reset_before", "gru_heads", "lstm_heads", "recurrent_dropout", "stack_tokens",
     "bidirectional_sum", "luong", "multi_head", "bahdanau_coverage", "luong_stack", "luong_tokens", "luong_not_fed",
-    "luong_location", "luong_predicted", "luong_monotonic",
+    "luong_location", "luong_predicted", "luong_monotonic", "image_and_vector",
 }  # fmt: skip
 
 
@@ -75,6 +77,9 @@ def check_options(name: str) -> dict:
     """The options of check_cell for a cell of the catalogue: whether it reads tokens, and the memory that it attends to."""
     cell = CATALOG[name]
     context = memory(cell) if isinstance(cell, Attentive) else None
+    if isinstance(cell, Attentive) and cell.memory is not None:
+        vectors = {name: np.random.default_rng(2).normal(size=(3, size)).astype(np.float32) for name, size in cell.vectors}
+        context = {cell.memory: context} | jax.tree.map(jnp.asarray, vectors)
     return {"tokens": name in TOKENS, "context": context}
 
 

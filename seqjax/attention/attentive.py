@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import noise
-from seqjax.attention.scores import Attention, Memory
+from seqjax.attention.memory import Memory, Read
+from seqjax.attention.scores import Attention
 from seqjax.checks import check_choice, check_size
 from seqjax.contracts import Cell, CompositeCell, check_cell_field
 from seqjax.errors import InputError
 from seqjax.initializers import glorot
+from seqjax.noise import Noise
 from seqjax.parts import embed_part
 from seqjax.products import product
 from seqjax.recurrence.engine import run
@@ -23,34 +25,42 @@ _feed_init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # w
 
 
 class Attended(NamedTuple):
-    """What an attentive cell gives at every step: its output [..., O], and the weights [..., S] of that step."""
+    """Outputs of an attentive cell at every step.
+
+    Args:
+        output: [..., O].
+        weights: the attention weights of that step, [..., S].
+        log_p: the log-probability of the places that it drew, [...]; None if its attention does not draw.
+    """
 
     output: Array
     weights: Array
+    log_p: Array | None = None
 
 
 class AttentiveState(NamedTuple):
-    """The state of an attentive cell; what its configuration does not need is None.
+    """The state of an attentive cell; parts that its configuration does not need are None.
 
     Args:
         cell: the cell's own.
         feed: the output of the step before, [*batch_shape, O].
         coverage: the sum of the weights so far, [*batch_shape, S].
-        steps: how many there were, int32, [*batch_shape].
+        steps: the number of steps so far, int32, [*batch_shape].
+        noise: from which the attention draws.
     """
 
     cell: State
     feed: Array | None
     coverage: Array | None
     steps: Array | None
+    noise: Noise | None
 
 
 class _Seen(NamedTuple):
-    """What an output is made of."""
+    """Ingredients of one output: hidden state [..., H], and what was read of the memory."""
 
     h: Array
-    found: Array
-    weights: Array
+    read: Read
 
 
 @register
@@ -62,8 +72,11 @@ class Attentive(CompositeCell):
         order "before" (Bahdanau):  c_t = attend(h_{t-1}),  h_t = cell(h_{t-1}, x_t, c_t)
         both:                       o_t = tanh(W (h_t; c_t) + b),  y_t = Attended(o_t, weights of c_t)
 
-    What is fed (o_{t-1} or c_t) is added, through a kernel, to what the cell makes of its input: `project(x) + F feed`. What is
-    not fed back is done for all steps at once, after the loop. Noisy where the cell is.
+    The feed (o_{t-1} or c_t) is added, through a kernel, to the cell's projection of its input: `project(x) + F feed`; so are
+    vectors of the context. Steps whose results are not fed back are done for all steps at once, after the loop. Noisy where
+    the cell is, or the attention draws.
+
+    The context is the memory; or a dict of memories and vectors, of which `memory` and `vectors` name those that it reads.
 
     Args:
         cell: any cell; with order="before" one whose state has an h (a Stack: the top one's).
@@ -71,6 +84,8 @@ class Attentive(CompositeCell):
         output_size: O.
         order: "after" or "before".
         input_feeding: whether o_{t-1} ("after") or c_t ("before") is fed to the cell.
+        memory: name of the memory in a context that is a dict; None: the context is the memory.
+        vectors: (name, features) of each vector [*batch_shape, features] of the context that is read at every step.
 
     Raises:
         InputError: parts that do not fit together.
@@ -95,8 +110,11 @@ class Attentive(CompositeCell):
     output_size: int
     order: str = "after"
     input_feeding: bool = True
+    memory: str | None = None
+    vectors: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self):
+        object.__setattr__(self, "vectors", tuple((name, size) for name, size in self.vectors))
         check_cell_field(self, self.cell)
         check_size(self, output_size=self.output_size)
         check_choice(self, ("after", "before"), order=self.order)
@@ -105,10 +123,13 @@ class Attentive(CompositeCell):
         asks = _hidden(self._shapes.state) if self.order == "before" else self._shapes.y
         if asks.shape != (self.attention.query_size,):
             raise InputError(f"the attention's query_size is {self.attention.query_size}, the cell gives {asks.shape}")
-        if self.input_feeding:
+        check_size(self, **dict(self.vectors))
+        if self.vectors and self.memory is None:
+            raise InputError("vectors stand in a context that is a dict: give memory, the name of the memory in it")
+        if self.input_feeding or self.vectors:
             for z in jax.tree.leaves(self._shapes.z):
                 if z.ndim != 1 or not jnp.issubdtype(z.dtype, jnp.floating):
-                    raise InputError(f"input feeding adds to the cell's projected input, and {self.cell} has {z.dtype}{z.shape}")
+                    raise InputError(f"a feed is added to the cell's projected input, and {self.cell} has {z.dtype}{z.shape}")
 
     @functools.cached_property
     def _shapes(self) -> "_Shapes":
@@ -131,19 +152,22 @@ class Attentive(CompositeCell):
     @property
     def _attends_at_once(self) -> bool:
         attention = self.attention
-        kept = self.input_feeding or self.order == "before" or attention.reads_coverage or attention.reads_steps
-        return attention.at_once and not kept
+        by_steps = self.order == "before" or attention.reads_coverage or attention.reads_steps or attention.draws
+        return attention.at_once and not (by_steps or self.input_feeding or self.vectors)
 
     def init(self, key: Key) -> Params:
-        """`cell`, `attention` (none without parameters), `output` (`kernel` [H + C, O], `bias`); if fed `feed_kernel`."""
+        """`cell`, `attention` (if it has any), `output` (`kernel` [H + C, O], `bias`), `feed_kernel`, `vector_kernel`."""
         k_cell, k_attention, k_output, k_feed = jax.random.split(key, 4)
         read = self.attention.context_size
         kernel = glorot(k_output, (self._shapes.y.shape[0] + read, self.output_size))
         params = {"cell": self.cell.init(k_cell), "output": {"kernel": kernel, "bias": jnp.zeros(self.output_size)}}
         if of_attention := self.attention.init(k_attention):
             params["attention"] = of_attention
+        size = sum(z.shape[0] for z in jax.tree.leaves(self._shapes.z)) if self.input_feeding or self.vectors else 0
+        if self.vectors:
+            features = sum(features for _, features in self.vectors)
+            params["vector_kernel"] = _feed_init(jax.random.fold_in(k_feed, 1), (features, size))
         if self.input_feeding:
-            size = sum(z.shape[0] for z in jax.tree.leaves(self._shapes.z))
             params["feed_kernel"] = _feed_init(k_feed, (self.output_size if self.order == "after" else read, size))
         return params
 
@@ -151,20 +175,19 @@ class Attentive(CompositeCell):
         """The memory that is this cell's context: values [..., S, M], mask bool [..., S], as `Attention.remember` makes it."""
         return self.attention.remember(params.get("attention", {}), values, mask)
 
-    def initial_state(
-        self, params: Params, batch_shape: Shape = (), *, context: Memory | None = None, key: Key | None = None
-    ) -> AttentiveState:
+    def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None) -> AttentiveState:
         """The cell's initial state; nothing fed, nothing covered."""
         dtype = at_least_float32(params["output"]["kernel"].dtype)
         coverage = None
         if self.attention.reads_coverage:
-            places = _memory(context).mask.shape[-1]
+            places = self._memory(context).mask.shape[-1]
             coverage = jnp.zeros((*batch_shape, places), dtype)
         state = AttentiveState(
             self.cell.initial_state(params["cell"], batch_shape, context=context),
             jnp.zeros((*batch_shape, self.output_size), dtype) if self._feeds_output else None,
             coverage,
             jnp.zeros(batch_shape, jnp.int32) if self.attention.reads_steps else None,
+            Noise.off(batch_shape) if self.attention.draws else None,
         )
         return state if key is None else noise.reseed(state, key)
 
@@ -176,51 +199,78 @@ class Attentive(CompositeCell):
         """The cell's."""
         return embed_part(self.cell, params, "cell", table)
 
-    def recur(self, params: Params, state: AttentiveState, z, *, dot=product, context: Memory | None = None):
+    def recur(self, params: Params, state: AttentiveState, z, *, dot=product, context=None):
         """One step: attend and step, or step and attend; then the output."""
-        state, seen = self._step(params, state, z, dot, _memory(context))
-        return state, seen if isinstance(seen, Attended) else Attended(self._output(params, seen, dot), seen.weights)
+        state, seen = self._step(params, state, z, dot, context)
+        return state, seen if isinstance(seen, Attended) else self._attended(params, seen, dot)
 
     def unroll(self, params: Params, xs: Array, state: AttentiveState, **options):
         """The recurrence in a loop, the rest over all steps at once."""
         if self._attends_at_once:
             cell, hs = run(self.cell, params["cell"], xs, state.cell, **options)
-            attend = functools.partial(self.attention.attend, params.get("attention", {}), memory=_memory(options["context"]))
-            found, weights = jax.vmap(lambda h: attend(h), 1, 1)(hs)
-            state, seen = state._replace(cell=cell), _Seen(hs, found, weights)
+            attend = functools.partial(
+                self.attention.attend, params.get("attention", {}), memory=self._memory(options["context"])
+            )
+            state, seen = state._replace(cell=cell), _Seen(hs, jax.vmap(lambda h: attend(h), 1, 1)(hs))
         else:
             state, seen = run(_Recurrence(self), params, xs, state, **options)
         if not isinstance(seen, Attended):
-            seen = Attended(self._output(params, seen, product), seen.weights)
+            seen = self._attended(params, seen, product)
         dtype = output_dtype(params, xs)
-        return state, Attended(seen.output.astype(dtype), seen.weights.astype(dtype))
+        return state, jax.tree.map(lambda a: a.astype(dtype), seen)
 
-    def _step(self, params, state, z, dot, memory) -> tuple[AttentiveState, Any]:
-        """One step without what is not fed back: the output then is still to be made."""
+    def _step(self, params, state, z, dot, context) -> tuple[AttentiveState, Any]:
+        """One step; where the output is not fed back, _Seen stands in its place."""
+        memory, key = self._memory(context), None
+        if state.noise is not None and state.noise.key is not None:
+            key = noise.fold_counts(state.noise.key, state.noise.count)
 
         def attend(query):
-            of_attention = params.get("attention", {})
-            return self.attention.attend(of_attention, query, memory, coverage=state.coverage, steps=state.steps, dot=dot)
+            sums = {"coverage": state.coverage, "steps": state.steps}
+            return self.attention.attend(params.get("attention", {}), query, memory, **sums, key=key, dot=dot)
 
         before = attend(_hidden(state.cell)) if self.order == "before" else None
         if self.input_feeding:
-            z = _fed(z, state.feed if before is None else before[0], params["feed_kernel"], dot)
-        cell, h = self.cell.recur(params["cell"], state.cell, z, dot=dot, context=memory)
-        found, weights = before or attend(h)
-        seen = _Seen(h, found, weights)
-        y = Attended(self._output(params, seen, dot), weights) if self._feeds_output else seen
+            z = _fed(z, state.feed if before is None else before.context, params["feed_kernel"], dot)
+        if self.vectors:
+            z = _fed(z, self._joined_vectors(context), params["vector_kernel"], dot)
+        cell, h = self.cell.recur(params["cell"], state.cell, z, dot=dot, context=context)
+        read = attend(h) if before is None else before
+        seen = _Seen(h, read)
+        y = self._attended(params, seen, dot) if self._feeds_output else seen
         new = AttentiveState(
             cell,
             y.output if isinstance(y, Attended) else None,
-            None if state.coverage is None else state.coverage + weights,
+            None if state.coverage is None else state.coverage + read.weights,
             None if state.steps is None else state.steps + 1,
+            None if state.noise is None else state.noise.advance(),
         )
         return new, y
 
-    def _output(self, params, seen: _Seen, dot) -> Array:
+    def _attended(self, params, seen: _Seen, dot) -> Attended:
         kernel, bias = params["output"]["kernel"], params["output"]["bias"]
-        out = dot(jnp.concatenate([seen.h, seen.found.astype(seen.h.dtype)], axis=-1), kernel)
-        return jnp.tanh(out + jnp.broadcast_to(bias.astype(out.dtype), out.shape))
+        out = dot(jnp.concatenate([seen.h, seen.read.context.astype(seen.h.dtype)], axis=-1), kernel)
+        out = jnp.tanh(out + jnp.broadcast_to(bias.astype(out.dtype), out.shape))
+        return Attended(out, seen.read.weights, seen.read.log_p)
+
+    def _memory(self, context) -> Memory:
+        """The memory that it attends to."""
+        memory = context
+        if self.memory is not None:
+            if not isinstance(context, dict) or self.memory not in context:
+                raise InputError(f'an Attentive cell with memory="{self.memory}" needs a context that is a dict with this memory')
+            memory = context[self.memory]
+        if not isinstance(memory, Memory):
+            raise InputError(f"an Attentive cell's context is the memory that remember gives, not a {type(memory).__name__}")
+        return memory
+
+    def _joined_vectors(self, context) -> Array:
+        """The vectors of the context side by side, [*batch_shape, features]."""
+        for name, size in self.vectors:
+            if name not in context or context[name].shape[-1] != size:
+                shape = context[name].shape if name in context else "missing"
+                raise InputError(f'the vector "{name}" of the context is {shape}, it must be [B, {size}]')
+        return jnp.concatenate([context[name] for name, _ in self.vectors], axis=-1)
 
 
 class _Shapes(NamedTuple):
@@ -233,36 +283,30 @@ class _Shapes(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Recurrence(Cell):
-    """The part of an attentive cell that is in the loop; it gives what the output is made of."""
+    """The part of an attentive cell that stays in the loop; its outputs are the ingredients of the cell's."""
 
-    whole: Attentive
+    attentive: Attentive
 
     @property
     def input_shape(self) -> Shape | None:
-        return self.whole.input_shape
+        return self.attentive.input_shape
 
     def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None) -> AttentiveState:
-        return self.whole.initial_state(params, batch_shape, context=context, key=key)
+        return self.attentive.initial_state(params, batch_shape, context=context, key=key)
 
     def project(self, params: Params, xs: Array) -> Any:
-        return self.whole.project(params, xs)
+        return self.attentive.project(params, xs)
 
     def recur(self, params: Params, state: AttentiveState, z, *, dot=product, context=None):
-        return self.whole._step(params, state, z, dot, _memory(context))
-
-
-def _memory(context) -> Memory:
-    if not isinstance(context, Memory):
-        raise InputError(f"an Attentive cell's context is the memory that remember gives, not a {type(context).__name__}")
-    return context
+        return self.attentive._step(params, state, z, dot, context)
 
 
 def _hidden(state) -> Any:
     """h of the topmost cell of a state."""
-    found = [s for s in jax.tree.leaves(state, is_leaf=lambda s: hasattr(s, "h")) if hasattr(s, "h")]
-    if not found:
+    states = [s for s in jax.tree.leaves(state, is_leaf=lambda s: hasattr(s, "h")) if hasattr(s, "h")]
+    if not states:
         raise InputError('order="before" attends with the h of the cell\'s state, which has none: take order="after"')
-    return found[-1].h
+    return states[-1].h
 
 
 def _fed(z, feed: Array, kernel: Array, dot):

@@ -1,4 +1,4 @@
-"""Attention that goes by places: scores of places alone, and a window around one of them."""
+"""Attention by position: location-based scores, and local windows (Luong et al. 2015)."""
 
 import dataclasses
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax.attention.scores import Attention, Memory, masked_softmax, read_out
+from seqjax.attention.memory import Memory, Read, masked_softmax, read_out
+from seqjax.attention.scores import Attention
 from seqjax.checks import check_size
 from seqjax.errors import InputError
 from seqjax.initializers import glorot
@@ -18,17 +19,17 @@ from seqjax.types import Array, Key, Params
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Location(Attention):
-    """Scores every place by the query alone, whatever stands there.
+    """Scores of places by the query alone, whatever their values.
 
         e_s = (W query)_s
 
     Args:
         query_size: Q.
         memory_size: M.
-        max_length: places that it knows; what lies beyond is never attended to.
+        max_length: the most places that it can tell apart; places beyond are never attended to.
 
     Raises:
-        InputError: a size that cannot be; a longer sequence, as soon as its length is known (under jit it is not).
+        InputError: a size below 1; a longer sequence, unless its length is traced.
 
     Example:
         >>> Location(query_size=4, memory_size=6, max_length=50).init(jax.random.key(0))["query_kernel"].shape
@@ -52,7 +53,7 @@ class Location(Attention):
         return {"query_kernel": glorot(key, (self.query_size, self.max_length))}
 
     def scores(self, params: Params, query: Array, memory: Memory, *, coverage: Array | None = None, dot=product) -> Array:
-        """W query, of the places that there are; -inf where they are more than it knows: there is padding."""
+        """W query at the places of the memory; -inf at places beyond max_length, which are padding."""
         places = memory.mask.shape[-1]
         scores = dot(query, params["query_kernel"])[..., :places]
         missing = [(0, 0)] * (scores.ndim - 1) + [(0, places - scores.shape[-1])]
@@ -74,7 +75,7 @@ class Local(Attention):
         predicted: whether the centre comes from the query.
 
     Raises:
-        InputError: a window below 1, or an attention that is more than its scores.
+        InputError: a window below 1, or an attention with an `attend` of its own.
 
     Example:
         >>> from seqjax.attention.scores import Dot
@@ -139,8 +140,9 @@ class Local(Attention):
         *,
         coverage: Array | None = None,
         steps: Array | None = None,
+        key: Array | None = None,
         dot=product,
-    ) -> tuple[Array, Array]:
+    ) -> Read:
         """As `Attention.attend`, near the centre."""
         scores = self.attention.scores(params.get("attention", {}), query, memory, coverage=coverage, dot=dot)
         length = memory.mask.sum(axis=-1, dtype=scores.dtype)
@@ -154,4 +156,4 @@ class Local(Attention):
         weights = masked_softmax(scores, memory.mask & (jnp.abs(distance) <= self.window))
         if self.predicted:
             weights = weights * jnp.exp(-2 * (distance / self.window) ** 2)
-        return read_out(weights, memory.values), weights
+        return Read(read_out(weights, memory.values), weights)

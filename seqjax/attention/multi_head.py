@@ -7,7 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.attention.scores import Attention, Memory, masked_softmax
+from seqjax.attention.memory import Memory, Read, masked_softmax
+from seqjax.attention.scores import Attention
 from seqjax.checks import check_heads, check_size
 from seqjax.initializers import glorot
 from seqjax.products import product
@@ -44,7 +45,7 @@ class MultiHead(Attention):
         >>> attention = MultiHead(query_size=4, memory_size=6, hidden_size=8, heads=2)
         >>> params = attention.init(jax.random.key(0))
         >>> memory = attention.remember(params, jnp.ones((3, 5, 6)), jnp.ones((3, 5), bool))
-        >>> context, weights = attention.attend(params, jnp.ones((3, 4)), memory)
+        >>> context, weights, _ = attention.attend(params, jnp.ones((3, 4)), memory)
         >>> context.shape, weights.shape
         ((3, 8), (3, 5))
 
@@ -93,14 +94,15 @@ class MultiHead(Attention):
         *,
         coverage: Array | None = None,
         steps: Array | None = None,
+        key: Array | None = None,
         dot=product,
-    ) -> tuple[Array, Array]:
-        """As `Attention.attend`: (context [..., A], weights [..., S])."""
+    ) -> Read:
+        """As `Attention.attend`: context [..., A], and the mean of the heads' weights, [..., S]."""
         weights = masked_softmax(self.scores(params, query, memory, dot=dot), memory.mask[..., None, :])
         values = memory.keys.values
         dtype = at_least_float32(values.dtype)
-        found = jnp.einsum("...ns,...nsd->...nd", weights.astype(values.dtype), values, preferred_element_type=dtype)
-        return found.reshape(*found.shape[:-2], self.hidden_size), weights.mean(axis=-2)
+        context = jnp.einsum("...ns,...nsd->...nd", weights.astype(values.dtype), values, preferred_element_type=dtype)
+        return Read(context.reshape(*context.shape[:-2], self.hidden_size), weights.mean(axis=-2))
 
     def _apart(self, features: Array) -> Array:
         """[..., A] to [..., N, A/N]."""

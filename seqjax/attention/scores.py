@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.core
@@ -11,72 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from seqjax.attention.memory import Memory, Read, masked_softmax, match, read_out
 from seqjax.checks import check_size
 from seqjax.errors import InputError
 from seqjax.initializers import glorot
 from seqjax.products import product
 from seqjax.serial import register
-from seqjax.types import Array, Key, Params, at_least_float32
-
-
-class Memory(NamedTuple):
-    """What is attended to: the context of a cell that attends, made once a sequence by `Attention.remember`.
-
-    Args:
-        keys: a pytree, leaves [B, ...]: what depends on the values alone; () where a score needs no more than values.
-        values: floating, [B, S, M], 0 where mask is False.
-        mask: bool, [B, S], True at real places.
-
-    Example:
-        >>> attention = Dot(query_size=2, memory_size=2)
-        >>> memory = attention.remember({}, jnp.array([[[1.0, 2.0], [jnp.nan, 9.0]]]), jnp.array([[True, False]]))
-        >>> memory.values.tolist()
-        [[[1.0, 2.0], [0.0, 0.0]]]
-    """
-
-    keys: Any
-    values: Array
-    mask: Array
-
-
-def masked_softmax(scores: Array, mask: Array) -> Array:
-    """The softmax over the real places of the last axis; zeros where there is none, with finite gradients.
-
-        exp(e_s) / sum over real r of exp(e_r)
-
-    Args:
-        scores: floating, [..., S].
-        mask: bool, [..., S], True at real places.
-
-    Returns:
-        [..., S], the dtype of scores; 0 where mask is False.
-
-    Example:
-        >>> masked_softmax(jnp.zeros((2, 2)), jnp.array([[True, False], [False, False]])).tolist()
-        [[1.0, 0.0], [0.0, 0.0]]
-    """
-    real = jnp.where(mask, scores, jnp.asarray(-jnp.inf, scores.dtype))
-    highest = jax.lax.stop_gradient(jnp.max(real, axis=-1, keepdims=True, initial=-jnp.inf))
-    powers = jnp.exp(real - jnp.where(jnp.isneginf(highest), jnp.zeros((), scores.dtype), highest))
-    total = powers.sum(axis=-1, keepdims=True)
-    return powers / jnp.where(total > 0, total, jnp.ones((), scores.dtype))
-
-
-def read_out(weights: Array, values: Array) -> Array:
-    """The mean of the values under the weights: [..., S] and [..., S, M] to [..., M], float32 or wider."""
-    dtype = at_least_float32(values.dtype)
-    return jnp.einsum("...s,...sm->...m", weights.astype(values.dtype), values, preferred_element_type=dtype)
-
-
-def match(query: Array, keys: Array) -> Array:
-    """The dot product of the query with every key: [..., Q] and [..., S, Q] to [..., S], float32 or wider."""
-    dtype = at_least_float32(keys.dtype)
-    return jnp.einsum("...q,...sq->...s", query.astype(keys.dtype), keys, preferred_element_type=dtype)
+from seqjax.types import Array, Key, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Attention:
-    """What scores the places of a memory for a query, and reads there.
+    """A way to score the places of a memory for a query, and to read there.
 
         e_s = score(query, value_s);  a = softmax of e over the real places;  context = sum over s of a_s value_s
 
@@ -105,7 +51,7 @@ class Attention:
 
     @property
     def context_size(self) -> int:
-        """Features of what is read."""
+        """Features of the context."""
         return self.memory_size
 
     @property
@@ -119,8 +65,13 @@ class Attention:
         return False
 
     @property
+    def draws(self) -> bool:
+        """Whether attend draws the places that it reads."""
+        return False
+
+    @property
     def places(self) -> int | None:
-        """How many places it knows; None: any number."""
+        """The most places that it can tell apart; None: any number."""
         return None
 
     @property
@@ -133,14 +84,14 @@ class Attention:
         return {}
 
     def keys(self, params: Params, values: Array) -> Any:
-        """What depends on the values alone: [..., S, M] to a pytree, leaves [..., ...]."""
+        """The part of the scores that depends on the values alone: [..., S, M] to a pytree, leaves [..., ...]."""
         return ()
 
     def remember(self, params: Params, values: Array, mask: Array) -> Memory:
-        """The memory of a sequence. What stands at masked places, NaN included, goes nowhere.
+        """The memory of a sequence. Values at masked places, NaN included, are replaced by 0.
 
         Args:
-            params: of `init`.
+            params: from `init`.
             values: floating, [..., S, M].
             mask: bool, [..., S], True at real places.
 
@@ -148,7 +99,7 @@ class Attention:
             The memory.
 
         Raises:
-            InputError: a real place beyond those that it knows.
+            InputError: more real places than it can tell apart.
         """
         if self.places is not None and not isinstance(mask, jax.core.Tracer):
             self.check_lengths(np.flatnonzero(np.asarray(mask).any(axis=tuple(range(mask.ndim - 1)))) + 1)
@@ -156,7 +107,7 @@ class Attention:
         return Memory(self.keys(params, values), values, mask)
 
     def check_lengths(self, lengths: ArrayLike):
-        """Raises where a sequence is longer than the places it knows; says nothing while the lengths are traced."""
+        """Raises InputError where a sequence has more places than it can tell apart; lengths that are traced are not checked."""
         if self.places is None or isinstance(lengths, jax.core.Tracer):
             return
         longest = np.max(np.asarray(lengths), initial=0)
@@ -166,7 +117,7 @@ class Attention:
             )
 
     def scores(self, params: Params, query: Array, memory: Memory, *, coverage: Array | None = None, dot=product) -> Array:
-        """How well a query fits each place: [..., Q] to [..., S], float32 or wider."""
+        """The fit of a query to each place: [..., Q] to [..., S], float32 or wider."""
         raise NotImplementedError
 
     def attend(
@@ -177,23 +128,25 @@ class Attention:
         *,
         coverage: Array | None = None,
         steps: Array | None = None,
+        key: Array | None = None,
         dot=product,
-    ) -> tuple[Array, Array]:
+    ) -> Read:
         """Reads a memory.
 
         Args:
-            params: of `init`.
+            params: from `init`.
             query: floating, [..., Q].
-            memory: of `remember`, the same leading axes.
+            memory: from `remember`, the same leading axes.
             coverage: [..., S], the sum of the weights of earlier steps; where `reads_coverage`.
             steps: int32, [...], the number of earlier steps; where `reads_steps`.
-            dot: as a cell's recur is given it.
+            key: typed keys, [...], one for each query; where `draws`. None: deterministic.
+            dot: the product with a kernel, as in a cell's `recur`.
 
         Returns:
-            (context [..., context_size], weights [..., S]), float32 or wider; both 0 in rows that are all masked.
+            Read: context [..., context_size] and weights [..., S], float32 or wider; both 0 in rows that are all masked.
         """
         weights = masked_softmax(self.scores(params, query, memory, coverage=coverage, dot=dot), memory.mask)
-        return read_out(weights, memory.values), weights
+        return Read(read_out(weights, memory.values), weights)
 
 
 @register
@@ -207,7 +160,7 @@ class Additive(Attention):
         query_size: Q.
         memory_size: M.
         hidden_size: A, units of the network.
-        coverage: whether a score reads how much its place was attended to before.
+        coverage: whether a score reads the sum of its place's earlier weights.
 
     Raises:
         InputError: a size that cannot be.

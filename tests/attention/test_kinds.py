@@ -59,7 +59,7 @@ def expected_scores(kind, p, values, query, coverage):
 @every_kind
 def test_it_is_the_published_equation(kind, x64):
     params, values, mask, query, coverage = arguments(kind)
-    context, weights = attend(kind, params, values, mask, query, coverage)
+    context, weights, _ = attend(kind, params, values, mask, query, coverage)
     assert context.shape == (B, kind.context_size) and context.dtype == weights.dtype == jnp.float64
     assert not weights[~mask].any() and not context[3].any()
     p = jax.tree.map(np.asarray, params)
@@ -94,7 +94,7 @@ def test_gradients_are_finite_and_padding_has_none(kind):
 
     @jax.jit
     def value(params, values, query):
-        context, weights = attend(kind, params, values, jnp.asarray(mask), query, jnp.asarray(coverage))
+        context, weights, _ = attend(kind, params, values, jnp.asarray(mask), query, jnp.asarray(coverage))
         return (context * jnp.cos(context)).sum() + (weights * jnp.sin(weights)).sum()
 
     of_params, of_values, of_query = jax.grad(value, argnums=(0, 1, 2))(params, values, query)
@@ -111,11 +111,14 @@ def test_many_queries_at_once_are_one_by_one(kind):
     memory = kind.remember(params, values, mask)
     queries = jnp.stack([query, query * -2, query + 1], axis=1)
     steps = jnp.full(B, 3)
-    together = jax.vmap(lambda q: kind.attend(params, q, memory, coverage=coverage, steps=steps), 1, 1)(queries)
+
+    def attend_once(query):
+        return kind.attend(params, query, memory, coverage=coverage, steps=steps)[:2]
+
+    together, once = jax.jit(jax.vmap(attend_once, 1, 1))(queries), jax.jit(attend_once)
     for t in range(3):
-        alone = kind.attend(params, queries[:, t], memory, coverage=coverage, steps=steps)
-        for found, wanted in zip(together, alone, strict=True):
-            np.testing.assert_allclose(found[:, t], wanted, atol=1e-6)
+        for at_once, alone in zip(together, once(queries[:, t]), strict=True):
+            np.testing.assert_allclose(at_once[:, t], alone, atol=1e-6)
 
 
 @every_kind
@@ -135,8 +138,8 @@ def test_it_is_a_value_and_json(kind):
 def test_padding_beyond_the_places_it_knows_changes_nothing(kind):
     params, values, _, query, coverage = arguments(kind)
     mask = jnp.asarray(np.arange(S) < np.array([4, 3, 1, 0])[:, None])
-    context, weights = attend(kind, params, values, mask, query, coverage)
-    near, of_near = attend(kind, params, values[:, :4], mask[:, :4], query, coverage[:, :4])
+    context, weights, _ = attend(kind, params, values, mask, query, coverage)
+    near, of_near, _ = attend(kind, params, values[:, :4], mask[:, :4], query, coverage[:, :4])
     np.testing.assert_allclose(context, near, atol=1e-6)
     np.testing.assert_allclose(weights, jnp.pad(of_near, ((0, 0), (0, 3))), atol=1e-6)
     longer = jax.jit(lambda mask: attend(kind, params, jnp.nan_to_num(values), mask, query, coverage)[1])(jnp.ones((B, S), bool))

@@ -1,0 +1,97 @@
+"""Hard attention: one place, drawn."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.attention.memory import Memory, Read, masked_softmax, read_out
+from seqjax.attention.scores import Attention
+from seqjax.categorical import quantile
+from seqjax.errors import InputError
+from seqjax.products import product
+from seqjax.serial import register
+from seqjax.types import Array, Key, Params
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hard(Attention):
+    """Attention to one place at a time, drawn from the softmax of the scores.
+
+        s ~ softmax(e);  weights one-hot at s;  context = value_s;  log_p = log softmax(e)_s
+
+    Without a key it is deterministic: it reads the expectation, as soft attention does, and log_p is 0. A draw has no
+    derivative: an estimator such as REINFORCE multiplies the gradient of log_p by a reward.
+
+    Args:
+        attention: gives the scores e: Additive, Dot, General or Location.
+
+    Raises:
+        InputError: an attention with an `attend` of its own.
+
+    Example:
+        >>> from seqjax.attention.scores import Dot
+        >>> attention = Hard(attention=Dot(query_size=2, memory_size=2))
+        >>> memory = attention.remember({}, jnp.eye(2), jnp.ones(2, bool))
+        >>> read = attention.attend({}, jnp.array([100.0, 0.0]), memory, key=jax.random.key(0))
+        >>> read.weights.tolist(), float(read.log_p)
+        ([1.0, 0.0], 0.0)
+
+    Xu et al. 2015, arXiv:1502.03044, section 4.1.
+    """
+
+    query_size: int = dataclasses.field(init=False)
+    memory_size: int = dataclasses.field(init=False)
+    attention: Attention
+
+    def __post_init__(self):
+        if not isinstance(self.attention, Attention) or type(self.attention).attend is not Attention.attend:
+            kind = type(self.attention).__name__
+            raise InputError(f"Hard needs an attention that gives scores, such as General, not a {kind}")
+        for name in ("query_size", "memory_size"):
+            object.__setattr__(self, name, getattr(self.attention, name))
+
+    @property
+    def draws(self) -> bool:
+        return True
+
+    @property
+    def reads_coverage(self) -> bool:
+        return self.attention.reads_coverage
+
+    @property
+    def places(self) -> int | None:
+        return self.attention.places
+
+    def init(self, key: Key) -> Params:
+        """The attention's."""
+        return self.attention.init(key)
+
+    def keys(self, params: Params, values: Array) -> Any:
+        """The attention's."""
+        return self.attention.keys(params, values)
+
+    def attend(
+        self,
+        params: Params,
+        query: Array,
+        memory: Memory,
+        *,
+        coverage: Array | None = None,
+        steps: Array | None = None,
+        key: Array | None = None,
+        dot=product,
+    ) -> Read:
+        """As `Attention.attend`, with log_p [...]."""
+        p = masked_softmax(self.attention.scores(params, query, memory, coverage=coverage, dot=dot), memory.mask)  # [..., S]
+        if key is None:
+            return Read(read_out(p, memory.values), p, jnp.zeros(p.shape[:-1], p.dtype))
+        chance = jax.vmap(lambda k: jax.random.uniform(k, (), jnp.float32))(key.reshape(-1))  # one number a row, whatever S
+        place = quantile(p.reshape(-1, p.shape[-1]), chance).reshape(p.shape[:-1])
+        drawn = (jax.lax.broadcasted_iota(place.dtype, p.shape, p.ndim - 1) == place[..., None]) & memory.mask
+        chosen = jnp.where(drawn, p, jnp.zeros((), p.dtype)).sum(axis=-1)  # 0 where all places are masked
+        log_p = jnp.log(jnp.where(chosen > 0, chosen, jnp.ones((), p.dtype)))
+        weights = drawn.astype(p.dtype)
+        return Read(read_out(weights, memory.values), weights, log_p)
