@@ -129,7 +129,7 @@ class RecurrentDecoder(Recurrent):
 
 @dataclasses.dataclass(frozen=True)
 class ScheduledSampling:
-    """How often a training step reads the true symbol rather than one the model draws (Bengio et al. 2015)."""
+    """The schedule of true symbols, rather than drawn ones, that training steps read (Bengio et al. 2015)."""
 
     decay: Literal["none", "linear", "exponential", "inverse_sigmoid"] = "none"  # none: always the true one
     lowest: float = 0.0  # the probability of the true symbol never falls below
@@ -162,7 +162,7 @@ class ScheduledSampling:
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """How symbols are drawn, one after another."""
+    """Options for drawing symbols, one after another."""
 
     temperature: float = 0.7
     top_k: int | None = None

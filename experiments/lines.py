@@ -16,7 +16,7 @@ CHUNK = 1024  # lines that are answered before the first of them is printed
 
 
 def are_typed(path: str | None) -> bool:
-    """Whether the lines are typed at a terminal."""
+    """True if the lines are typed at a terminal."""
     return path is None and sys.stdin.isatty()
 
 

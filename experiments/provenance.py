@@ -1,4 +1,4 @@
-"""Whether the data of a run are still the ones that it was trained on, by their hashes."""
+"""A check, by hashes, that a run's data have not changed since it was trained."""
 
 import sys
 from collections.abc import Mapping, Sequence

@@ -30,7 +30,7 @@ CHANGEABLE = {"changeable": True}  # the metadata of a field that may differ whe
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-    """Where the run is written."""
+    """The folder of the run."""
 
     dir: str | None = None  # a new folder; None: runs/<experiment>/<preset>-<time>
 

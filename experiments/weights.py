@@ -20,7 +20,7 @@ Verb = TypeVar("Verb")
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Which weights."""
+    """The weights to load."""
 
     dir: tyro.conf.Positional[str]  # a run folder
     checkpoint: Literal["best", "last"] = "best"

@@ -2,9 +2,11 @@
 
 import warnings
 
+from seqjax.extras import from_extra
+
 
 def new_figure(width: float, height: float):
-    """An empty matplotlib figure that no window shows and no global state keeps.
+    """An empty matplotlib figure without a window, unknown to pyplot.
 
     Args:
         width, height: in inches.
@@ -16,8 +18,9 @@ def new_figure(width: float, height: float):
         >>> new_figure(7, 4).get_size_inches().tolist()
         [7.0, 4.0]
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with from_extra("plots"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -28,7 +31,7 @@ def save_png(figure, path, *, dpi: int = 120):
     """Writes a figure as a PNG file; a character that the font lacks is drawn as a box.
 
     Args:
-        figure: of matplotlib.
+        figure: a matplotlib Figure.
         path: the file, local or remote.
         dpi: dots per inch.
 

@@ -13,6 +13,7 @@ EXTRAS = "cv2 jiwer matplotlib num2words PIL sacrebleu sentencepiece sklearn sou
 CALLS = {  # a call, and the line that it ends in
     "seqjax.data.SubwordVocabulary.from_text('a b')": "sentencepiece is not installed: pip install 'seqjax[text]'",
     "seqjax.data.text.pairs.numbers()": "num2words is not installed: pip install 'seqjax[text]'",
+    "seqjax.inspect.heat_map([[1]], ['a'], ['b'], 'a.png')": "matplotlib is not installed: pip install 'seqjax[plots]'",
     "seqjax.metrics.bleu(['a'], ['a'])": "sacrebleu is not installed: pip install 'seqjax[text]'",
 }
 WITHOUT_EXTRAS = f"""

@@ -14,7 +14,7 @@ from seqjax.train import LoopConfig, OptimizerConfig
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Which text, in which symbols, in which batches."""
+    """The text, its symbols and its batches."""
 
     SOURCES: ClassVar = ("path", "corpus", "tfds")  # alternatives
 
@@ -41,7 +41,7 @@ class Network(Recurrent):
 
 @dataclasses.dataclass(frozen=True)
 class Sampling(Drawing):
-    """How samples are drawn."""
+    """Options of the samples that training draws."""
 
     prompt: str = ""  # "": a document's beginning
 

@@ -16,7 +16,7 @@ from seqjax.train import LoopConfig, OptimizerConfig
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Which pairs, in which symbols, in which batches."""
+    """The pairs, their symbols and their batches."""
 
     SOURCES: ClassVar = ("train", "valid", "test", "tfds")  # a given one replaces all of another run's
 

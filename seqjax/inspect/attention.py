@@ -1,4 +1,4 @@
-"""Where a network looked: attention weights as a picture."""
+"""Attention weights as a picture."""
 
 from collections.abc import Sequence
 

@@ -32,7 +32,7 @@ class DivergedError(InputError):
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-    """How long to train, and how often to log, evaluate and save; the last step does all three.
+    """The length of training, and the intervals of logs, evaluations and checkpoints; the last step does all three.
 
     The loop waits for the devices only where it logs, evaluates or saves.
 

@@ -16,7 +16,7 @@ Schedule = Literal["constant", "cosine", "linear", "exponential"]
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """Which optimizer, with which learning rate and which clipping.
+    """The optimizer, its learning rate and its clipping.
 
     Args:
         name: "adam" (with weight_decay: AdamW), "sgd", "momentum" (factor b1), "rmsprop" (eps outside the root, as in
