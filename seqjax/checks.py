@@ -3,7 +3,6 @@
 import numpy as np
 
 from seqjax.errors import InputError
-from seqjax.types import Array
 
 LARGEST = 2**31  # upper bound of symbol ids: an int32 holds them
 
@@ -65,10 +64,10 @@ def check_end(end):
             raise InputError(f"end is {end}, it must be a symbol of the vocabulary (None: nothing ends a row)")
 
 
-def check_symbols(size: Array, **arguments):
-    """Raise InputError unless every named symbol is in the vocabulary, which has `size.shape[0]` symbols."""
+def check_symbols(size: int, **arguments):
+    """Raise InputError unless every named symbol is in the vocabulary of `size` symbols."""
     for name, symbols in arguments.items():
         symbols = np.ravel(symbols)
-        outside = symbols[(symbols < 0) | (symbols >= size.shape[0])]
+        outside = symbols[(symbols < 0) | (symbols >= size)]
         if outside.size:
-            raise InputError(f"{name} names symbol {outside[0]}, the vocabulary has 0 to {size.shape[0] - 1}")
+            raise InputError(f"{name} names symbol {outside[0]}, the vocabulary has 0 to {size - 1}")

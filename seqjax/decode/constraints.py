@@ -1,4 +1,4 @@
-"""Which symbols may come next, whatever their probability. The same for every search."""
+"""Constraints on the next symbol, whatever its probability; the same for every search."""
 
 import dataclasses
 import functools
@@ -12,21 +12,21 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from seqjax.checks import LARGEST, check_integers, check_positive, check_symbols
-from seqjax.decode.options import number
+from seqjax.decode.decoder import host_array
 from seqjax.errors import InputError
 from seqjax.types import Array
 
 
 class Constraints(TypedDict, total=False):
-    """Keywords that `greedy`, `sample`, `stream` and `beam` all take. Scores stay those of the model's own distribution.
+    """Keywords of `greedy`, `sample`, `stream` and `beam`. Scores remain those of the model's own distribution.
 
     Args:
-        min_length: symbols a row at least, `end` included: before, `end` may not come. Needs `end`.
-        no_repeat_ngram: n: no n symbols in a row come twice in one output (the prompt does not count).
-        banned: symbols that may not come, integers in a sequence, a set or an array.
-        prefix: integer [B, P], the symbols that each output begins with; they go before every other constraint. Below 0:
-            any symbol, so that one later may be given alone.
-        prefix_lengths: integer [B]: how many of them hold; None: all.
+        min_length: the least symbols of a row, `end` included; `end` is forbidden before. Needs `end`.
+        no_repeat_ngram: n; no n symbols in a row come twice in one output (the prompt does not count).
+        banned: symbols that are forbidden: integers in a sequence, a set or an array.
+        prefix: integer [B, P], the first symbols of each output, which override the other constraints. A number below 0
+            allows any symbol at its place.
+        prefix_lengths: integer [B], the symbols of each prefix that count; None: all.
     """
 
     min_length: int
@@ -42,7 +42,7 @@ _DATA = ("end", "min_length", "banned", "prefix", "prefix_lengths")
 @functools.partial(jax.tree_util.register_dataclass, data_fields=_DATA, meta_fields=("ngram",))
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """Constraints as arrays, so that another value compiles nothing; None: no such rule.
+    """Constraints as arrays, so that another value compiles nothing. None: no such rule.
 
     Args:
         end: int32, [].
@@ -50,7 +50,7 @@ class Rules:
         banned: int32, [n].
         prefix: int32, [B, P].
         prefix_lengths: int32, [B].
-        ngram: n, compiled in.
+        ngram: n, static.
     """
 
     end: Array
@@ -71,7 +71,7 @@ def make_rules(
     prefix: ArrayLike | None = None,
     prefix_lengths: ArrayLike | None = None,
 ) -> Rules | None:
-    """The rules of a search; None where there is nothing to keep.
+    """The rules of a search; None where nothing is constrained.
 
     Args:
         max_length: of the search.
@@ -108,54 +108,52 @@ def make_rules(
     if min_length is None and no_repeat_ngram is None and not symbols and forced is None:
         return None
     return Rules(
-        end=number(-1 if end is None else end, np.int32),
-        min_length=None if min_length is None else number(min_length, np.int32),
-        banned=number(symbols, np.int32) if symbols else None,
+        end=host_array(-1 if end is None else end, np.int32),
+        min_length=None if min_length is None else host_array(min_length, np.int32),
+        banned=host_array(symbols, np.int32) if symbols else None,
         prefix=forced,
         prefix_lengths=lengths,
         ngram=no_repeat_ngram,
     )
 
 
-def _array(name: str, given) -> Any:
-    """What may be lists, as an array."""
-    if given is None or isinstance(given, Array):
-        return given
+def _array(name: str, value) -> Any:
+    """An array of what may be nested lists; None stays None."""
+    if value is None or isinstance(value, Array):
+        return value
     try:
-        return np.asarray(given)
+        return np.asarray(value)
     except ValueError:
         raise InputError(f"{name} has rows of different lengths: fill them up, and give prefix_lengths") from None
 
 
-def check_vocabulary(size: Array, end: int | None, rules: Rules | None):
-    """Raises where the end or a rule names a symbol that is none of the vocabulary that `size_told` tells of."""
+def check_vocabulary(size: int, end: int | None, rules: Rules | None):
+    """Raise InputError where `end` or a rule names a symbol outside the vocabulary of `size` symbols."""
     check_symbols(size, end=() if end is None else end)
     if rules is not None:
-        check_symbols(size, banned=() if rules.banned is None else rules.banned, prefix=_forcing(rules))
+        check_symbols(size, banned=() if rules.banned is None else rules.banned, prefix=_forced_symbols(rules))
 
 
-def _forcing(rules: Rules) -> np.ndarray:
-    """The symbols of the prefix that hold; none while it is traced."""
+def _forced_symbols(rules: Rules) -> np.ndarray:
+    """All symbols that the prefixes force; none where the prefixes are traced."""
     prefix, lengths = rules.prefix, rules.prefix_lengths
     if prefix is None or isinstance(prefix, jax.core.Tracer) or isinstance(lengths, jax.core.Tracer):
         return np.zeros(0, np.int32)
     prefix = np.asarray(prefix)
-    holds = prefix >= 0
+    counts = prefix >= 0  # [B, P]
     if lengths is not None:
-        holds &= np.arange(prefix.shape[1]) < np.asarray(lengths)[:, None]
-    return prefix[holds]
+        counts &= np.arange(prefix.shape[1]) < np.asarray(lengths)[:, None]
+    return prefix[counts]
 
 
 def constrain(rules: Rules | None, logits: Array, tokens: Array | None, time: Array) -> Array:
-    """`-inf` for every symbol that may not come next; the others as they are.
-
-    A pure function of the logits, the symbols so far and the step. Where nothing may come, all are `-inf`.
+    """Logits with -inf for every symbol that may not come next; all of them -inf where none may.
 
     Args:
-        rules: of `make_rules`; None: the logits as they are.
+        rules: from `make_rules`; None: the logits are returned as they are.
         logits: floating, [..., B, V].
-        tokens: int32, [L, ..., B]: the symbols so far, those before `time`; read only where `rules.ngram` is given.
-        time: int32, []: the step, from 0.
+        tokens: int32, [L, ..., B], the symbols so far, at the steps before `time`; read only where `rules.ngram` is given.
+        time: int32, [], the step, from 0.
 
     Returns:
         [..., B, V], the dtype of logits.
@@ -171,7 +169,7 @@ def constrain(rules: Rules | None, logits: Array, tokens: Array | None, time: Ar
     if rules is None:
         return logits
     symbol = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
-    never, given = jnp.asarray(-jnp.inf, logits.dtype), logits
+    never, unconstrained = jnp.asarray(-jnp.inf, logits.dtype), logits
     if rules.banned is not None:
         banned = jnp.zeros(logits.shape[-1], bool).at[rules.banned].set(True, mode="drop")
         logits = jnp.where(jnp.broadcast_to(banned, logits.shape), never, logits)
@@ -180,27 +178,32 @@ def constrain(rules: Rules | None, logits: Array, tokens: Array | None, time: Ar
     if rules.ngram is not None and tokens is not None and rules.ngram <= tokens.shape[0]:
         logits = _without_repeats(logits, tokens, time, rules.ngram)
     if rules.prefix is not None:
-        forced = jnp.broadcast_to(_forced(rules, time, logits.shape[-2]), logits.shape[:-1])[..., None]
-        logits = jnp.where(forced < 0, logits, jnp.where(symbol == forced, given, never))
+        forced = jnp.broadcast_to(_forced(rules, time, logits.shape[-2]), logits.shape[:-1])[..., None]  # [..., B, 1]
+        logits = jnp.where(forced < 0, logits, jnp.where(symbol == forced, unconstrained, never))
     return logits
 
 
 def _without_repeats(logits: Array, tokens: Array, time: Array, n: int) -> Array:
-    """Bans what followed the last n - 1 symbols wherever they came before."""
+    """Forbids every symbol that followed an earlier occurrence of the last n - 1 symbols.
+
+    Args:
+        logits: [..., B, V].
+        tokens: [L, ..., B].
+    """
     starts = tokens.shape[0] - n + 1
-    place = jax.lax.broadcasted_iota(jnp.int32, (starts, *tokens.shape[1:]), 0)
-    seen = place + (n - 1) < time
+    start = jax.lax.broadcasted_iota(jnp.int32, (starts, *tokens.shape[1:]), 0)  # [starts, ..., B]
+    is_repeat = start + (n - 1) < time  # the n-gram at `start` is complete, and its first n - 1 symbols are the last ones
     for i in range(n - 1):
         last = jax.lax.dynamic_index_in_dim(tokens, time - (n - 1) + i, 0)
-        seen &= tokens[i : i + starts] == jnp.broadcast_to(last, seen.shape)
-    follower = jnp.where(seen, tokens[n - 1 :], logits.shape[-1])
+        is_repeat &= tokens[i : i + starts] == jnp.broadcast_to(last, is_repeat.shape)
+    follower = jnp.where(is_repeat, tokens[n - 1 :], logits.shape[-1])  # V, which is dropped, where there is no repeat
     rows = jnp.indices(tokens.shape[1:], sparse=True, dtype=jnp.int32)
-    at = (*(jnp.broadcast_to(row[None], follower.shape) for row in rows), follower)
-    return logits.at[at].set(-jnp.inf, mode="drop")
+    index = (*(jnp.broadcast_to(row[None], follower.shape) for row in rows), follower)
+    return logits.at[index].set(-jnp.inf, mode="drop")
 
 
 def _forced(rules: Rules, time: Array, rows: int) -> Array:
-    """The symbol that each row must take now, int32 [B]; -1: any."""
+    """The symbol that each row must take at this step, int32 [B]; -1: any."""
     prefix = jnp.asarray(rules.prefix).astype(jnp.int32)
     if prefix.shape[0] != rows:
         raise InputError(f"prefix has {prefix.shape[0]} rows, the batch {rows}: give one for each row")

@@ -23,15 +23,15 @@ class Ensemble:
 
         "probability": p(y) = 1/n sum_i p_i(y);    "log": p(y) = prod_i p_i(y)^(1/n) / Z
 
-    Wherever a decoder is asked for, give the ensemble, and for its parameters a tuple of the members'. The members may be
-    of any kind; they share a vocabulary and what a batch holds.
+    An ensemble is a decoder, whose parameters are a tuple of its members'. The members may be of different kinds; they share
+    a vocabulary and read the same batch.
 
     Args:
         models: decoders (`seqjax.contracts.Decoder`).
-        average: "probability", or "log": what one member thinks impossible is so for all.
+        average: "probability"; or "log", where a symbol that is impossible for one member is impossible.
 
     Raises:
-        InputError: no models, or another average; in use, members that do not fit together.
+        InputError: no models, or another average; when used, members that do not fit together.
 
     Example:
         >>> from seqjax.cells.gru import GRU
@@ -59,11 +59,11 @@ class Ensemble:
         return any(model.attends for model in self.models)
 
     def start(self, params: tuple, batch: dict) -> tuple[tuple, tuple, Array]:
-        """Every member's; what the first step reads must be the same.
+        """Starts every member; all must begin with the same symbols.
 
         Args:
-            params: a tuple, of each member.
-            batch: what all members read.
+            params: a tuple, one for each member.
+            batch: read by every member.
 
         Returns:
             (memory, state, token): tuples of the members' memories and states; token int32 [B].
@@ -72,9 +72,9 @@ class Ensemble:
             InputError: not as many parameters as members, or first symbols that differ.
         """
         if not isinstance(params, tuple) or len(params) != len(self.models):
-            given = f"a tuple of {len(params)}" if isinstance(params, tuple) else f"a {type(params).__name__}"
-            raise InputError(f"an ensemble of {len(self.models)} models was given {given}: give a tuple with each model's params")
-        started = [model.start(of, batch) for model, of in zip(self.models, params, strict=True)]
+            kind = f"a tuple of {len(params)}" if isinstance(params, tuple) else f"a {type(params).__name__}"
+            raise InputError(f"an ensemble of {len(self.models)} models was given {kind}: give a tuple with each model's params")
+        started = [model.start(member, batch) for model, member in zip(self.models, params, strict=True)]
         memories, states, tokens = zip(*started, strict=True)
         if not any(isinstance(token, jax.core.Tracer) for token in tokens):
             for i, token in enumerate(tokens):
@@ -83,18 +83,18 @@ class Ensemble:
         return memories, states, tokens[0]
 
     def step(self, params: tuple, memory: tuple, state: tuple, token: Array) -> tuple[State, Array]:
-        """Every member reads the symbol: token [B] to (state, log-probabilities [B, V]).
+        """Reads a symbol into every member: token [B] to (state, log-probabilities [B, V]).
 
         Raises:
             InputError: vocabularies of different sizes.
         """
-        steps = [model.step(*of, token) for model, *of in zip(self.models, params, memory, state, strict=True)]
-        states, logits = zip(*steps, strict=True)
+        members = zip(self.models, params, memory, state, strict=True)
+        states, logits = zip(*(model.step(*parts, token) for model, *parts in members), strict=True)
         return states, self._average(logits)
 
     def initial_state(self, params: tuple, batch_size: int) -> tuple:
         """The members' states before the first batch."""
-        return tuple(model.initial_state(of, batch_size) for model, of in zip(self.models, params, strict=True))
+        return tuple(model.initial_state(member, batch_size) for model, member in zip(self.models, params, strict=True))
 
     def apply(self, params: tuple, batch: dict, *, state: State = None, key: Key | None = None) -> tuple[tuple, Array]:
         """(states, log-probabilities [..., V]) of a batch, for models whose outputs are logits, such as language models.
@@ -105,20 +105,20 @@ class Ensemble:
         states = (None,) * len(self.models) if state is None else state
         keys = (None,) * len(self.models) if key is None else jax.random.split(key, len(self.models))
         members = zip(self.models, params, states, keys, strict=True)
-        states, logits = zip(*(model.apply(of, batch, state=s, key=k) for model, of, s, k in members), strict=True)
+        states, logits = zip(*(model.apply(p, batch, state=s, key=k) for model, p, s, k in members), strict=True)
         return states, self._average(logits)
 
     def figures(self, outputs: Array, batch: dict) -> dict[str, Weighted]:
-        """The figures of the log-probabilities, as the first member counts them; so training's evaluation takes an ensemble."""
+        """The figures of the log-probabilities, computed by the first member, so that `evaluate` takes an ensemble."""
         return self.models[0].figures(outputs, batch)
 
     def _average(self, logits: Sequence[Array]) -> Array:
         """The log-probabilities [..., V] of the members' logits, each [..., V]."""
-        sizes = [of.shape[-1] for of in logits]
+        sizes = [array.shape[-1] for array in logits]
         if len(set(sizes)) > 1:
             raise InputError(f"the models of an ensemble have vocabularies of {sizes} symbols: they must be equal")
         dtype = at_least_float32(jnp.result_type(*logits))
-        log_p = jnp.stack([jax.nn.log_softmax(of.astype(dtype)) for of in logits])
+        log_p = jnp.stack([jax.nn.log_softmax(array.astype(dtype)) for array in logits])  # [n, ..., V]
         if self.average == "probability":
             return jax.nn.logsumexp(log_p, axis=0) - np.log(len(self.models)).astype(dtype)
         return jax.nn.log_softmax(log_p.mean(axis=0))
@@ -129,18 +129,18 @@ class Ensemble:
         Raises:
             InputError: no member has attention.
         """
-        weights = [model.weights(of) for model, of in zip(self.models, state, strict=True) if model.attends]
+        weights = [model.weights(member) for model, member in zip(self.models, state, strict=True) if model.attends]
         if not weights:
             raise InputError("no model of this ensemble has attention: there are no weights to show")
         return jnp.stack(weights).mean(axis=0)
 
     def attended(self, memory: tuple) -> Array:
-        """The places that any member attends to, bool [B, S].
+        """The positions that any member attends to, bool [B, S].
 
         Raises:
             InputError: no member has attention.
         """
-        masks = [model.attended(of) for model, of in zip(self.models, memory, strict=True) if model.attends]
+        masks = [model.attended(member) for model, member in zip(self.models, memory, strict=True) if model.attends]
         if not masks:
             raise InputError("no model of this ensemble has attention: there are no places to attend to")
         return functools.reduce(jnp.logical_or, masks)

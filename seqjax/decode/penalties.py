@@ -1,4 +1,4 @@
-"""What a search adds to the log-probability of a hypothesis before it compares it with others."""
+"""Penalties of beam search on the length of a hypothesis and on source positions that it does not cover."""
 
 import jax.numpy as jnp
 
@@ -6,7 +6,7 @@ from seqjax.types import Array
 
 
 def length_penalty(length: Array, alpha: Array) -> Array:
-    """What a log-probability is divided by, so that long hypotheses are not the worse for it.
+    """The divisor of a hypothesis' log-probability, so that longer hypotheses are not ranked lower for their length.
 
         lp = ((5 + length) / 6) ** alpha
 
@@ -26,17 +26,17 @@ def length_penalty(length: Array, alpha: Array) -> Array:
     return ((jnp.asarray(length).astype(alpha.dtype) + 5) / 6) ** alpha
 
 
-def coverage_penalty(coverage: Array, beta: Array, real: Array | None = None) -> Array:
-    """What is added for source positions that were hardly attended to: at most 0.
+def coverage_penalty(coverage: Array, beta: Array, attended: Array | None = None) -> Array:
+    """The term added to a hypothesis' score for source positions that got little attention: at most 0.
 
         cp = beta * sum_s log(min(coverage_s, 1))
 
-    A position never attended to counts as the smallest positive number, so that cp is finite.
+    A position without any attention counts as the smallest positive number, so that cp is finite.
 
     Args:
         coverage: floating, [..., S]: attention weights summed over the steps.
         beta: [], at least 0.
-        real: bool, [..., S], the positions that count; None: all.
+        attended: bool, [..., S], the positions that count; None: all.
 
     Returns:
         [...], the dtype of coverage.
@@ -48,6 +48,6 @@ def coverage_penalty(coverage: Array, beta: Array, real: Array | None = None) ->
     Wu et al. 2016, section 7.
     """
     missing = jnp.log(jnp.clip(coverage, jnp.finfo(coverage.dtype).tiny, 1))
-    if real is not None:
-        missing = jnp.where(real, missing, jnp.zeros_like(missing))
+    if attended is not None:
+        missing = jnp.where(attended, missing, jnp.zeros_like(missing))
     return beta.astype(coverage.dtype) * missing.sum(axis=-1)

@@ -1,4 +1,4 @@
-"""The output that agrees best with all others, chosen among samples."""
+"""Minimum Bayes risk: of several outputs the one that agrees best with all others."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
@@ -8,11 +8,11 @@ import numpy as np
 from seqjax.errors import InputError
 
 
-class Choice(NamedTuple):
-    """What `minimum_bayes_risk` chose.
+class Reranked(NamedTuple):
+    """The result of `minimum_bayes_risk`.
 
     Args:
-        index: of the chosen candidate.
+        index: of the best candidate.
         utilities: float64, [n]: the expected utility of every candidate.
     """
 
@@ -25,21 +25,21 @@ def minimum_bayes_risk(
     utility: Callable[[Any, Any], float],
     *,
     weights: Sequence[float] | None = None,
-) -> Choice:
-    """The candidate with the greatest expected utility, the candidates standing for the distribution.
+) -> Reranked:
+    """The candidate with the greatest expected utility, where the candidates stand for the distribution.
 
         argmax_i sum_j w_j utility(y_i, y_j)
 
     Runs on the host. Equal candidates are compared once; of equal utilities the first candidate is chosen.
 
     Args:
-        candidates: outputs for one source, usually samples: texts, or tuples of symbols. Samples that were drawn
-            more than once are given more than once.
-        utility: of a hypothesis against a reference, the greater the better, e.g. sentence-level chrF or BLEU.
-        weights: of each candidate as a reference, not all 0; None: all alike.
+        candidates: outputs for one input, usually samples: texts, or tuples of symbols. A sample drawn more than once is
+            given more than once.
+        utility: of a hypothesis beside a reference, greater is better, e.g. sentence-level chrF or BLEU.
+        weights: of each candidate as a reference, not all 0; None: all equal.
 
     Returns:
-        Choice.
+        Reranked.
 
     Raises:
         InputError: no candidates, or weights that do not fit them.
@@ -57,9 +57,9 @@ def minimum_bayes_risk(
     shares = np.ones(len(candidates)) if weights is None else np.asarray(weights, np.float64)
     if shares.shape != (len(candidates),) or not (np.isfinite(shares) & (shares >= 0)).all() or not shares.sum() > 0:
         raise InputError(f"weights must be {len(candidates)} finite numbers, one a candidate, at least 0 and not all 0")
-    places = {candidate: i for i, candidate in enumerate(dict.fromkeys(candidates))}
-    of_candidate = [places[candidate] for candidate in candidates]
-    mass = np.bincount(of_candidate, shares / shares.sum())
-    expected = np.array([sum(w * utility(y, z) for z, w in zip(places, mass, strict=True) if w) for y in places], np.float64)
-    utilities = expected[of_candidate]
-    return Choice(int(utilities.argmax()), utilities)
+    index_of = {candidate: i for i, candidate in enumerate(dict.fromkeys(candidates))}  # of each distinct candidate
+    indices = [index_of[candidate] for candidate in candidates]
+    mass = np.bincount(indices, shares / shares.sum())
+    expected = [sum(w * utility(y, z) for z, w in zip(index_of, mass, strict=True) if w) for y in index_of]
+    utilities = np.array(expected, np.float64)[indices]
+    return Reranked(int(utilities.argmax()), utilities)

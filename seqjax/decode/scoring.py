@@ -1,4 +1,4 @@
-"""What a decoder thinks of outputs that are given: their probability, and where it looks while it reads them."""
+"""Given outputs under a decoder: their log-probability, and the attention weights of the steps that emit them."""
 
 import functools
 from typing import Any, NamedTuple
@@ -10,7 +10,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from seqjax.checks import check_symbols
-from seqjax.decode.options import check_attends, size_told
+from seqjax.contracts import AttendingDecoder, Decoder
+from seqjax.decode.decoder import attending, size_marker
 from seqjax.errors import InputError
 from seqjax.types import Array, at_least_float32
 
@@ -19,23 +20,23 @@ class Scored(NamedTuple):
     """Log-probabilities of given outputs, in nats.
 
     Args:
-        scores: floating, [B] or [B, N]: of whole outputs; 0 of an empty one.
-        symbols: floating, [B, L] or [B, N, L]: of each symbol, given those before; 0 from the lengths on.
+        scores: floating, [B] or [B, N], of each output; 0 for an empty one.
+        symbols: floating, [B, L] or [B, N, L], of each symbol given those before; 0 from the lengths on.
     """
 
     scores: Array
     symbols: Array
 
 
-def score(model, params: Any, batch: dict, tokens: ArrayLike, lengths: ArrayLike) -> Scored:
+def score(model: Decoder, params: Any, batch: dict, tokens: ArrayLike, lengths: ArrayLike) -> Scored:
     """The log-probability of given outputs: sum_t log p(y_t | y_1..y_{t-1}, batch).
 
-    The outputs of a search, given back, have the scores that the search gave them (of `beam` without penalties).
+    The outputs of a search have the scores that the search returned (of `beam`, without penalties).
 
     Args:
         model: a decoder (`seqjax.contracts.Decoder`).
         params: of the model.
-        batch: what the model's `start` reads.
+        batch: read by the model's `start`.
         tokens: integer, [B, L], or [B, N, L]: N outputs for each row; the end symbol included where there is one.
         lengths: integer, [B] or [B, N]: real symbols.
 
@@ -43,27 +44,28 @@ def score(model, params: Any, batch: dict, tokens: ArrayLike, lengths: ArrayLike
         Scored: of each output, and of each symbol.
 
     Raises:
-        InputError: tokens or lengths of a wrong shape or dtype, a symbol outside the vocabulary, or what the model refuses.
+        InputError: tokens or lengths of a wrong shape or dtype, a symbol outside the vocabulary, or the model's own errors.
 
     Example:
         >>> from seqjax.cells.gru import GRU
         >>> from seqjax.models.language_model import LanguageModel
         >>> model = LanguageModel(vocabulary_size=5, cell=GRU(input_size=5, hidden_size=8))
         >>> prompt = {"tokens": jnp.array([[1, 2]]), "tokens_lengths": jnp.array([2])}
-        >>> found = score(model, model.init(jax.random.key(0)), prompt, jnp.array([[3, 1, 0]]), jnp.array([2]))
-        >>> found.symbols.shape, float(found.symbols[0, 2])
+        >>> scored = score(model, model.init(jax.random.key(0)), prompt, jnp.array([[3, 1, 0]]), jnp.array([2]))
+        >>> scored.symbols.shape, float(scored.symbols[0, 2])
         ((1, 3), 0.0)
     """
-    return _read_all(model, _log_p, params, batch, tokens, lengths, lambda found: Scored(found.sum(axis=-1), found))
+    log_p = _read_all(model, _log_p, params, batch, tokens, lengths)
+    return Scored(log_p.sum(axis=-1), log_p)
 
 
-def attention(model, params: Any, batch: dict, tokens: ArrayLike, lengths: ArrayLike) -> Array:
-    """Where a decoder looks as it emits given outputs.
+def attention(model: AttendingDecoder, params: Any, batch: dict, tokens: ArrayLike, lengths: ArrayLike) -> Array:
+    """Attention weights of the steps in which a decoder emits given outputs.
 
     Args:
         model: a decoder that attends (`seqjax.contracts.AttendingDecoder`).
         params: of the model.
-        batch: what the model's `start` reads.
+        batch: read by the model's `start`.
         tokens: integer, [B, L] or [B, N, L]: outputs.
         lengths: integer, [B] or [B, N]: real symbols.
 
@@ -85,8 +87,7 @@ def attention(model, params: Any, batch: dict, tokens: ArrayLike, lengths: Array
         >>> attention(model, model.init(jax.random.key(0)), batch, jnp.array([[3, 1]]), jnp.array([2])).shape
         (1, 2, 5)
     """
-    check_attends(model, "attention of given outputs")
-    return _read_all(model, _weights, params, batch, tokens, lengths, lambda found: found)
+    return _read_all(attending(model, "attention of given outputs"), _weights, params, batch, tokens, lengths)
 
 
 def _log_p(model, state, logits: Array, symbol: Array) -> Array:
@@ -98,12 +99,18 @@ def _weights(model, state, logits: Array, symbol: Array) -> Array:
     return model.weights(state)
 
 
-def _read_all(model, look, params, batch: dict, tokens: ArrayLike, lengths: ArrayLike, after):
-    """What `look` finds at every real symbol, 0 elsewhere: leaves [B, L, ...], [B, N, L, ...] for tokens [B, N, L]."""
+def _read_all(model, value_of, params, batch: dict, tokens: ArrayLike, lengths: ArrayLike) -> Array:
+    """The values of the steps that emit the tokens, 0 from the lengths on: [B, L, ...], or [B, N, L, ...].
+
+    Args:
+        value_of: (model, state, logits, symbol [B]) -> [B, ...].
+        tokens: [B, L] or [B, N, L].
+        lengths: [B] or [B, N].
+    """
     tokens, lengths = jnp.asarray(tokens), jnp.asarray(lengths)
-    for name, of in (("tokens", tokens), ("lengths", lengths)):
-        if not jnp.issubdtype(of.dtype, jnp.integer):
-            raise InputError(f"{name} has dtype {of.dtype}, it must be integers")
+    for name, array in (("tokens", tokens), ("lengths", lengths)):
+        if not jnp.issubdtype(array.dtype, jnp.integer):
+            raise InputError(f"{name} has dtype {array.dtype}, it must be integers")
     if tokens.ndim not in (2, 3) or lengths.shape != tokens.shape[:-1]:
         shapes = f"tokens has shape {tokens.shape}, lengths {lengths.shape}"
         raise InputError(f"{shapes}: give [B, L] and [B], or [B, N, L] and [B, N]")
@@ -111,19 +118,21 @@ def _read_all(model, look, params, batch: dict, tokens: ArrayLike, lengths: Arra
     if token.shape[0] != tokens.shape[0]:
         raise InputError(f"tokens has {tokens.shape[0]} rows, the batch {token.shape[0]}: give as many")
     many = tokens if tokens.ndim == 3 else tokens[:, None]
-    found, size = _teach(model, look, params, memory, state, token, many, lengths.reshape(many.shape[:2]))
+    values, marker = _teach(model, value_of, params, memory, state, token, many, lengths.reshape(many.shape[:2]))
     if not isinstance(tokens, jax.core.Tracer) and not isinstance(lengths, jax.core.Tracer):
-        given = np.asarray(tokens)
-        check_symbols(size, tokens=given[np.arange(given.shape[-1]) < np.asarray(lengths)[..., None]])
-    return after(found if tokens.ndim == 3 else found[:, 0])
+        symbols = np.asarray(tokens)
+        check_symbols(marker.shape[0], tokens=symbols[np.arange(symbols.shape[-1]) < np.asarray(lengths)[..., None]])
+    return values if tokens.ndim == 3 else values[:, 0]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _teach(model, look, params, memory, state, token, tokens: Array, lengths: Array) -> tuple[Array, Array]:
+def _teach(model, value_of, params, memory, state, token, tokens: Array, lengths: Array) -> tuple[Array, Array]:
+    """Reads tokens [B, N, L] by teacher forcing: (values [B, N, L, ...], `size_marker` of the vocabulary)."""
     rows, outputs, steps = tokens.shape
     _, logits = jax.eval_shape(model.step, params, memory, state, token)
     symbols = tokens.astype(jnp.int32).transpose(2, 1, 0)  # [L, N, B]
-    first = jnp.broadcast_to(token.astype(jnp.int32), (min(steps, 1), outputs, rows))
+    first = jnp.broadcast_to(token.astype(jnp.int32), (min(steps, 1), outputs, rows))  # [1, N, B]
+    # leaves [N, B, ...]
     state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (outputs, *leaf.shape)), state)
 
     def read(state, symbols):
@@ -131,11 +140,11 @@ def _teach(model, look, params, memory, state, token, tokens: Array, lengths: Ar
 
         def one(state, before, symbol):
             state, logits = model.step(params, memory, state, before)
-            return state, look(model, state, logits, symbol)
+            return state, value_of(model, state, logits, symbol)
 
         return jax.vmap(one)(state, before, symbol)
 
-    _, found = jax.lax.scan(read, state, (jnp.concatenate((first, symbols[:-1])), symbols))
-    found = jnp.moveaxis(found, (0, 1, 2), (2, 1, 0))
-    real = jax.lax.broadcasted_iota(jnp.int32, tokens.shape, 2) < lengths.astype(jnp.int32)[..., None]
-    return jnp.where(real.reshape(*real.shape, *[1] * (found.ndim - 3)), found, 0), size_told(logits.shape[-1])
+    _, values = jax.lax.scan(read, state, (jnp.concatenate((first, symbols[:-1])), symbols))  # [L, N, B, ...]
+    values = jnp.moveaxis(values, (0, 1, 2), (2, 1, 0))  # [B, N, L, ...]
+    is_real = jax.lax.broadcasted_iota(jnp.int32, tokens.shape, 2) < lengths.astype(jnp.int32)[..., None]
+    return jnp.where(is_real.reshape(*is_real.shape, *[1] * (values.ndim - 3)), values, 0), size_marker(logits.shape[-1])

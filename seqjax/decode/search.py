@@ -174,7 +174,7 @@ class Search:
         return stream(model, params, batch, key=key, **draw, **self._limits(max_length, end))
 
     def check_streams(self) -> None:
-        """Raises unless the search chooses one symbol after another: greedy, or a sample."""
+        """Raise unless the search chooses one symbol after another: greedy, or a sample."""
         if self.method != "sample" and not self.is_greedy:
             of = f"{self.method} of width {self.beam}" if self.method == "beam" else self.method
             of += " with a coverage_penalty" if self.coverage_penalty else ""

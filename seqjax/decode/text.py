@@ -13,7 +13,7 @@ from seqjax.contracts import Decoder
 from seqjax.data.text.encoding import word_positions
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.data.text.words import LineVocabulary
-from seqjax.decode.decoder import Decoded
+from seqjax.decode.decoder import Decoded, attending
 from seqjax.decode.rerank import minimum_bayes_risk
 from seqjax.decode.scoring import attention
 from seqjax.decode.search import Search
@@ -203,7 +203,8 @@ class TextSearch:
         [(_, batch)] = self._batches([ids])
         written = [*tokens, *([] if end is None else [end])]
         lengths = jnp.array([len(written)], jnp.int32)
-        weights = attention(self._model, self._params, batch, jnp.array([written], jnp.int32), lengths)
+        model = attending(self._model, "an attention map")
+        weights = attention(model, self._params, batch, jnp.array([written], jnp.int32), lengths)
         return AttentionMap(
             weights=np.asarray(weights)[0, : len(written), : len(ids)],
             inputs=[self._read.decode([i]) for i in ids],
@@ -253,7 +254,8 @@ class TextSearch:
         tokens, lengths, scores = (np.asarray(leaf) for leaf in decoded)  # [B, N, L], [B, N], [B, N]
         attended = np.zeros(tokens.shape, np.int32)  # the position of the source that each symbol attends to most
         if self._search.unknown == "copy" and (tokens == self._written.unknown).any():
-            weights = attention(self._model, self._params, batch, decoded.tokens, decoded.lengths)
+            model = attending(self._model, "unknown copy")
+            weights = attention(model, self._params, batch, decoded.tokens, decoded.lengths)
             attended = np.asarray(weights).argmax(axis=-1)
         outputs = []
         for row in range(len(tokens) if inputs is None else len(inputs)):

@@ -1,7 +1,8 @@
-"""Beam search against enumeration, against `greedy`, and against itself: one by one, in groups, under other options."""
+"""Beam search against enumeration, against a loop over lists, against `greedy`, and against itself in other batches."""
 
 import dataclasses
 import functools
+import itertools
 import math
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from seqjax import GRU, decode
-from seqjax.decode import beam_search
+from seqjax.decode.candidates import largest
 from seqjax.errors import InputError
 from seqjax.models.language_model import LanguageModel
 from tests import oracles
@@ -18,11 +19,12 @@ from tests.decode.toys import END, Table, Tree, Trie, log_p_of, rows, table, tok
 
 V, L = 4, 4
 WIDE = (V - 1) ** (L - 1) * V  # holds all prefixes of a length, ended or not
+ROWS, FIVE = rows(0, 1, 2, 3), tokens(0, 1, 2, 3, 4)
 
 
-def paths(found, row):
-    """[(score, path)] of the hypotheses that there are."""
-    of_row = zip(found.tokens[row], found.lengths[row], found.scores[row], strict=True)
+def paths(decoded, row):
+    """[(score, path)] of the hypotheses that are not missing."""
+    of_row = zip(decoded.tokens[row], decoded.lengths[row], decoded.scores[row], strict=True)
     return [(float(score), tuple(path[:length].tolist())) for path, length, score in of_row if length]
 
 
@@ -31,29 +33,34 @@ def forest(seed=0):
     return Tree.init(4, V, L, seed=seed, sharpness=1.5)
 
 
-@pytest.mark.parametrize(("alpha", "beta"), [(0.0, 0.0), (0.7, 0.0), (2.0, 0.0), (0.0, 0.4), (1.0, 0.2)])
-@pytest.mark.parametrize("end", [END, None])
-def test_a_wide_beam_equals_enumeration(alpha, beta, end):
-    model, params = Tree(V), forest()
+def wide(params, batch=ROWS, end=END, **options):
+    """A search whose width holds all prefixes, without early stop; one program for each end and coverage on or off."""
     width = WIDE if end is not None else V**L
-    options = {"length_penalty": alpha, "coverage_penalty": beta, "early_stop": False, "n_best": 12}
-    found = decode.beam(model, params, rows(0, 1, 2, 3), width=width, max_length=L, end=end, **options)
+    limits = {"width": width, "n_best": WIDE, "max_length": L, "end": end, "early_stop": False}
+    return decode.beam(Tree(V), params, batch, **limits, **options)
+
+
+PENALTIES = [(0.0, 0.0), (0.7, 0.0), (2.0, 0.0), (0.0, 0.4), (1.0, 0.2)]
+
+
+@pytest.mark.parametrize(("end", "alpha", "beta"), [*((END, *of) for of in PENALTIES), (None, 0.0, 0.4), (None, 1.0, 0.2)])
+def test_a_wide_beam_equals_enumeration(end, alpha, beta):
+    decoded = wide(forest(), end=end, length_penalty=alpha, coverage_penalty=beta)
     for row in range(4):
-        distribution, weights = model.lookup(params, row)
+        distribution, weights = Tree(V).lookup(forest(), row)
         every = {"symbols": V, "max_length": L, "end": end, "alpha": alpha, "beta": beta, "weights": weights}
-        expected = oracles.hypotheses(distribution, **every)[:12]
-        assert [path for _, path in paths(found, row)] == [path for _, path in expected]
-        np.testing.assert_allclose(found.scores[row], [score for score, _ in expected], rtol=2e-5, atol=1e-5)
+        expected = oracles.hypotheses(distribution, **every)[:WIDE]
+        assert [path for _, path in paths(decoded, row)][:12] == [path for _, path in expected[:12]]
+        np.testing.assert_allclose(decoded.scores[row], [score for score, _ in expected], rtol=2e-5, atol=1e-5)
 
 
 def test_what_is_cut_off_comes_after_all_that_ended():
-    model, params = Tree(V), Tree.init(2, V, 3, sharpness=0.5)
-    found = decode.beam(model, params, rows(0, 1), width=36, max_length=3, end=END, early_stop=False, n_best=36)
-    for row in range(2):
-        expected = oracles.hypotheses(model.lookup(params, row)[0], symbols=V, max_length=3, end=END)
-        assert [path for _, path in paths(found, row)] == [path for _, path in expected[:36]]
-        ended = [path[-1] == END for _, path in paths(found, row)]
-        assert ended == [True] * 13 + [False] * 23  # 1 + 3 + 9 end
+    decoded = wide(forest())
+    for row in range(4):
+        expected = oracles.hypotheses(Tree(V).lookup(forest(), row)[0], symbols=V, max_length=L, end=END)
+        assert [path for _, path in paths(decoded, row)] == [path for _, path in expected[:WIDE]]
+        ended = [path[-1] == END for _, path in paths(decoded, row)]
+        assert ended == [True] * 40 + [False] * (WIDE - 40)  # 1 + 3 + 9 + 27 end
 
 
 def test_the_best_path_of_a_markov_chain_is_not_the_greedy_one():
@@ -63,25 +70,25 @@ def test_the_best_path_of_a_markov_chain_is_not_the_greedy_one():
     p[2] = 0.2
     p[3, 4], p[4, END] = 0.99, 0.99
     logits = jnp.log(jnp.asarray(p / p.sum(axis=1, keepdims=True), jnp.float32))
-    assert decode.greedy(Table(), logits, tokens(1), max_length=3, end=END).tokens[0, 0] == 2
-    found = decode.beam(Table(), logits, tokens(1), width=2, max_length=3, end=END)
-    assert found.tokens.tolist() == [[[3, 4, END]]]
-    np.testing.assert_allclose(found.scores[0, 0], log_p_of(logits, [3, 4, END], 1), rtol=1e-5)
+    assert decode.greedy(Table(), logits, FIVE, max_length=6, end=END).tokens[1, 0] == 2
+    decoded = decode.beam(Table(), logits, FIVE, width=3, max_length=6, end=END)
+    assert decoded.tokens[1].tolist() == [[3, 4, END, 0, 0, 0]]
+    np.testing.assert_allclose(decoded.scores[1, 0], log_p_of(logits, [3, 4, END], 1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("end", [END, None, 3])
-@pytest.mark.parametrize("max_length", [1, 5])
+@pytest.mark.parametrize(("end", "max_length"), [(END, 6), (3, 6), (None, 6), (END, 1)])
 def test_width_one_is_greedy(end, max_length):
+    batch = FIVE
     for seed in range(5):
-        batch = tokens(0, 1, 2, 3, 4)
-        found = decode.beam(Table(), table(seed), batch, width=1, max_length=max_length, end=end)
-        expected = decode.greedy(Table(), table(seed), batch, max_length=max_length, end=end)
-        np.testing.assert_array_equal(found.tokens[:, 0], expected.tokens)
-        np.testing.assert_array_equal(found.lengths[:, 0], expected.lengths)
-        np.testing.assert_allclose(found.scores[:, 0], expected.scores, rtol=1e-5)
-        penalised = decode.beam(Table(), table(seed), batch, width=1, max_length=max_length, end=end, length_penalty=0.8)
-        np.testing.assert_array_equal(penalised.tokens, found.tokens)
-        np.testing.assert_allclose(penalised.scores, found.scores / ((5 + found.lengths) / 6) ** 0.8, rtol=1e-5)
+        every = {"max_length": max_length, "end": end}
+        decoded = decode.beam(Table(), table(seed), batch, width=1, **every)
+        expected = decode.greedy(Table(), table(seed), batch, **every)
+        np.testing.assert_array_equal(decoded.tokens[:, 0], expected.tokens)
+        np.testing.assert_array_equal(decoded.lengths[:, 0], expected.lengths)
+        np.testing.assert_allclose(decoded.scores[:, 0], expected.scores, rtol=1e-5)
+        penalised = decode.beam(Table(), table(seed), batch, width=1, length_penalty=0.8, **every)
+        np.testing.assert_array_equal(penalised.tokens, decoded.tokens)
+        np.testing.assert_allclose(penalised.scores, decoded.scores / ((5 + decoded.lengths) / 6) ** 0.8, rtol=1e-5)
 
 
 @functools.cache
@@ -93,39 +100,32 @@ def language_model():
     return model, params | {"cell": jax.tree.map(lambda leaf: 2 * leaf, params["cell"]), "projection": projection}
 
 
-def prompts(lengths, seed=3):
-    tokens = jax.random.randint(jax.random.key(seed), (len(lengths), max(lengths)), 3, 7)
-    return {"tokens": tokens, "tokens_lengths": jnp.array(lengths)}
-
-
 OPTIONS = [
-    {},
     {"n_best": 4, "length_penalty": 0.8},
-    {"n_best": 2, "early_stop": False, "length_penalty": 1.5},
+    {"n_best": 4, "early_stop": False, "length_penalty": 1.5},
     {"groups": 2, "diversity": 0.7, "n_best": 4},
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS)
-def test_a_batch_of_mixed_lengths_equals_one_by_one(options):
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_a_batch_of_mixed_lengths_equals_its_rows_beside_others(options):
     model, params = language_model()
-    batch = prompts([1, 5, 2, 3, 4])
+    random, lengths = np.random.default_rng(3), [1, 5, 2, 3, 4]
+    prompts = random.integers(3, 7, (5, 5))
     every = {"width": 4, "max_length": 14, "end": END} | options
-    together = decode.beam(model, params, batch, **every)
+    together = decode.beam(model, params, {"tokens": prompts, "tokens_lengths": np.array(lengths)}, **every)
     assert len(set(together.lengths[:, 0].tolist())) > 1  # they do not end together
-    for row, length in enumerate(batch["tokens_lengths"]):
-        alone = {
-            "tokens": batch["tokens"][row : row + 1, : int(length)],
-            "tokens_lengths": batch["tokens_lengths"][row : row + 1],
-        }
-        found = decode.beam(model, params, alone, **every)
-        np.testing.assert_array_equal(found.tokens[0], together.tokens[row])
-        np.testing.assert_array_equal(found.lengths[0], together.lengths[row])
-        np.testing.assert_allclose(found.scores[0], together.scores[row], rtol=1e-5, atol=1e-5)
+    for row, length in enumerate(lengths):
+        others = random.integers(3, 7, (4, length))  # beside others, and without padding
+        batch = {"tokens": np.concatenate([prompts[row : row + 1, :length], others]), "tokens_lengths": np.full(5, length)}
+        alone = decode.beam(model, params, batch, **every)
+        np.testing.assert_array_equal(alone.tokens[0], together.tokens[row])
+        np.testing.assert_array_equal(alone.lengths[0], together.lengths[row])
+        np.testing.assert_allclose(alone.scores[0], together.scores[row], rtol=1e-5, atol=1e-5)
 
 
 def reference(model, params, row, *, width, max_length, end, alpha=0.0, early_stop=True, n_best=1, groups=1, diversity=0.0):
-    """Beam search told in the slowest way there is: lists of paths, a group after the other."""
+    """Beam search in the slowest way there is: lists of paths, one group after the other."""
     distribution, _ = model.lookup(params, row)
     k = width // groups
     kept, live, ended = k if groups > 1 else n_best, [[((), 0.0)] for _ in range(groups)], [[] for _ in range(groups)]
@@ -151,26 +151,29 @@ def reference(model, params, row, *, width, max_length, end, alpha=0.0, early_st
     return [pair for n, pair in enumerate(ranked) if pair[1] not in [path for _, path in ranked[:n]]][:n_best]
 
 
-NARROW = [{"width": 1}, {"width": 2}, {"width": 3, "n_best": 3}, {"width": 5, "n_best": 2}]
-GROUPS = [
-    {"width": 4, "groups": 2, "n_best": 4},
-    {"width": 6, "groups": 3, "diversity": 0.9, "n_best": 3},
-    {"width": 3, "groups": 3, "diversity": 5.0, "n_best": 2},
+NARROW = [
+    {"width": 2, "n_best": 2},
+    {"width": 5, "n_best": 2},
+    {"width": 6, "groups": 3, "n_best": 5},
+    {"width": 3, "groups": 3, "n_best": 2},
 ]
 
 
-@pytest.mark.parametrize("early_stop", [True, False])
-@pytest.mark.parametrize("alpha", [0.0, 1.2])
-@pytest.mark.parametrize("options", NARROW + GROUPS, ids=str)
-def test_a_narrow_beam_equals_the_loop_over_lists(options, alpha, early_stop):
-    for seed in range(3):
-        params, model = Tree.init(3, V, 5, seed=seed, sharpness=1.2), Tree(V)
-        every = {"max_length": 5, "end": END, "early_stop": early_stop} | options
-        found = decode.beam(model, params, rows(0, 1, 2), length_penalty=alpha, **every)
-        for row in range(3):
-            expected = reference(model, params, row, alpha=alpha, **every)
-            assert [path for _, path in paths(found, row)] == [path for _, path in expected]
-            np.testing.assert_allclose([s for s, _ in paths(found, row)], [s for s, _ in expected], rtol=2e-5)
+def narrow(params, **options):
+    return decode.beam(Tree(V), params, ROWS, **{"max_length": L, "end": END} | options)
+
+
+@pytest.mark.parametrize("options", NARROW, ids=str)
+def test_a_narrow_beam_equals_the_loop_over_lists(options):
+    diversities = (0.0, 0.9, 5.0) if "groups" in options else (0.0,)
+    for seed, alpha, early_stop, diversity in itertools.product(range(2), (0.0, 1.2), (True, False), diversities):  # one program
+        params = Tree.init(4, V, L, seed=seed, sharpness=1.2)
+        decoded = narrow(params, length_penalty=alpha, early_stop=early_stop, diversity=diversity, **options)
+        for row in range(4):
+            limits = {"max_length": L, "end": END, "early_stop": early_stop, "diversity": diversity}
+            expected = reference(Tree(V), params, row, alpha=alpha, **limits, **options)
+            assert [path for _, path in paths(decoded, row)] == [path for _, path in expected]
+            np.testing.assert_allclose([s for s, _ in paths(decoded, row)], [s for s, _ in expected], rtol=2e-5)
 
 
 CAPTIONS = {
@@ -191,58 +194,57 @@ def test_groups_find_different_openings():
     model, params = Trie.of({tuple(map(words.index, caption.split())): p for caption, p in CAPTIONS.items()}, len(words))
 
     def openings(**options):
-        found = decode.beam(model, params, tokens(0), width=3, n_best=3, max_length=12, end=END, **options)
-        captions = [" ".join(words[symbol] for symbol in path[:-1]) for _, path in paths(found, 0)]
+        decoded = decode.beam(model, params, tokens(0), width=3, n_best=3, max_length=12, end=END, **options)
+        captions = [" ".join(words[symbol] for symbol in path[:-1]) for _, path in paths(decoded, 0)]
         assert all(caption in CAPTIONS for caption in captions)
-        np.testing.assert_allclose(found.scores[0], np.log([CAPTIONS[caption] for caption in captions]), rtol=1e-3)
+        np.testing.assert_allclose(decoded.scores[0], np.log([CAPTIONS[caption] for caption in captions]), rtol=1e-3)
         return [caption.split()[0] for caption in captions]
 
     assert openings() == ["a", "a", "a"]
     assert openings(groups=3, diversity=3.0) == ["a", "an", "the"]
 
 
-def test_what_several_groups_find_is_given_once():
+def test_what_several_groups_find_is_returned_once():
     # Without diversity all groups find the same: as many as one of them has beams.
-    every = {"max_length": L, "end": END, "early_stop": False}
-    found = decode.beam(Tree(V), forest(), rows(0, 1), width=6, groups=3, n_best=5, **every)
-    alone = decode.beam(Tree(V), forest(), rows(0, 1), width=2, n_best=2, **every)
-    for row in range(2):
-        assert [path for _, path in paths(found, row)] == [path for _, path in paths(alone, row)]
-        assert found.lengths[row, 2:].tolist() == [0] * 3 and not found.tokens[row, 2:].any()
-        assert found.scores[row, 2:].tolist() == [-math.inf] * 3
+    decoded = narrow(forest(), width=6, groups=3, n_best=5, early_stop=False)
+    one_group = narrow(forest(), width=2, n_best=2, early_stop=False)
+    for row in range(4):
+        assert [path for _, path in paths(decoded, row)] == [path for _, path in paths(one_group, row)]
+        assert decoded.lengths[row, 2:].tolist() == [0] * 3 and not decoded.tokens[row, 2:].any()
+        assert decoded.scores[row, 2:].tolist() == [-math.inf] * 3
 
 
-def test_no_rows_or_no_source_places_are_searched():
-    wide = {"width": 4, "max_length": L, "end": END, "n_best": 2, "groups": 2, "coverage_penalty": 0.2, "no_repeat_ngram": 2}
-    assert decode.beam(Tree(V), forest(), {"row": jnp.zeros(0, jnp.int32)}, **wide).tokens.shape == (0, 2, L)
+def test_no_rows_or_no_source_positions_are_searched():
+    groups = {"width": 4, "n_best": 2, "groups": 2, "no_repeat_ngram": 2, "max_length": L, "end": END}
+    none = {"row": jnp.zeros(0, jnp.int32)}
+    assert decode.beam(Tree(V), forest(), none, coverage_penalty=0.2, **groups).tokens.shape == (0, 2, L)
     bare = forest() | {"weights": forest()["weights"][..., :0]}
-    found = decode.beam(Tree(V), bare, rows(0, 1), **wide)
-    plain = decode.beam(Tree(V), forest(), rows(0, 1), **wide | {"coverage_penalty": 0.0})
-    np.testing.assert_array_equal(found.tokens, plain.tokens)
+    decoded = narrow(bare, width=2, n_best=2, coverage_penalty=0.2)
+    np.testing.assert_array_equal(decoded.tokens, narrow(forest(), width=2, n_best=2).tokens)
 
 
 def test_wider_than_the_vocabulary_is_allowed_and_the_missing_say_so():
     logits = jnp.where(jnp.arange(5) > 2, -jnp.inf, table(1))  # three symbols can be
-    found = decode.beam(Table(), logits, tokens(1, 2), width=9, max_length=2, end=END, n_best=9, early_stop=False)
+    decoded = decode.beam(Table(), logits, tokens(1, 2), width=9, max_length=2, end=END, n_best=9, early_stop=False)
     for row in range(2):
-        real = paths(found, row)
+        real = paths(decoded, row)
         assert len(real) == 1 + 2 * 3 and len({path for _, path in real}) == 7
-        assert found.lengths[row, 7:].tolist() == [0, 0] and found.scores[row, 7:].tolist() == [-math.inf] * 2
-        assert not found.tokens[row, 7:].any() and set(np.unique(found.tokens)) <= {0, 1, 2}
+        assert decoded.lengths[row, 7:].tolist() == [0, 0] and decoded.scores[row, 7:].tolist() == [-math.inf] * 2
+        assert not decoded.tokens[row, 7:].any() and set(np.unique(decoded.tokens)) <= {0, 1, 2}
 
 
 def test_ties_go_to_the_smaller_symbols():
-    found = decode.beam(Table(), jnp.zeros((5, 5)), tokens(2), width=3, max_length=2, n_best=3)
-    assert found.tokens.tolist() == [[[0, 0], [0, 1], [0, 2]]]
+    decoded = wide(jax.tree.map(jnp.zeros_like, forest()), end=None, coverage_penalty=0.1)
+    assert [path for _, path in paths(decoded, 2)] == [*itertools.product(range(V), repeat=L)][:WIDE]
 
 
 def test_a_sure_hypothesis_outlives_improbable_ones_that_end_before_it():
     sure = jnp.array(
         [[0.0, 0.0, 9.0, 0, -1], [0.0, 0.0, 9.0, 0, -1], [0.0, 0.0, 0.0, 9.0, -1], [0, 0, 0, -1, 9.0], [9.0, 1, 1, 1, 0]]
     )
-    found = decode.beam(Table(), sure, tokens(1), width=3, max_length=9, end=0)
-    plain = decode.greedy(Table(), sure, tokens(1), max_length=9, end=0)
-    assert found.tokens[0, 0].tolist() == plain.tokens[0].tolist() == [2, 3, 4, 0, 0, 0, 0, 0, 0]
+    every = {"max_length": 6, "end": END}
+    decoded, plain = decode.beam(Table(), sure, FIVE, width=3, **every), decode.greedy(Table(), sure, FIVE, **every)
+    assert decoded.tokens[1, 0].tolist() == plain.tokens[1].tolist() == [2, 3, 4, 0, 0, 0]
 
 
 def test_the_loop_stops_when_nothing_can_get_better():
@@ -252,70 +254,69 @@ def test_the_loop_stops_when_nothing_can_get_better():
             jax.debug.callback(lambda: steps.append(1))
             return super().step(params, memory, state, token)
 
-    logits = jnp.log(jnp.eye(5)[jnp.array([1, END, 0, 0, 0])] * 0.9 + 0.02)
+    model, logits = Counting(), jnp.log(jnp.eye(5)[jnp.array([1, END, 0, 0, 0])] * 0.9 + 0.02)
     for options, fewest, most in [
-        ({}, 2, 2),  # what ended beats what grows: log-probabilities only fall
+        ({}, 2, 2),  # the hypothesis that ended beats the beams: log-probabilities only fall
         ({"early_stop": False}, 2, 2),
         ({"n_best": 3}, 3, 6),  # three must have ended
         ({"n_best": 3, "early_stop": False, "length_penalty": 1.0}, 7, 50),
     ]:
         steps = []
-        decode.beam(Counting(str(options)), logits, tokens(0, 1), width=3, max_length=50, end=END, **options)
+        decode.beam(model, logits, tokens(0, 1), width=3, max_length=50, end=END, **options)
         jax.effects_barrier()
         assert fewest <= len(steps) <= 3 * most
 
 
-@pytest.mark.parametrize("symbols", [1, 5, 255, 256, 300, 1000])
-@pytest.mark.parametrize("beams", [1, 3])
-def test_the_largest_are_those_of_a_sort_and_ties_go_to_the_smaller_place(symbols, beams):
-    values = jnp.round(3 * jax.random.normal(jax.random.key(symbols), (beams, 8, symbols)))  # many are equal
-    values = values.at[:, 3].set(-jnp.inf)
-    best, place = beam_search._largest(values, beams)
-    flat = np.asarray(values).transpose(1, 0, 2).reshape(8, -1)
+@pytest.mark.parametrize(("symbols", "beams"), [(1, 3), (5, 3), (255, 3), (256, 3), (300, 1), (1000, 3)])
+def test_the_largest_are_those_of_a_sort_and_ties_go_to_the_smaller_index(symbols, beams):
+    values = np.round(3 * np.random.default_rng(symbols).standard_normal((beams, 8, symbols))).astype(np.float32)  # many ties
+    values[:, 3] = -np.inf
+    best, index = (np.asarray(leaf) for leaf in jax.jit(largest, static_argnums=1)(values, beams))
+    flat = values.transpose(1, 0, 2).reshape(8, -1)
     expected = np.argsort(-flat, axis=1, kind="stable")[:, :beams]
     np.testing.assert_array_equal(best, np.take_along_axis(flat, expected, axis=1))
-    alive = np.isfinite(np.asarray(best))
-    np.testing.assert_array_equal(np.asarray(place)[alive], expected[alive])
-    assert place.min() >= 0 and place.max() < beams * symbols
+    is_live = np.isfinite(best)
+    np.testing.assert_array_equal(index[is_live], expected[is_live])
+    assert index.min() >= 0 and index.max() < beams * symbols
 
 
 def test_padding_of_the_source_does_not_count_as_uncovered():
-    params = Tree.init(2, V, L, source=3)
-    params["weights"] = params["weights"].at[1, :, 2].set(0.0)
-    options = {"width": WIDE, "max_length": L, "end": END, "coverage_penalty": 0.5, "early_stop": False}
-    batch = rows(0, 1)
-    found = decode.beam(Tree(V), params, batch | {"attended": jnp.array([[True, True, True], [True, True, False]])}, **options)
+    params = forest() | {"weights": forest()["weights"].at[1, :, 2].set(0.0)}
+    attended = jnp.array([[True, True, True], [True, True, False], [True] * 3, [True] * 3])
+    decoded = wide(params, ROWS | {"attended": attended}, coverage_penalty=0.5)
     distribution, weights = Tree(V).lookup(params, 1)
     every = {"symbols": V, "max_length": L, "end": END, "beta": 0.5}
     best = oracles.hypotheses(distribution, **every, weights=lambda path: weights(path)[:2])[0]
-    assert paths(found, 1)[0][1] == best[1]
-    np.testing.assert_allclose(found.scores[1, 0], best[0], rtol=1e-5)
-    assert decode.beam(Tree(V), params, batch, **options).scores[1, 0] < -40  # never attended to: far worse, still finite
+    assert paths(decoded, 1)[0][1] == best[1]
+    np.testing.assert_allclose(decoded.scores[1, 0], best[0], rtol=1e-5)
+    assert wide(params, coverage_penalty=0.5).scores[1, 0] < -40  # without any attention: far worse, still finite
 
 
 def test_another_batch_or_another_penalty_compiles_nothing():
     model, params = Tree(V, name="seen by no other test"), forest()
-    for batch, alpha, beta, diversity, end in [
-        (rows(0, 1), 0.5, 0.1, 0.5, 0),
-        (rows(2, 3), 1.0, 0.3, 0.0, 1),
-        (rows(1, 1), 0.0, 0.2, 2.0, 3),
+    for batch, alpha, beta, diversity, early_stop, end in [
+        (rows(0, 1), 0.5, 0.1, 0.5, True, 0),
+        (rows(2, 3), 1.0, 0.3, 0.0, False, 1),
+        (rows(1, 1), 0.0, 0.2, 2.0, True, 3),
     ]:
-        options = {"length_penalty": alpha, "coverage_penalty": beta, "diversity": diversity}
+        options = {"length_penalty": alpha, "coverage_penalty": beta, "diversity": diversity, "early_stop": early_stop}
         decode.beam(model, params, batch, width=4, max_length=L, end=end, groups=2, **options)
         assert 1 <= len(model.traces) <= 2  # one for the shapes, one for the loop
 
 
 def test_it_works_under_jit_and_in_float64(x64):
-    model, params = Tree(V), jax.tree.map(lambda leaf: leaf.astype(jnp.float64), forest())
-    run = functools.partial(decode.beam, model, width=3, max_length=L, end=END, n_best=2, coverage_penalty=0.2)
-    found, jitted = run(params, rows(0, 1)), jax.jit(run)(params, rows(0, 1))
-    assert found.scores.dtype == jnp.float64 and found.tokens.dtype == jnp.int32
-    np.testing.assert_array_equal(found.tokens, jitted.tokens)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), forest())
+    decoded = jax.jit(functools.partial(narrow, width=2, n_best=2))(params)
+    assert decoded.scores.dtype == jnp.float64 and decoded.tokens.dtype == jnp.int32
+    for row in range(4):
+        expected = reference(Tree(V), forest(), row, width=2, n_best=2, max_length=L, end=END)
+        assert [path for _, path in paths(decoded, row)] == [path for _, path in expected]
+        np.testing.assert_allclose(decoded.scores[row], [score for score, _ in expected], rtol=1e-6)
 
 
 def test_logits_in_bfloat16_are_scored_in_float32():
-    found = decode.beam(Table(), table().astype(jnp.bfloat16), tokens(0, 1), width=3, max_length=4, end=END)
-    assert found.scores.dtype == jnp.float32 and bool(jnp.isfinite(found.scores).all())
+    decoded = decode.beam(Table(), table().astype(jnp.bfloat16), FIVE, width=3, max_length=6, end=END)
+    assert decoded.scores.dtype == jnp.float32 and bool(jnp.isfinite(decoded.scores).all())
 
 
 @pytest.mark.parametrize(
@@ -324,7 +325,7 @@ def test_logits_in_bfloat16_are_scored_in_float32():
         ({"width": 0}, "width is 0, it must be at least 1"),
         ({"width": 2.0}, "width is 2.0, it must be an integer"),
         ({"max_length": 0}, "max_length is 0"),
-        ({"n_best": 3}, "n_best is 3 and width 2"),
+        ({"n_best": 4}, "n_best is 4 and width 3"),
         ({"groups": 0}, "groups is 0"),
         ({"width": 5, "groups": 2}, "width is 5, it must be a multiple of groups, 2"),
         ({"length_penalty": -0.1}, "length_penalty is -0.1"),
@@ -340,5 +341,5 @@ def test_logits_in_bfloat16_are_scored_in_float32():
 )
 def test_bad_values_are_told_in_one_line(options, line):
     with pytest.raises(InputError, match=line) as caught:
-        decode.beam(Table(), table(), tokens(0), **{"width": 2, "max_length": 5, "end": END} | options)
+        decode.beam(Table(), table(), FIVE, **{"width": 3, "max_length": 6, "end": END} | options)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What may come next: told again by Python over whole outputs, for every search alike."""
+"""Constraints: each against a plain check of whole outputs, and all together in every search."""
 
 import functools
 import itertools
@@ -28,12 +28,12 @@ CONSTRAINTS = [
     {"prefix": np.array([[2, 1], [3, 3]]), "prefix_lengths": np.array([1, 2])},
     {"prefix": np.array([[-1, -1, 2]] * 2)},
     {"prefix": np.zeros((2, 0), np.int32)},
-    {"prefix": np.array([[1, 1, 1, 1, 1, 1]] * 2), "banned": (1,), "no_repeat_ngram": 1, "min_length": 4},  # a prefix goes first
+    {"prefix": np.array([[1, 1, 1, 1, 1, 1]] * 2), "banned": (1,), "no_repeat_ngram": 1, "min_length": 4},  # a prefix overrides
     {"min_length": 3, "no_repeat_ngram": 2, "banned": (2,)},
 ]
 
 
-def kept(path, row, *, min_length=0, no_repeat_ngram=None, banned=(), prefix=None, prefix_lengths=None):
+def keeps(path, row, *, min_length=0, no_repeat_ngram=None, banned=(), prefix=None, prefix_lengths=None):
     """Whether a path keeps all constraints."""
     prefix = [] if prefix is None else list(prefix[row])
     forced = prefix[: len(prefix) if prefix_lengths is None else prefix_lengths[row]]
@@ -54,13 +54,40 @@ def kept(path, row, *, min_length=0, no_repeat_ngram=None, banned=(), prefix=Non
 def possible(model, params, row, constraints):
     """{path: log-probability} of all outputs that keep the constraints."""
     distribution, _ = model.lookup(params, row)
-    found = {}
+    decoded = {}
     for length in range(1, L + 1):
         for path in itertools.product(range(V), repeat=length):
             whole = END not in path[:-1] and (path[-1] == END or length == L)
-            if whole and kept(path, row, **constraints):
-                found[path] = sum(distribution(path[:i])[symbol] for i, symbol in enumerate(path))
-    return found
+            if whole and keeps(path, row, **constraints):
+                decoded[path] = sum(distribution(path[:i])[symbol] for i, symbol in enumerate(path))
+    return decoded
+
+
+@pytest.mark.parametrize("constraints", CONSTRAINTS, ids=str)
+def test_a_symbol_is_allowed_where_the_output_with_it_keeps_the_constraints(constraints):
+    """After every prefix of every length, whatever stands behind it, in the shapes of a beam and of a single search."""
+    rules, random = make_rules(L, END, **constraints), np.random.default_rng(0)
+    prefixes = np.array([*itertools.product(range(V), repeat=L - 1)])  # [K, L - 1]
+    logits = jnp.asarray(random.standard_normal((len(prefixes), 2, V)), jnp.float32)  # [K, B, V]
+
+    @jax.jit
+    def allowed(symbols, time):  # [L, K, B]
+        alone = jax.vmap(functools.partial(constrain, rules), in_axes=(0, 1, None))(logits, symbols, time)
+        return constrain(rules, logits, symbols, time), alone
+
+    values = np.asarray(logits)
+    for time in range(L):
+        symbols = random.integers(0, V, (L, len(prefixes), 2), dtype=np.int32)  # garbage from `time` on
+        symbols[:time] = prefixes.T[:time, :, None]
+        beams, alone = (np.asarray(leaf) for leaf in allowed(symbols, np.int32(time)))
+        np.testing.assert_array_equal(beams, alone)
+        for k, row in itertools.product(range(len(prefixes)), range(2)):
+            path = tuple(prefixes[k, :time].tolist())
+            if not all(keeps(path[: i + 1], row, **constraints) for i in range(time)):
+                continue  # no search comes here
+            for symbol in range(V):
+                expected = values[k, row, symbol] if keeps((*path, symbol), row, **constraints) else -np.inf
+                assert beams[k, row, symbol] == expected, (path, symbol)
 
 
 @functools.cache
@@ -68,43 +95,49 @@ def forest():
     return Tree(V), Tree.init(2, V, L, seed=2, sharpness=1.5)
 
 
-@pytest.mark.parametrize("constraints", CONSTRAINTS, ids=str)
+TOGETHER = [
+    {"min_length": 3, "no_repeat_ngram": 2, "banned": (2,)},
+    {"prefix": np.array([[2, 1], [3, 3]]), "prefix_lengths": np.array([1, 2]), "no_repeat_ngram": 1},
+]
+
+
+@pytest.mark.parametrize("constraints", TOGETHER, ids=str)
 def test_a_wide_beam_equals_enumeration(constraints):
     model, params = forest()
     options = {"width": V**L, "max_length": L, "end": END, "early_stop": False, "n_best": 121}
-    found = decode.beam(model, params, rows(0, 1), **options, **constraints)
+    decoded = decode.beam(model, params, rows(0, 1), **options, **constraints)
     for row in range(2):
         expected = possible(model, params, row, constraints)
-        count = int((found.lengths[row] > 0).sum())
-        paths = [tuple(found.tokens[row, i, : found.lengths[row, i]].tolist()) for i in range(count)]
+        count = int((decoded.lengths[row] > 0).sum())
+        paths = [tuple(decoded.tokens[row, i, : decoded.lengths[row, i]].tolist()) for i in range(count)]
         assert set(paths) == set(expected) and len(paths) == len(expected) > 0
-        np.testing.assert_allclose(found.scores[row, :count], [expected[path] for path in paths], rtol=2e-5, atol=1e-5)
+        np.testing.assert_allclose(decoded.scores[row, :count], [expected[path] for path in paths], rtol=2e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("constraints", CONSTRAINTS, ids=str)
+@pytest.mark.parametrize("constraints", TOGETHER, ids=str)
 def test_greedy_takes_the_likeliest_of_what_is_allowed_and_samples_keep_to_it(constraints):
     model, params = forest()
     greedy = decode.greedy(model, params, rows(0, 1), max_length=L, end=END, **constraints)
     beam = decode.beam(model, params, rows(0, 1), width=1, max_length=L, end=END, **constraints)
-    found = [greedy]
+    outputs = [greedy]
     for seed in range(3):
-        drawn = {"key": jax.random.key(seed), "temperature": 2.0, "max_length": L, "end": END}
-        found.append(decode.sample(model, params, rows(0, 1), **drawn, **constraints))
-        columns = list(decode.stream(model, params, rows(0, 1), **drawn, **constraints))
-        np.testing.assert_array_equal(np.stack(columns, 1), found[-1].tokens[:, : len(columns)])
+        draw = {"key": jax.random.key(seed), "temperature": 2.0, "max_length": L, "end": END}
+        outputs.append(decode.sample(model, params, rows(0, 1), **draw, **constraints))
+        columns = list(decode.stream(model, params, rows(0, 1), **draw, **constraints))
+        np.testing.assert_array_equal(np.stack(columns, 1), outputs[-1].tokens[:, : len(columns)])
     for row in range(2):
-        whole = possible(model, params, row, constraints)
-        for one in found:
-            path = tuple(one.tokens[row, : one.lengths[row]].tolist())
-            if path in whole:
-                np.testing.assert_allclose(one.scores[row], whole[path], rtol=2e-5)
+        log_p_of_path = possible(model, params, row, constraints)
+        for output in outputs:
+            path = tuple(output.tokens[row, : output.lengths[row]].tolist())
+            if path in log_p_of_path:
+                np.testing.assert_allclose(output.scores[row], log_p_of_path[path], rtol=2e-5)
             else:  # nothing could follow
-                assert one.scores[row] == -math.inf and len(path) < L
-                assert not any(kept((*path, symbol), row, **constraints) for symbol in range(V))
+                assert output.scores[row] == -math.inf and len(path) < L
+                assert not any(keeps((*path, symbol), row, **constraints) for symbol in range(V))
         path = tuple(greedy.tokens[row, : greedy.lengths[row]].tolist())
         distribution, _ = model.lookup(params, row)
         for i, symbol in enumerate(path):
-            allowed = [v for v in range(V) if kept((*path[:i], v), row, **constraints)]
+            allowed = [v for v in range(V) if keeps((*path[:i], v), row, **constraints)]
             assert symbol == max(allowed, key=lambda v: distribution(path[:i])[v])
         if greedy.scores[row] > -math.inf:
             assert tuple(beam.tokens[row, 0, : beam.lengths[row, 0]].tolist()) == path
@@ -114,17 +147,17 @@ def test_greedy_takes_the_likeliest_of_what_is_allowed_and_samples_keep_to_it(co
 def test_where_no_symbol_is_left_a_row_ends_without_one_and_the_others_go_on():
     logits, prefix = table(symbols=3), jnp.array([[0, -1], [1, 1]])
     every = {"max_length": 5, "prefix": prefix, "prefix_lengths": jnp.array([1, 0]), "no_repeat_ngram": 1}
-    found = decode.greedy(Table(), logits, tokens(0, 1), **every, end=2, banned=(2,))
-    assert found.lengths.tolist() == [2, 2] and found.scores.tolist() == [-math.inf] * 2
-    assert found.tokens[0].tolist() == [0, 1, 0, 0, 0]
+    decoded = decode.greedy(Table(), logits, tokens(0, 1), **every, end=2, banned=(2,))
+    assert decoded.lengths.tolist() == [2, 2] and decoded.scores.tolist() == [-math.inf] * 2
+    assert decoded.tokens[0].tolist() == [0, 1, 0, 0, 0]
     beams = decode.beam(Table(), logits, tokens(0, 1), width=4, n_best=2, **every, end=2, banned=(2,))
     assert not beams.lengths.any() and not beams.tokens.any() and bool((beams.scores == -math.inf).all())
 
 
 def test_what_the_model_forbids_is_not_forced():
     logits = table().at[:, 1].set(-jnp.inf)
-    found = decode.greedy(Table(), logits, tokens(0), max_length=3, prefix=jnp.array([[1]]))
-    assert found.lengths.tolist() == [0] and found.scores.tolist() == [-math.inf]
+    decoded = decode.greedy(Table(), logits, tokens(0), max_length=3, prefix=jnp.array([[1]]))
+    assert decoded.lengths.tolist() == [0] and decoded.scores.tolist() == [-math.inf]
 
 
 def test_a_repeat_is_told_from_the_symbols_before_the_step_alone():
@@ -147,14 +180,15 @@ def test_another_value_compiles_nothing():
 @pytest.mark.parametrize("banned", [[1, 3], {1, 3}, range(1, 4, 2), np.array([1, 3]), jnp.array([1, 3])], ids=str)
 def test_constraints_may_be_lists_or_arrays(banned):
     every = {"max_length": 4, "end": END}
-    found = decode.greedy(Table(), table(), tokens(0, 1), banned=banned, prefix=[[2, 9], [-1, 4]], prefix_lengths=[1, 2], **every)
+    lists = {"banned": banned, "prefix": [[2, 9], [-1, 4]], "prefix_lengths": [1, 2]}
+    decoded = decode.greedy(Table(), table(), tokens(0, 1), **lists, **every)
     prefix = {"prefix": jnp.array([[2, -1], [-1, 4]]), "banned": (1, 3)}
-    np.testing.assert_array_equal(found.tokens, decode.greedy(Table(), table(), tokens(0, 1), **prefix, **every).tokens)
+    np.testing.assert_array_equal(decoded.tokens, decode.greedy(Table(), table(), tokens(0, 1), **prefix, **every).tokens)
 
 
 def test_scores_stay_those_of_the_model():
-    found = decode.greedy(Table(), table(4), tokens(0), max_length=6, banned=(1, 3))
-    np.testing.assert_allclose(found.scores[0], log_p_of(table(4), found.tokens[0].tolist(), 0), rtol=1e-5)
+    decoded = decode.greedy(Table(), table(4), tokens(0), max_length=6, banned=(1, 3))
+    np.testing.assert_allclose(decoded.scores[0], log_p_of(table(4), decoded.tokens[0].tolist(), 0), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ V, L = 4, 3
 def test_a_wide_beam_over_an_ensemble_equals_enumeration_of_the_mean(average):
     model, params = Tree(V), tuple(Tree.init(2, V, L, seed=seed) for seed in range(3))
     ensemble = decode.Ensemble((model,) * 3, average)
-    found = decode.beam(ensemble, params, rows(0, 1), width=36, max_length=L, end=END, early_stop=False, n_best=5)
+    decoded = decode.beam(ensemble, params, rows(0, 1), width=36, max_length=L, end=END, early_stop=False, n_best=5)
     for row in range(2):
         members = [model.lookup(of, row)[0] for of in params]
 
@@ -29,24 +29,23 @@ def test_a_wide_beam_over_an_ensemble_equals_enumeration_of_the_mean(average):
             return log_p.mean(axis=0) - np.log(np.exp(log_p.mean(axis=0)).sum())
 
         expected = oracles.hypotheses(mean, symbols=V, max_length=L, end=END)[:5]
-        np.testing.assert_allclose(found.scores[row], [score for score, _ in expected], rtol=2e-5)
-        assert tuple(found.tokens[row, 0, : found.lengths[row, 0]].tolist()) == expected[0][1]
+        np.testing.assert_allclose(decoded.scores[row], [score for score, _ in expected], rtol=2e-5)
+        assert tuple(decoded.tokens[row, 0, : decoded.lengths[row, 0]].tolist()) == expected[0][1]
 
 
-@pytest.mark.parametrize("average", ["probability", "log"])
-def test_an_ensemble_of_one_model_is_the_model(average):
-    one, many = decode.Ensemble((Table(),), average), decode.Ensemble((Table(),) * 3, average)
+@pytest.mark.parametrize(("members", "average"), [(1, "probability"), (3, "log")])
+def test_an_ensemble_of_equal_members_is_the_member(members, average):
+    ensemble, params = decode.Ensemble((Table(),) * members, average), (table(),) * members
     expected = decode.greedy(Table(), table(), tokens(0, 1), max_length=6, end=END)
-    for ensemble, params in [(one, (table(),)), (many, (table(),) * 3)]:
-        found = decode.greedy(ensemble, params, tokens(0, 1), max_length=6, end=END)
-        np.testing.assert_array_equal(found.tokens, expected.tokens)
-        np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
-        drawn = decode.sample(ensemble, params, tokens(0, 1), max_length=6, key=jax.random.key(0))
-        alike = decode.sample(Table(), table(), tokens(0, 1), max_length=6, key=jax.random.key(0))
-        np.testing.assert_array_equal(drawn.tokens, alike.tokens)
+    decoded = decode.greedy(ensemble, params, tokens(0, 1), max_length=6, end=END)
+    np.testing.assert_array_equal(decoded.tokens, expected.tokens)
+    np.testing.assert_allclose(decoded.scores, expected.scores, rtol=1e-5)
+    drawn = decode.sample(ensemble, params, tokens(0, 1), max_length=6, end=END, key=jax.random.key(0))
+    alike = decode.sample(Table(), table(), tokens(0, 1), max_length=6, end=END, key=jax.random.key(0))
+    np.testing.assert_array_equal(drawn.tokens, alike.tokens)
 
 
-def test_what_one_member_thinks_impossible_is_so_for_all_only_in_the_mean_of_logs():
+def test_a_symbol_impossible_for_one_member_is_impossible_only_in_the_mean_of_logs():
     params = (table(), table().at[:, 2].set(-jnp.inf))
     for average, possible in [("probability", True), ("log", False)]:
         ensemble = decode.Ensemble((Table(), Table()), average)
@@ -62,9 +61,9 @@ def test_models_of_different_kinds_decode_together():
     models = tuple(LanguageModel(vocabulary_size=5, cell=cell(input_size=5, hidden_size=4)) for cell in (GRU, LSTM))
     params = tuple(model.init(jax.random.key(0)) for model in models)
     prompts = {"tokens": jnp.array([[1, 2], [3, 0]]), "tokens_lengths": jnp.array([2, 1])}
-    found = decode.beam(decode.Ensemble(models), params, prompts, width=3, max_length=6, end=END)
-    scored = decode.score(decode.Ensemble(models), params, prompts, found.tokens, found.lengths)
-    np.testing.assert_allclose(scored.scores, found.scores, rtol=1e-5)
+    decoded = decode.beam(decode.Ensemble(models), params, prompts, width=3, max_length=6, end=END)
+    scored = decode.score(decode.Ensemble(models), params, prompts, decoded.tokens, decoded.lengths)
+    np.testing.assert_allclose(scored.scores, decoded.scores, rtol=1e-5)
 
 
 def test_its_weights_are_the_mean_over_the_members_that_attend():

@@ -18,25 +18,25 @@ def overlap(hypothesis, reference):
 def test_it_is_the_argmax_of_the_expected_utility(weights):
     shares = np.ones(6) if weights is None else np.array(weights)
     expected = [sum(w * overlap(y, z) for w, z in zip(shares, SAMPLES, strict=True)) / shares.sum() for y in SAMPLES]
-    found = minimum_bayes_risk(SAMPLES, overlap, weights=weights)
-    np.testing.assert_allclose(found.utilities, expected)
-    assert found.index == int(np.argmax(expected))
-    assert SAMPLES[found.index] == ("a b c" if weights is None else "x y z")
+    result = minimum_bayes_risk(SAMPLES, overlap, weights=weights)
+    np.testing.assert_allclose(result.utilities, expected)
+    assert result.index == int(np.argmax(expected))
+    assert SAMPLES[result.index] == ("a b c" if weights is None else "x y z")
 
 
 def test_equal_samples_count_as_often_as_they_were_drawn_and_are_compared_once():
-    asked = []
+    compared = []
 
     def same(hypothesis, reference):
-        asked.append((hypothesis, reference))
+        compared.append((hypothesis, reference))
         return float(hypothesis == reference)
 
-    found = minimum_bayes_risk([(1, 2), (3,), (1, 2), (4,)], same)
-    assert found.index == 0 and found.utilities.tolist() == [0.5, 0.25, 0.5, 0.25]
-    assert len(asked) == len(set(asked)) == 9
+    result = minimum_bayes_risk([(1, 2), (3,), (1, 2), (4,)], same)
+    assert result.index == 0 and result.utilities.tolist() == [0.5, 0.25, 0.5, 0.25]
+    assert len(compared) == len(set(compared)) == 9
 
 
-def test_a_utility_that_is_not_symmetric_is_asked_the_right_way_round():
+def test_the_utility_gets_the_hypothesis_first():
     assert minimum_bayes_risk(["long one", "a"], lambda hypothesis, reference: -len(hypothesis)).index == 1
 
 

@@ -1,4 +1,4 @@
-"""Given outputs: their probability by hand, by the search that made them, and by a model's own loss."""
+"""Given outputs: their log-probability by hand, by the search that decoded them, and in a model's training pass."""
 
 import functools
 import math
@@ -32,14 +32,14 @@ def test_scores_are_the_sums_of_log_probabilities():
     assert symbols[1, 2] == 0 and not symbols[2].any()
 
 
-def test_what_a_search_found_has_the_score_it_gave():
+def test_what_a_search_decoded_has_the_score_it_gave():
     model, params = forest()
     greedy = decode.greedy(model, params, rows(0, 1, 2), max_length=L, end=END)
     np.testing.assert_allclose(decode.score(model, params, rows(0, 1, 2), *greedy[:2]).scores, greedy.scores, rtol=1e-5)
     beams = decode.beam(model, params, rows(0, 1, 2), width=4, max_length=L, end=END, n_best=4)
-    found = decode.score(model, params, rows(0, 1, 2), *beams[:2])
-    assert found.symbols.shape == (3, 4, L)
-    np.testing.assert_allclose(found.scores, beams.scores, rtol=1e-5)
+    decoded = decode.score(model, params, rows(0, 1, 2), *beams[:2])
+    assert decoded.symbols.shape == (3, 4, L)
+    np.testing.assert_allclose(decoded.scores, beams.scores, rtol=1e-5)
 
 
 def test_an_impossible_symbol_has_no_probability():
@@ -53,14 +53,14 @@ def test_an_impossible_symbol_has_no_probability():
 def test_attention_is_that_of_the_step_that_emits_the_symbol():
     model, params = forest()
     given, lengths = jnp.array([[2, 1, 3], [3, 0, 0]]), jnp.array([3, 2])
-    found = decode.attention(model, params, rows(0, 2), given, lengths)
+    decoded = decode.attention(model, params, rows(0, 2), given, lengths)
     for row, (of, length) in enumerate([(0, 3), (2, 2)]):
         _, weights = model.lookup(params, of)
         expected = [weights(tuple(given[row, :i].tolist())) for i in range(length)]
-        np.testing.assert_allclose(found[row, :length], expected, rtol=1e-6)
-    assert not found[1, 2].any()
+        np.testing.assert_allclose(decoded[row, :length], expected, rtol=1e-6)
+    assert not decoded[1, 2].any()
     many = decode.attention(model, params, rows(0, 2), jnp.stack((given, given), 1), jnp.stack((lengths, lengths), 1))
-    np.testing.assert_allclose(many, jnp.stack((found, found), 1))
+    np.testing.assert_allclose(many, jnp.stack((decoded, decoded), 1))
 
 
 @functools.cache
@@ -79,25 +79,24 @@ def test_the_scores_and_weights_of_a_model_are_those_of_its_training_pass():
     _, outputs = model.apply(params, batch | target)
     model_free = jax.nn.log_softmax(outputs.logits.at[..., jnp.array([0, 1])].set(-jnp.inf))  # never emitted
     expected = jnp.take_along_axis(model_free, target["target"][..., None], axis=2)[..., 0]
-    found = decode.score(model, params, batch, target["target"], target["target_lengths"])
+    decoded = decode.score(model, params, batch, target["target"], target["target_lengths"])
     for row, length in enumerate((3, 2)):
-        np.testing.assert_allclose(found.symbols[row, :length], expected[row, :length], rtol=1e-5)
+        np.testing.assert_allclose(decoded.symbols[row, :length], expected[row, :length], rtol=1e-5)
     weights = decode.attention(model, params, batch, target["target"], target["target_lengths"])
     np.testing.assert_allclose(weights[0], outputs.weights[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(weights[1, :2], outputs.weights[1, :2], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"coverage_penalty": 0.2}, {"length_penalty": 1.0, "n_best": 3, "no_repeat_ngram": 2}])
-def test_a_padded_batch_is_searched_as_its_rows_alone(options):
+def test_a_padded_row_is_searched_as_it_is_without_padding_and_beside_others():
     model, params = translator()
-    source, lengths = jnp.array([[4, 2, 3, 1], [5, 6, 0, 0], [2, 0, 0, 0]]), [4, 2, 1]
-    every = {"width": 3, "max_length": 7, "end": 2} | options
-    together = decode.beam(model, params, {"source": source, "source_lengths": jnp.array(lengths)}, **every)
-    for row, length in enumerate(lengths):
-        alone = {"source": source[row : row + 1, :length], "source_lengths": jnp.array([length])}
-        found = decode.beam(model, params, alone, **every)
-        np.testing.assert_array_equal(found.tokens[0], together.tokens[row])
-        np.testing.assert_allclose(found.scores[0], together.scores[row], rtol=1e-5, atol=1e-5)
+    every = {"width": 3, "max_length": 7, "end": 2, "coverage_penalty": 0.2, "length_penalty": 1.0, "n_best": 3}
+    source = jnp.array([[4, 2, 3, 1], [5, 6, 0, 0], [2, 0, 0, 0]])
+    together = decode.beam(model, params, {"source": source, "source_lengths": jnp.array([4, 2, 1])}, no_repeat_ngram=2, **every)
+    short = {"source": jnp.array([[5, 6], [3, 3], [2, 0]]), "source_lengths": jnp.array([2, 2, 1])}
+    alone = decode.beam(model, params, short, no_repeat_ngram=2, **every)
+    for row in (1, 2):
+        np.testing.assert_array_equal(alone.tokens[0 if row == 1 else 2], together.tokens[row])
+        np.testing.assert_allclose(alone.scores[0 if row == 1 else 2], together.scores[row], rtol=1e-5, atol=1e-5)
 
 
 def test_other_outputs_of_the_same_shape_compile_nothing():

@@ -17,8 +17,8 @@ def searched(search, n_best=1, **limits):
     return search(Table(), table(), tokens(0, 1), n_best=n_best, **(LIMITS | limits))
 
 
-def equal(found, expected):
-    for leaf, other in zip(found, expected, strict=True):
+def equal(actual, expected):
+    for leaf, other in zip(actual, expected, strict=True):
         np.testing.assert_array_equal(leaf, other)
 
 

@@ -23,9 +23,9 @@ def by_hand(search, source, n_best=1, keys=("source", "source_lengths")):
     """(text, score) of the outputs for one input, from the search itself."""
     ids = CHARACTERS.encode(source)
     batch = {keys[0]: ids[None], keys[1]: np.array([len(ids)])}
-    found = search(Reader(), PARAMS, batch, end=END, n_best=n_best, max_length=2 * -(-len(ids) // 8) * 8 + 8)
-    rows = [row[:length].tolist() for row, length in zip(found.tokens[0], found.lengths[0], strict=True)]
-    return [(CHARACTERS.decode(row).removesuffix("\n"), float(score)) for row, score in zip(rows, found.scores[0], strict=True)]
+    decoded = search(Reader(), PARAMS, batch, end=END, n_best=n_best, max_length=2 * -(-len(ids) // 8) * 8 + 8)
+    rows = [row[:length].tolist() for row, length in zip(decoded.tokens[0], decoded.lengths[0], strict=True)]
+    return [(CHARACTERS.decode(row).removesuffix("\n"), float(score)) for row, score in zip(rows, decoded.scores[0], strict=True)]
 
 
 @pytest.mark.parametrize(("search", "n_best"), [(Search("greedy"), 1), (Search(beam=3), 3)], ids=["greedy", "beam"])
@@ -92,9 +92,9 @@ def test_a_stream_is_the_text_piece_by_piece():
 
 
 def test_an_attention_map_names_the_symbols_of_both_sides():
-    found = TextSearch(Reader(), PARAMS, PAIR).attention(" ab c", CHARACTERS.encode("ee").tolist())
-    assert (found.inputs, found.outputs) == (["a", "b", " ", "c"], ["e", "e", "end"])
-    np.testing.assert_array_equal(found.weights, np.eye(3, 4))
+    attention = TextSearch(Reader(), PARAMS, PAIR).attention(" ab c", CHARACTERS.encode("ee").tolist())
+    assert (attention.inputs, attention.outputs) == (["a", "b", " ", "c"], ["e", "e", "end"])
+    np.testing.assert_array_equal(attention.weights, np.eye(3, 4))
     with pytest.raises(InputError, match="the source is empty"):
         TextSearch(Reader(), PARAMS, PAIR).attention(" ", [4])
 
