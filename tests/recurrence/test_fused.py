@@ -201,9 +201,9 @@ def test_vmap_over_parameters_and_rows(name):
 @pytest.mark.parametrize("name", [name for name, cell in CATALOG.items() if isinstance(cell, Cell)])
 def test_the_catalogue_runs_fused(name):
     """Every cell that is not a stack of others is run by it."""
-    cell, given = CATALOG[name], check_options(name)
-    xs = np.zeros((3, 2), np.int32) if given["tokens"] else np.zeros((3, 2, *cell.input_shape), np.float32)
-    choices = explain(cell, jax.eval_shape(cell.init, jax.random.key(0)), xs, context=given["context"])
+    cell, options = CATALOG[name], check_options(name)
+    xs = np.zeros((3, 2), np.int32) if options["tokens"] else np.zeros((3, 2, *cell.input_shape), np.float32)
+    choices = explain(cell, jax.eval_shape(cell.init, jax.random.key(0)), xs, context=options["context"])
     assert {choice.backend for choice in choices} <= {"fused"} | ({"pallas"} if jax.default_backend() == "gpu" else set())
 
 
@@ -270,7 +270,7 @@ class Plain(Elman):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fast(Elman):
-    """A kernel of every step's own: it depends on the state."""
+    """The kernel depends on the state, so it changes from step to step."""
 
     def recur(self, params, state, z, *, dot=product, context=None):
         h = jnp.tanh(z + dot(state.h, params["recurrent_kernel"] * state.h.mean()))

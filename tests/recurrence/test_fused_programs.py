@@ -75,7 +75,7 @@ def test_the_loops_are_short_and_copy_no_stacked_array(name):
 
 
 def test_a_large_z_is_made_only_for_a_derivative():
-    """The table's rows: each step projects its own input, no [B, T, 4H] is in memory, and `explain` says so."""
+    """At sizes of the measured table each step projects its own input, no [B, T, 4H] is allocated, and `explain` says so."""
     cell, rows, steps = LSTM(input_size=16, hidden_size=128), 64, 100
     params, xs = Case(cell).params, jnp.sin(jnp.arange(rows * steps * 16.0)).reshape(rows, steps, 16)
     zs = rows * steps * 4 * 128 * 4

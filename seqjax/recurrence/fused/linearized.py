@@ -155,13 +155,13 @@ class Linearization:
         constants = [arguments.constants[i] for i in targets.constants]
         totals = [jnp.zeros(a.shape, at_least_float32(a.dtype)) for a in constants]
         outputs = [one_step(arguments.inputs[i]) for i in targets.inputs] + [self.loop.products[i].out for i in targets.taps]
-        kept = {*self.variables.lefts, *self.variables.inputs}
+        read_only = {*self.variables.lefts, *self.variables.inputs}  # read after the loop, or inputs of the forward loop
         (d_state, totals), d_stacks = scan_with_layout(
             body,
             (d_state, totals),
             [*(saved[v] for v in plan.read), *d_outputs],
             outputs,
-            overwritable={i for i, v in enumerate(plan.read) if v not in kept},
+            overwritable={i for i, v in enumerate(plan.read) if v not in read_only},
             reverse=not self.loop.reverse,
         )
         d_state = dict(zip(targets.state, d_state, strict=True))
