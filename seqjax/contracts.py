@@ -1,4 +1,4 @@
-"""What a cell, a composite, a layer and a model are. Everything else is written against these.
+"""The contracts of cells, composites, layers, models and decoders. Everything else is written against these.
 
 A recurrent network is a part that sees only the input (`project`, all time steps at once) and a
 part that sees the state (`recur`, step by step). Every cell says which is which, and writes its
@@ -172,7 +172,7 @@ class CompositeCell(Cell):
 
 @dataclasses.dataclass(frozen=True)
 class SequenceLayer:
-    """What reads a whole sequence and cannot step, such as a bidirectional layer.
+    """A layer that reads a whole sequence and cannot step, such as a bidirectional one.
 
     Args:
         fields: each layer declares its own.
@@ -201,11 +201,11 @@ class SequenceLayer:
         raise NotImplementedError
 
     def embed(self, params: Params, table: Array) -> Params | None:
-        """As `Cell.embed`."""
+        """The same as `Cell.embed`."""
         return None
 
     def unroll(self, params: Params, xs: Array, state: State, **options) -> tuple[State, Any]:
-        """As `CompositeCell.unroll`, with the option collect ("outputs" or "states") beside the others."""
+        """The same as `CompositeCell.unroll`, with the further option collect ("outputs" or "states")."""
         raise NotImplementedError
 
     def apply(
@@ -334,7 +334,7 @@ class Decoder(Protocol):
 
     @property
     def attends(self) -> bool:
-        """Whether this is an `AttendingDecoder`."""
+        """True for an `AttendingDecoder`."""
         ...
 
     def start(self, params: Any, batch: dict) -> tuple[Any, State, Array]:

@@ -84,7 +84,7 @@ class Hard(Attention):
         key: Array | None = None,
         dot=product,
     ) -> Read:
-        """As `Attention.attend`, with log_p [...]."""
+        """The same as `Attention.attend`, with log_p [...]."""
         p = masked_softmax(self.attention.scores(params, query, memory, coverage=coverage, dot=dot), memory.mask)  # [..., S]
         if key is None:
             return Read(read_out(p, memory.values), p, jnp.zeros(p.shape[:-1], p.dtype))

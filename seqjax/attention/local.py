@@ -143,7 +143,7 @@ class Local(Attention):
         key: Array | None = None,
         dot=product,
     ) -> Read:
-        """As `Attention.attend`, near the centre."""
+        """The same as `Attention.attend`, within a window around the centre."""
         scores = self.attention.scores(params.get("attention", {}), query, memory, coverage=coverage, dot=dot)
         length = memory.mask.sum(axis=-1, dtype=scores.dtype)
         if self.predicted:

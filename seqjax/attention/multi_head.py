@@ -17,7 +17,7 @@ from seqjax.types import Array, Key, Params, at_least_float32
 
 
 class HeadKeys(NamedTuple):
-    """What the heads make of a memory: keys and values, [..., N, S, A/N] each."""
+    """Keys and values of a memory for each head, [..., N, S, A/N] each."""
 
     keys: Array
     values: Array
@@ -97,7 +97,7 @@ class MultiHead(Attention):
         key: Array | None = None,
         dot=product,
     ) -> Read:
-        """As `Attention.attend`: context [..., A], and the mean of the heads' weights, [..., S]."""
+        """The same as `Attention.attend`: context [..., A], and the mean of the heads' weights, [..., S]."""
         weights = masked_softmax(self.scores(params, query, memory, dot=dot), memory.mask[..., None, :])
         values = memory.keys.values
         dtype = at_least_float32(values.dtype)

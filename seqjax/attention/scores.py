@@ -1,4 +1,4 @@
-"""How well a query fits each place of a memory, and what is read there."""
+"""Attention scores of a query for each position of a memory, and the context vector that is read."""
 
 import dataclasses
 import functools
@@ -56,17 +56,17 @@ class Attention:
 
     @property
     def reads_coverage(self) -> bool:
-        """Whether attend reads the sum of the weights so far."""
+        """True if attend reads the sum of the weights so far."""
         return False
 
     @property
     def reads_steps(self) -> bool:
-        """Whether attend reads the number of steps so far."""
+        """True if attend reads the number of steps so far."""
         return False
 
     @property
     def draws(self) -> bool:
-        """Whether attend draws the places that it reads."""
+        """True if attend draws the places that it reads."""
         return False
 
     @property
@@ -76,7 +76,7 @@ class Attention:
 
     @property
     def at_once(self) -> bool:
-        """Whether the queries of all T steps are best scored at once: no array of [B, T, S, features] is made."""
+        """True if the queries of all T steps are best scored at once: no array of [B, T, S, features] is made."""
         return True
 
     def init(self, key: Key) -> Params:

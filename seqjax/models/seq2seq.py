@@ -203,7 +203,7 @@ class Seq2Seq(Model):
 
     @property
     def attends(self) -> bool:
-        """Whether the decoder has attention."""
+        """True if the decoder has attention."""
         return isinstance(self.decoder, Attentive)
 
     @property
