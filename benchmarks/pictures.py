@@ -3,6 +3,7 @@
 from benchmarks import peers
 from benchmarks.harness import REFERENCE
 from benchmarks.network import SIZES
+from seqjax.drawing import new_figure
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; seqjax is black.
 COLOURS = {
@@ -154,11 +155,7 @@ def _colour(name: str, index: int) -> str:
 
 
 def _figure(rows: int, columns: int, *, width: float, height: float):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height + 0.9), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, height + 0.9)
     return figure, figure.subplots(rows, columns, squeeze=False).flatten()
 
 

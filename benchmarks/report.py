@@ -8,6 +8,7 @@ from collections.abc import Callable
 from benchmarks import peers, results, suites
 from benchmarks.environment import ROOT
 from benchmarks.network import SIZES
+from seqjax.drawing import save_png
 from seqjax.errors import InputError
 
 COMMITTED = ROOT / "benchmarks" / "results"
@@ -30,7 +31,7 @@ def draw(folder: pathlib.Path) -> list[pathlib.Path]:
         if of_suite["cases"]:
             figure = suites.load(of_suite["suite"]).PICTURE(of_suite, title_of(of_suite))
             written.append(folder / f"{name}.png")
-            figure.savefig(written[-1], format="png", dpi=110)
+            save_png(figure, written[-1], dpi=110)
     page = folder / "README.md"
     page.write_text(f"# {next(iter(by_name.values()))['environment']['hardware']}\n\n" + tables(by_name, folder, folder))
     return [*written, page]

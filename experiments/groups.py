@@ -43,7 +43,7 @@ class RecurrentEncoder(Recurrent):
     """A recurrent encoder, which may read in both directions."""
 
     encoder_layers: int = 1
-    bidirectional: bool = True  # the encoder
+    bidirectional: bool = True  # read in both directions
     merge: Literal["concat", "sum", "mean"] = "concat"  # of its two directions; attention by dot needs sum or mean
 
     @property

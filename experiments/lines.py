@@ -25,7 +25,7 @@ def read_lines(path: str | None, *, prompt: str) -> Iterator[str]:
 
     Args:
         path: of the file, .gz too; None: standard input.
-        prompt: shown once to who types.
+        prompt: shown once at a terminal.
 
     Raises:
         InputError: a file that cannot be read, or a byte that is not UTF-8 text.

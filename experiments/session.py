@@ -1,6 +1,6 @@
-"""A training session: what every experiment's training shares, so that its `main` shows what is its own.
+"""A training session: the steps that every experiment's training shares, so that its `main` shows only its own.
 
-session = Session(config, model, stream, ...)         # refuses what does not fit; nothing is written yet
+session = Session(config, model, stream, ...)         # refuses a wrong config; nothing is written yet
 with session.open("text: ..."):                       # the run's folder, new or resumed
     for event in session.train(evaluate):             # the loop
         ...

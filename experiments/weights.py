@@ -101,13 +101,13 @@ def latest(program: command_line.Program) -> Callable[[], Weights]:
 
 
 def parse_verb(verb: type[Verb], argv: list[str], *, program: str, data: Any) -> tuple[Verb, bool]:
-    """The flags of a verb that has `weights` and `data`: the data are the run's own, but for what is given.
+    """Parses the flags of a verb that has `weights` and `data`: without --data flags, the data are the run's.
 
     Args:
         verb: a frozen dataclass.
         argv: the flags.
         program: the command up to the verb.
-        data: the default of the experiment's Data, whose `SOURCES` are fields of which a given one replaces all.
+        data: the experiment's Data() at its defaults; if a flag names one of its `SOURCES`, the run's other sources are dropped.
 
     Returns:
         (the verb's config, whether it names other data).
@@ -121,8 +121,8 @@ def parse_verb(verb: type[Verb], argv: list[str], *, program: str, data: Any) ->
     description = train.RunFolder(config.weights.dir).read_config()
     base = command_line.from_dict(data, description["config"]["data"])
     flags = {argument.split("=")[0] for argument in argv if argument.startswith("--data.")}
-    given = {flag.removeprefix("--data.").replace("-", "_") for flag in flags}
-    if given & set(data.SOURCES):
+    names = {flag.removeprefix("--data.").replace("-", "_") for flag in flags}
+    if names & set(data.SOURCES):
         base = dataclasses.replace(base, **{name: getattr(data, name) for name in data.SOURCES})
     default = dataclasses.replace(config, data=base)
-    return command_line.parse(verb, argv, program=program, default=default), bool(given)
+    return command_line.parse(verb, argv, program=program, default=default), bool(names)

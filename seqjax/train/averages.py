@@ -39,8 +39,8 @@ def average(checkpoints: Checkpoints, target: Params, n: int) -> Params:
     """
     steps = checkpoints.steps("last")
     if not 1 <= n <= len(steps):
-        kept = f"{checkpoints.folder / 'last'} keeps {len(steps)} checkpoints"
-        raise InputError(f"{kept}: an average of {n} needs 1 to {len(steps)} of them")
+        count = f"{checkpoints.folder / 'last'} keeps {len(steps)} checkpoints"
+        raise InputError(f"{count}: an average of {n} needs 1 to {len(steps)} of them")
     dtypes, total = None, None
     for step in steps[-n:]:
         params = checkpoints.params(target, "last", step=step)

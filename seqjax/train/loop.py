@@ -280,10 +280,12 @@ def _read(state: TrainState, step: int, checkpoints: Checkpoints | None) -> tupl
 def _diagnosis(params: Params, first: int, leaf: int, step: int, checkpoints: Checkpoints | None) -> str:
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(params)]
     what = f"the gradient of {names[leaf]}" if leaf >= 0 else "the loss or the update"
-    kept = "nothing was saved before"
+    saved = "nothing was saved before"
     if checkpoints is not None and checkpoints.step("last") is not None:
-        kept = f"step {checkpoints.step('last')} is kept in {checkpoints.folder / 'last'}"
-    return f"diverged: {what} is not finite since step {first + 1} (seen at step {step}); {kept}; lower the learning rate or clip"
+        saved = f"step {checkpoints.step('last')} is kept in {checkpoints.folder / 'last'}"
+    return (
+        f"diverged: {what} is not finite since step {first + 1} (seen at step {step}); {saved}; lower the learning rate or clip"
+    )
 
 
 class _Clock:
