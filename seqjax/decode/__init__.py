@@ -1,4 +1,4 @@
-"""Search and sampling over any decoder: `start` reads a batch, `step` reads a symbol."""
+"""Search, sampling and scoring over any decoder, from a batch to symbols or from texts to texts."""
 
 from seqjax.decode.beam_search import beam
 from seqjax.decode.constraints import Constraints
@@ -28,3 +28,7 @@ __all__ = [
     "stream",
     "texts",
 ]
+
+
+def __dir__():
+    return __all__

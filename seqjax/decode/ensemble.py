@@ -55,7 +55,7 @@ class Ensemble:
 
     @property
     def attends(self) -> bool:
-        """Whether any member has attention."""
+        """True where any member has attention."""
         return any(model.attends for model in self.models)
 
     def start(self, params: tuple, batch: dict) -> tuple[tuple, tuple, Array]:

@@ -67,7 +67,7 @@ class Search:
     coverage_penalty: float = 0.0  # beta of Wu et al. 2016
     groups: int = 1  # of diverse beam search; divides beam
     diversity: float = 0.5  # between groups
-    early_stop: bool = True  # end when what grows is no better now, though a length penalty could help it later
+    early_stop: bool = True  # stop when no beam is better now, though the length penalty could favour one later
     samples: int = 16  # for mbr
     temperature: float = 1.0  # for sample and mbr, as are the next five
     top_k: int | None = None
@@ -76,7 +76,7 @@ class Search:
     typical_p: float | None = None
     seed: int = 0
     min_length: int = 0  # symbols at least, the end counted
-    max_length: int | None = None  # symbols at most, the end counted; None: twice the source's, and a few
+    max_length: int | None = None  # symbols at most, the end counted; None: twice the input's and 8
     no_repeat_ngram: int = 0  # no n symbols twice in an output; 0: any
     unknown: Literal["mark", "copy"] = "mark"  # an unknown symbol is shown as such, or as the source word most attended to
 

@@ -216,7 +216,7 @@ class TextSearch:
         return text.strip() if self._has_source else text
 
     def _is_empty(self, ids: np.ndarray) -> bool:
-        """Whether an input needs no search; an empty prompt does."""
+        """True for an empty source, which needs no search; an empty prompt is searched."""
         return self._has_source and not len(ids)
 
     def _batches(self, ids: Sequence[np.ndarray]) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:

@@ -50,6 +50,10 @@ def test_draws_are_samples_each_with_a_key_of_its_own():
     equal([np.stack(columns, 1)], [expected.tokens[:, 0, : len(columns)]])
 
 
+def test_the_package_shows_its_public_names_alone():
+    assert dir(decode) == sorted(decode.__all__) and all(hasattr(decode, name) for name in decode.__all__)
+
+
 def test_its_own_length_goes_before_the_caller_s():
     assert searched(Search(method="greedy", max_length=6), max_length=9).tokens.shape == (2, 1, 6)
     with pytest.raises(InputError, match="max_length is None: give the most symbols"):
