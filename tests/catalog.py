@@ -36,12 +36,12 @@ CATALOG = {
     "dropout_sequence": Dropout(0.3, per="sequence", input_shape=(3,)),
     "recurrent_dropout": RecurrentDropout(LSTM_3_4, 0.3),
     "recurrent_dropout_two_products": RecurrentDropout(GRU(input_size=3, hidden_size=4, reset_after=False), 0.3),
-    "stack": Stack((Dropout(0.3), LSTM_3_4, Dropout(0.3, per="sequence"), LSTM_4_2)),
+    "stack": Stack((Dropout(0.3), ELMAN, Dropout(0.3, per="sequence"), LSTM_4_2)),
     "stack_tokens": Stack((GRU_3_4, Dropout(0.2), Residual(GRU(input_size=4, hidden_size=4)))),
     "residual": Residual(RecurrentDropout(Elman(input_size=3, hidden_size=3), 0.2)),
     "bidirectional": Bidirectional(LSTM_3_4),
     "bidirectional_sum": Bidirectional(GRU_3_4, ELMAN, merge="sum"),
-    "chain": Chain((Bidirectional(GRU_3_4, merge="mean"), Dropout(0.2), Bidirectional(LSTM_4_2))),
+    "chain": Chain((Bidirectional(ELMAN, merge="mean"), Dropout(0.2), Bidirectional(LSTM_4_2))),
     "bahdanau": attentive(GRU_3_4, Additive(query_size=4, memory_size=6, hidden_size=5), order="before"),
     "bahdanau_coverage": attentive(
         RecurrentDropout(GRU_3_4, 0.3), Additive(query_size=4, memory_size=6, hidden_size=5, coverage=True), order="before"
