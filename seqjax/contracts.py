@@ -67,18 +67,18 @@ class Cell:
         raise NotImplementedError
 
     def project(self, params: Params, xs: Array) -> Any:
-        """All that needs no state, for any leading axes, each time step alone. [..., *input_shape] to zs [..., ...]."""
+        """The part that needs no state, for any leading axes, each time step alone. [..., *input_shape] to zs [..., ...]."""
         return xs
 
     def recur(self, params: Params, state: State, z, *, dot=product, context=None) -> tuple[State, Any]:
-        """One step from what `project` made; every product with a recurrent kernel is written `dot(h, kernel)`."""
+        """One step from the output of `project`; every product with a recurrent kernel is written `dot(h, kernel)`."""
         raise NotImplementedError
 
     def step(self, params: Params, state: State, x: Array, context=None) -> tuple[State, Any]:
         """One step from an input: `recur(params, state, project(params, x))`, a `jax.lax.scan` body.
 
         Args:
-            params: of `init`.
+            params: from `init`.
             state: leaves [*batch_shape, ...].
             x: [*batch_shape, *input_shape], or integer tokens [*batch_shape].
             context: a pytree that is the same at every step.
@@ -94,7 +94,7 @@ class Cell:
             project(embed(params, E), tokens) == project(params, E[tokens])
 
         Args:
-            params: of `init`.
+            params: from `init`.
             table: [V, D].
 
         Returns:
@@ -108,7 +108,7 @@ class Cell:
         """The parameters gate by gate.
 
         Args:
-            params: of `init`, arrays [..., nH] of n gates side by side (of heads: [N, H/N, n H/N]); an array [H] is the last
+            params: from `init`, arrays [..., nH] of n gates side by side (of heads: [N, H/N, n H/N]); an array [H] is the last
                 gate's own.
 
         Returns:
@@ -159,7 +159,7 @@ class CompositeCell(Cell):
         """All steps at once: batched, `mask` instead of lengths, a state given. Parts go through the engine's `run`.
 
         Args:
-            params: of `init`.
+            params: from `init`.
             xs: [B, T, *input_shape].
             state: leaves [B, ...].
             **options: mask, reset, context, reverse, backend, remat, to hand to every part.
@@ -227,7 +227,7 @@ class SequenceLayer:
         """All steps at once, batched; `seqjax.unroll` adds its checks, its jit and the zeros of padded steps.
 
         Args:
-            params: of `init`.
+            params: from `init`.
             xs: [B, T, *input_shape].
             state: leaves [B, ...]; None: the initial state.
             lengths, mask, reset, key, context, reverse, backend, remat, collect: as in `seqjax.unroll`.
@@ -256,7 +256,7 @@ class SequenceLayer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Model:
-    """A network with a loss: what the training loop, and nothing else of a model, knows.
+    """A network with a loss: all that the training loop knows of it.
 
     A batch is a plain dict of arrays; `key` feeds every dropout, the cells' noise included. `unit` names one of the things that
     the loss counts: "token", "clip", "frame", "image", "second".

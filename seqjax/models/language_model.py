@@ -40,7 +40,7 @@ class LanguageModel(Model):
         tied: whether W is the embedding transposed; the cell's output size must then be E.
         dropout: rate on the embedding and on the cell's output (inside the cell it is the Stack's own).
         per: of the dropout, "step" or "sequence".
-        start_symbol: the vocabulary's, which begins every document; it is never emitted. None: there is none.
+        start_symbol: the symbol that begins every document; it is never emitted. None: documents begin without one.
         forbidden: symbols that are never emitted either, such as padding.
         init_scale: None: the parts' own initialisation; s: every parameter from U(-s, s).
 
@@ -143,7 +143,7 @@ class LanguageModel(Model):
         """Logits of the symbol after each.
 
         Args:
-            params: of `init`.
+            params: from `init`.
             batch: "tokens", integer [B, T]; "reset", bool [B, T], where there is one (True: a new document begins).
             state: carried from the batch before; None: the initial state.
             key: feeds dropout; None: deterministic.
@@ -163,11 +163,11 @@ class LanguageModel(Model):
         """Reads prompts but for their last symbols.
 
         Args:
-            params: of `init`.
+            params: from `init`.
             batch: "tokens", integer [B, T]; "tokens_lengths", integer [B], 0 <= length <= T (length 0: the start symbol alone).
 
         Returns:
-            (memory, state, token): memory what the cell makes of each symbol alone, leaves [V, ...], so that `step` looks it
+            (memory, state, token): memory the cell's projection of each symbol, leaves [V, ...], so that `step` looks it
             up, or (); token int32 [B].
 
         Raises:
@@ -179,11 +179,11 @@ class LanguageModel(Model):
         return _read(self, params, tokens, lengths)
 
     def step(self, params: Params, memory, state: State, token: Array) -> tuple[State, Array]:
-        """Reads one symbol of each row: token [B] to (state, logits [B, V]), -inf for what is never emitted.
+        """Reads one symbol of each row: token [B] to (state, logits [B, V]), -inf for symbols that are never emitted.
 
         Args:
-            params: of `init`.
-            memory: of `start`; () works too.
+            params: from `init`.
+            memory: from `start`; () works too.
             state: leaves [B, ...].
             token: integer [B].
 

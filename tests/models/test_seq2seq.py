@@ -81,11 +81,18 @@ def batch_for(model):
     return BATCH | {"source": jnp.where(BATCH["source"] < model.encoder.size, BATCH["source"], 1)}
 
 
-def initial(model, seed=0):
-    """Parameters with every bias off 0, so that a bias that is left out shows."""
-    leaves, tree = jax.tree.flatten(jax.jit(model.init)(jax.random.key(seed)))
-    rng = np.random.default_rng(seed)
-    return jax.tree.unflatten(tree, [leaf + jnp.asarray(0.3 * rng.normal(size=leaf.shape), leaf.dtype) for leaf in leaves])
+@functools.cache
+def _initial(model):
+    leaves, tree = jax.tree.flatten(jax.eval_shape(model.init, jax.random.key(0)))
+    rng = np.random.default_rng(0)
+    scales = [0.3 if leaf.ndim < 2 else max(0.3, leaf.shape[0] ** -0.5) for leaf in leaves]
+    return tree, [(scale * rng.normal(size=leaf.shape)).astype(leaf.dtype) for scale, leaf in zip(scales, leaves, strict=True)]
+
+
+def initial(model):
+    """Parameters drawn in NumPy, every bias off 0, so that a bias that is left out shows. Nothing is compiled."""
+    tree, arrays = _initial(model)
+    return jax.tree.unflatten(tree, [jnp.asarray(array) for array in arrays])
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -125,9 +132,9 @@ def test_start_and_step_are_apply(model):
     outputs = apply(model, params, batch)
     memory, state, token = model.start(params, batch)
     assert token.tolist() == [START] * 3
-    said = np.isin(np.arange(model.target_size), (START, *model.forbidden), invert=True)
+    said, step = np.isin(np.arange(model.target_size), (START, *model.forbidden), invert=True), jax.jit(model.step)
     for t in range(4):
-        state, logits = model.step(params, memory, state, token)
+        state, logits = step(params, memory, state, token)
         live = np.asarray(t < BATCH["target_lengths"])
         np.testing.assert_allclose(logits[live][:, said], outputs.logits[live, t][:, said], atol=1e-5)
         assert np.isneginf(logits[:, ~said]).all()
@@ -145,9 +152,10 @@ def test_beams_of_a_row_share_its_memory(model):
     states = jax.tree.map(lambda a: jnp.broadcast_to(a, (3, *a.shape)), state)
     step = jax.jit(jax.vmap(lambda state, token: model.step(params, memory, state, token)))
     beams, logits = step(*step(states, tokens)[:1], tokens[::-1])
+    alone_step = jax.jit(model.step)
     for i in range(3):
-        alone, _ = model.step(params, memory, state, tokens[i])
-        alone, wanted = model.step(params, memory, alone, tokens[2 - i])
+        alone, _ = alone_step(params, memory, state, tokens[i])
+        alone, wanted = alone_step(params, memory, alone, tokens[2 - i])
         np.testing.assert_allclose(logits[i], wanted, atol=1e-5)
         assert_close(jax.tree.map(lambda a, i=i: a[i], beams), alone, atol=1e-5)
 
@@ -263,7 +271,7 @@ def test_in_bfloat16_and_in_float64(x64):
     near = apply(model, half, BATCH)
     assert near.logits.dtype == jnp.float32 and near.weights.dtype == jnp.bfloat16
     np.testing.assert_allclose(near.logits.astype(float)[0], outputs.logits[0], atol=0.1)
-    grads = jax.grad(mean_loss(model, BATCH))(half)
+    grads = jax.jit(jax.grad(mean_loss(model, BATCH)))(half)
     assert all(a.dtype == jnp.bfloat16 and np.isfinite(a).all() for a in jax.tree.leaves(grads))
     found = decode.greedy(model, half, BATCH, max_length=3)
     assert found.scores.dtype == jnp.float32

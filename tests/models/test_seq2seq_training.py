@@ -1,6 +1,7 @@
 """What training adds to an encoder-decoder: scheduled sampling, label smoothing, coverage, dropout."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -36,7 +37,7 @@ def test_always_the_truth_is_teacher_forcing(name, sampling):
         np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.parametrize("name", ["plain", "bahdanau", "coverage", "large_vocabulary"])
+@pytest.mark.parametrize("name", leaving("plain", "bahdanau", of=["plain", "bahdanau", "coverage", "large_vocabulary"]))
 def test_never_the_truth_is_to_read_what_the_model_says(name):
     """A model that is sure of what it says draws what greedy decoding finds; then it is teacher forcing on that."""
     model = dataclasses.replace(MODELS[name], tied="none")
@@ -51,14 +52,18 @@ def test_never_the_truth_is_to_read_what_the_model_says(name):
 
 def read_by(model: Seq2Seq, p, key=KEY):
     """What is read where every target holds 4 alone, and the model draws 5 three times as often as 7: [ROWS, STEPS]."""
-    params = model.init(jax.random.key(0))
+    params = initial(model)
     logits = jnp.full(model.target_size, -1e9).at[jnp.array([5, 7])].set(jnp.log(jnp.array([3.0, 1.0])))
     kernel = params["decoder"]["projection"]["kernel"]
     params["decoder"]["projection"] = {"kernel": jnp.zeros_like(kernel), "bias": logits}
     source = {"source": jnp.tile(jnp.array([[3, 4]]), (ROWS, 1)), "source_lengths": jnp.full(ROWS, 2)}
     symbols = jnp.full((ROWS, STEPS), 4).at[:, 0].set(START)
-    memory, state = model._encode(params, source)
-    return np.asarray(jax.jit(model._sampled)(params, memory, state, symbols, forcing(p, ROWS)["teacher_forcing"], key))
+    return np.asarray(_sampled(model, params, source, symbols, forcing(p, ROWS)["teacher_forcing"], key))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _sampled(model, params, source, symbols, teacher_forcing, key):
+    return model._sampled(params, *model._encode(params, source), symbols, teacher_forcing, key)
 
 
 def test_a_coin_for_every_token():
@@ -127,7 +132,7 @@ def test_smoothing_and_coverage_are_of_training_alone():
 # Dropout: through the key alone.
 
 
-@pytest.mark.parametrize("per", ["step", "sequence"])
+@pytest.mark.parametrize("per", leaving("step", of=["step", "sequence"]))
 def test_dropout_comes_from_the_key_and_from_nothing_else(per):
     model = with_encoder(dataclasses.replace(MODELS["luong"], per=per), per=per)
     params = initial(model)
@@ -135,7 +140,7 @@ def test_dropout_comes_from_the_key_and_from_nothing_else(per):
     np.testing.assert_array_equal(one, again)
     assert not np.allclose(one, two) and not np.allclose(one, quiet)
     dry = with_encoder(dataclasses.replace(model, dropout=0.0), dropout=0.0)
-    assert jax.tree.structure(dry.init(KEY)) == jax.tree.structure(params)
+    assert jax.tree.structure(jax.eval_shape(dry.init, KEY)) == jax.tree.structure(params)
     np.testing.assert_array_equal(apply(dry, params, BATCH).logits, quiet)
 
 
