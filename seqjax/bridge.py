@@ -14,7 +14,7 @@ BRIDGES = ("dense", "final", "none")
 
 
 def check_bridge(kind: str, summary: State, state: State):
-    """Raises InputError unless the bridge can make `state` from `summary`, both of arrays or shapes [B, ...]."""
+    """Raise InputError unless the bridge can make `state` from `summary`, both of arrays or shapes [B, ...]."""
     has, needs = _form(summary), _form(state)
     if kind == "final" and has != needs:
         forms = [", ".join(f"{name} {list(shape)}" for name, shape in form) for form in (has, needs)]
@@ -40,8 +40,8 @@ def init_bridge(key: Key, summary: State, state: State) -> Params:
 def cross(kind: str, params: Params, summary: State, state: State) -> State:
     """The decoder's first state.
 
-        dense:  every floating array is tanh(W s + b), s the arrays named h of the summary side by side (all, if none is)
-        final:  it is the summary;    none:  it is as it was
+        dense:  every floating array is tanh(W s + b), s the summary's arrays named h side by side (without an h, all arrays)
+        final:  the summary;    none:  the decoder's initial state
 
     Args:
         kind: "dense", "final" or "none".
@@ -50,7 +50,7 @@ def cross(kind: str, params: Params, summary: State, state: State) -> State:
         state: the decoder's initial state, leaves [B, ...].
 
     Returns:
-        A state like `state`, each array in its dtype.
+        A state with the structure and dtypes of `state`.
     """
     if kind == "none":
         return state

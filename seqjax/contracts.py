@@ -23,8 +23,8 @@ from seqjax.weighted import Weighted
 class Cell:
     """One step of recurrence, as a value: equal cells are one jit trace.
 
-    A cell is a frozen dataclass with hashable fields, and five parts: input_shape, init, initial_state, project, recur.
-    `step`, the whole unroll and its derivatives follow from them.
+    A cell is a frozen dataclass with hashable fields and five members: input_shape, init, initial_state, project, recur.
+    `step`, the unrolled sequence and its derivatives follow from them.
 
         state, y = recur(params, state, project(params, x))
 
@@ -32,7 +32,7 @@ class Cell:
         fields: each cell declares its own, keyword-only.
 
     Returns:
-        A value, to hand to `seqjax.unroll`.
+        A value to pass to `seqjax.unroll`.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Cell:
 
     @property
     def input_shape(self) -> Shape | None:
-        """The shape of one step of one row, (D,) for most cells; None: any shape, kept as it is."""
+        """The shape of one row's input at one step, (D,) for most cells; None: any shape."""
         raise NotImplementedError
 
     def init(self, key: Key) -> Params:
@@ -67,7 +67,7 @@ class Cell:
         raise NotImplementedError
 
     def project(self, params: Params, xs: Array) -> Any:
-        """The part that needs no state, for any leading axes, each time step alone. [..., *input_shape] to zs [..., ...]."""
+        """The part that needs no state: each step alone, over any leading axes, [..., *input_shape] to zs [..., ...]."""
         return xs
 
     def recur(self, params: Params, state: State, z, *, dot=product, context=None) -> tuple[State, Any]:
@@ -108,8 +108,8 @@ class Cell:
         """The parameters gate by gate.
 
         Args:
-            params: from `init`, arrays [..., nH] of n gates side by side (of heads: [N, H/N, n H/N]); an array [H] is the last
-                gate's own.
+            params: from `init`, arrays [..., nH] of n gates side by side (of heads: [N, H/N, n H/N]); an array [H] belongs
+                to the last gate.
 
         Returns:
             {gate: {name: [..., H]}}, names as in `gates`.
@@ -125,15 +125,15 @@ class Cell:
             [1.0, 1.0, 1.0]
         """
         if not self.gates:
-            raise InputError(f"{type(self).__name__} names no gates")
+            raise InputError(f"{type(self).__name__} names no gates: its parameters cannot be split")
         *heads, size, _ = params["recurrent_kernel"].shape
         count, hidden = len(self.gates), math.prod(heads, start=size)
         views: dict[str, Params] = {gate: {} for gate in self.gates}
         for name, array in params.items():
-            whole = array.shape[-1] == count * (size if array.ndim == 3 else hidden)
-            for gate, part in zip(self.gates, jnp.split(array, count, axis=-1), strict=True) if whole else ():
+            all_gates = array.shape[-1] == count * (size if array.ndim == 3 else hidden)
+            for gate, part in zip(self.gates, jnp.split(array, count, axis=-1), strict=True) if all_gates else ():
                 views[gate][name] = part
-            if not whole:
+            if not all_gates:
                 views[self.gates[-1]][name] = array
         return views
 
@@ -141,13 +141,13 @@ class Cell:
 class CompositeCell(Cell):
     """A cell with its own way of running a whole sequence: a stack of parts, or one operation over all steps.
 
-    `recur` stays defined (stepping, decoding and wrappers use it). The laws say that both are equal.
+    `recur` is still defined, for stepping, decoding and wrappers. The laws check that the two agree.
 
     Args:
         fields: each composite declares its own.
 
     Returns:
-        A value, to hand to `seqjax.unroll`.
+        A value to pass to `seqjax.unroll`.
 
     Example:
         >>> from seqjax.compose import Dense, Stack
@@ -156,13 +156,13 @@ class CompositeCell(Cell):
     """
 
     def unroll(self, params: Params, xs: Array, state: State, **options) -> tuple[State, Any]:
-        """All steps at once: batched, `mask` instead of lengths, a state given. Parts go through the engine's `run`.
+        """All steps at once, over a batch, with `mask` in place of lengths. The engine's `run` unrolls the parts.
 
         Args:
             params: from `init`.
             xs: [B, T, *input_shape].
             state: leaves [B, ...].
-            **options: mask, reset, context, reverse, backend, remat, to hand to every part.
+            **options: mask, reset, context, reverse, backend, remat: passed on to every part.
 
         Returns:
             (state, ys), ys [B, T, ...]. Masked steps of ys may hold anything finite.
@@ -178,7 +178,7 @@ class SequenceLayer:
         fields: each layer declares its own.
 
     Returns:
-        A value, to hand to `seqjax.unroll`.
+        A value to pass to `seqjax.unroll`.
 
     Example:
         >>> from seqjax.cells.gru import GRU
@@ -201,7 +201,7 @@ class SequenceLayer:
         raise NotImplementedError
 
     def embed(self, params: Params, table: Array) -> Params | None:
-        """The same as `Cell.embed`."""
+        """The same as `Cell.embed`; None unless a layer defines it."""
         return None
 
     def unroll(self, params: Params, xs: Array, state: State, **options) -> tuple[State, Any]:
@@ -224,7 +224,7 @@ class SequenceLayer:
         remat: int | str | None = None,
         collect: str = "outputs",
     ) -> tuple[State, Any]:
-        """All steps at once, batched; `seqjax.unroll` adds its checks, its jit and the zeros of padded steps.
+        """All steps at once, over a batch; `seqjax.unroll` adds checks, jit, and zeros at padded steps.
 
         Args:
             params: from `init`.
@@ -256,16 +256,16 @@ class SequenceLayer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Model:
-    """A network with a loss: all that the training loop knows of it.
+    """A network with a loss: the interface that the training loop uses.
 
-    A batch is a plain dict of arrays; `key` feeds every dropout, the cells' noise included. `unit` names one of the things that
-    the loss counts: "token", "clip", "frame", "image", "second".
+    A batch is a plain dict of arrays; `key` feeds every dropout, the cells' noise included. `unit` names the thing that the
+    loss counts: "token", "clip", "frame", "image", "second".
 
     Args:
         fields: each model declares its own, keyword-only.
 
     Returns:
-        A value, to hand to the training loop.
+        A value to pass to the training loop.
 
     Example:
         >>> import jax
@@ -287,7 +287,7 @@ class Model:
 
     @property
     def vocabulary_sizes(self) -> tuple[int, ...]:
-        """The symbols of each vocabulary that a run of this model keeps, in order; () for a model of no symbols."""
+        """The sizes of the model's vocabularies, in the order in which a run saves them; () for a model without symbols."""
         return ()
 
     def init(self, key: Key) -> Params:
@@ -295,11 +295,11 @@ class Model:
         raise NotImplementedError
 
     def initial_state(self, params: Params, batch_size: int) -> State:
-        """The state carried from batch to batch; () where nothing is."""
+        """The state carried from batch to batch; () if nothing is carried."""
         return ()
 
     def apply(self, params: Params, batch: dict, *, state: State = None, key: Key | None = None) -> tuple[State, Any]:
-        """(state, outputs) of a batch. `state=None`: the initial state; `key=None`: deterministic."""
+        """(state, outputs) after a batch. `state=None`: the initial state; `key=None`: deterministic."""
         raise NotImplementedError
 
     def loss(self, outputs, batch: dict) -> Weighted:
@@ -312,7 +312,7 @@ class Model:
 
 
 class Decoder(Protocol):
-    """A model that emits one symbol after another: all that a search knows of it.
+    """A model that emits one symbol after another: the interface that a search uses.
 
         memory, state, token = start(params, batch)
         state, logits = step(params, memory, state, token);   p(next symbol) = softmax(logits)
@@ -338,7 +338,7 @@ class Decoder(Protocol):
         ...
 
     def start(self, params: Any, batch: dict) -> tuple[Any, State, Array]:
-        """(memory, state, token) of a batch.
+        """(memory, state, token) before the first step over a batch.
 
         Args:
             params: the parameters.
@@ -360,7 +360,7 @@ class Decoder(Protocol):
             token: integer [B].
 
         Returns:
-            (state, logits [B, V]), -inf where the decoder never emits a symbol.
+            (state, logits [B, V]), -inf for symbols that the decoder never emits.
         """
         ...
 
@@ -378,6 +378,6 @@ class AttendingDecoder(Decoder, Protocol):
 
 
 def check_cell_field(owner, cell):
-    """Raises InputError unless `cell` is a cell, which a layer is not."""
+    """Raise InputError unless `cell` is a cell, which a layer is not."""
     if not isinstance(cell, Cell):
-        raise InputError(f"{type(owner).__name__} wraps a cell, and a {type(cell).__name__} is none: it cannot step")
+        raise InputError(f"{type(owner).__name__} wraps a cell, and a {type(cell).__name__} is not one: it cannot step")

@@ -1,4 +1,4 @@
-"""Attention: how a query is scored against a memory, and the cell that attends at every step."""
+"""Attention: scores of a query against a memory, and the cell that attends at every step."""
 
 from seqjax.attention.attentive import Attended, Attentive
 from seqjax.attention.hard import Hard

@@ -21,7 +21,7 @@ from seqjax.recurrence.engine import run
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, output_dtype
 
-_feed_init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # where H features are fed, Glorot per gate
+_feed_init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # Glorot for each gate if H features are fed
 
 
 class Attended(NamedTuple):
@@ -42,11 +42,11 @@ class AttentiveState(NamedTuple):
     """The state of an attentive cell; parts that its configuration does not need are None.
 
     Args:
-        cell: the cell's own.
+        cell: the state of the cell inside.
         feed: the output of the step before, [*batch_shape, O].
         coverage: the sum of the weights so far, [*batch_shape, S].
         steps: the number of steps so far, int32, [*batch_shape].
-        noise: from which the attention draws.
+        noise: feeds the draws of the attention.
     """
 
     cell: State
@@ -56,8 +56,8 @@ class AttentiveState(NamedTuple):
     noise: Noise | None
 
 
-class _Seen(NamedTuple):
-    """Ingredients of one output: hidden state [..., H], and what was read of the memory."""
+class _Ingredients(NamedTuple):
+    """Ingredients of one output: hidden state [..., H], and the reading of the memory."""
 
     h: Array
     read: Read
@@ -73,13 +73,13 @@ class Attentive(CompositeCell):
         both:                       o_t = tanh(W (h_t; c_t) + b),  y_t = Attended(o_t, weights of c_t)
 
     The feed (o_{t-1} or c_t) is added, through a kernel, to the cell's projection of its input: `project(x) + F feed`; so are
-    vectors of the context. Steps whose results are not fed back are done for all steps at once, after the loop. Noisy where
-    the cell is, or the attention draws.
+    vectors of the context. Operations whose results are not fed back run over all steps at once, after the loop. The
+    cell is noisy if the cell inside is, or if its attention draws.
 
-    The context is the memory; or a dict of memories and vectors, of which `memory` and `vectors` name those that it reads.
+    The context is the memory, or a dict of memories and vectors, from which `memory` and `vectors` select by name.
 
     Args:
-        cell: any cell; with order="before" one whose state has an h (a Stack: the top one's).
+        cell: any cell; with order="before" one whose state has an h (of a Stack, the top cell's).
         attention: its query_size is the cell's output size.
         output_size: O.
         order: "after" or "before".
@@ -120,16 +120,18 @@ class Attentive(CompositeCell):
         check_choice(self, ("after", "before"), order=self.order)
         if not isinstance(self.attention, Attention):
             raise InputError(f"Attentive has attention={self.attention!r}, it must be an Attention such as Additive or Dot")
-        asks = _hidden(self._shapes.state) if self.order == "before" else self._shapes.y
-        if asks.shape != (self.attention.query_size,):
-            raise InputError(f"the attention's query_size is {self.attention.query_size}, the cell gives {asks.shape}")
+        query = _hidden(self._shapes.state) if self.order == "before" else self._shapes.y
+        if query.shape != (self.attention.query_size,):
+            raise InputError(f"the attention's query_size is {self.attention.query_size}, the cell gives {query.shape}")
         check_size(self, **dict(self.vectors))
         if self.vectors and self.memory is None:
-            raise InputError("vectors stand in a context that is a dict: give memory, the name of the memory in it")
+            raise InputError("vectors are read from a context that is a dict: give memory, the name of the memory in it")
         if self.input_feeding or self.vectors:
             for z in jax.tree.leaves(self._shapes.z):
                 if z.ndim != 1 or not jnp.issubdtype(z.dtype, jnp.floating):
-                    raise InputError(f"a feed is added to the cell's projected input, and {self.cell} has {z.dtype}{z.shape}")
+                    raise InputError(
+                        f"a feed needs a cell that projects to floating vectors, {self.cell} projects to {z.dtype}{z.shape}"
+                    )
 
     @functools.cached_property
     def _shapes(self) -> "_Shapes":
@@ -156,19 +158,19 @@ class Attentive(CompositeCell):
         return attention.at_once and not (by_steps or self.input_feeding or self.vectors)
 
     def init(self, key: Key) -> Params:
-        """`cell`, `attention` (if it has any), `output` (`kernel` [H + C, O], `bias`), `feed_kernel`, `vector_kernel`."""
+        """`cell`, `attention` (if it has parameters), `output` (`kernel` [H + C, O], `bias`), `feed_kernel`, `vector_kernel`."""
         k_cell, k_attention, k_output, k_feed = jax.random.split(key, 4)
-        read = self.attention.context_size
-        kernel = glorot(k_output, (self._shapes.y.shape[0] + read, self.output_size))
+        features = self.attention.context_size
+        kernel = glorot(k_output, (self._shapes.y.shape[0] + features, self.output_size))
         params = {"cell": self.cell.init(k_cell), "output": {"kernel": kernel, "bias": jnp.zeros(self.output_size)}}
-        if of_attention := self.attention.init(k_attention):
-            params["attention"] = of_attention
+        if attention_params := self.attention.init(k_attention):
+            params["attention"] = attention_params
         size = sum(z.shape[0] for z in jax.tree.leaves(self._shapes.z)) if self.input_feeding or self.vectors else 0
         if self.vectors:
-            features = sum(features for _, features in self.vectors)
-            params["vector_kernel"] = _feed_init(jax.random.fold_in(k_feed, 1), (features, size))
+            shape = (sum(width for _, width in self.vectors), size)
+            params["vector_kernel"] = _feed_init(jax.random.fold_in(k_feed, 1), shape)
         if self.input_feeding:
-            params["feed_kernel"] = _feed_init(k_feed, (self.output_size if self.order == "after" else read, size))
+            params["feed_kernel"] = _feed_init(k_feed, (self.output_size if self.order == "after" else features, size))
         return params
 
     def remember(self, params: Params, values: Array, mask: Array) -> Memory:
@@ -176,7 +178,7 @@ class Attentive(CompositeCell):
         return self.attention.remember(params.get("attention", {}), values, mask)
 
     def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None) -> AttentiveState:
-        """The cell's initial state; nothing fed, nothing covered."""
+        """The initial state of the cell inside; the feed and the coverage are 0."""
         dtype = at_least_float32(params["output"]["kernel"].dtype)
         coverage = None
         if self.attention.reads_coverage:
@@ -192,17 +194,17 @@ class Attentive(CompositeCell):
         return state if key is None else noise.reseed(state, key)
 
     def project(self, params: Params, xs: Array) -> Any:
-        """The cell's."""
+        """The projection of the cell inside."""
         return self.cell.project(params["cell"], xs)
 
     def embed(self, params: Params, table: Array) -> Params | None:
-        """The cell's."""
+        """The same as `Cell.embed`, for the cell inside."""
         return embed_part(self.cell, params, "cell", table)
 
     def recur(self, params: Params, state: AttentiveState, z, *, dot=product, context=None):
         """One step: attend and step, or step and attend; then the output."""
-        state, seen = self._step(params, state, z, dot, context)
-        return state, seen if isinstance(seen, Attended) else self._attended(params, seen, dot)
+        state, y = self._step(params, state, z, dot, context)
+        return state, y if isinstance(y, Attended) else self._attended(params, y, dot)
 
     def unroll(self, params: Params, xs: Array, state: AttentiveState, **options):
         """The recurrence in a loop, the rest over all steps at once."""
@@ -211,16 +213,16 @@ class Attentive(CompositeCell):
             attend = functools.partial(
                 self.attention.attend, params.get("attention", {}), memory=self._memory(options["context"])
             )
-            state, seen = state._replace(cell=cell), _Seen(hs, jax.vmap(lambda h: attend(h), 1, 1)(hs))
+            state, ys = state._replace(cell=cell), _Ingredients(hs, jax.vmap(lambda h: attend(h), 1, 1)(hs))
         else:
-            state, seen = run(_Recurrence(self), params, xs, state, **options)
-        if not isinstance(seen, Attended):
-            seen = self._attended(params, seen, product)
+            state, ys = run(_Recurrence(self), params, xs, state, **options)
+        if not isinstance(ys, Attended):
+            ys = self._attended(params, ys, product)
         dtype = output_dtype(params, xs)
-        return state, jax.tree.map(lambda a: a.astype(dtype), seen)
+        return state, jax.tree.map(lambda a: a.astype(dtype), ys)
 
     def _step(self, params, state, z, dot, context) -> tuple[AttentiveState, Any]:
-        """One step; where the output is not fed back, _Seen stands in its place."""
+        """One step: (state, Attended), or (state, _Ingredients) if the output is not fed back."""
         memory, key = self._memory(context), None
         if state.noise is not None and state.noise.key is not None:
             key = noise.fold_counts(state.noise.key, state.noise.count)
@@ -236,8 +238,9 @@ class Attentive(CompositeCell):
             z = _fed(z, self._joined_vectors(context), params["vector_kernel"], dot)
         cell, h = self.cell.recur(params["cell"], state.cell, z, dot=dot, context=context)
         read = attend(h) if before is None else before
-        seen = _Seen(h, read)
-        y = self._attended(params, seen, dot) if self._feeds_output else seen
+        y = _Ingredients(h, read)
+        if self._feeds_output:
+            y = self._attended(params, y, dot)
         new = AttentiveState(
             cell,
             y.output if isinstance(y, Attended) else None,
@@ -247,11 +250,12 @@ class Attentive(CompositeCell):
         )
         return new, y
 
-    def _attended(self, params, seen: _Seen, dot) -> Attended:
+    def _attended(self, params, ingredients: _Ingredients, dot) -> Attended:
         kernel, bias = params["output"]["kernel"], params["output"]["bias"]
-        out = dot(jnp.concatenate([seen.h, seen.read.context.astype(seen.h.dtype)], axis=-1), kernel)
+        h, read = ingredients
+        out = dot(jnp.concatenate([h, read.context.astype(h.dtype)], axis=-1), kernel)
         out = jnp.tanh(out + jnp.broadcast_to(bias.astype(out.dtype), out.shape))
-        return Attended(out, seen.read.weights, seen.read.log_p)
+        return Attended(out, read.weights, read.log_p)
 
     def _memory(self, context) -> Memory:
         """The memory that it attends to."""
@@ -283,7 +287,7 @@ class _Shapes(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Recurrence(Cell):
-    """The part of an attentive cell that stays in the loop; its outputs are the ingredients of the cell's."""
+    """The part of an attentive cell that stays in the loop; it returns the ingredients of the cell's outputs."""
 
     attentive: Attentive
 
@@ -305,12 +309,12 @@ def _hidden(state) -> Any:
     """h of the topmost cell of a state."""
     states = [s for s in jax.tree.leaves(state, is_leaf=lambda s: hasattr(s, "h")) if hasattr(s, "h")]
     if not states:
-        raise InputError('order="before" attends with the h of the cell\'s state, which has none: take order="after"')
+        raise InputError('order="before" attends with the h of the cell\'s state, and this state has no h: take order="after"')
     return states[-1].h
 
 
 def _fed(z, feed: Array, kernel: Array, dot):
-    """z + feed @ kernel, the product's features dealt out to the leaves of z."""
+    """z + feed @ kernel, the product's features split among the leaves of z."""
     leaves, treedef = jax.tree.flatten(z)
     kernels = jnp.split(kernel, [sum(a.shape[-1] for a in leaves[:i]) for i in range(1, len(leaves))], axis=-1)
     return treedef.unflatten([a + dot(feed, part).astype(a.dtype) for a, part in zip(leaves, kernels, strict=True)])

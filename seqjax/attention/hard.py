@@ -1,4 +1,4 @@
-"""Hard attention: one place, drawn."""
+"""Hard attention: one place, drawn from the weights."""
 
 import dataclasses
 from typing import Any
@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.attention.memory import Memory, Read, masked_softmax, read_out
-from seqjax.attention.scores import Attention
+from seqjax.attention.scores import Attention, take_sizes
 from seqjax.categorical import quantile
-from seqjax.errors import InputError
 from seqjax.products import product
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params
@@ -47,11 +46,7 @@ class Hard(Attention):
     attention: Attention
 
     def __post_init__(self):
-        if not isinstance(self.attention, Attention) or type(self.attention).attend is not Attention.attend:
-            kind = type(self.attention).__name__
-            raise InputError(f"Hard needs an attention that gives scores, such as General, not a {kind}")
-        for name in ("query_size", "memory_size"):
-            object.__setattr__(self, name, getattr(self.attention, name))
+        take_sizes(self, self.attention)
 
     @property
     def draws(self) -> bool:
@@ -66,11 +61,11 @@ class Hard(Attention):
         return self.attention.places
 
     def init(self, key: Key) -> Params:
-        """The attention's."""
+        """The parameters of `attention`."""
         return self.attention.init(key)
 
     def keys(self, params: Params, values: Array) -> Any:
-        """The attention's."""
+        """The keys of `attention`."""
         return self.attention.keys(params, values)
 
     def attend(
@@ -88,10 +83,10 @@ class Hard(Attention):
         p = masked_softmax(self.attention.scores(params, query, memory, coverage=coverage, dot=dot), memory.mask)  # [..., S]
         if key is None:
             return Read(read_out(p, memory.values), p, jnp.zeros(p.shape[:-1], p.dtype))
-        chance = jax.vmap(lambda k: jax.random.uniform(k, (), jnp.float32))(key.reshape(-1))  # one number a row, whatever S
+        chance = jax.vmap(lambda k: jax.random.uniform(k, (), jnp.float32))(key.reshape(-1))  # one number a row, for any S
         place = quantile(p.reshape(-1, p.shape[-1]), chance).reshape(p.shape[:-1])
         drawn = (jax.lax.broadcasted_iota(place.dtype, p.shape, p.ndim - 1) == place[..., None]) & memory.mask
-        chosen = jnp.where(drawn, p, jnp.zeros((), p.dtype)).sum(axis=-1)  # 0 where all places are masked
-        log_p = jnp.log(jnp.where(chosen > 0, chosen, jnp.ones((), p.dtype)))
+        p_drawn = jnp.where(drawn, p, jnp.zeros((), p.dtype)).sum(axis=-1)  # 0 where all places are masked
+        log_p = jnp.log(jnp.where(p_drawn > 0, p_drawn, jnp.ones((), p.dtype)))
         weights = drawn.astype(p.dtype)
         return Read(read_out(weights, memory.values), weights, log_p)

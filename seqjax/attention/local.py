@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.attention.memory import Memory, Read, masked_softmax, read_out
-from seqjax.attention.scores import Attention
+from seqjax.attention.scores import Attention, take_sizes
 from seqjax.checks import check_size
-from seqjax.errors import InputError
 from seqjax.initializers import glorot
 from seqjax.products import product
 from seqjax.serial import register
@@ -19,7 +18,7 @@ from seqjax.types import Array, Key, Params
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Location(Attention):
-    """Scores of places by the query alone, whatever their values.
+    """Scores of places from the query alone, independent of their values.
 
         e_s = (W query)_s
 
@@ -56,8 +55,8 @@ class Location(Attention):
         """W query at the places of the memory; -inf at places beyond max_length, which are padding."""
         places = memory.mask.shape[-1]
         scores = dot(query, params["query_kernel"])[..., :places]
-        missing = [(0, 0)] * (scores.ndim - 1) + [(0, places - scores.shape[-1])]
-        return jnp.pad(scores, missing, constant_values=-jnp.inf)
+        padding = [(0, 0)] * (scores.ndim - 1) + [(0, places - scores.shape[-1])]
+        return jnp.pad(scores, padding, constant_values=-jnp.inf)
 
 
 @register
@@ -95,12 +94,7 @@ class Local(Attention):
 
     def __post_init__(self):
         check_size(self, window=self.window)
-        if not isinstance(self.attention, Attention) or type(self.attention).attend is not Attention.attend:
-            raise InputError(
-                f"Local needs an attention that gives scores, such as General, not a {type(self.attention).__name__}"
-            )
-        for name in ("query_size", "memory_size"):
-            object.__setattr__(self, name, getattr(self.attention, name))
+        take_sizes(self, self.attention)
 
     @property
     def reads_coverage(self) -> bool:
@@ -119,17 +113,17 @@ class Local(Attention):
         return self.attention.at_once
 
     def init(self, key: Key) -> Params:
-        """`attention` (none without parameters); predicted also `centre_kernel` [Q, Q] and `centre_vector` [Q]."""
+        """`attention` (if it has parameters); if predicted also `centre_kernel` [Q, Q] and `centre_vector` [Q]."""
         k_attention, k_kernel, k_vector = jax.random.split(key, 3)
-        of_attention = self.attention.init(k_attention)
-        params: Params = {"attention": of_attention} if of_attention else {}
+        attention_params = self.attention.init(k_attention)
+        params: Params = {"attention": attention_params} if attention_params else {}
         if self.predicted:
             params["centre_kernel"] = glorot(k_kernel, (self.query_size, self.query_size))
             params["centre_vector"] = glorot(k_vector, (self.query_size, 1))[:, 0]
         return params
 
     def keys(self, params: Params, values: Array) -> Any:
-        """The attention's."""
+        """The keys of `attention`."""
         return self.attention.keys(params.get("attention", {}), values)
 
     def attend(

@@ -1,4 +1,4 @@
-"""Memories: places to attend to, weights over them, and what is read under those weights."""
+"""Memories: places to attend to, weights over them, and the means read under those weights."""
 
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ class Memory(NamedTuple):
     """Places to attend to: the context of a cell that attends, made once a sequence by `Attention.remember`.
 
     Args:
-        keys: a pytree, leaves [B, ...]: what depends on the values alone; () where a score needs no more than values.
+        keys: a pytree, leaves [B, ...]: the part of the scores that depends on the values alone; () if scores read the values.
         values: floating, [B, S, M], 0 where mask is False.
         mask: bool, [B, S], True at real places.
 
@@ -30,7 +30,7 @@ class Memory(NamedTuple):
 
 
 def masked_softmax(scores: Array, mask: Array) -> Array:
-    """The softmax over the real places of the last axis; zeros where there is none, with finite gradients.
+    """The softmax over the real places of the last axis; without real places, zeros. Gradients are finite.
 
         exp(e_s) / sum over real r of exp(e_r)
 
@@ -64,7 +64,7 @@ class Read(NamedTuple):
     Args:
         context: the mean of the values under the weights, [..., C].
         weights: [..., S]; 0 at masked places.
-        log_p: the log-probability of the places that were drawn, [...]; 0 where nothing was drawn, None if nothing ever is.
+        log_p: the log-probability of the places that were drawn, [...]; 0 without a key; None if the attention never draws.
     """
 
     context: Array

@@ -1,4 +1,4 @@
-"""Several attentions side by side, each to features of its own."""
+"""Multi-head attention: several attentions side by side, each over its own features."""
 
 import dataclasses
 import math
@@ -30,7 +30,7 @@ class MultiHead(Attention):
 
         a_n = softmax(query Q_n . (value_s K_n) / sqrt(A/N)),  context = (sum_s a_1s value_s V_1; ...; sum_s a_Ns value_s V_N)
 
-    The weights that it shows are the mean over the heads. What mixes the heads is the kernel of whatever reads the context.
+    The weights it returns are the mean over the heads. The heads are mixed by the kernel that reads the context.
 
     Args:
         query_size: Q.
@@ -39,7 +39,7 @@ class MultiHead(Attention):
         heads: N, a divisor of A.
 
     Raises:
-        InputError: a size that cannot be.
+        InputError: a size below 1, or heads that do not divide hidden_size.
 
     Example:
         >>> attention = MultiHead(query_size=4, memory_size=6, hidden_size=8, heads=2)
@@ -73,17 +73,17 @@ class MultiHead(Attention):
     def keys(self, params: Params, values: Array) -> HeadKeys:
         """Every head's keys and values: [..., S, M] to [..., N, S, A/N] each."""
 
-        def of_heads(kernel):
-            return jnp.swapaxes(self._apart(product(values, kernel).astype(kernel.dtype)), -3, -2)
+        def by_head(kernel):
+            return jnp.swapaxes(self._split_heads(product(values, kernel).astype(kernel.dtype)), -3, -2)
 
-        return HeadKeys(of_heads(params["key_kernel"]), of_heads(params["value_kernel"]))
+        return HeadKeys(by_head(params["key_kernel"]), by_head(params["value_kernel"]))
 
     def scores(self, params: Params, query: Array, memory: Memory, *, coverage: Array | None = None, dot=product) -> Array:
-        """Every head's: [..., Q] to [..., N, S]."""
+        """Every head's scores: [..., Q] to [..., N, S]."""
         keys = memory.keys.keys
-        asked = self._apart(dot(query, params["query_kernel"])).astype(keys.dtype)
+        queries = self._split_heads(dot(query, params["query_kernel"])).astype(keys.dtype)
         dtype = at_least_float32(keys.dtype)
-        scores = jnp.einsum("...nd,...nsd->...ns", asked, keys, preferred_element_type=dtype)
+        scores = jnp.einsum("...nd,...nsd->...ns", queries, keys, preferred_element_type=dtype)
         return scores / math.sqrt(self.hidden_size // self.heads)
 
     def attend(
@@ -104,6 +104,6 @@ class MultiHead(Attention):
         context = jnp.einsum("...ns,...nsd->...nd", weights.astype(values.dtype), values, preferred_element_type=dtype)
         return Read(context.reshape(*context.shape[:-2], self.hidden_size), weights.mean(axis=-2))
 
-    def _apart(self, features: Array) -> Array:
+    def _split_heads(self, features: Array) -> Array:
         """[..., A] to [..., N, A/N]."""
         return features.reshape(*features.shape[:-1], self.heads, -1)

@@ -1,4 +1,4 @@
-"""Attention scores of a query for each position of a memory, and the context vector that is read."""
+"""Attention scores of a query for each position of a memory, and the context vector read under them."""
 
 import dataclasses
 import functools
@@ -22,11 +22,11 @@ from seqjax.types import Array, Key, Params
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Attention:
-    """A way to score the places of a memory for a query, and to read there.
+    """A way to score the places of a memory for a query, and to read from them.
 
         e_s = score(query, value_s);  a = softmax of e over the real places;  context = sum over s of a_s value_s
 
-    A subclass gives `init`, `keys` and `scores`, or an `attend` of its own. Every product of the query with a kernel is
+    A subclass defines `init`, `keys` and `scores`, or an `attend` of its own. Every product of the query with a kernel is
     written `dot(query, kernel)`.
 
     Args:
@@ -34,7 +34,7 @@ class Attention:
         memory_size: M, features of the values: the encoder's output.
 
     Raises:
-        InputError: a size that cannot be.
+        InputError: a size below 1.
 
     Example:
         >>> attention = Dot(query_size=2, memory_size=2)
@@ -76,7 +76,7 @@ class Attention:
 
     @property
     def at_once(self) -> bool:
-        """True if the queries of all T steps are best scored at once: no array of [B, T, S, features] is made."""
+        """True if all T queries are best scored at once, since that makes no array [B, T, S, features]."""
         return True
 
     def init(self, key: Key) -> Params:
@@ -99,7 +99,7 @@ class Attention:
             The memory.
 
         Raises:
-            InputError: more real places than it can tell apart.
+            InputError: more real places than the attention can tell apart.
         """
         if self.places is not None and not isinstance(mask, jax.core.Tracer):
             self.check_lengths(np.flatnonzero(np.asarray(mask).any(axis=tuple(range(mask.ndim - 1)))) + 1)
@@ -107,7 +107,7 @@ class Attention:
         return Memory(self.keys(params, values), values, mask)
 
     def check_lengths(self, lengths: ArrayLike):
-        """Raises InputError where a sequence has more places than it can tell apart; lengths that are traced are not checked."""
+        """Raise InputError if a sequence has more places than it can tell apart; traced lengths are not checked."""
         if self.places is None or isinstance(lengths, jax.core.Tracer):
             return
         longest = np.max(np.asarray(lengths), initial=0)
@@ -149,6 +149,15 @@ class Attention:
         return Read(read_out(weights, memory.values), weights)
 
 
+def take_sizes(owner: Attention, attention: Attention):
+    """Copy to `owner` the sizes of the attention whose scores it uses; raise InputError unless that attention gives scores."""
+    if not isinstance(attention, Attention) or type(attention).attend is not Attention.attend:
+        kind = type(attention).__name__
+        raise InputError(f"{type(owner).__name__} needs an attention that gives scores, such as General, not a {kind}")
+    for name in ("query_size", "memory_size"):
+        object.__setattr__(owner, name, getattr(attention, name))
+
+
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Additive(Attention):
@@ -163,7 +172,7 @@ class Additive(Attention):
         coverage: whether a score reads the sum of its place's earlier weights.
 
     Raises:
-        InputError: a size that cannot be.
+        InputError: a size below 1.
 
     Example:
         >>> attention = Additive(query_size=4, memory_size=6, hidden_size=5)
@@ -205,17 +214,17 @@ class Additive(Attention):
 
     def scores(self, params: Params, query: Array, memory: Memory, *, coverage: Array | None = None, dot=product) -> Array:
         """v . tanh(W query + keys [+ w coverage])."""
-        asked = dot(query, params["query_kernel"])
-        of_coverage = (coverage, params["coverage_kernel"]) if self.coverage else None
-        return _additive(asked, memory.keys, params["score_kernel"], of_coverage)
+        projected = dot(query, params["query_kernel"])
+        coverage_and_kernel = (coverage, params["coverage_kernel"]) if self.coverage else None
+        return _additive(projected, memory.keys, params["score_kernel"], coverage_and_kernel)
 
 
-@functools.partial(jax.checkpoint, prevent_cse=False)  # a [B, S, A] kept for every step costs more than to make it again
-def _additive(asked, keys, score_kernel, of_coverage):
-    dtype = asked.dtype
-    inner = asked[..., None, :] + keys.astype(dtype)
-    if of_coverage is not None:
-        coverage, kernel = of_coverage
+@functools.partial(jax.checkpoint, prevent_cse=False)  # saving [B, S, A] at every step costs more than recomputing it
+def _additive(query, keys, score_kernel, coverage_and_kernel):
+    dtype = query.dtype
+    inner = query[..., None, :] + keys.astype(dtype)  # [..., S, A]
+    if coverage_and_kernel is not None:
+        coverage, kernel = coverage_and_kernel
         inner = inner + coverage.astype(dtype)[..., None] * jnp.broadcast_to(kernel.astype(dtype), inner.shape)
     return jnp.einsum("...a,a->...", jnp.tanh(inner), score_kernel.astype(dtype))
 
@@ -233,7 +242,7 @@ class Dot(Attention):
         scaled: whether the scores are divided by sqrt(Q).
 
     Raises:
-        InputError: a size that cannot be.
+        InputError: a size below 1, or sizes that differ.
 
     Example:
         >>> attention = Dot(query_size=2, memory_size=2)
@@ -250,7 +259,7 @@ class Dot(Attention):
         super().__post_init__()
         if self.query_size != self.memory_size:
             sizes = f"{self.query_size} and {self.memory_size}"
-            raise InputError(f"Dot needs query_size equal to memory_size, they are {sizes}: make them so, or take General")
+            raise InputError(f"Dot needs query_size equal to memory_size, they are {sizes}: make them equal, or take General")
 
     def scores(self, params: Params, query: Array, memory: Memory, *, coverage: Array | None = None, dot=product) -> Array:
         """query . values."""
@@ -261,7 +270,7 @@ class Dot(Attention):
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class General(Attention):
-    """Scores by a bilinear form; its product with the memory is made once a sequence.
+    """Scores by a bilinear form; its product with the memory is computed once per sequence.
 
         e_s = query . (W value_s)    [ / sqrt(Q) ]
 
@@ -271,7 +280,7 @@ class General(Attention):
         scaled: whether the scores are divided by sqrt(Q).
 
     Raises:
-        InputError: a size that cannot be.
+        InputError: a size below 1.
 
     Example:
         >>> General(query_size=4, memory_size=6).init(jax.random.key(0))["memory_kernel"].shape

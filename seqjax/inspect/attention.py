@@ -14,7 +14,7 @@ def heat_map(weights, source: Sequence[str], target: Sequence[str], path, *, tit
         the darkness of square (t, s) is weights[t, s]
 
     Args:
-        weights: [T, S], each row at least 0 and of sum 1 (of sum 0 where nothing was looked at).
+        weights: [T, S], entries at least 0, each row of sum 1 (0 if it attends to nothing).
         source: the S symbols that were read.
         target: the T symbols that were written.
         path: the PNG file to write.
@@ -41,10 +41,10 @@ def heat_map(weights, source: Sequence[str], target: Sequence[str], path, *, tit
     figure = new_figure(*size)
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=10, parse_math=False)
-    plain = {"fontsize": 8, "parse_math": False}
+    text = {"fontsize": 8, "parse_math": False}
     image = axes.imshow(weights, cmap="Greys", vmin=0.0, vmax=1.0, aspect="auto")
-    axes.set_xticks(range(shape[1]), [_shown(symbol) for symbol in source], rotation=90, **plain)
-    axes.set_yticks(range(shape[0]), [_shown(symbol) for symbol in target], **plain)
+    axes.set_xticks(range(shape[1]), [_shown(symbol) for symbol in source], rotation=90, **text)
+    axes.set_yticks(range(shape[0]), [_shown(symbol) for symbol in target], **text)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     for edge in range(1, max(shape)):  # thin lines between the squares
@@ -57,5 +57,5 @@ def heat_map(weights, source: Sequence[str], target: Sequence[str], path, *, tit
 
 
 def _shown(symbol: str) -> str:
-    """A symbol as matplotlib may print it: nothing invisible."""
+    """A symbol with visible characters in place of spaces and line ends."""
     return symbol.replace("\u2581", "_").replace("\n", r"\n") or "\u2423"  # an open box: a space

@@ -1,7 +1,7 @@
-"""Encoders: what an encoder-decoder reads, as places to attend to and a summary of them all.
+"""Encoders: the source of an encoder-decoder, read into places to attend to and a summary.
 
-An encoder draws from the key of the model around it: places 0 and 2 of six at the start, 0 and 3 of six in training. The model
-draws from the others.
+An encoder and its model split one key in six: the encoder uses the splits 0 and 2 in `init`, 0 and 3 in `encode`; the model
+uses the others.
 """
 
 import dataclasses
@@ -17,14 +17,14 @@ from seqjax.contracts import Cell, SequenceLayer
 from seqjax.errors import InputError
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
-from seqjax.symbols.checks import check_sequences
+from seqjax.symbols.checks import check_reads, check_sequences
 from seqjax.symbols.embedding import init_table, read_symbols
 from seqjax.tree import zero_where_not
 from seqjax.types import Array, Key, Params, State, at_least_float32
 
 
 class Encoded(NamedTuple):
-    """A source that has been read.
+    """An encoded source.
 
     Args:
         values: floating, [B, S, M]: features of every place.
@@ -39,7 +39,7 @@ class Encoded(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """A part that reads the source of an encoder-decoder, whatever it is.
+    """A part that reads the source of an encoder-decoder: symbols, feature vectors, an image.
 
         values [B, S, M], mask [B, S], summary = encode(params, batch)
 
@@ -47,7 +47,7 @@ class Encoder:
         fields: each encoder declares its own, keyword-only.
 
     Returns:
-        A value, to hand to a Seq2Seq.
+        A value to pass to a Seq2Seq.
 
     Example:
         >>> batch = {"features": jnp.ones((2, 3, 3, 8))}  # two images, a grid of 3 x 3 places
@@ -58,7 +58,7 @@ class Encoder:
 
     @property
     def vocabulary_sizes(self) -> tuple[int, ...]:
-        """The sizes of the vocabularies that it reads symbols of; () for other sources."""
+        """The sizes of the vocabularies whose symbols it reads; () for other sources."""
         return ()
 
     def init(self, key: Key) -> Params:
@@ -66,11 +66,17 @@ class Encoder:
         raise NotImplementedError
 
     def blank(self) -> dict:
-        """A batch of one row and one place, for its shapes."""
+        """A batch of one row and one place, from which shapes are inferred."""
         raise NotImplementedError
 
     def inputs(self, batch: dict) -> tuple[dict, Any]:
-        """(the arrays that `encode` reads, the number of places of each row [B]).
+        """The inputs of `encode`, checked.
+
+        Args:
+            batch: a dict of arrays with B rows.
+
+        Returns:
+            (the arrays that `encode` reads, the number of real places of each row [B]).
 
         Raises:
             InputError: a batch that cannot be read.
@@ -104,9 +110,9 @@ class Symbols(Encoder):
         size: V, symbols of the vocabulary.
         embedding_size: E.
         cell: a cell or a layer.
-        reverse: whether the source is read from its end (Sutskever).
+        reverse: whether the cell reads the source from its end (Sutskever).
         dropout: rate on the embedding.
-        per: of the dropout, "step" or "sequence" (variational).
+        per: one dropout mask for each "step", or one for the "sequence" (variational).
 
     Raises:
         InputError: parts that do not fit together.
@@ -152,8 +158,8 @@ class Symbols(Encoder):
         k_embedding, _, _, k_cell, *_ = [None] * 6 if key is None else jax.random.split(key, 6)
         source, lengths = batch["source"], batch["source_lengths"]
         dropout = {"dropout": self.dropout, "per": self.per, "key": k_embedding}
-        of_cell, xs = read_symbols(self.cell, params["cell"], params["embedding"], source, **dropout)
-        final, values = unroll(self.cell, of_cell, xs, lengths=lengths, reverse=self.reverse, key=k_cell)
+        cell_params, xs = read_symbols(self.cell, params["cell"], params["embedding"], source, **dropout)
+        final, values = unroll(self.cell, cell_params, xs, lengths=lengths, reverse=self.reverse, key=k_cell)
         return Encoded(values, masks.from_lengths(lengths, source.shape[1]), final)
 
 
@@ -165,12 +171,12 @@ class Features(Encoder):
         with a cell: values, summary = outputs and final state of the cell over x;    without: values = x, summary = mean of x
 
     A batch holds name, floating [B, S, D], or [B, H, W, D] with S = H W places, and name_lengths, integer [B], the number of
-    real places; where it is missing, all are real.
+    real places; without it, all are real.
 
     Args:
         size: D.
-        cell: a cell or a layer that reads the places in order; None: they are attended to as they are.
-        name: the word of the batch.
+        cell: a cell or a layer that reads the places in order; None: the decoder attends to the features themselves.
+        name: their key in the batch.
         reverse: whether the cell reads from the end.
 
     Raises:
@@ -197,7 +203,7 @@ class Features(Encoder):
             _check_cell(self.cell, self.size, "size")
 
     def init(self, key: Key) -> Params:
-        """The cell's; {} without one."""
+        """The parameters of the cell; {} without a cell."""
         return {} if self.cell is None else self.cell.init(jax.random.split(key, 6)[2])
 
     def blank(self) -> dict:
@@ -236,5 +242,4 @@ class Features(Encoder):
 def _check_cell(cell, size: int, name: str):
     if not isinstance(cell, Cell | SequenceLayer):
         raise InputError(f"the encoder's cell is a {type(cell).__name__}, it must be a cell or a layer")
-    if cell.input_shape not in (None, (size,)):
-        raise InputError(f"the encoder's cell reads {cell.input_shape}, {name} is {size}: they must be equal")
+    check_reads(cell, size, name, called="encoder's cell")

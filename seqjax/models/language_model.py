@@ -17,7 +17,7 @@ from seqjax.initializers import uniform_like
 from seqjax.losses import Weighted, cross_entropy
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
-from seqjax.symbols.checks import check_sequences
+from seqjax.symbols.checks import check_sequences, check_tied
 from seqjax.symbols.decoder import SymbolDecoder
 from seqjax.symbols.readout import check_emitted
 from seqjax.types import Array, Key, Params, State
@@ -30,18 +30,18 @@ class LanguageModel(Model):
 
         e_t = E[x_t];  h_t = cell(h_{t-1}, e_t);  p(x_{t+1} | x_1..x_t) = softmax(W h_t + b)
 
-    It is a decoder too (`seqjax.decode`): `start` reads prompts, `step` one symbol. A prompt is read as a document's
-    beginning, as training documents are: after the start symbol, where the vocabulary has one.
+    It is a decoder too (`seqjax.decode`): `start` reads prompts, `step` one symbol. A prompt is read as the beginning of a
+    document: as in training, after the start symbol, if the vocabulary has one.
 
     Args:
         vocabulary_size: V.
         cell: any cell, usually a Stack; it reads embedding_size features, or V without an embedding.
-        embedding_size: E; None: symbols go into the cell as they are, one-hot.
+        embedding_size: E; None: the cell reads one-hot symbols.
         tied: whether W is the embedding transposed; the cell's output size must then be E.
-        dropout: rate on the embedding and on the cell's output (inside the cell it is the Stack's own).
-        per: of the dropout, "step" or "sequence".
+        dropout: rate on the embedding and on the cell's output (a Stack sets the dropout inside it).
+        per: one dropout mask for each "step", or one for the "sequence".
         start_symbol: the symbol that begins every document; it is never emitted. None: documents begin without one.
-        forbidden: symbols that are never emitted either, such as padding.
+        forbidden: further symbols that are never emitted, such as padding.
         init_scale: None: the parts' own initialisation; s: every parameter from U(-s, s).
 
     Raises:
@@ -79,15 +79,14 @@ class LanguageModel(Model):
         check_choice(self, ("step", "sequence"), per=self.per)
         if self.embedding_size is not None:
             check_size(self, embedding_size=self.embedding_size)
-        reads = self.vocabulary_size if self.embedding_size is None else self.embedding_size
-        what = "one-hot symbols (vocabulary_size)" if self.embedding_size is None else "the embedding (embedding_size)"
-        if self.cell.input_shape not in (None, (reads,)):
-            raise InputError(f"the cell reads {self.cell.input_shape}, {what} has {reads} features: they must be equal")
+        features = self.vocabulary_size if self.embedding_size is None else self.embedding_size
+        source = "one-hot symbols (vocabulary_size)" if self.embedding_size is None else "the embedding (embedding_size)"
+        if self.cell.input_shape not in (None, (features,)):
+            raise InputError(f"the cell reads {self.cell.input_shape}, {source} has {features} features: they must be equal")
         if self.tied and self.embedding_size is None:
             raise InputError("tied=True needs an embedding: give embedding_size")
-        if self.tied and self.embedding_size != self.output_size:
-            sizes = f"{self.embedding_size} and {self.output_size}"
-            raise InputError(f"tied=True needs embedding_size equal to the cell's output size: they are {sizes}")
+        if self.tied:
+            check_tied(self.tied, self.embedding_size, self.output_size, of="cell")
         check_emitted(self.vocabulary_size, self._silent)
 
     @functools.cached_property
@@ -101,11 +100,11 @@ class LanguageModel(Model):
     @functools.cached_property
     def output_size(self) -> int:
         """Features of the cell's output."""
-        reads = self.vocabulary_size if self.embedding_size is None else self.embedding_size
+        features = self.vocabulary_size if self.embedding_size is None else self.embedding_size
 
         def output(key):
             params = self.cell.init(key)
-            return self.cell.step(params, self.cell.initial_state(params), jnp.zeros(reads))[1]
+            return self.cell.step(params, self.cell.initial_state(params), jnp.zeros(features))[1]
 
         return jax.eval_shape(output, jax.random.key(0)).shape[-1]
 
@@ -130,21 +129,21 @@ class LanguageModel(Model):
         return False
 
     def init(self, key: Key) -> Params:
-        """`cell`: the network's; `projection`: `kernel` [H, V] (none if tied) and `bias` [V]; `embedding` [V, E]."""
+        """`cell`: the network's; `projection`: `kernel` [H, V] (absent if tied) and `bias` [V]; `embedding` [V, E]."""
         k_cell, k_embedding, k_projection, k_scale = jax.random.split(key, 4)
         params = self._symbols.init(k_cell, k_embedding, k_projection)
         return params if self.init_scale is None else uniform_like(params, k_scale, self.init_scale)
 
     def initial_state(self, params: Params, batch_size: int) -> State:
-        """The cell's, leaves [B, ...]; any noise is off."""
+        """The cell's initial state, leaves [B, ...]; any noise is off."""
         return self.network.initial_state(params["cell"], (batch_size,))
 
     def apply(self, params: Params, batch: dict, *, state: State = None, key: Key | None = None) -> tuple[State, Array]:
-        """Logits of the symbol after each.
+        """Logits of the symbol that follows each symbol read.
 
         Args:
             params: from `init`.
-            batch: "tokens", integer [B, T]; "reset", bool [B, T], where there is one (True: a new document begins).
+            batch: "tokens", integer [B, T]; optionally "reset", bool [B, T], True where a new document begins.
             state: carried from the batch before; None: the initial state.
             key: feeds dropout; None: deterministic.
 
@@ -156,19 +155,19 @@ class LanguageModel(Model):
         return state, self._symbols.logits(params, hs)
 
     def loss(self, outputs: Array, batch: dict) -> Weighted:
-        """Cross-entropy in nats against "target", integer [B, T], counted where "target_mask" (everywhere without one)."""
+        """Cross-entropy in nats against "target", integer [B, T], where "target_mask" is True (without a mask, everywhere)."""
         return cross_entropy(outputs, batch["target"], batch.get("target_mask"))
 
     def start(self, params: Params, batch: dict) -> tuple[tuple, State, Array]:
-        """Reads prompts but for their last symbols.
+        """Reads all but the last symbol of each prompt.
 
         Args:
             params: from `init`.
             batch: "tokens", integer [B, T]; "tokens_lengths", integer [B], 0 <= length <= T (length 0: the start symbol alone).
 
         Returns:
-            (memory, state, token): memory the cell's projection of each symbol, leaves [V, ...], so that `step` looks it
-            up, or (); token int32 [B].
+            (memory, state, token): memory is the cell's projection of every symbol, leaves [V, ...], which `step` looks up,
+            or () if `step` projects; token is the last symbol of each prompt, int32 [B].
 
         Raises:
             InputError: a wrong shape or dtype, or an empty prompt where the vocabulary has no start symbol.

@@ -17,6 +17,7 @@ from seqjax.losses import Weighted, cross_entropy
 from seqjax.models.encoders import Encoder
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
+from seqjax.symbols.checks import check_reads, check_shared_embedding, check_tied
 from seqjax.symbols.decoder import SymbolDecoder
 from seqjax.symbols.embedding import dropped
 from seqjax.symbols.forced import sampled_inputs
@@ -30,7 +31,7 @@ class Outputs(NamedTuple):
     Args:
         logits: [B, T, V], float32 or wider, of every target symbol.
         weights: attention weights, [B, T, S]; None without attention.
-        training: 1.0 where a key was given, else 0.0: the loss is smoothed and penalised in training only.
+        training: 1.0 if a key was given, else 0.0; the loss is smoothed and penalised in training only.
     """
 
     logits: Array
@@ -43,7 +44,7 @@ class Recalled(NamedTuple):
 
     Args:
         attended: the attention's memory; () without attention.
-        symbols: the cell's projection of each symbol, leaves [V, ...]; () where that is not looked up.
+        symbols: the cell's projection of each symbol, leaves [V, ...]; () if `step` projects.
     """
 
     attended: Any
@@ -66,23 +67,23 @@ class Seq2Seq(Model):
         p(y_t | y_1..y_{t-1}, x) = softmax(W o_t + b)
 
     A batch holds what the encoder reads; "target", integer [B, T], without a start symbol and with the end symbol as its last;
-    "target_lengths" [B], 0 for a padding row; and perhaps "teacher_forcing", float32 [B]: the probability with which a step
-    reads the true symbol. Otherwise it reads one that the model draws (scheduled sampling).
+    "target_lengths" [B], 0 for a padding row; and optionally "teacher_forcing", float32 [B]: the probability that a step reads
+    the true symbol rather than one that the model draws (scheduled sampling).
 
     Args:
-        encoder: reads the source: Symbols, Features.
+        encoder: the reader of the source, Symbols or Features.
         target_size: V, symbols of the target vocabulary.
         embedding_size: E, of the target.
         decoder: an Attentive cell, or any cell; without attention the source reaches it only through the bridge.
         start_symbol: the symbol that the decoder reads first; it is never emitted.
         end_symbol: the symbol that ends a target; None: targets have a fixed length.
         bridge: "dense": every array of the decoder's first state is tanh(W s + b), s the h of the encoder's final states;
-            "final": it is the encoder's final state, whose shapes are the same; "none": it is zeros.
-        tied: "none"; "target": W is the target embedding transposed; "all": the source embedding is that one, too.
-        dropout: rate on the target embedding and on the decoder's output (inside a cell it is the cell's own).
-        per: of the dropout, "step" or "sequence" (variational).
-        label_smoothing: of the loss in training, 0 to 1.
-        forbidden: symbols that are never emitted either, such as padding.
+            "final": it is the encoder's final state, of the same shapes; "none": it is the decoder's initial state.
+        tied: "none"; "target": W is the target embedding transposed; "all": the source has the same embedding, too.
+        dropout: rate on the target embedding and on the decoder's output (a Stack sets the dropout inside it).
+        per: one dropout mask for each "step", or one for the "sequence" (variational).
+        label_smoothing: of the loss in training, at least 0 and below 1.
+        forbidden: further symbols that are never emitted, such as padding.
         sampling: whether "teacher_forcing" is decided for every "token" or for a whole "sequence".
         coverage_loss: weight of the penalty on attending twice, sum over s of min(a_s, sum of earlier a_s), in training.
 
@@ -135,16 +136,15 @@ class Seq2Seq(Model):
         check_choice(self, ("token", "sequence"), sampling=self.sampling)
         check_choice(self, ("none", "target", "all"), tied=self.tied)
         check_choice(self, BRIDGES, bridge=self.bridge)
-        if self.decoder.input_shape not in (None, (self.embedding_size,)):
-            sizes = f"{self.decoder.input_shape}, embedding_size is {self.embedding_size}"
-            raise InputError(f"the decoder reads {sizes}: they must be equal")
+        check_reads(self.decoder, self.embedding_size, "embedding_size", called="decoder")
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing is {self.label_smoothing}, it must be at least 0 and below 1")
         check_weights(coverage_loss=self.coverage_loss)
         if self.coverage_loss and not self.attends:
-            raise InputError("coverage_loss is for a decoder with attention, this one has none")
+            raise InputError("coverage_loss needs a decoder with attention, such as an Attentive cell")
         if self.tied == "all":
-            self._check_shared()
+            encoder = jax.eval_shape(self.encoder.init, jax.random.key(0))
+            check_shared_embedding(encoder, self.target_size, self.embedding_size)
         ends = () if self.end_symbol is None else (self.end_symbol,)
         check_emitted(self.target_size, (self.start_symbol, *self.forbidden), *ends, vocabulary="target vocabulary")
         features = self._encoded.values.shape[-1]
@@ -152,22 +152,9 @@ class Seq2Seq(Model):
             sizes = f"{self.decoder.attention.memory_size}, the encoder gives {features} features"
             raise InputError(f"the attention's memory_size is {sizes}: they must be equal")
         state, output = self._decoded
-        if self.tied != "none" and output.shape[-1] != self.embedding_size:
-            sizes = f"they are {self.embedding_size} and {output.shape[-1]}"
-            raise InputError(f"tied={self.tied!r} needs embedding_size equal to the decoder's output size: {sizes}")
+        if self.tied != "none":
+            check_tied(self.tied, self.embedding_size, output.shape[-1], of="decoder")
         check_bridge(self.bridge, self._encoded.summary, state)
-
-    def _check_shared(self):
-        params = jax.eval_shape(self.encoder.init, jax.random.key(0))
-        if "embedding" not in params:
-            raise InputError('tied="all" needs an encoder that reads symbols through an embedding, such as Symbols')
-        size, features = params["embedding"].shape
-        if size != self.target_size:
-            sizes = f"{size} and {self.target_size}"
-            raise InputError(f'tied="all" needs one vocabulary for source and target, they have {sizes} symbols')
-        if features != self.embedding_size:
-            sizes = f"{features} and {self.embedding_size}"
-            raise InputError(f'tied="all" needs one embedding_size for source and target, they are {sizes}')
 
     @functools.cached_property
     def _encoded(self) -> Any:
@@ -212,10 +199,10 @@ class Seq2Seq(Model):
         return self.decoder.attention.places if isinstance(self.decoder, Attentive) else None
 
     def init(self, key: Key) -> Params:
-        """Parameters; dropout changes none of them.
+        """Parameters; they do not depend on dropout.
 
-        `encoder`: the encoder's (if all is tied without its embedding); `decoder`: `cell`, `embedding` [V, E] and `projection`:
-        `kernel` [O, V] (none if tied), `bias` [V]; `bridge`: a dense layer for each array of the state ("0", ...), if it is
+        `encoder`: the encoder's (without its embedding if tied="all"); `decoder`: `cell`, `embedding` [V, E] and `projection`:
+        `kernel` [O, V] (absent if tied), `bias` [V]; `bridge`: a dense layer for each array of the state ("0", ...), if it is
         dense.
         """
         _, k_target, _, k_decoder, k_bridge, k_projection = jax.random.split(key, 6)  # the encoder draws from the others
@@ -232,8 +219,8 @@ class Seq2Seq(Model):
 
         Args:
             params: from `init`.
-            batch: what the encoder reads, "target", "target_lengths", and perhaps "teacher_forcing".
-            state: nothing is carried from batch to batch.
+            batch: what the encoder reads, "target", "target_lengths", and optionally "teacher_forcing".
+            state: ignored, since nothing is carried from batch to batch.
             key: feeds dropout and scheduled sampling; None: deterministic, and the true symbols are read.
 
         Returns:
@@ -241,31 +228,31 @@ class Seq2Seq(Model):
         """
         keys = [None] * 6 if key is None else jax.random.split(key, 6)
         _, k_target, k_output, _, k_decoder, k_sampling = keys  # the encoder draws from the others
-        memory, begun = self._encode(params, batch, key)
+        memory, first_state = self._encode(params, batch, key)
         target, lengths, symbols = batch["target"], batch["target_lengths"], self._symbols
-        opening = jnp.full((target.shape[0], 1), self.start_symbol, target.dtype)
-        tokens = jnp.concatenate([opening, target[:, :-1]], axis=1)  # [B, T]
+        start = jnp.full((target.shape[0], 1), self.start_symbol, target.dtype)
+        tokens = jnp.concatenate([start, target[:, :-1]], axis=1)  # [B, T]
         if k_sampling is not None and "teacher_forcing" in batch:
-            frozen = jax.lax.stop_gradient((params, memory, begun))
+            frozen = jax.lax.stop_gradient((params, memory, first_state))
             tokens = self._sampled(*frozen, tokens, batch["teacher_forcing"], k_sampling)
         dropout = {"dropout": self.dropout, "per": self.per, "key": k_target}
         context = memory if self.attends else None
         cell_params, xs = symbols.inputs(params["decoder"], tokens, **dropout)
-        _, ys = unroll(self.decoder, cell_params, xs, begun, lengths=lengths, context=context, key=k_decoder)
+        _, ys = unroll(self.decoder, cell_params, xs, first_state, lengths=lengths, context=context, key=k_decoder)
         hs, weights = (ys.output, ys.weights) if self.attends else (ys, None)  # [B, T, O], [B, T, S]
         logits = symbols.logits(params["decoder"], dropped(hs, self.dropout, self.per, k_output))
         return (), Outputs(logits, weights, jnp.asarray(key is not None, logits.dtype))
 
     def loss(self, outputs: Outputs, batch: dict) -> Weighted:
-        """Cross-entropy in nats over the real target symbols; where a key was given, smoothed and with the coverage penalty."""
+        """Cross-entropy in nats over the real target symbols; in training smoothed and with the coverage penalty."""
         real = masks.from_lengths(batch["target_lengths"], batch["target"].shape[1])
         smoothing = self.label_smoothing * outputs.training if self.label_smoothing else 0.0
         loss = cross_entropy(outputs.logits, batch["target"], real, smoothing=smoothing)
         if not self.coverage_loss or outputs.weights is None:
             return loss
         weights = jnp.where(real[..., None], outputs.weights, jnp.zeros((), outputs.weights.dtype)).astype(loss.sum.dtype)
-        twice = jnp.minimum(weights, jnp.cumsum(weights, axis=1) - weights).sum()
-        return loss._replace(sum=loss.sum + self.coverage_loss * outputs.training.astype(twice.dtype) * twice)
+        overlap = jnp.minimum(weights, jnp.cumsum(weights, axis=1) - weights).sum()
+        return loss._replace(sum=loss.sum + self.coverage_loss * outputs.training.astype(overlap.dtype) * overlap)
 
     def start(self, params: Params, batch: dict) -> tuple[Recalled, State, Array]:
         """Reads the sources.
@@ -275,7 +262,7 @@ class Seq2Seq(Model):
             batch: what the encoder reads, such as "source", integer [B, S], and "source_lengths", integer [B].
 
         Returns:
-            (memory, state, token): the memory of every step, the state before the first, and the start symbol, int32 [B].
+            (memory, state, token): the memory of all steps, the state before the first one, and the start symbol, int32 [B].
 
         Raises:
             InputError: a batch that the encoder cannot read, or more places than the attention can tell apart.
@@ -297,12 +284,12 @@ class Seq2Seq(Model):
         Returns:
             (state, logits), logits float32 or wider.
         """
-        symbols, of_decoder = self._symbols, params["decoder"]
+        symbols, decoder_params = self._symbols, params["decoder"]
         if not self.attends:
-            state, y = symbols.advance(of_decoder, memory.symbols, state, token)
-            return state, symbols.emit(of_decoder, y)
-        inner, y = symbols.advance(of_decoder, memory.symbols, state.decoder, token, context=memory.attended)
-        return self._stepping(memory.attended, inner, y.weights), symbols.emit(of_decoder, y.output)
+            state, y = symbols.advance(decoder_params, memory.symbols, state, token)
+            return state, symbols.emit(decoder_params, y)
+        inner, y = symbols.advance(decoder_params, memory.symbols, state.decoder, token, context=memory.attended)
+        return self._stepping(memory.attended, inner, y.weights), symbols.emit(decoder_params, y.output)
 
     def weights(self, state: State) -> Array:
         """The attention weights of the step that returned `state`, [B, S].
@@ -326,15 +313,15 @@ class Seq2Seq(Model):
 
     def _encode(self, params: Params, batch: dict, key: Key | None = None) -> tuple[Any, State]:
         """(the attention's memory or (), the decoder's first state)."""
-        of_encoder, of_cell = params["encoder"], params["decoder"]["cell"]
+        encoder_params, cell_params = params["encoder"], params["decoder"]["cell"]
         if self.tied == "all":
-            of_encoder = of_encoder | {"embedding": params["decoder"]["embedding"]}
-        encoded = self.encoder.encode(of_encoder, batch, key)
+            encoder_params = encoder_params | {"embedding": params["decoder"]["embedding"]}
+        encoded = self.encoder.encode(encoder_params, batch, key)
         rows = encoded.mask.shape[:1]
         if not isinstance(self.decoder, Attentive):
-            return (), self._cross(params, encoded.summary, self.decoder.initial_state(of_cell, rows))
-        memory = self.decoder.remember(of_cell, encoded.values, encoded.mask)
-        state = self.decoder.initial_state(of_cell, rows, context=memory)
+            return (), self._cross(params, encoded.summary, self.decoder.initial_state(cell_params, rows))
+        memory = self.decoder.remember(cell_params, encoded.values, encoded.mask)
+        state = self.decoder.initial_state(cell_params, rows, context=memory)
         return memory, state._replace(cell=self._cross(params, encoded.summary, state.cell))
 
     def _cross(self, params: Params, summary: State, state: State) -> State:
@@ -351,7 +338,7 @@ class Seq2Seq(Model):
         return sampled_inputs(step, fixed, state, tokens, teacher_forcing, key, per=self.sampling)
 
     def _stepping(self, memory, state: State, weights: Array | None = None) -> State:
-        """A decoder's state as `step` has it; without weights, before the first step."""
+        """A decoder's state in the form of `step`; weights None: before the first step."""
         if not self.attends:
             return state
         weights = jnp.zeros(memory.mask.shape) if weights is None else weights

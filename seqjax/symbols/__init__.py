@@ -1,4 +1,4 @@
-"""Between symbols and vectors: embedding, readout, teacher forcing."""
+"""From symbols to vectors and back: embedding, readout, teacher forcing."""
 
 from seqjax.symbols.forced import TeacherForcing
 

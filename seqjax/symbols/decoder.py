@@ -9,7 +9,7 @@ from seqjax.symbols.embedding import init_table, read_symbols
 from seqjax.symbols.readout import init_readout, read_out_symbols, silence
 from seqjax.types import Array, Key, Params, State
 
-LOOKED_UP = 512  # symbols up to which one product for all of them, before decoding, costs less than one a step
+LOOKED_UP = 512  # the largest vocabulary that one product before decoding projects in less time than a product at each step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class SymbolDecoder:
     silent: tuple[int, ...]
 
     def init(self, k_cell: Key, k_embedding: Key, k_projection: Key) -> Params:
-        """`cell`; `projection`: `kernel` [H, V] (none if tied) and `bias` [V]; `embedding` [V, E]."""
+        """`cell`; `projection`: `kernel` [H, V] (absent if tied) and `bias` [V]; `embedding` [V, E]."""
         projection = init_readout(k_projection, self.output_size, self.size, tied=self.tied)
         params = {"cell": self.cell.init(k_cell), "projection": projection}
         if self.embedding_size is None:
@@ -49,20 +49,23 @@ class SymbolDecoder:
         return read_symbols(self.cell, params["cell"], params["embedding"], tokens, **dropout)
 
     def look_up(self, params: Params) -> Any:
-        """The cell's projection of every symbol, leaves [V, ...]; () where `advance` had better project one at a time."""
+        """The cell's projection of every symbol, leaves [V, ...]; () if `advance` should project one symbol at a time."""
         if self.embedding_size is None or self.size > LOOKED_UP:
             return ()
         return self.cell.project(params["cell"], params["embedding"])
 
     def advance(self, params: Params, symbols: Any, state: State, token: Array, *, context=None) -> tuple[State, Any]:
-        """Reads one symbol of each row: (state, the cell's output).
+        """Reads one symbol of each row.
 
         Args:
             params: from `init`.
             symbols: from `look_up`, or ().
             state: leaves [B, ...].
             token: integer [B].
-            context: the cell's.
+            context: the cell's context.
+
+        Returns:
+            (state, the cell's output).
         """
         if isinstance(symbols, tuple) and not symbols:
             z = self.cell.project(params["cell"], token if self.embedding_size is None else params["embedding"][token])

@@ -1,4 +1,4 @@
-"""Embedding: symbols as rows of a table, and dropout on what is read or written."""
+"""Embedding: symbols as rows of a table, and dropout on inputs and outputs."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Teacher forcing: how often a decoder in training reads the true symbol, and what it reads otherwise."""
+"""Teacher forcing: a decoder in training reads the true symbol or, at random, one that it draws."""
 
 import dataclasses
 import math
@@ -18,18 +18,18 @@ from seqjax.types import Array, Key, State
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TeacherForcing:
-    """The probability that a decoder in training reads the true symbol rather than its own, at a step i.
+    """The probability that a decoder in training reads the true symbol rather than its own, at training step i.
 
         linear  max(floor, 1 - i / k)      exponential  max(floor, k^i)      inverse_sigmoid  max(floor, k / (k + exp(i / k)))
 
     Args:
         decay: "linear", "exponential" or "inverse_sigmoid".
-        k: for linear the steps until the probability would be 0, more than 0; for exponential a base, 0 < k < 1; for
-            inverse_sigmoid at least 1: the truth is as likely as not after k log k steps.
+        k: linear: the step at which the probability would reach 0, above 0; exponential: the base, 0 < k < 1;
+            inverse_sigmoid: at least 1, the probability is 1/2 after k log k steps (floor aside).
         floor: the least probability, 0 to 1.
 
     Raises:
-        InputError: another decay, or a number outside its range.
+        InputError: an unknown decay, or a number outside its range.
 
     Example:
         >>> [TeacherForcing(decay="linear", k=100, floor=0.25).probability(step) for step in (0, 50, 1000)]
@@ -53,10 +53,10 @@ class TeacherForcing:
             raise InputError(f"floor is {self.floor}, it must be from 0 to 1")
 
     def probability(self, step: int) -> float:
-        """The probability of the truth at a step.
+        """The probability of reading the true symbol.
 
         Args:
-            step: steps done, at least 0.
+            step: training steps done, at least 0.
 
         Returns:
             From floor to 1.
@@ -82,10 +82,10 @@ def sampled_inputs(
 ) -> Array:
     """The symbols that a decoder in training reads: the true ones, or those that it draws itself (scheduled sampling).
 
-    A draw has no derivative: to train on these symbols is all the rest of scheduled sampling.
+    Draws have no derivative: scheduled sampling trains on these symbols as on any others.
 
     Args:
-        step: of a decoder: (fixed, state, token [B]) to (state, logits [B, V]).
+        step: a decoder's step, (fixed, state, token [B]) to (state, logits [B, V]).
         fixed: its parameters and memory, the same at every step.
         state: before the first step, leaves [B, ...].
         symbols: the true ones, integer [B, T]; the first of a row is always read.
@@ -106,8 +106,8 @@ def sampled_inputs(
     first = symbols[:, 0]
     advance = hoist(step, fixed, state, first)
 
-    def read(carry, now):
-        (state, token), (true_symbol, truth, chance) = carry, now
+    def read(carry, inputs):
+        (state, token), (true_symbol, truth, chance) = carry, inputs
         state, logits = advance(state, token)
         token = jnp.where(truth, true_symbol, quantile(jax.nn.softmax(logits), chance).astype(true_symbol.dtype))
         return (state, token), token

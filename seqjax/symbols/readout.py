@@ -23,7 +23,7 @@ def read_out_symbols(params: Params, hs: Array, table: Array | None) -> Array:
     Args:
         params: from `init_readout`.
         hs: [..., H].
-        table: the embedding, [V, H]; read where params have no kernel.
+        table: the embedding, [V, H], if tied; None: params have a kernel.
 
     Returns:
         [..., V], float32 or wider.
@@ -38,7 +38,7 @@ def silence(logits: Array, silent: tuple[int, ...]) -> Array:
 
 
 def check_emitted(size: int, silent: tuple[int, ...], *others: int, vocabulary: str = "vocabulary"):
-    """Raises InputError unless all symbols are in the vocabulary and one of them at least may be emitted."""
+    """Raise InputError unless all symbols are in the vocabulary and at least one may be emitted."""
     if len(set(silent)) >= size:
         raise InputError(f"all {size} symbols of the {vocabulary} are forbidden: nothing could be emitted")
     for symbol in (*silent, *others):

@@ -21,7 +21,7 @@ class Case:
 
     Args:
         cell: a Cell or a SequenceLayer.
-        context: a pytree, leaves [B, ...]; None: none, and B is 3.
+        context: a pytree, leaves [B, ...]; None: the cell reads no context, and B is 3.
         tokens: True feeds integer tokens.
     """
 
@@ -33,16 +33,16 @@ class Case:
         shape = (self.rows, STEPS, *cell.input_shape)
         self.xs = rng.integers(0, shape[2], shape[:2], np.int32) if tokens else rng.normal(size=shape).astype(np.float32)
 
-        def shaken(values, scale):
+        def perturbed(values, scale):
             return map_floating(lambda a: a + (scale * rng.normal(size=a.shape)).astype(a.dtype), values)
 
         def initial_state(params, context):
             state = cell.initial_state(params, (self.rows,), context=context)
             return noise.reseed(state, jax.random.key(8))
 
-        self.params = shaken(jax.jit(lambda: cell.init(jax.random.key(7)))(), 0.1)
+        self.params = perturbed(jax.jit(lambda: cell.init(jax.random.key(7)))(), 0.1)
         self.initial = jax.jit(initial_state)(self.params, context)
-        self.state = shaken(self.initial, 0.3)
+        self.state = perturbed(self.initial, 0.3)
 
     def in_float64(self) -> "Case":
         """The same case in float64, for use under `jax.enable_x64`."""
@@ -54,11 +54,11 @@ class Case:
         return twin
 
     def unroll(self, params, xs, state, context=None, **options):
-        """`unroll` of the cell, with the case's context unless another is given."""
+        """`unroll` of the cell, with the case's context unless there is another."""
         return unroll(self.cell, params, xs, state, context=self.context if context is None else context, **options)
 
     def stepped(self, params, xs, state, context):
-        """The sequence step by step: `step` is a scan's body."""
+        """The sequence step by step: a scan over `step`."""
         dtype = float_dtype(params) if self.tokens else xs.dtype
 
         def body(state, x):
@@ -68,16 +68,16 @@ class Case:
         state, ys = jax.lax.scan(body, state, tree.swap_batch_time(xs))
         return state, tree.swap_batch_time(ys)
 
-    def others(self):
+    def other_params(self):
         """Another set of parameters."""
         return map_floating(lambda a: a * a.dtype.type(0.5), self.params)
 
-    def moved(self, xs):
+    def other_inputs(self, xs):
         """Other inputs of the same form."""
         return (xs + 1) % self.cell.input_shape[0] if self.tokens else xs * -3 + 1
 
     @functools.cached_property
-    def whole(self):
+    def one_pass(self):
         """(state, ys) of one pass."""
         return self.unroll(self.params, self.xs, self.state)
 
@@ -87,13 +87,13 @@ class Case:
         return self.gradients(lambda p, x, s, c: self.unroll(p, x, s, c, backend="scan"))
 
     def arguments(self):
-        """({params, xs, state, context} without noise keys and what is not floating, those, the noise keys)."""
+        """The arguments {params, xs, state, context} in three parts: (floating arrays, other arrays, noise keys)."""
         state, keys = noise.split_keys(self.state)
         arguments = {"params": self.params, "xs": self.xs, "state": state, "context": self.context}
         return *split_floating(arguments), keys
 
     def value(self, run: Callable, others, keys) -> Callable:
-        """A function of the floating arguments: (the weighted sum of (state, ys), (state, ys))."""
+        """A function of the floating arguments that returns (the weighted sum of (state, ys), (state, ys))."""
 
         def value(floating):
             args = join(floating, others)

@@ -78,7 +78,7 @@ def _count(event: str, duration_secs: float, **kwargs: str | int) -> None:
 
 
 def law_value(case):
-    """A cell is a hashable value: one equal to it is the same jit trace."""
+    """A cell is a hashable value: equal cells share one jit trace."""
     twin = copy.deepcopy(case.cell)
     require(
         twin == case.cell and hash(twin) == hash(case.cell), "value", "a copy is not equal to the cell, or hashes differently"
@@ -121,7 +121,7 @@ def law_project(case):
 
 
 def law_embed(case):
-    """Symbols read through an embedding: E W in the place of W == the rows of E."""
+    """Symbols read through an embedding: E W in place of W == the rows of E."""
     if len(case.cell.input_shape) != 1:
         return
     table = np.sin(np.arange(2 * case.cell.input_shape[0])).reshape(2, -1).astype(np.float32)
@@ -134,33 +134,33 @@ def law_embed(case):
 
     if (projections := both(case.params, table)) is not None:
         by_table, by_rows = projections
-        close(by_table, by_rows, case.tolerance, "embed: E W in the place of W == the rows of E")
+        close(by_table, by_rows, case.tolerance, "embed: E W in place of W == the rows of E")
 
 
 def law_rows(case):
     """Batch rows do not see each other."""
 
-    def first_moved(a, moved):
-        return np.concatenate([moved[:1], a[1:]])
+    def with_first_row(a, other):
+        return np.concatenate([other[:1], a[1:]])
 
-    xs = first_moved(case.xs, case.moved(case.xs))
-    state = map_floating(lambda a: first_moved(a, a + a.dtype.type(1.5)), case.state)
+    xs = with_first_row(case.xs, case.other_inputs(case.xs))
+    state = map_floating(lambda a: with_first_row(a, a + a.dtype.type(1.5)), case.state)
     results = case.unroll(case.params, xs, state)
-    others, expected = (map_arrays(lambda a: a[1:], pair) for pair in (results, case.whole))
+    others, expected = (map_arrays(lambda a: a[1:], pair) for pair in (results, case.one_pass))
     close(others, expected, 1e-6, "batch rows do not see each other")
 
 
 def law_causal(case):
-    """No step sees a later one: other inputs from step t on leave the outputs before t as they are."""
+    """No step sees a later one: other inputs from step t on leave the outputs before t unchanged."""
     for t in range(1, STEPS):
-        xs = np.concatenate([case.xs[:, :t], case.moved(case.xs[:, t:])], axis=1)
+        xs = np.concatenate([case.xs[:, :t], case.other_inputs(case.xs[:, t:])], axis=1)
         _, ys = case.unroll(case.params, xs, case.state)
-        before, expected = (map_arrays(lambda y, t=t: y[:, :t], a) for a in (ys, case.whole[1]))
+        before, expected = (map_arrays(lambda y, t=t: y[:, :t], a) for a in (ys, case.one_pass[1]))
         close(before, expected, 1e-6, f"no step sees a later one (inputs from step {t} on changed)")
 
 
 def law_chunks(case):
-    """Chunks with the state carried == one pass; the states collected are those carried."""
+    """Chunks with the state carried == one pass; the collected states are the carried ones."""
 
     @jax.jit
     def chunks(params, xs, state, context):
@@ -170,7 +170,7 @@ def law_chunks(case):
         return middle, head, end, tail, states, case.unroll(params, xs[:, :0], state, context)
 
     middle, head, end, tail, states, (same, empty) = chunks(case.params, case.xs, case.state, case.context)
-    close((end, _joined(head, tail)), case.whole, case.tolerance, "chunks with the state carried == one pass")
+    close((end, _joined(head, tail)), case.one_pass, case.tolerance, "chunks with the state carried == one pass")
     carried = map_arrays(lambda a: a[:, 1], states)
     close(carried, middle, case.tolerance, 'collect="states" == the state carried')
     close(same, case.state, 0, "no steps: the state is returned")
@@ -178,7 +178,7 @@ def law_chunks(case):
 
 
 def law_reset(case):
-    """A reset at a step == starting anew there; noise is left alone."""
+    """A reset at a step == a fresh start there; noise is unaffected."""
     reset = np.zeros((case.rows, STEPS), bool)
     reset[:, 2] = True
 
@@ -189,7 +189,7 @@ def law_reset(case):
         return case.unroll(params, xs, state, context, reset=reset), head, end, tail
 
     result, head, end, tail = both(case.params, case.xs, case.state, case.initial, case.context)
-    close(result, (end, _joined(head, tail)), case.tolerance, "reset == starting anew")
+    close(result, (end, _joined(head, tail)), case.tolerance, "reset == a fresh start")
 
 
 def law_reverse(case):
@@ -202,7 +202,7 @@ def law_reverse(case):
 
 def law_compiles_once(case):
     """A second call with an equal cell, equal shapes and the state of the first compiles nothing."""
-    state, _ = jax.block_until_ready(case.whole)
+    state, _ = jax.block_until_ready(case.one_pass)
     before = compilations
     twin = copy.deepcopy(case.cell)
     jax.block_until_ready(unroll(twin, case.params, case.xs, state, context=case.context))
@@ -210,20 +210,20 @@ def law_compiles_once(case):
 
 
 def law_bfloat16(case):
-    """bfloat16 parameters and inputs: ys are bfloat16, the state stays float32, the values are near."""
+    """bfloat16 parameters and inputs: ys are bfloat16, the state stays float32, the values are close."""
     params, xs = cast((case.params, case.xs), jnp.bfloat16)
     state, ys = case.unroll(params, xs, case.state)
     same_form(state, case.state, "bfloat16: state")
     require(
         all(y.dtype == jnp.bfloat16 for y in floating_leaves(ys)), "bfloat16", "ys of bfloat16 parameters and xs are not bfloat16"
     )
-    close(cast((state, ys), np.float32), case.whole, TOLERANCE["bfloat16"], "bfloat16 is near float32")
+    close(cast((state, ys), np.float32), case.one_pass, TOLERANCE["bfloat16"], "bfloat16 is close to float32")
 
 
 def law_vmap(case):
     """vmap over the batch == the batch; vmap over parameters == one by one."""
     axes = 0 if jax.tree.leaves(case.params) else None
-    other = case.others()
+    other = case.other_params()
     pair = jax.tree.map(lambda a, b: np.stack([np.asarray(a), np.asarray(b)]), case.params, other)
 
     @jax.jit
@@ -233,7 +233,7 @@ def law_vmap(case):
         return rows, by_params
 
     rows, by_params = mapped(case.params, pair, case.xs, case.state, case.context)
-    close(rows, case.whole, case.tolerance, "vmap over the batch == the batch")
+    close(rows, case.one_pass, case.tolerance, "vmap over the batch == the batch")
     if axes is not None:
         _, ys = case.unroll(other, case.xs, case.state)
         close(map_arrays(lambda a: a[1], by_params), ys, case.tolerance, "vmap over parameters == one by one")
@@ -242,7 +242,7 @@ def law_vmap(case):
 def law_step(case):
     """Whole sequence == step by step, in outputs and in gradients of inputs, parameters, state and context (these in float64)."""
     stepped = jax.jit(case.stepped)(case.params, case.xs, case.state, case.context)
-    close(case.whole, stepped, case.tolerance, "whole sequence == step by step, outputs and state")
+    close(case.one_pass, stepped, case.tolerance, "whole sequence == step by step, outputs and state")
     with jax.enable_x64(True):
         wide = case.in_float64()
         (results, grads), (stepped, expected) = wide.gradients(wide.unroll), wide.gradients(wide.stepped)
@@ -277,7 +277,7 @@ def law_padding(case):
         for y in jax.tree.leaves(map_arrays(lambda a: a[~mask], ys)):
             require(not y.any(), name, "an output at a masked step is not 0")
         untouched, initial = (map_arrays(lambda a: a[1], s) for s in (state, case.state))
-        close(untouched, initial, 0, f"{name}: a row of no steps returns its initial state")
+        close(untouched, initial, 0, f"{name}: a row without steps returns its initial state")
         row = map_arrays(lambda a: a[2], state), map_arrays(lambda a: a[2, :length], ys)
         close(row, expected, case.tolerance, f"{name}: a row of {length} steps == that row alone, unbatched")
     require(all_finite(grads), "padding", "NaN in padding reached a gradient, forward or reverse")
@@ -317,7 +317,7 @@ def law_float64(case):
         initial = jax.eval_shape(lambda p, c: wide.cell.initial_state(p, (wide.rows,), context=c), wide.params, wide.context)
         same_form(initial, wide.state, "float64: initial state")
         require(all(a.dtype == jnp.float64 for a in floating_leaves(results)), "float64", "a result is not float64")
-        close(cast(results, np.float32), case.whole, case.tolerance, "float64 is near float32")
+        close(cast(results, np.float32), case.one_pass, case.tolerance, "float64 is close to float32")
 
 
 def _joined(head, tail):

@@ -1,4 +1,4 @@
-"""Comparisons of pytrees in NumPy (nothing is compiled), and the weighted sum that gradients are taken of."""
+"""Comparisons of pytrees in NumPy (nothing is compiled), and the weighted sum whose gradients are compared."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from seqjax.types import Array
 
 
 def require(condition: bool, law: str, message: str) -> None:
-    """Raises an AssertionError "law: message" unless the condition holds."""
+    """Raise an AssertionError "law: message" unless the condition holds."""
     if not condition:
         raise AssertionError(f"{law}: {message}")
 
@@ -35,17 +35,17 @@ def cast(values, dtype):
 
 
 def map_floating(function, values):
-    """A function of NumPy arrays, applied to the floating arrays of a pytree; all else stays."""
+    """Applies a function of NumPy arrays to the floating arrays of a pytree; other leaves stay."""
     return jax.tree.map(lambda a: jnp.asarray(function(np.asarray(a))) if is_floating(a) else a, values)
 
 
 def map_arrays(function, values):
-    """A function of NumPy arrays, applied to every array of a pytree but noise keys, which are left out."""
+    """Applies a function of NumPy arrays to every array of a pytree but noise keys, which are left out."""
     return jax.tree.map(lambda a: function(np.asarray(a)), noise.split_keys(values)[0])
 
 
 def split_floating(values):
-    """(values with None for what is not floating, values with None for what is)."""
+    """(floating arrays, other arrays): the pytree twice, None in place of the other kind."""
     floating = jax.tree.map(lambda a: a if is_floating(a) else None, values)
     return floating, jax.tree.map(lambda a: None if is_floating(a) else a, values)
 
@@ -62,7 +62,7 @@ def weighted_sum(values) -> Array:
 
 
 def same_form(actual, expected, law: str) -> None:
-    """Raises unless structure, shapes and dtypes are equal; noise keys are left out."""
+    """Raise unless structure, shapes and dtypes are equal; noise keys are left out."""
     actual, expected = noise.split_keys(actual)[0], noise.split_keys(expected)[0]
     require(jax.tree.structure(actual) == jax.tree.structure(expected), law, "the structure changed")
     for (path, a), b in zip(jax.tree.leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
@@ -71,7 +71,7 @@ def same_form(actual, expected, law: str) -> None:
 
 
 def close(actual, expected, tolerance: float, law: str) -> None:
-    """Raises unless equal within `tolerance` of each array's largest entry; integers exactly; noise keys are left out."""
+    """Raise unless equal within `tolerance` of each array's largest entry; integers exactly; noise keys are left out."""
     actual, expected = noise.split_keys(actual)[0], noise.split_keys(expected)[0]
     require(jax.tree.structure(actual) == jax.tree.structure(expected), law, "the structures differ")
     for (path, a), b in zip(jax.tree.leaves_with_path(actual), jax.tree.leaves(expected), strict=True):

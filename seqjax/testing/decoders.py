@@ -17,11 +17,11 @@ TOLERANCE = 1e-5
 
 
 class _Pass(NamedTuple):
-    """A start and STEPS steps: NumPy arrays."""
+    """A start and STEPS steps, as NumPy arrays."""
 
     memory: Any
     states: list[State]  # before the first step, and after every step
-    tokens: np.ndarray  # [STEPS, B], read by the steps
+    tokens: np.ndarray  # [STEPS, B], the symbols that the steps read
     logits: np.ndarray  # [STEPS, B, V]
     weights: np.ndarray | None  # [STEPS, B, S]
 
@@ -35,12 +35,12 @@ class _Case:
         self.base = self.run(batch)
 
     def run(self, batch: dict, tokens: np.ndarray | None = None) -> _Pass:
-        """Steps over a batch: reads `tokens` [STEPS, B], or the likeliest symbols, another for every row where they may be."""
+        """Steps through a batch, reading `tokens` [STEPS, B]; None: row b reads its b-th likeliest symbol, cyclically."""
         memory, state, token = self.decoder.start(self.params, batch)
-        states, read, logits, weights = [state], [], [], []
+        states, symbols, logits, weights = [state], [], [], []
         for step in range(STEPS):
             token = token if tokens is None else jnp.asarray(tokens[step])
-            read.append(np.asarray(token))
+            symbols.append(np.asarray(token))
             state, scores = self.step(self.params, memory, state, token)
             states.append(state)
             logits.append(np.asarray(scores))
@@ -48,8 +48,8 @@ class _Case:
                 weights.append(np.asarray(self.decoder.weights(state)))
             order = np.argsort(-logits[-1], axis=1, kind="stable")[:, : max(np.isfinite(logits[-1]).sum(axis=1).min(), 1)]
             choice = np.arange(len(order)) % order.shape[1]
-            token = jnp.asarray(order[np.arange(len(order)), choice], read[0].dtype)
-        return _Pass(memory, states, np.stack(read), np.stack(logits), np.stack(weights) if weights else None)
+            token = jnp.asarray(order[np.arange(len(order)), choice], symbols[0].dtype)
+        return _Pass(memory, states, np.stack(symbols), np.stack(logits), np.stack(weights) if weights else None)
 
 
 def check_decoder(
@@ -62,14 +62,15 @@ def check_decoder(
 ) -> None:
     """Checks a decoder against every law that a search relies on.
 
-    It is a hashable value; start and step have the shapes and dtypes of `Decoder`, and the state keeps its own; logits are never
-    NaN, and -inf for symbols that are never emitted; rows do not see each other; padding reaches nothing, NaN included; beams
-    over one memory equal each alone; attention weights are 0 where there is nothing to attend to; steps equal one whole pass.
+    The decoder is a hashable value; start and step have the shapes and dtypes of `Decoder`, and the state keeps its own; logits
+    are never NaN, and -inf for symbols that are never emitted; rows do not see each other; padding reaches nothing, NaN
+    included; beams over one memory equal each alone; attention weights are 0 at padding; steps equal one pass.
 
     Args:
-        decoder: anything with `attends`, `start` and `step`; with `weights` and `attended` where it attends.
+        decoder: anything with `attends`, `start` and `step`; with `weights` and `attended` if it attends.
         params: its parameters.
-        batch: a dict of arrays with at least 2 rows. Of every name with a name_lengths, [B], places beyond are padding.
+        batch: a dict of arrays with at least 2 rows. For every name with a name_lengths, [B], places beyond the
+            length are padding.
         never: symbols that it never emits.
         whole: (params, batch, tokens [B, L]) to the logits [B, L, V] after reading each of these tokens in one pass; the first
             is the token from `start`. None: not compared.
@@ -107,7 +108,7 @@ def law_shapes(case: _Case):
 
 
 def law_logits(case: _Case):
-    """Logits are numbers or -inf, a number for one symbol at least; -inf for symbols that are never emitted."""
+    """Logits are numbers or -inf, a number for at least one symbol; -inf for symbols that are never emitted."""
     logits = case.base.logits
     require(not np.isnan(logits).any() and not np.isposinf(logits).any(), "logits", "some are NaN or +inf")
     require(bool(np.isfinite(logits).any(axis=2).all()), "logits", "no symbol is possible in some row")
@@ -124,7 +125,7 @@ def law_rows(case: _Case):
 
 
 def law_padding(case: _Case):
-    """Values beyond the lengths reach no logit: NaN, and other symbols."""
+    """Values beyond the lengths, NaN or other symbols, reach no logit."""
     batch = dict(case.batch)
     for name in case.batch:
         if f"{name}_lengths" in case.batch:
@@ -138,7 +139,7 @@ def law_padding(case: _Case):
 
 
 def law_beams(case: _Case):
-    """Beams that share a memory, under vmap over state and token, equal each alone."""
+    """Beams that share a memory, stepped under vmap over state and token, equal each beam alone."""
     memory, states, tokens = case.base.memory, case.base.states, case.base.tokens
     beams = [(states[0], tokens[0]), (states[1], tokens[1]), (states[2], tokens[2])]
     state, token = jax.tree.map(lambda *leaves: jnp.stack(leaves), *beams)
@@ -147,7 +148,7 @@ def law_beams(case: _Case):
 
 
 def law_attention(case: _Case):
-    """Weights are at least 0, sum to 1 at most, and are 0 at places that are not attended to."""
+    """Weights are at least 0, sum to at most 1, and are 0 at places that are not attended to."""
     weights = case.base.weights
     if weights is None:
         return
@@ -170,7 +171,7 @@ def law_whole(case: _Case):
 
 
 def _same(actual: np.ndarray, expected: np.ndarray, law: str):
-    """Raises unless the same logits are -inf, and the others are close."""
+    """Raise unless the same logits are -inf, and the others are close."""
     impossible = np.isneginf(expected)
     require(bool((np.isneginf(actual) == impossible).all()), law, "other symbols have -inf")
     close(np.where(impossible, 0, actual), np.where(impossible, 0, expected), TOLERANCE, law)

@@ -1,5 +1,7 @@
 """Attention: the published equations in NumPy, and that padding is never attended to."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,13 +10,15 @@ import pytest
 from seqjax import GRU, LSTM, Elman, InputError, Stack, explain, unroll
 from seqjax.attention import Additive, Attentive, Dot, General, Memory
 from seqjax.attention.memory import masked_softmax
+from seqjax.contracts import Cell
+from seqjax.products import product
 
 B, S, T, D, H, M = 3, 5, 4, 3, 4, 6
 LENGTHS = np.array([5, 1, 0])
 
 
-def shaken(params, seed=0):
-    """Every parameter off its start, so that one that is left out shows; in float64 where it is on."""
+def perturbed(params, seed=0):
+    """Every parameter moved off its initial value, so that one that is left out shows; in float64 if x64 is on."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda a: jnp.asarray(np.asarray(a) + 0.3 * rng.normal(size=a.shape)), params)
 
@@ -59,14 +63,14 @@ def gru(p, h, z):
 def test_bahdanau_is_the_published_equations(x64):
     attention = Additive(query_size=H, memory_size=M, hidden_size=7)
     cell = Attentive(cell=GRU(input_size=D, hidden_size=H), attention=attention, output_size=2, order="before")
-    params = shaken(cell.init(jax.random.key(0)))
-    held, mask = values()
+    params = perturbed(cell.init(jax.random.key(0)))
+    padded, mask = values()
     xs = inputs()
-    _, ys = unroll(cell, params, xs, context=cell.remember(params, held, mask))
+    _, ys = unroll(cell, params, xs, context=cell.remember(params, padded, mask))
     p = jax.tree.map(np.asarray, params)
     a, out = p["attention"], p["output"]
     for b, length in enumerate(LENGTHS):
-        memory, h = np.asarray(held[b, :length]), np.zeros(H)
+        memory, h = np.asarray(padded[b, :length]), np.zeros(H)
         for t, x in enumerate(np.asarray(xs[b])):
             weights, read = np.zeros(0), np.zeros(M)
             if length:
@@ -87,13 +91,13 @@ def test_luong_is_the_published_equations(score, feeding, x64):
         General(query_size=H, memory_size=M) if score == "general" else Dot(query_size=H, memory_size=H, scaled=score == "scaled")
     )
     cell = Attentive(cell=LSTM(input_size=D, hidden_size=H), attention=attention, output_size=2, input_feeding=feeding)
-    params = shaken(cell.init(jax.random.key(0)))
-    held, mask = values(size=size)
+    params = perturbed(cell.init(jax.random.key(0)))
+    padded, mask = values(size=size)
     xs = inputs()
-    _, ys = unroll(cell, params, xs, context=cell.remember(params, held, mask))
+    _, ys = unroll(cell, params, xs, context=cell.remember(params, padded, mask))
     p = jax.tree.map(np.asarray, params)
     for b, length in enumerate(LENGTHS):
-        memory, c, h, o = np.asarray(held[b, :length]), np.zeros(H), np.zeros(H), np.zeros(2)
+        memory, c, h, o = np.asarray(padded[b, :length]), np.zeros(H), np.zeros(H), np.zeros(2)
         for t, x in enumerate(np.asarray(xs[b])):
             z = x @ p["cell"]["input_kernel"] + p["cell"]["bias"] + (o @ p["feed_kernel"] if feeding else 0)
             c, h = lstm(p["cell"], c, h, z)
@@ -110,15 +114,15 @@ def test_luong_is_the_published_equations(score, feeding, x64):
 def test_coverage_adds_up_the_weights_before(x64):
     attention = Additive(query_size=H, memory_size=M, hidden_size=7, coverage=True)
     cell = Attentive(cell=Elman(input_size=D, hidden_size=H), attention=attention, output_size=2)
-    params = shaken(cell.init(jax.random.key(0)))
-    held, mask = values()
-    memory = cell.remember(params, held, mask)
+    params = perturbed(cell.init(jax.random.key(0)))
+    padded, mask = values()
+    memory = cell.remember(params, padded, mask)
     state, ys = unroll(cell, params, inputs(), context=memory)
     np.testing.assert_allclose(state.coverage, ys.weights.sum(1), atol=1e-12)
     p, covered = jax.tree.map(np.asarray, params["attention"]), np.asarray(ys.weights[0].cumsum(0) - ys.weights[0])
     _, hs = unroll(cell, params, inputs(), context=memory, collect="states")
     for t in range(T):
-        inner = np.asarray(hs.cell.h[0, t]) @ p["query_kernel"] + np.asarray(held[0]) @ p["memory_kernel"]
+        inner = np.asarray(hs.cell.h[0, t]) @ p["query_kernel"] + np.asarray(padded[0]) @ p["memory_kernel"]
         expected = softmax(np.tanh(inner + covered[t][:, None] * p["coverage_kernel"]) @ p["score_kernel"])
         np.testing.assert_allclose(ys.weights[0, t], expected, atol=1e-12)
 
@@ -143,16 +147,16 @@ every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 
 @every_cell
 def test_padding_is_never_attended(cell):
-    """What stands there reaches no value and no gradient; a row that is all padding reads 0."""
-    params = shaken(cell.init(jax.random.key(0)))
+    """Values in padding reach no value and no gradient; a row that is all padding reads 0."""
+    params = perturbed(cell.init(jax.random.key(0)))
 
-    def value(held, mask):
-        _, ys = unroll(cell, params, inputs().astype(jnp.float32), context=cell.remember(params, held, mask))
+    def value(padded, mask):
+        _, ys = unroll(cell, params, inputs().astype(jnp.float32), context=cell.remember(params, padded, mask))
         return sum(jnp.vdot(jnp.sin(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape), y) for y in jax.tree.leaves(ys)), ys
 
     dirty, mask = values()
     (_, ys), grads = jax.jit(jax.value_and_grad(value, has_aux=True))(dirty.astype(jnp.float32), mask)
-    outputs = jax.jit(lambda held: value(held, mask)[1])
+    outputs = jax.jit(lambda padded: value(padded, mask)[1])
     of_dirty, of_clean = outputs(dirty.astype(jnp.float32)), outputs(jnp.where(mask[..., None], dirty, 7.0).astype(jnp.float32))
     assert all(np.isfinite(a).all() for a in (*ys[:2], grads))
     assert not grads[~mask].any() and grads[mask].all()
@@ -162,7 +166,7 @@ def test_padding_is_never_attended(cell):
 
 @every_cell
 def test_parameters_have_finite_gradients_where_nothing_can_be_attended(cell):
-    params = shaken(cell.init(jax.random.key(0)))
+    params = perturbed(cell.init(jax.random.key(0)))
     nothing = jnp.zeros((B, S), bool)
 
     def value(params):
@@ -176,10 +180,10 @@ def test_parameters_have_finite_gradients_where_nothing_can_be_attended(cell):
 
 @every_cell
 def test_places_behind_the_longest_row_change_nothing(cell):
-    params = shaken(cell.init(jax.random.key(0)))
-    held, mask = values(lengths=np.array([3, 2, 1]))
+    params = perturbed(cell.init(jax.random.key(0)))
+    padded, mask = values(lengths=np.array([3, 2, 1]))
     xs = inputs().astype(jnp.float32)
-    memories = [cell.remember(params, held[:, :n].astype(jnp.float32), mask[:, :n]) for n in (3, 5)]
+    memories = [cell.remember(params, padded[:, :n].astype(jnp.float32), mask[:, :n]) for n in (3, 5)]
     short, long = (unroll(cell, params, xs, context=memory)[1] for memory in memories)
     np.testing.assert_allclose(long.output, short.output, atol=1e-6)
     np.testing.assert_allclose(long.weights[..., :3], short.weights, atol=1e-6)
@@ -188,19 +192,19 @@ def test_places_behind_the_longest_row_change_nothing(cell):
 def test_the_softmax_of_large_and_of_no_scores():
     scores = jnp.array([[1e30, -1e30, 0.0], [1e30, 5.0, 4.0], [jnp.nan, jnp.nan, jnp.nan]])
     mask = jnp.array([[True, True, True], [False, True, True], [False, False, False]])
-    found, pull = jax.vjp(lambda s: masked_softmax(s, mask), scores)
-    np.testing.assert_allclose(found, [[1, 0, 0], [0, *softmax(np.array([5.0, 4.0]))], [0, 0, 0]], atol=1e-6)
+    weights, pull = jax.vjp(lambda s: masked_softmax(s, mask), scores)
+    np.testing.assert_allclose(weights, [[1, 0, 0], [0, *softmax(np.array([5.0, 4.0]))], [0, 0, 0]], atol=1e-6)
     (grads,) = pull(jnp.full((3, 3), 1e20))
     assert jnp.isfinite(grads).all() and not grads[~mask].any()
     assert masked_softmax(jnp.zeros((2, 0)), jnp.zeros((2, 0), bool)).shape == (2, 0)
 
 
-def test_the_recurrence_is_fused_and_what_is_not_fed_back_stands_outside_of_it():
+def test_the_recurrence_is_fused_and_results_not_fed_back_are_computed_outside_it():
     xs = inputs().astype(jnp.float32)
     for name, cell in CELLS.items():
         params = cell.init(jax.random.key(0))
-        held, mask = values()
-        [choice] = explain(cell, params, xs, context=cell.remember(params, held.astype(jnp.float32), mask))
+        padded, mask = values()
+        [choice] = explain(cell, params, xs, context=cell.remember(params, padded.astype(jnp.float32), mask))
         assert choice.backend == "fused"
         assert (choice.cell == cell.cell) == (name == "not_fed")
 
@@ -215,15 +219,43 @@ def test_the_recurrence_is_fused_and_what_is_not_fed_back_stands_outside_of_it()
         ({"cell": Stack((Elman(input_size=D, hidden_size=5),))}, r"query_size is 4, the cell gives \(5,\)"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(fields, line):
+def test_parts_that_do_not_fit_are_refused_in_one_line(fields, line):
     fitting = {"cell": Elman(input_size=D, hidden_size=H), "attention": General(query_size=H, memory_size=M), "output_size": 2}
     with pytest.raises(InputError, match=line) as caught:
         Attentive(**fitting | fields)
     assert "\n" not in str(caught.value)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Total(Cell):
+    """The sum of scalar inputs, in a state that is a bare array [..., H]."""
+
+    input_shape = ()
+
+    def init(self, key):
+        return {}
+
+    def initial_state(self, params, batch_shape=(), *, context=None, key=None):
+        return jnp.zeros((*batch_shape, H))
+
+    def recur(self, params, state, z, *, dot=product, context=None):
+        state = state + z[..., None]
+        return state, state
+
+
+def test_cells_that_cannot_be_fed_or_have_no_h_are_refused():
+    attention = General(query_size=H, memory_size=M)
+    with pytest.raises(
+        InputError, match=r"a feed needs a cell that projects to floating vectors, Total\(\) projects to float32\(\)"
+    ):
+        Attentive(cell=Total(), attention=attention, output_size=2)
+    with pytest.raises(InputError, match='this state has no h: take order="after"'):
+        Attentive(cell=Total(), attention=attention, output_size=2, order="before")
+    Attentive(cell=Total(), attention=attention, output_size=2, input_feeding=False)
+
+
 def test_dot_needs_equal_sizes_and_a_context_is_a_memory():
-    with pytest.raises(InputError, match="they are 4 and 6: make them so, or take General"):
+    with pytest.raises(InputError, match="they are 4 and 6: make them equal, or take General"):
         Dot(query_size=H, memory_size=M)
     cell = CELLS["luong"]
     with pytest.raises(InputError, match="context is the memory that remember gives, not a NoneType"):

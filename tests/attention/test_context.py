@@ -31,8 +31,8 @@ def test_a_named_memory_is_read_as_a_bare_one():
     memory = bare.remember(params, VALUES, MASK)
     other = bare.remember(params, 2 * VALUES, MASK)
     expected = run(bare, params, memory)
-    found = run(named, params, {"image": memory, "question": other})
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    actual = run(named, params, {"image": memory, "question": other})
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
     assert not np.allclose(run(named, params, {"image": other}).output, expected.output)
 
 
@@ -43,11 +43,11 @@ def test_a_vector_is_concatenated_to_the_input():
     params = cell.init(jax.random.key(0))
     inner = params["cell"] | {"input_kernel": jnp.concatenate([params["cell"]["input_kernel"], params["vector_kernel"]])}
     memory = cell.remember(params, VALUES, MASK)
-    found = run(cell, params, {"image": memory, "topic": TOPIC})
+    actual = run(cell, params, {"image": memory, "topic": TOPIC})
     xs = jnp.concatenate([XS, jnp.broadcast_to(TOPIC[:, None], (B, T, 2))], axis=-1)
     of_wide = {name: params[name] for name in ("attention", "feed_kernel", "output")} | {"cell": inner}
     _, expected = unroll(wide, of_wide, xs, context=memory)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), actual, expected)
 
 
 def test_hard_attention_draws_a_place_from_the_softmax():
@@ -72,9 +72,9 @@ def test_without_a_key_hard_attention_is_soft():
     hard, soft = cell_of(Hard(attention=GENERAL)), cell_of()
     params = soft.init(jax.random.key(0))
     memory = soft.remember(params, VALUES, MASK)
-    found, expected = run(hard, params, memory), run(soft, params, memory)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found[:2], expected[:2])
-    assert found.log_p.shape == (B, T) and not found.log_p.any() and expected.log_p is None
+    actual, expected = run(hard, params, memory), run(soft, params, memory)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), actual[:2], expected[:2])
+    assert actual.log_p.shape == (B, T) and not actual.log_p.any() and expected.log_p is None
 
 
 def test_the_log_probability_of_draws_has_the_gradient_of_reinforce():
@@ -100,9 +100,9 @@ def test_draws_do_not_depend_on_padding_or_on_other_rows():
     params, key = cell.init(jax.random.key(0)), jax.random.key(3)
     memory = cell.remember(params, VALUES, MASK)
     longer = cell.remember(params, jnp.pad(VALUES, ((0, 0), (0, 3), (0, 0))), jnp.pad(MASK, ((0, 0), (0, 3))))
-    found = run(cell, params, memory, key=key)
-    np.testing.assert_array_equal(run(cell, params, longer, key=key).weights[..., :S], found.weights)
-    assert not np.array_equal(run(cell, params, memory, key=jax.random.key(4)).weights, found.weights)
+    actual = run(cell, params, memory, key=key)
+    np.testing.assert_array_equal(run(cell, params, longer, key=key).weights[..., :S], actual.weights)
+    assert not np.array_equal(run(cell, params, memory, key=jax.random.key(4)).weights, actual.weights)
 
 
 def test_cells_with_named_contexts_and_draws_are_json():
@@ -127,8 +127,8 @@ def test_a_wrong_context_is_refused_in_one_line(fields, context, line):
         run(cell, params, memory | context)
 
 
-def test_what_cannot_be_is_refused():
-    with pytest.raises(InputError, match="vectors stand in a context that is a dict: give memory"):
+def test_fields_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match="vectors are read from a context that is a dict: give memory"):
         cell_of(vectors=(("topic", 2),))
     with pytest.raises(InputError, match="Hard needs an attention that gives scores, such as General, not a Local"):
         Hard(attention=Local(attention=Additive(query_size=4, memory_size=M, hidden_size=2), window=1))

@@ -7,7 +7,7 @@ import pytest
 
 from seqjax import InputError, from_json, to_json
 from seqjax.attention import Additive, Dot, General, Local, Location, MultiHead
-from tests.attention.test_attention import shaken, softmax
+from tests.attention.test_attention import perturbed, softmax
 
 B, S, Q, M, N, D = 4, 7, 6, 5, 2, 2
 LENGTHS = [7, 4, 1, 0]
@@ -25,7 +25,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 def arguments(kind):
     rng = np.random.default_rng(3)
-    params = shaken(kind.init(jax.random.key(0)))
+    params = perturbed(kind.init(jax.random.key(0)))
     values, query, coverage = (rng.normal(size=shape) for shape in ((B, S, kind.memory_size), (B, Q), (B, S)))
     mask = np.arange(S) < np.array(LENGTHS)[:, None]
     return (
@@ -64,27 +64,27 @@ def test_it_is_the_published_equation(kind, x64):
     assert not weights[~mask].any() and not context[3].any()
     p = jax.tree.map(np.asarray, params)
     for b, length in enumerate(LENGTHS[:3]):
-        row, asked, covered = np.asarray(values[b, :length]), np.asarray(query[b]), np.asarray(coverage[b, :length])
+        row, query_row, covered = np.asarray(values[b, :length]), np.asarray(query[b]), np.asarray(coverage[b, :length])
         if isinstance(kind, MultiHead):
             heads = [slice(4 * n, 4 * n + 4) for n in range(N)]
-            scores = [(row @ p["key_kernel"])[:, h] @ (asked @ p["query_kernel"])[h] / 2 for h in heads]
+            scores = [(row @ p["key_kernel"])[:, h] @ (query_row @ p["query_kernel"])[h] / 2 for h in heads]
             each = [softmax(of_head) for of_head in scores]
             read = np.concatenate([a @ (row @ p["value_kernel"])[:, h] for a, h in zip(each, heads, strict=True)])
-            wanted = np.mean(each, axis=0)
+            expected = np.mean(each, axis=0)
         elif isinstance(kind, Local):
-            scores = expected_scores(kind.attention, p.get("attention", {}), row, asked, covered)
+            scores = expected_scores(kind.attention, p.get("attention", {}), row, query_row, covered)
             centre = min(5, length - 1)
             if kind.predicted:
-                centre = length / (1 + np.exp(-np.tanh(asked @ p["centre_kernel"]) @ p["centre_vector"]))
+                centre = length / (1 + np.exp(-np.tanh(query_row @ p["centre_kernel"]) @ p["centre_vector"]))
             distance = np.abs(np.arange(length) - centre)
             near = distance <= D
-            wanted = np.zeros(length)
-            wanted[near] = softmax(scores[near]) * (np.exp(-2 * distance[near] ** 2 / D**2) if kind.predicted else 1)
-            read = wanted @ row
+            expected = np.zeros(length)
+            expected[near] = softmax(scores[near]) * (np.exp(-2 * distance[near] ** 2 / D**2) if kind.predicted else 1)
+            read = expected @ row
         else:
-            wanted = softmax(expected_scores(kind, p, row, asked, covered))
-            read = wanted @ row
-        np.testing.assert_allclose(weights[b, :length], wanted, atol=1e-12)
+            expected = softmax(expected_scores(kind, p, row, query_row, covered))
+            read = expected @ row
+        np.testing.assert_allclose(weights[b, :length], expected, atol=1e-12)
         np.testing.assert_allclose(context[b], read, atol=1e-12)
 
 
@@ -135,7 +135,7 @@ def test_it_is_a_value_and_json(kind):
     ],
     ids=["location", "local"],
 )
-def test_padding_beyond_the_places_it_knows_changes_nothing(kind):
+def test_padding_beyond_max_length_changes_nothing(kind):
     params, values, _, query, coverage = arguments(kind)
     mask = jnp.asarray(np.arange(S) < np.array([4, 3, 1, 0])[:, None])
     context, weights, _ = attend(kind, params, values, mask, query, coverage)
@@ -143,10 +143,10 @@ def test_padding_beyond_the_places_it_knows_changes_nothing(kind):
     np.testing.assert_allclose(context, near, atol=1e-6)
     np.testing.assert_allclose(weights, jnp.pad(of_near, ((0, 0), (0, 3))), atol=1e-6)
     longer = jax.jit(lambda mask: attend(kind, params, jnp.nan_to_num(values), mask, query, coverage)[1])(jnp.ones((B, S), bool))
-    assert not longer[:, 4:].any() and bool(jnp.isfinite(longer).all())  # where none can be refused
+    assert not longer[:, 4:].any() and bool(jnp.isfinite(longer).all())  # a traced mask cannot be refused
 
 
-def test_what_does_not_fit_is_refused_in_one_line():
+def test_sizes_and_parts_that_do_not_fit_are_refused_in_one_line():
     with pytest.raises(InputError, match="has 7 places, attention by location has max_length=3: make it larger"):
         kind = Location(query_size=Q, memory_size=M, max_length=3)
         params = kind.init(jax.random.key(0))

@@ -45,8 +45,8 @@ def test_an_image_is_captioned_from_its_grid():
     mean, layer = np.asarray(flat["features"]).mean(1), params["bridge"]["0"]
     np.testing.assert_allclose(state.decoder.cell.h, np.tanh(mean @ layer["kernel"] + layer["bias"][None]), atol=1e-6)
     assert IMAGE.attended(memory).all() and token.tolist() == [START] * 2
-    found = decode.beam(IMAGE, params, GRID, width=3, max_length=5, end=END, coverage_penalty=0.2)
-    assert found.tokens.shape == (2, 1, 5) and np.isfinite(found.scores).all()
+    decoded = decode.beam(IMAGE, params, GRID, width=3, max_length=5, end=END, coverage_penalty=0.2)
+    assert decoded.tokens.shape == (2, 1, 5) and np.isfinite(decoded.scores).all()
 
 
 @pytest.mark.parametrize("model", [IMAGE, VIDEO], ids=["bare", "cell"])
@@ -80,9 +80,9 @@ def test_symbols_are_features_that_were_looked_up(reverse):
     params, source, lengths = symbols.init(jax.random.key(0)), jnp.array([[0, 2, 1], [1, 1, 0]]), jnp.array([3, 1])
     for table in (params["embedding"], jnp.eye(D)):
         read = symbols.encode(params | {"embedding": table}, {"source": source, "source_lengths": lengths})
-        given = features.encode(params["cell"], {"features": table[source], "features_lengths": lengths})
-        assert jax.tree.structure(read) == jax.tree.structure(given)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), read, given)
+        expected = features.encode(params["cell"], {"features": table[source], "features_lengths": lengths})
+        assert jax.tree.structure(read) == jax.tree.structure(expected)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), read, expected)
 
 
 @pytest.mark.parametrize("encoder", [IMAGE.encoder, VIDEO.encoder], ids=["bare", "cell"])

@@ -1,4 +1,4 @@
-"""The language model: what it computes, what it refuses, and that reading whole equals reading step by step."""
+"""The language model: its values, its refusals, and one pass against step by step."""
 
 import itertools
 
@@ -48,7 +48,7 @@ def initial(model, seed=0):
     )
 
 
-# What it computes.
+# Values.
 
 
 @every_model
@@ -61,7 +61,7 @@ def test_shapes_and_dtypes(model):
     assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, expected)
 
 
-def test_it_is_the_equations_of_the_slides():
+def test_logits_equal_the_equations_of_the_slides():
     model = LanguageModel(vocabulary_size=V, cell=Elman(input_size=V, hidden_size=H))
     params = initial(model)
     cell, out = params["cell"], params["projection"]
@@ -94,7 +94,7 @@ def test_tied_projects_with_the_embedding():
     assert (jnp.abs(grad).sum(axis=1) > 0).all()  # also the rows of symbols that were never read: through the projection
 
 
-def test_loss_is_the_cross_entropy_of_what_counts():
+def test_loss_is_the_cross_entropy_where_the_mask_is_true():
     model = MODELS["one_hot"]
     params, mask = initial(model), jnp.array([[True, True, False, True, True], [False, False, False, True, False]])
     batch = {"tokens": TOKENS, "target": jnp.roll(TOKENS, -1, axis=1), "target_mask": mask}
@@ -109,10 +109,10 @@ def test_loss_is_the_cross_entropy_of_what_counts():
 def test_chunks_with_the_state_carried_are_one_pass():
     model = MODELS["tied"]
     params = initial(model)
-    _, whole = model.apply(params, {"tokens": TOKENS})
+    _, expected = model.apply(params, {"tokens": TOKENS})
     state, first = model.apply(params, {"tokens": TOKENS[:, :2]})
     _, second = model.apply(params, {"tokens": TOKENS[:, 2:]}, state=state)
-    np.testing.assert_allclose(jnp.concatenate([first, second], axis=1), whole, atol=1e-6)
+    np.testing.assert_allclose(jnp.concatenate([first, second], axis=1), expected, atol=1e-6)
 
 
 def test_reset_forgets_what_came_before():
@@ -136,7 +136,7 @@ def test_it_is_a_value_and_json(model):
     assert hash(serial.from_json(serial.to_json(model))) == hash(model)
 
 
-# Dropout: through key alone.
+# Dropout: from the key alone.
 
 
 def test_dropout_comes_from_the_key_and_from_nothing_else():
@@ -185,7 +185,7 @@ def test_dropout_falls_on_the_embedding_and_on_the_output():
         ({"dropout": 1.0}, "rate"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(fields, line):
+def test_sizes_and_symbols_that_do_not_fit_are_refused_in_one_line(fields, line):
     with pytest.raises(InputError, match=line) as caught:
         model = LanguageModel(**{"vocabulary_size": V, "cell": GRU(input_size=V, hidden_size=H)} | fields)
         model.init(jax.random.key(0))
@@ -210,12 +210,12 @@ def test_a_wrong_prompt_is_refused_in_one_line(tokens, lengths, line):
     assert "\n" not in str(caught.value)
 
 
-# The decode pair.
+# start and step.
 
 
 def prompts(*rows, width=None):
     width = max(map(len, rows)) if width is None else width
-    padded = [list(row) + [6] * (width - len(row)) for row in rows]  # what stands behind a prompt must not matter
+    padded = [list(row) + [6] * (width - len(row)) for row in rows]  # symbols behind a prompt must not matter
     return {
         "tokens": jnp.array(padded, jnp.int32).reshape(len(rows), width),
         "tokens_lengths": jnp.array([*map(len, rows)], jnp.int32),
@@ -232,9 +232,9 @@ def test_start_and_step_are_apply(model):
     step = jax.jit(model.step)
     for t in range(1, 5):
         state, logits = step(params, (), state, token)
-        said = np.isin(np.arange(V), (*opening, *model.forbidden), invert=True)
-        np.testing.assert_allclose(logits[:, said], expected[:, t + len(opening)][:, said], atol=1e-5)
-        assert np.isneginf(logits[:, ~said]).all()
+        emitted = np.isin(np.arange(V), (*opening, *model.forbidden), invert=True)
+        np.testing.assert_allclose(logits[:, emitted], expected[:, t + len(opening)][:, emitted], atol=1e-5)
+        assert np.isneginf(logits[:, ~emitted]).all()
         token = TOKENS[:, min(t + 1, 4)]
 
 
@@ -254,7 +254,7 @@ def test_prompts_of_many_lengths_are_each_read_alone(model):
 @every_model
 def test_greedy_is_the_argmax_of_step_with_its_log_probability(model):
     params, end = initial(model, seed=3), 4
-    found = decode.greedy(model, params, prompts([3, 5], [2, 2], [6]), max_length=12, end=end)
+    decoded = decode.greedy(model, params, prompts([3, 5], [2, 2], [6]), max_length=12, end=end)
     _, state, token = model.start(params, prompts([3, 5], [2, 2], [6]))
     expected, scores, live, step = [[], [], []], np.zeros(3), np.ones(3, bool), jax.jit(model.step)
     for _ in range(12):
@@ -266,9 +266,9 @@ def test_greedy_is_the_argmax_of_step_with_its_log_probability(model):
             expected[row].append(int(token[row]))
             scores[row] += log_p[row]
         live &= np.asarray(token) != end
-    assert found.lengths.tolist() == [*map(len, expected)]
-    assert found.tokens.tolist() == [row + [0] * (12 - len(row)) for row in expected]
-    np.testing.assert_allclose(found.scores, scores, rtol=1e-5)
+    assert decoded.lengths.tolist() == [*map(len, expected)]
+    assert decoded.tokens.tolist() == [row + [0] * (12 - len(row)) for row in expected]
+    np.testing.assert_allclose(decoded.scores, scores, rtol=1e-5)
 
 
 def test_a_small_vocabulary_is_looked_up_and_a_large_one_is_not():
@@ -278,12 +278,12 @@ def test_a_small_vocabulary_is_looked_up_and_a_large_one_is_not():
         memory, state, _ = model.start(params, prompts([1], [3]))
         assert all(leaf.shape[0] == V for leaf in jax.tree.leaves(memory))
         assert bool(jax.tree.leaves(memory)) == (model.embedding_size is not None)
-        for found, expected in zip(
+        for actual, expected in zip(
             jax.tree.leaves(model.step(params, memory, state, token)),
             jax.tree.leaves(model.step(params, (), state, token)),
             strict=True,
         ):
-            np.testing.assert_allclose(found, expected, atol=1e-6)
+            np.testing.assert_allclose(actual, expected, atol=1e-6)
     large = LanguageModel(vocabulary_size=5000, cell=GRU(input_size=E, hidden_size=H), embedding_size=E)
     assert large.start(initial(large), prompts([1]))[0] == ()
 
@@ -317,9 +317,9 @@ def test_start_symbol_and_padding_are_never_emitted(options):
     params = initial(model)
     bias = params["projection"]["bias"].at[jnp.array([0, 1])].set(50.0)  # they would be likeliest by far
     params |= {"projection": {"bias": bias}}
-    found = decode.sample(model, params, prompts(*[[3]] * 20), max_length=30, key=jax.random.key(0), **options)
-    assert set(np.unique(found.tokens)) <= set(range(2, V))
-    assert np.isfinite(found.scores).all()
+    samples = decode.sample(model, params, prompts(*[[3]] * 20), max_length=30, key=jax.random.key(0), **options)
+    assert set(np.unique(samples.tokens)) <= set(range(2, V))
+    assert np.isfinite(samples.scores).all()
 
 
 def test_prompts_outside_the_vocabulary_are_refused():
@@ -332,8 +332,8 @@ def test_prompts_outside_the_vocabulary_are_refused():
         decode.greedy(model, params, {"tokens": jnp.array([[1]])}, max_length=2)
 
 
-def test_a_layer_is_no_cell_of_a_language_model():
-    with pytest.raises(InputError, match="LanguageModel wraps a cell, and a Bidirectional is none"):
+def test_a_layer_in_place_of_the_cell_is_refused():
+    with pytest.raises(InputError, match="LanguageModel wraps a cell, and a Bidirectional is not one"):
         LanguageModel(vocabulary_size=3, cell=Bidirectional(GRU(input_size=3, hidden_size=4)))
 
 

@@ -104,12 +104,12 @@ def mean_loss(model, batch, key=None):
     return lambda params: model.loss(model.apply(params, batch, key=key)[1], batch).mean
 
 
-def assert_close(found, wanted, **tolerance):
-    for (path, a), b in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(wanted), strict=True):
+def assert_close(actual, expected, **tolerance):
+    for (path, a), b in zip(jax.tree.leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, err_msg=jax.tree_util.keystr(path), **tolerance)
 
 
-# What it computes.
+# Values.
 
 
 @every_model
@@ -132,12 +132,12 @@ def test_start_and_step_are_apply(model):
     outputs = apply(model, params, batch)
     memory, state, token = model.start(params, batch)
     assert token.tolist() == [START] * 3
-    said, step = np.isin(np.arange(model.target_size), (START, *model.forbidden), invert=True), jax.jit(model.step)
+    emitted, step = np.isin(np.arange(model.target_size), (START, *model.forbidden), invert=True), jax.jit(model.step)
     for t in range(4):
         state, logits = step(params, memory, state, token)
         live = np.asarray(t < BATCH["target_lengths"])
-        np.testing.assert_allclose(logits[live][:, said], outputs.logits[live, t][:, said], atol=1e-5)
-        assert np.isneginf(logits[:, ~said]).all()
+        np.testing.assert_allclose(logits[live][:, emitted], outputs.logits[live, t][:, emitted], atol=1e-5)
+        assert np.isneginf(logits[:, ~emitted]).all()
         if model.attends:
             np.testing.assert_allclose(model.weights(state)[live], outputs.weights[live, t], atol=1e-6)
         token = BATCH["target"][:, t]
@@ -145,7 +145,7 @@ def test_start_and_step_are_apply(model):
 
 @every_model
 def test_beams_of_a_row_share_its_memory(model):
-    """step under a vmap over beams, of state and token and not of memory, as beam search runs it."""
+    """step under vmap over the state and token of beams that share a memory, as beam search runs it."""
     params = initial(model)
     memory, state, token = model.start(params, batch_for(model))
     tokens = jnp.stack([token, token + 2, token + 3])
@@ -155,14 +155,14 @@ def test_beams_of_a_row_share_its_memory(model):
     alone_step = jax.jit(model.step)
     for i in range(3):
         alone, _ = alone_step(params, memory, state, tokens[i])
-        alone, wanted = alone_step(params, memory, alone, tokens[2 - i])
-        np.testing.assert_allclose(logits[i], wanted, atol=1e-5)
+        alone, expected = alone_step(params, memory, alone, tokens[2 - i])
+        np.testing.assert_allclose(logits[i], expected, atol=1e-5)
         assert_close(jax.tree.map(lambda a, i=i: a[i], beams), alone, atol=1e-5)
 
 
 @every_model
 def test_rows_and_padding_do_not_matter(model):
-    """A row alone, cut to its lengths, is that row of the batch; whatever stands in padding."""
+    """A row alone, cut to its lengths, is that row of the batch; values in padding do not matter."""
     params, batch = initial(model), batch_for(model)
     other = {name: jnp.where(a == 0, 5, a) if name in ("source", "target") else a for name, a in batch.items()}
     outputs = apply(model, params, batch)
@@ -205,15 +205,15 @@ def test_sources_are_reversed_in_place():
     plain = MODELS["plain"]
     params = initial(plain)
     flipped = BATCH | {"source": jnp.array([[8, 6, 5, 4, 3], [7, 0, 0, 0, 0], [0] * 5], jnp.int32)}
-    wanted = apply(with_encoder(plain, reverse=False), params, flipped)
-    np.testing.assert_allclose(apply(plain, params, BATCH).logits, wanted.logits, atol=1e-6)
+    expected = apply(with_encoder(plain, reverse=False), params, flipped)
+    np.testing.assert_allclose(apply(plain, params, BATCH).logits, expected.logits, atol=1e-6)
     model = MODELS["not_fed"]
     params, backward = initial(model), with_encoder(model, reverse=True)
     outputs = apply(backward, params, batch_for(model))
     assert not outputs.weights[1, 0, 1:].any()  # places stay where they are
 
 
-def test_without_attention_the_bridge_alone_tells_of_the_source():
+def test_without_attention_the_source_comes_through_the_bridge_alone():
     model = dataclasses.replace(MODELS["plain"], bridge="none")
     params = initial(model)
     other = BATCH | {"source": jnp.flip(BATCH["source"], 1)}
@@ -259,7 +259,7 @@ def test_a_class_for_every_reply_is_a_target_of_one_symbol():
     assert replies.tolist()[:2] == likeliest.tolist()[:2]
 
 
-# In other dtypes, and what does not fit.
+# Other dtypes, and refusals.
 
 
 def test_in_bfloat16_and_in_float64(x64):
@@ -273,8 +273,8 @@ def test_in_bfloat16_and_in_float64(x64):
     np.testing.assert_allclose(near.logits.astype(float)[0], outputs.logits[0], atol=0.1)
     grads = jax.jit(jax.grad(mean_loss(model, BATCH)))(half)
     assert all(a.dtype == jnp.bfloat16 and np.isfinite(a).all() for a in jax.tree.leaves(grads))
-    found = decode.greedy(model, half, BATCH, max_length=3)
-    assert found.scores.dtype == jnp.float32
+    decoded = decode.greedy(model, half, BATCH, max_length=3)
+    assert decoded.scores.dtype == jnp.float32
 
 
 def test_equal_batches_compile_once():
@@ -299,7 +299,7 @@ def test_equal_batches_compile_once():
         ({"decoder": Elman(input_size=5, hidden_size=H)}, r"the decoder reads \(5,\), embedding_size is 3"),
         ({"cell": "GRU"}, "the encoder's cell is a str, it must be a cell or a layer"),
         ({"encoder": GRU_E}, "the encoder is a GRU, it must be an Encoder such as Symbols or Features"),
-        ({"decoder": Bidirectional(GRU_E)}, "wraps a cell, and a Bidirectional is none"),
+        ({"decoder": Bidirectional(GRU_E)}, "wraps a cell, and a Bidirectional is not one"),
         ({"decoder": luong(GRU_E, 5)}, "the attention's memory_size is 5, the encoder gives 4 features: they must be equal"),
         ({"bridge": "final"}, r'bridge="final" .* \(h \[4\]\) into the decoder\'s \(c \[4\], h \[4\]\): .* take bridge="dense"'),
         ({"bridge": "final", "cell": Bidirectional(GRU_E), "decoder": GRU_E}, r"\(h \[4\], h \[4\]\) into .* \(h \[4\]\)"),
@@ -309,7 +309,7 @@ def test_equal_batches_compile_once():
         ({"end_symbol": -1}, "symbol -1 is not in the target vocabulary"),
         ({"forbidden": tuple(range(8))}, "all 8 symbols of the target vocabulary are forbidden"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
-        ({"coverage_loss": 1.0}, "coverage_loss is for a decoder with attention"),
+        ({"coverage_loss": 1.0}, "coverage_loss needs a decoder with attention"),
         ({"coverage_loss": -3.0}, "coverage_loss is -3.0, it must be at least 0 and finite"),
         ({"sampling": "row"}, "sampling='row'"),
         ({"source_size": 0}, "size=0"),
@@ -320,7 +320,7 @@ def test_equal_batches_compile_once():
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(fields, line):
+def test_parts_that_do_not_fit_are_refused_in_one_line(fields, line):
     with pytest.raises(InputError, match=line) as caught:
         model_of(**{"cell": GRU_E, "decoder": LSTM_E} | fields)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What training adds to an encoder-decoder: scheduled sampling, label smoothing, coverage, dropout."""
+"""Training of an encoder-decoder: scheduled sampling, label smoothing, coverage, dropout."""
 
 import dataclasses
 import functools
@@ -33,25 +33,25 @@ def test_always_the_truth_is_teacher_forcing(name, sampling):
     model = dataclasses.replace(MODELS[name], sampling=sampling)
     params, batch = initial(model), batch_for(model)
     plain, forced = (jax.jit(jax.value_and_grad(mean_loss(model, b, KEY)))(params) for b in (batch, batch | forcing(1.0)))
-    for found, wanted in zip(jax.tree.leaves(forced), jax.tree.leaves(plain), strict=True):
-        np.testing.assert_array_equal(found, wanted)
+    for actual, expected in zip(jax.tree.leaves(forced), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.parametrize("name", leaving("plain", "bahdanau", of=["plain", "bahdanau", "coverage", "large_vocabulary"]))
-def test_never_the_truth_is_to_read_what_the_model_says(name):
-    """A model that is sure of what it says draws what greedy decoding finds; then it is teacher forcing on that."""
+def test_never_the_truth_reads_the_model_s_own_symbols(name):
+    """A model that is certain draws the symbols of greedy decoding; the loss is that of teacher forcing on them."""
     model = dataclasses.replace(MODELS[name], tied="none")
     params = initial(model)
     params["decoder"]["projection"]["kernel"] *= 1e4
     batch = batch_for(model) | {"target_lengths": jnp.array([4, 4, 4])}
-    own = decode.greedy(model, params, batch, max_length=4).tokens
-    found = apply(model, params, batch | forcing(0.0), KEY)
-    np.testing.assert_allclose(found.logits, apply(model, params, batch | {"target": own}).logits, rtol=1e-5, atol=1e-2)
-    assert not np.allclose(found.logits, apply(model, params, batch).logits, rtol=1e-3)
+    greedy = decode.greedy(model, params, batch, max_length=4).tokens
+    outputs = apply(model, params, batch | forcing(0.0), KEY)
+    np.testing.assert_allclose(outputs.logits, apply(model, params, batch | {"target": greedy}).logits, rtol=1e-5, atol=1e-2)
+    assert not np.allclose(outputs.logits, apply(model, params, batch).logits, rtol=1e-3)
 
 
 def read_by(model: Seq2Seq, p, key=KEY):
-    """What is read where every target holds 4 alone, and the model draws 5 three times as often as 7: [ROWS, STEPS]."""
+    """The symbols read, [ROWS, STEPS], where all targets are 4, and the model draws 5 three times as often as 7."""
     params = initial(model)
     logits = jnp.full(model.target_size, -1e9).at[jnp.array([5, 7])].set(jnp.log(jnp.array([3.0, 1.0])))
     kernel = params["decoder"]["projection"]["kernel"]
@@ -91,11 +91,11 @@ def test_a_coin_for_every_sequence():
 def test_without_a_key_the_truth_is_read():
     model = MODELS["bahdanau"]
     params = initial(model)
-    found, wanted = (apply(model, params, batch) for batch in (BATCH | forcing(0.0), BATCH))
-    np.testing.assert_array_equal(found.logits, wanted.logits)
+    forced, expected = (apply(model, params, batch) for batch in (BATCH | forcing(0.0), BATCH))
+    np.testing.assert_array_equal(forced.logits, expected.logits)
 
 
-# Label smoothing and coverage: in training alone.
+# Label smoothing and coverage: only in training.
 
 
 def test_label_smoothing_is_the_cross_entropy_with_a_smoothed_target():
@@ -104,9 +104,9 @@ def test_label_smoothing_is_the_cross_entropy_with_a_smoothed_target():
     mask = jnp.array([[True, True, False], [True, False, False]])
     smoothed = 0.9 * np.eye(5)[np.asarray(targets)] + 0.1 / 5
     expected = -(smoothed * np.asarray(jax.nn.log_softmax(logits))).sum(-1)[np.asarray(mask)].sum()
-    found = cross_entropy(logits, targets, mask, smoothing=0.1)
-    np.testing.assert_allclose(found.sum, expected, rtol=1e-5)
-    assert found.weight == 3
+    loss = cross_entropy(logits, targets, mask, smoothing=0.1)
+    np.testing.assert_allclose(loss.sum, expected, rtol=1e-5)
+    assert loss.weight == 3
     np.testing.assert_allclose(cross_entropy(logits, targets, mask, smoothing=jnp.asarray(0.1)).sum, expected, rtol=1e-5)
     plain = cross_entropy(logits, targets, mask).sum
     np.testing.assert_array_equal(cross_entropy(logits, targets, mask, smoothing=0.0).sum, plain)
@@ -121,15 +121,15 @@ def test_smoothing_and_coverage_are_of_training_alone():
     assert model.loss(quiet, BATCH).mean == bare.loss(training, BATCH).mean
     real = np.asarray(BATCH["target_lengths"])[:, None] > np.arange(4)
     smoothed = cross_entropy(training.logits, BATCH["target"], jnp.asarray(real), smoothing=0.1).sum
-    weights, twice = np.asarray(training.weights), 0.0
+    weights, overlap = np.asarray(training.weights), 0.0
     for b, t in zip(*np.nonzero(real), strict=True):
-        twice += np.minimum(weights[b, t], weights[b, :t].sum(0)).sum()
-    assert twice > 0.5
-    np.testing.assert_allclose(model.loss(training, BATCH).sum, smoothed + 0.5 * twice, rtol=1e-5)
+        overlap += np.minimum(weights[b, t], weights[b, :t].sum(0)).sum()
+    assert overlap > 0.5
+    np.testing.assert_allclose(model.loss(training, BATCH).sum, smoothed + 0.5 * overlap, rtol=1e-5)
     assert model.loss(training, BATCH).weight == 5
 
 
-# Dropout: through the key alone.
+# Dropout: from the key alone.
 
 
 @pytest.mark.parametrize("per", leaving("step", of=["step", "sequence"]))
@@ -151,9 +151,9 @@ def test_dropout_falls_on_both_embeddings_and_on_the_output():
     outputs = apply(model, params, BATCH, KEY)
     projection = params["decoder"]["projection"]
     for part in ("encoder", "decoder"):
-        moved = params[part] | {"embedding": params[part]["embedding"] + 1.0}
-        doubled = apply(model, params | {part: moved}, BATCH, KEY)
-        assert not np.allclose(doubled.logits[0], outputs.logits[0], atol=1e-4)
+        shifted = params[part] | {"embedding": params[part]["embedding"] + 1.0}
+        of_shifted = apply(model, params | {part: shifted}, BATCH, KEY)
+        assert not np.allclose(of_shifted.logits[0], outputs.logits[0], atol=1e-4)
     hidden = jnp.linalg.lstsq(projection["kernel"].T, (outputs.logits[0] - projection["bias"][None].repeat(4, 0)).T)[0].T
     dropped = np.isclose(hidden, 0, atol=1e-4)
     assert dropped.any() and not dropped.all() and (dropped == dropped[:1]).all()  # one mask for all steps

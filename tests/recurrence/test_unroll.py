@@ -116,7 +116,7 @@ def test_parts_that_do_not_fit_are_named(make, message):
 
 @pytest.mark.parametrize("wrap", [Residual, lambda layer: RecurrentDropout(layer, 0.1)])
 def test_wrappers_of_cells_refuse_layers(wrap):
-    with pytest.raises(InputError, match="wraps a cell, and a Bidirectional is none"):
+    with pytest.raises(InputError, match="wraps a cell, and a Bidirectional is not one"):
         wrap(Bidirectional(CELL))
 
 

@@ -44,12 +44,12 @@ def test_a_projected_table_changes_no_value_and_no_gradient(name):
         return jax.jit(jax.value_and_grad(value, (0, 1)))(params, TABLE)
 
     assert part.embed(params, TABLE) is not None
-    found = gradients(lambda params, table: (part.embed(params, table), TOKENS))
-    wanted = gradients(lambda params, table: (params, table[TOKENS]))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6), found, wanted)
+    by_table = gradients(lambda params, table: (part.embed(params, table), TOKENS))
+    by_rows = gradients(lambda params, table: (params, table[TOKENS]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6), by_table, by_rows)
 
 
-def test_what_adds_its_input_has_no_such_parameters():
+def test_a_part_that_adds_its_input_cannot_embed():
     part = Stack((Residual(LSTM(input_size=3, hidden_size=3)),))
     params = part.init(jax.random.key(0))
     assert part.embed(params, TABLE) is None
