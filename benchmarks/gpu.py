@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 TESTS = [f"tests/recurrence/test_{name}.py" for name in ("pallas", "fused")]
 # values, gradients, lengths, heads, bfloat16, lowered programs; property tests would compile too much
-GPU_TESTS = "(plain_scan or bfloat16 or moves or collected or cuda or catalogue or refused) and not gradients_equal"
+GPU_TESTS = "(plain_scan or bfloat16 or collected or cuda or catalogue or refused) and not gradients_equal"
 TINY_TESTS = "refused or no_steps"
 BENCH = ["-m", "benchmarks", "--keep-going", "--peers", "torch", "--rounds", "3", "--slice", "0.05"]
 SYSTEM = """
@@ -66,9 +67,9 @@ def stages(out: pathlib.Path, tiny: bool) -> list[Stage]:
 def run(stage: Stage) -> dict:
     """Runs a stage; its exit code (None: over its limit), its seconds, the end of its output."""
     start = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, *stage.arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    )
+    environment = os.environ | {"SEQJAX_TEST_OPTIMIZED": "1"}  # tests/conftest.py: compile as users do
+    command, pipe = [sys.executable, *stage.arguments], subprocess.PIPE
+    process = subprocess.Popen(command, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True, errors="replace")
     code = None
     try:
         output, _ = process.communicate(timeout=stage.limit)

@@ -5,19 +5,19 @@ import jax.numpy as jnp
 
 from seqjax.types import Array
 
-_LARGEST_UNBLOCKED = 512  # symbols up to which one cumulative sum costs less than one over blocks and one within a block
+_LARGEST_UNBLOCKED = 512  # symbols up to which one cumulative sum costs less than two, over blocks and within one
 
 
 def quantile(p: Array, chance: Array) -> Array:
-    """The symbol at which the cumulative distribution passes `chance`; a draw from p where chance is uniform in [0, 1).
+    """The symbol at which the cumulative distribution passes `chance`; a draw from p if `chance` is uniform in [0, 1).
 
         the first v with  p_0 + .. + p_v > chance * (p_0 + .. + p_{V-1})
 
-    A large vocabulary is summed by blocks, then within one block, which takes a tenth of the time of one cumulative sum on a
-    CPU. However the sums are rounded, no symbol of probability 0 is chosen.
+    A large vocabulary is summed by blocks, then within one block, which on a CPU takes a tenth of the time of one cumulative
+    sum. A symbol of probability 0 is never chosen, however the sums are rounded.
 
     Args:
-        p: floating, [B, V], at least 0, each row with some above 0; it need not sum to 1.
+        p: floating, [B, V], at least 0, not all 0 in any row; rows need not sum to 1.
         chance: floating, [B], 0 <= chance < 1.
 
     Returns:
@@ -42,7 +42,7 @@ def quantile(p: Array, chance: Array) -> Array:
 
 
 def _first_above(parts: Array, threshold: Array) -> tuple[Array, Array]:
-    """The first index, of a part above 0, whose cumulative sum exceeds the threshold, and the sum before it.
+    """The first index with a part above 0 and a cumulative sum above the threshold, and the sum before that index.
 
     Args:
         parts: [B, N], at least 0.
@@ -51,6 +51,6 @@ def _first_above(parts: Array, threshold: Array) -> tuple[Array, Array]:
     sums = jnp.cumsum(parts, axis=1)
     indices = jax.lax.broadcasted_iota(jnp.int32, parts.shape, 1)
     first = jnp.where((parts > 0) & (sums > threshold[:, None]), indices, parts.shape[1]).min(axis=1)
-    index = jnp.minimum(first, jnp.where(parts > 0, indices, 0).max(axis=1))  # rounding may leave every sum below
+    index = jnp.minimum(first, jnp.where(parts > 0, indices, 0).max(axis=1))  # rounding may leave every sum below the threshold
     at = index[:, None]
     return index, (jnp.take_along_axis(sums, at, axis=1) - jnp.take_along_axis(parts, at, axis=1))[:, 0]

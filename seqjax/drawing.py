@@ -14,6 +14,9 @@ def new_figure(width: float, height: float):
     Returns:
         A matplotlib Figure.
 
+    Raises:
+        InputError: matplotlib is not installed.
+
     Example:
         >>> new_figure(7, 4).get_size_inches().tolist()
         [7.0, 4.0]
@@ -28,11 +31,11 @@ def new_figure(width: float, height: float):
 
 
 def save_png(figure, path, *, dpi: int = 120):
-    """Writes a figure as a PNG file; a character that the font lacks is drawn as a box.
+    """Write a figure as a PNG file; a character that the font lacks is drawn as a box.
 
     Args:
         figure: a matplotlib Figure.
-        path: the file, local or remote.
+        path: of the file, local or remote.
         dpi: dots per inch.
 
     Example:

@@ -1,10 +1,10 @@
-"""One-line errors: they name the thing, what is wrong with it, and what would be right."""
+"""Errors of one line, which say what is wrong and what would be right."""
 
 
 class InputError(ValueError):
-    """A wrong input; the message is one line that says what was given and what would be right.
+    """A wrong input; the message is one line that says what is wrong and what would be right.
 
-    Every mistake of a caller raises this class or a subclass. A command prints the line and exits with code 2; in a script
+    Every mistake by a caller raises this class or a subclass. A command prints the line and exits with code 2; in a script
     it is an ordinary `ValueError`.
 
     Example:

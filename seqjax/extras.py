@@ -1,4 +1,4 @@
-"""Packages that an extra brings: imported where they are used, and named in one line where they are missing."""
+"""Packages that come with an extra: imported where they are used, and named by a one-line error if they are missing."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ from seqjax.errors import InputError
 
 @contextlib.contextmanager
 def from_extra(extra: str) -> Iterator[None]:
-    """A block of imports of packages that come with an extra of seqjax.
+    """A context for imports of packages that come with an extra of seqjax.
 
     Args:
-        extra: its name in pyproject.toml: "text", "plots".
+        extra: the name in pyproject.toml, such as "text" or "plots".
 
     Raises:
-        InputError: one of the packages is not installed; names it and the extra.
+        InputError: one of the packages is not installed; the message names it and the extra.
 
     Example:
         >>> with from_extra("plots"):

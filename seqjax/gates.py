@@ -4,12 +4,12 @@ import math
 
 import jax.numpy as jnp
 
-from seqjax.products import product
+from seqjax.products import affine, product
 from seqjax.types import Array, Params, at_least_float32
 
 
 def gate_values(z: Array, /, **gates: str) -> tuple[Array, ...]:
-    """The gates of a cell, each with its own squashing function, by one tanh over all of them.
+    """The gates of a cell, each with its own squashing function, computed by one tanh.
 
         logistic(z) = tanh(z / 2) / 2 + 1/2
 
@@ -27,10 +27,10 @@ def gate_values(z: Array, /, **gates: str) -> tuple[Array, ...]:
     kinds = tuple(gates.values())
     size = z.shape[-1] // len(kinds)
     if set(kinds) == {"s"}:
-        half = jnp.full((), 0.5, z.dtype)
+        scale = jnp.full((), 0.5, z.dtype)
     else:
-        half = jnp.concatenate([jnp.full(size, 0.5 if kind == "s" else 1.0, z.dtype) for kind in kinds])
-    values = jnp.split(jnp.tanh(z * jnp.broadcast_to(half, z.shape)), len(kinds), axis=-1)
+        scale = jnp.concatenate([jnp.full(size, 0.5 if kind == "s" else 1.0, z.dtype) for kind in kinds])
+    values = jnp.split(jnp.tanh(z * jnp.broadcast_to(scale, z.shape)), len(kinds), axis=-1)
     return tuple(0.5 * a + 0.5 if kind == "s" else a for a, kind in zip(values, kinds, strict=True))
 
 
@@ -40,22 +40,25 @@ def project_input(params: Params, xs: Array, *, bias_row_from: int = 0) -> Array
     Args:
         params: with `input_kernel` [D, nH] and `bias` [nH].
         xs: floating [..., D], or integer tokens [...]: a row lookup, equal to the product with their one-hot vectors.
-        bias_row_from: from so many numbers in the result on, the bias is appended to the kernel as a row (and a 1 to floating
-            xs), so that the matrix product adds it; below, it is added to the product.
+        bias_row_from: if the result has at least this many entries, the bias is appended to the kernel as a row (and a 1 to
+            floating xs), so that the matrix product adds it; else it is added to the product.
 
     Returns:
         [..., nH], float32 or wider.
+
+    Example:
+        >>> project_input({"input_kernel": jnp.eye(2), "bias": jnp.ones(2)}, jnp.array([0, 1])).tolist()
+        [[2.0, 1.0], [1.0, 2.0]]
     """
     kernel, bias = params["input_kernel"], params["bias"]
     out = at_least_float32(kernel.dtype)
     if jnp.issubdtype(xs.dtype, jnp.floating) and math.prod(xs.shape[:-1]) * kernel.shape[-1] < bias_row_from:
-        zs = product(xs, kernel)
-        return zs + jnp.broadcast_to(bias.astype(zs.dtype), zs.shape)
+        return affine(xs, kernel, bias)
     if jnp.issubdtype(xs.dtype, jnp.floating):  # saves one pass over zs and one over its gradient
         ones = jnp.ones((*xs.shape[:-1], 1), kernel.dtype)
         rows = jnp.concatenate([kernel, bias.astype(kernel.dtype)[None]])
         return product(jnp.concatenate([xs.astype(kernel.dtype), ones], axis=-1), rows)
-    if xs.size >= kernel.shape[0]:  # fewer additions
+    if xs.size >= kernel.shape[0]:  # adding the bias to the kernel's rows takes fewer additions
         return (kernel.astype(out) + jnp.broadcast_to(bias.astype(out), kernel.shape))[xs.astype(jnp.int32)]
     zs = kernel[xs.astype(jnp.int32)].astype(out)
     return zs + jnp.broadcast_to(bias.astype(out), zs.shape)
@@ -70,7 +73,7 @@ def recurrent_product(dot, h: Array, kernel: Array) -> Array:
         kernel: [H, nH]; with N heads [N, H/N, n H/N], a head's gates side by side.
 
     Returns:
-        [..., nH], each gate over all hidden units, in the layout of z.
+        [..., nH], in the layout of z: each gate's hidden units side by side.
 
     Example:
         >>> kernel = jnp.array([[[1.0, 10.0]], [[2.0, 20.0]]])  # two heads of one unit, two gates

@@ -8,7 +8,7 @@ from jax.extend.core import Var
 
 
 def hoist(step: Callable, fixed, *changing) -> Callable:
-    """Computes the part of a loop's step that depends on `fixed` alone: slices, transposes and narrower casts of kernels.
+    """Compute the part of a loop's step that depends on `fixed` alone: slices, transposes and narrower casts of kernels.
 
         hoist(step, fixed, *changing)(*changing) == step(fixed, *changing)
 
@@ -31,21 +31,21 @@ def hoist(step: Callable, fixed, *changing) -> Callable:
     closed, shapes = jax.make_jaxpr(step, return_shape=True)(fixed, *changing)
     jaxpr, leaves = closed.jaxpr, jax.tree.leaves(fixed)
     fixed_vars, changing_vars = jaxpr.invars[: len(leaves)], jaxpr.invars[len(leaves) :]
-    known, invariant, others = {*jaxpr.constvars, *fixed_vars}, [], []
+    invariant_vars, invariant, stepwise = {*jaxpr.constvars, *fixed_vars}, [], []
     for equation in jaxpr.eqns:
-        if _variables(equation.invars) <= known and not equation.effects:
-            known.update(equation.outvars)
+        if _variables(equation.invars) <= invariant_vars and not equation.effects:
+            invariant_vars.update(equation.outvars)
             invariant.append(equation)
         else:
-            others.append(equation)
-    needed, repeated = _variables(jaxpr.outvars).union(*(_variables(equation.invars) for equation in others)), []
+            stepwise.append(equation)
+    needed, repeated = _variables(jaxpr.outvars).union(*(_variables(equation.invars) for equation in stepwise)), []
     for equation in reversed(invariant):
         if not needed.isdisjoint(equation.outvars) and _bytes(equation.outvars) > _bytes(equation.invars):
             repeated.append(equation)
             needed = (needed | _variables(equation.invars)) - {*equation.outvars}
     hoisted = [var for equation in invariant for var in equation.outvars if var in needed]
     before = jaxpr.replace(invars=fixed_vars, outvars=hoisted, eqns=invariant)
-    within = jaxpr.replace(invars=[*fixed_vars, *hoisted, *changing_vars], eqns=[*reversed(repeated), *others])
+    within = jaxpr.replace(invars=[*fixed_vars, *hoisted, *changing_vars], eqns=[*reversed(repeated), *stepwise])
     values = jax.core.eval_jaxpr(before, closed.consts, *leaves)
 
     def remaining(*changing):

@@ -16,7 +16,7 @@ _PER_GATE = {
 
 
 def gate_kernel(kind: str, key: Key, rows: int, hidden_size: int, gates: int, dtype=jnp.float32) -> Array:
-    """Kernels of several gates side by side, each drawn by itself (one wide orthogonal draw is not orthogonal per gate).
+    """Kernels of several gates side by side, each drawn separately (one wide orthogonal draw is not orthogonal per gate).
 
     Args:
         kind: "orthogonal", "glorot", "identity" or "normal" (standard deviation 0.001).
@@ -45,7 +45,7 @@ def recurrent_kernel(key: Key, hidden_size: int, gates: int, heads: int = 1) -> 
 
     Args:
         key: a typed key.
-        hidden_size: H, of all heads together.
+        hidden_size: H, the units of all heads together.
         gates: n.
         heads: N heads of H/N units each; a head reads its own units only.
 
@@ -63,10 +63,10 @@ def recurrent_kernel(key: Key, hidden_size: int, gates: int, heads: int = 1) -> 
 
 
 def uniform_like(params, key: Key, scale: float):
-    """Parameters drawn from U(-scale, scale), as Karpathy et al. 2015 and Zaremba et al. 2014 start.
+    """Parameters drawn from U(-scale, scale), the initialisation of Zaremba et al. 2014 and Karpathy et al. 2015.
 
     Args:
-        params: a pytree of arrays, for its shapes and dtypes.
+        params: a pytree of arrays, which gives the shapes and dtypes.
         key: a typed key.
         scale: half the width of the interval.
 

@@ -1,7 +1,7 @@
-"""Masks, which are made in this file only. True marks a real step, False padding.
+"""Masks, which are made only in this file. True marks a real step, False padding.
 
-Padding is set to zero in three places: `_unroll` of recurrence/engine.py (inputs before the loop, outputs after it),
-`run_steps` of recurrence/call.py (the same in each chunk, with remat), and `remember` of an attention (its memory).
+Padding is set to zero in three places: `_unroll` in recurrence/engine.py (inputs before the loop, outputs after it),
+`run_steps` in recurrence/call.py (the same in each chunk, with remat), and an attention's `remember` (its memory).
 """
 
 import functools
@@ -11,6 +11,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from seqjax import tree
 from seqjax.errors import InputError
 from seqjax.types import Array, at_least_float32
 
@@ -37,15 +38,15 @@ def from_lengths(lengths: Array, steps: int) -> Array:
 
 
 def resolve(lengths, mask, leading: tuple[int, ...]) -> Array | None:
-    """The mask given by `lengths` or `mask`, checked, for sequences of shape `leading`.
+    """The checked mask, from `lengths` or from `mask`, of sequences of shape `leading`.
 
     Args:
-        lengths: integer, [*leading[:-1]], 0 <= lengths <= T, or None. Values are checked where they are concrete.
+        lengths: integer, [*leading[:-1]], 0 <= lengths <= T, or None. Values are checked unless they are traced.
         mask: bool, [*leading], or None.
         leading: (B, T), or (T,) unbatched.
 
     Returns:
-        bool, [*leading]; None if neither is given: every step is real.
+        bool, [*leading]; None if neither is given: then every step is real.
 
     Raises:
         InputError: both are given, or one has a wrong dtype, shape or value.
@@ -70,7 +71,7 @@ def resolve(lengths, mask, leading: tuple[int, ...]) -> Array | None:
 
 
 def resolve_reset(reset, leading: tuple[int, ...]) -> Array | None:
-    """`reset` checked: bool, [*leading], or None."""
+    """The checked `reset`: bool, [*leading], or None."""
     return None if reset is None else _flags("reset", reset, leading)
 
 
@@ -126,12 +127,12 @@ def last(ys, lengths=None, mask=None):
     if mask is None:
         return jax.tree.map(lambda y: y[:, -1], ys)
     steps = jnp.arange(leading[1], dtype=jnp.int32)
-    index = jnp.max(jnp.where(mask, jnp.broadcast_to(steps, leading), -1), axis=1)
+    index = jnp.max(jnp.where(mask, jnp.broadcast_to(steps, leading), -1), axis=1)  # [B]; -1 for a row without steps
 
     def pick(y):
-        at = jnp.maximum(index, 0).reshape((-1,) + (1,) * (y.ndim - 1))
-        row = jnp.take_along_axis(y, at, axis=1)[:, 0]
-        return jnp.where((index >= 0).reshape((-1,) + (1,) * (row.ndim - 1)), row, jnp.zeros((), y.dtype))
+        at = tree.expand_right(jnp.maximum(index, 0), y.ndim)
+        row = jnp.take_along_axis(y, at, axis=1)[:, 0]  # [B, ...]
+        return tree.zero_where_not(index >= 0, row)
 
     return jax.tree.map(pick, ys)
 
@@ -153,10 +154,7 @@ def masked_mean(ys: Array, lengths=None, mask=None) -> Array:
         >>> masked_mean(jnp.array([[1.0, 3.0, jnp.nan]]), lengths=jnp.array([2])).tolist()
         [2.0]
     """
-    mask = resolve(lengths, mask, ys.shape[:2])
-    if mask is None:
-        mask = jnp.ones(ys.shape[:2], jnp.bool_)
-    flags = mask.reshape(mask.shape + (1,) * (ys.ndim - 2))
+    flags = _real_steps(ys, lengths, mask)  # [B, T, 1, ...]
     wide = at_least_float32(ys.dtype)
     total = jnp.sum(jnp.where(flags, ys, jnp.zeros((), ys.dtype)), axis=1, dtype=wide)
     count = jnp.sum(flags, axis=1, dtype=jnp.int32)
@@ -180,9 +178,12 @@ def masked_max(ys: Array, lengths=None, mask=None) -> Array:
         >>> masked_max(jnp.array([[-1.0, -3.0, 9.0]]), lengths=jnp.array([2])).tolist()
         [-1.0]
     """
-    mask = resolve(lengths, mask, ys.shape[:2])
-    if mask is None:
-        mask = jnp.ones(ys.shape[:2], jnp.bool_)
-    flags = mask.reshape(mask.shape + (1,) * (ys.ndim - 2))
+    flags = _real_steps(ys, lengths, mask)  # [B, T, 1, ...]
     highest = jnp.max(jnp.where(flags, ys, jnp.asarray(-jnp.inf, ys.dtype)), axis=1, initial=-jnp.inf)
     return jnp.where(jnp.any(flags, axis=1), highest, jnp.zeros((), ys.dtype))
+
+
+def _real_steps(ys: Array, lengths, mask) -> Array:
+    """The mask of `lengths` or `mask`, all True if neither is given, with unit axes up to the rank of ys."""
+    mask = resolve(lengths, mask, ys.shape[:2])
+    return tree.expand_right(jnp.ones(ys.shape[:2], jnp.bool_) if mask is None else mask, ys.ndim)

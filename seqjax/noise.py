@@ -1,7 +1,7 @@
 """Randomness as a pure function of `Noise(key, count)`, a node in the state of a noisy cell.
 
 A mask per step uses fold_in(key, count), a mask per sequence the key alone. A sequence therefore draws the same masks in one
-pass, in chunks, step by step, and on several devices.
+pass, in chunks, step by step, and on any number of devices.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ def key_of(seed: int) -> Key:
     """The typed key of a seed.
 
     Raises:
-        InputError: a seed of more than 64 bits.
+        InputError: a seed that 64 bits cannot hold.
 
     Example:
         >>> key_of(10**20)
@@ -39,7 +39,7 @@ class Noise:
         count: int32, [*batch_shape], the real steps since the key was set.
 
     Returns:
-        A pytree node, to be part of a state; `reseed` sets it.
+        A pytree node for a cell to keep in its state; `reseed` sets it.
 
     Example:
         >>> Noise.off((3,)).advance().count.tolist()
@@ -51,7 +51,7 @@ class Noise:
 
     @classmethod
     def off(cls, batch_shape: Shape = ()) -> "Noise":
-        """Noise without a key, count 0, as in `initial_state` without a key."""
+        """Noise without a key and with count 0, as `initial_state` makes it without a key."""
         return cls(None, jnp.zeros(batch_shape, jnp.int32))
 
     def advance(self) -> "Noise":
@@ -64,7 +64,7 @@ def _is_noise(node) -> bool:
 
 
 def reseed(state, key: Key | None):
-    """Set every Noise of a state: the n-th gets `split(fold_in(key, n), batch_shape)` and count 0.
+    """Set every Noise in a state: the n-th gets `split(fold_in(key, n), batch_shape)` and count 0.
 
     Args:
         state: any pytree; everything but its Noise is returned unchanged.
@@ -93,7 +93,7 @@ def keep_noise(new, old):
 
 
 def split_keys(state):
-    """Pair (state without its noise keys, the keys): no step changes the keys, so that a loop need not carry them."""
+    """The pair (state without its noise keys, keys). No step changes the keys, so a loop need not carry them."""
     nodes, treedef = jax.tree.flatten(state, is_leaf=_is_noise)
     keys = [node.key for node in nodes if _is_noise(node)]
     bare = [Noise(None, node.count) if _is_noise(node) else node for node in nodes]
@@ -101,14 +101,14 @@ def split_keys(state):
 
 
 def join_keys(state, keys):
-    """Inverse of `split_keys`; the keys may have other leading axes than the counts."""
+    """The inverse of `split_keys`; the keys may have other leading axes than the counts."""
     nodes, treedef = jax.tree.flatten(state, is_leaf=_is_noise)
     keys = iter(keys)
     return jax.tree.unflatten(treedef, [Noise(next(keys), node.count) if _is_noise(node) else node for node in nodes])
 
 
 def fold_counts(keys: Array, counts: Array) -> Array:
-    """Keys of `fold_in`, element by element; keys and counts have one shape."""
+    """Fold counts into keys, element by element; keys and counts have the same shape."""
     folded = jax.vmap(jax.random.fold_in)(keys.reshape(-1), counts.reshape(-1))
     return folded.reshape(counts.shape)
 
@@ -122,7 +122,11 @@ def drop(keys: Array | None, rate: float, xs: Array) -> Array:
         xs: floating, [*keys.shape, ...].
 
     Returns:
-        The shape and dtype of xs.
+        An array of the shape and dtype of xs.
+
+    Example:
+        >>> drop(None, 0.5, jnp.ones(2)).tolist()
+        [1.0, 1.0]
 
     Srivastava et al. 2014.
     """

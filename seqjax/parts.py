@@ -7,7 +7,7 @@ from seqjax.types import Array, Key, Params, Shape, State
 
 
 def embed_part(part, params: Params, name: str, table: Array) -> Params | None:
-    """Parameters of a composite after `embed` on the part that reads its input; None if that part cannot."""
+    """A composite's parameters, with those of the part that reads its input embedded; None if that part cannot embed."""
     embedded = part.embed(params.get(name, {}), table)
     return None if embedded is None else params | {name: embedded}
 
@@ -20,7 +20,7 @@ def init_parts(parts, key: Key) -> Params:
 
 
 def initial_states(parts, params: Params, batch_shape: Shape, context, key: Key | None) -> tuple[State, ...]:
-    """Initial states of several parts, all their noise set from one key."""
+    """Initial states of several parts; one key sets all their noise."""
     states = tuple(part.initial_state(params.get(str(i), {}), batch_shape, context=context) for i, part in enumerate(parts))
     return states if key is None else noise.reseed(states, key)
 

@@ -1,7 +1,7 @@
 """The matrix product of every cell, as a primitive whose transpose has the operand order that XLA runs faster.
 
-JAX transposes h @ kernel to (dz^T h)^T. Over more than one leading axis XLA copies dz into that order first, and dz is
-the larger one; h^T dz needs no copy. The kernel's gradient costs a half to a third of the time (CPU, jax 0.10).
+JAX transposes h @ kernel to (dz^T h)^T. Over more than one leading axis XLA first copies dz, the larger operand, into that
+order; h^T dz needs no copy, and computes the kernel's gradient in a half to a third of the time (CPU, jax 0.10).
 """
 
 import functools
@@ -18,8 +18,8 @@ def product(h: Array, kernel: Array) -> Array:
     """The matrix product of every cell: `h` cast to the kernel's dtype, the result at least float32.
 
     Args:
-        h: floating, [..., K]; or [..., N, K] of N heads.
-        kernel: floating, [K, M]; or [N, K, M], every head's own.
+        h: floating, [..., K]; or [..., N, K] for N heads.
+        kernel: floating, [K, M]; or [N, K, M], one for each head.
 
     Returns:
         [..., M], or [..., N, M]; float32 or wider.
@@ -33,7 +33,7 @@ def product(h: Array, kernel: Array) -> Array:
 
 
 def _dimensions(a, kernel, axis):
-    """The last axis of a contracted with an axis of the kernel; the heads of both, where there are any, side by side."""
+    """Dimension numbers: the last axis of a contracted with an axis of the kernel; the heads of both, if any, as batch axes."""
     heads = ((a.ndim - 2,), (0,)) if kernel.ndim == 3 else ((), ())
     return ((a.ndim - 1,), (axis % kernel.ndim,)), heads
 
@@ -49,11 +49,11 @@ def _plain(h, kernel, *, precision):
 
 
 def _shape(h, kernel, *, precision):
-    out = at_least_float32(kernel.dtype)
-    shaped = jax.lax.dot_general_p.abstract_eval(
-        h, kernel, dimension_numbers=_dimensions(h, kernel, -2), precision=None, preferred_element_type=out, out_sharding=None
+    dtype = at_least_float32(kernel.dtype)
+    aval = jax.lax.dot_general_p.abstract_eval(
+        h, kernel, dimension_numbers=_dimensions(h, kernel, -2), precision=None, preferred_element_type=dtype, out_sharding=None
     )[0]
-    return shaped if kernel.ndim == 2 else shaped.update(shape=(*h.shape[:-1], kernel.shape[-1]))
+    return aval if kernel.ndim == 2 else aval.update(shape=(*h.shape[:-1], kernel.shape[-1]))
 
 
 def _cotangent_of_h(dz, h, kernel, *, precision):

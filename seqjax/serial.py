@@ -19,7 +19,7 @@ def register(thing):
         `thing`, so that `register` can be a decorator.
 
     Raises:
-        InputError: another thing has that name.
+        InputError: another type or function has that name.
 
     Example:
         >>> @register
@@ -31,9 +31,9 @@ def register(thing):
     """
     table = _TYPES if isinstance(thing, type) else _FUNCTIONS
     name = thing.__name__
-    known = table.get(name)
-    if known is not None and (known.__module__, known.__qualname__) != (thing.__module__, thing.__qualname__):
-        raise InputError(f"the name {name} is taken by {known.__module__}.{known.__qualname__}: rename one of the two")
+    other = table.get(name)
+    if other is not None and (other.__module__, other.__qualname__) != (thing.__module__, thing.__qualname__):
+        raise InputError(f"the name {name} is taken by {other.__module__}.{other.__qualname__}: rename one of the two")
     table[name] = thing
     return thing
 
@@ -50,7 +50,7 @@ def to_json(value):
         `{"function": name}`.
 
     Raises:
-        InputError: a type or a function that is not registered, by name.
+        InputError: a type or a function that is not registered; names it.
 
     Example:
         >>> to_json((1, "a", None))
@@ -75,7 +75,7 @@ def to_json(value):
 
 
 def from_json(data):
-    """Inverse of `to_json`; lists become tuples, so that values stay hashable.
+    """The inverse of `to_json`; lists become tuples, so that values stay hashable.
 
     Args:
         data: a value returned by `to_json` or `json.loads`.

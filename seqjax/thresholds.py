@@ -1,7 +1,7 @@
-"""Sizes from which another way was measured to be faster.
+"""Measured sizes from which one way of computing is faster than another.
 
 Computing z = x W for all steps at once is one large product, but z is then written to memory and read back. Without a
-derivative z is not needed again, and once it is larger than the caches a product at every step costs less, as long as W stays
+derivative z is not needed again, and once z is larger than the caches, a product at every step costs less, as long as W stays
 in them. (T, B, D, H; 2 cores with 32 MB of cache, float32; time with z computed before the loop divided by time with x W
 inside.)
 
@@ -38,16 +38,16 @@ class Row(NamedTuple):
 
 INSIDE = (Row("cpu", zs=12 * MB, kernel=1.1 * MB),)
 
-# Numbers in an LSTM's z from which its bias is a row of the kernel. A smaller z stays in the caches, where an addition costs less
+# Entries of an LSTM's z from which the bias is a row of the kernel. A smaller z stays in the caches, where an addition costs less
 # than a kernel with an odd number of rows: the forward pass takes 10 to 15 % less time (CPU; no difference for a GRU).
 LSTM_BIAS_ROW = 2**18
 
 
 def projected_inside(xs, zs) -> str | None:
-    """The reason to compute x W inside a loop that is not differentiated; None: it is computed before.
+    """The reason to compute x W inside a loop that is not differentiated; None: compute it before the loop.
 
     Args:
-        xs: [B, T, ...], an array or its shape.
+        xs: [B, T, ...], an array or its shape and dtype.
         zs: the cell's projection of xs, a pytree of arrays or shapes.
 
     Returns:
@@ -59,7 +59,7 @@ def projected_inside(xs, zs) -> str | None:
         'z would be 52 MB'
     """
     if len(xs.shape) != 3:
-        return None  # not measured: tokens, which look up rows, and frames
+        return None  # not measured: tokens (rows are looked up) and frames
     size = sum(z.size * z.dtype.itemsize for z in jax.tree.leaves(zs))
     kernel = math.prod(xs.shape[2:]) * size / max(math.prod(xs.shape[:2]), 1)
     rows = [row for row in INSIDE if row.device == jax.default_backend()]
@@ -67,14 +67,14 @@ def projected_inside(xs, zs) -> str | None:
 
 
 def projects_table(symbols: int, rows: int) -> bool:
-    """True where E W, rows of which are looked up, is faster than a product of every embedded symbol with W.
+    """True if computing E W and looking up its rows is faster than multiplying every embedded symbol by W.
 
-    It takes fewer products and writes less, but the gradient adds up rows as wide as all gates: slower on a GPU, where products
-    are cheap.
+    The look-up takes fewer products and writes less, but its gradient adds up rows as wide as all gates: slower on a GPU, where
+    products are cheap.
 
     Args:
         symbols: V, rows of the embedding E.
-        rows: B T, symbols that are read.
+        rows: B T, the number of symbols that are read.
 
     Example:
         >>> projects_table(symbols=10_000, rows=700)

@@ -12,7 +12,7 @@ def expand_right(flags: Array, ndim: int) -> Array:
 
 
 def where(flags: Array, if_true, if_false):
-    """Leaf by leaf `if_true` where `flags`, else `if_false`.
+    """Select leaf by leaf: `if_true` where `flags`, else `if_false`.
 
     A select: neither values nor gradients (NaN included) of the other branch come through.
 
@@ -35,17 +35,17 @@ def where(flags: Array, if_true, if_false):
 
 
 def zero_where_not(flags: Array, tree):
-    """Every leaf where `flags`, else 0 of its dtype."""
+    """Set every leaf to 0 where not `flags`."""
     return jax.tree.map(lambda a: jnp.where(expand_right(flags, a.ndim), a, jnp.zeros((), a.dtype)), tree)
 
 
 def swap_batch_time(tree):
-    """Leaves [B, T, ...] to [T, B, ...], or back."""
+    """Swap the first two axes of every leaf: [B, T, ...] to [T, B, ...], or back."""
     return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), tree)
 
 
 def add_batch(tree):
-    """A leading axis of 1 on every leaf."""
+    """Add a leading axis of size 1 to every leaf."""
     return jax.tree.map(lambda a: a[None], tree)
 
 
@@ -55,10 +55,10 @@ def drop_batch(tree):
 
 
 def cast_floating(tree, dtype):
-    """Floating leaves in `dtype`; others as they are."""
+    """Cast floating leaves to `dtype`; leave the others unchanged."""
     return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
 
 
 def at(tree, index):
-    """Leaf by leaf `leaf[index]`."""
+    """Index every leaf: `leaf[index]`."""
     return jax.tree.map(lambda a: a[index], tree)

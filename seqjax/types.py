@@ -22,23 +22,23 @@ Shape = tuple[int, ...]
 
 
 def at_least_float32(dtype) -> jnp.dtype:
-    """The dtype of states and row-wise maths beside products in `dtype`: float32, or wider."""
+    """The dtype of states and row-wise maths when products are in `dtype`: float32, or wider."""
     return jnp.dtype(dtype) if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
 def float_dtype(tree, default=jnp.float32) -> jnp.dtype:
-    """The widest floating dtype among the leaves of `tree`; `default` where there is none."""
+    """The widest floating dtype among the leaves of `tree`; `default` if no leaf is floating."""
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return max(dtypes, key=lambda d: jnp.finfo(d).bits, default=jnp.dtype(default))
 
 
 def is_tokens(xs, input_shape: Shape | None) -> bool:
-    """True for symbols, which stand for one-hot vectors: integers, where one step of one row has the shape (D,).
+    """True if xs are tokens, which stand for one-hot vectors: integers, where one step of one row has the shape (D,).
 
     Other integers, such as frames of bytes [B, T, 28, 28, 1], are features.
 
     Args:
-        xs: an array.
+        xs: an array, or its shape and dtype.
         input_shape: the shape of one step of one row, as a cell declares it.
 
     Example:
@@ -49,5 +49,5 @@ def is_tokens(xs, input_shape: Shape | None) -> bool:
 
 
 def output_dtype(params: Params, xs) -> jnp.dtype:
-    """The dtype of a cell's outputs: that of floating xs; for integers the widest of the parameters."""
+    """The dtype of a cell's outputs: that of xs if floating, else the widest floating dtype of the parameters."""
     return xs.dtype if jnp.issubdtype(xs.dtype, jnp.floating) else float_dtype(params)

@@ -1,4 +1,4 @@
-"""Weighted sums, from which means over several batches are made."""
+"""Sums with their weights, from which means over several batches are made."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from seqjax.types import Array
 
 
 class Weighted(NamedTuple):
-    """A sum and its weight: the mean is `sum / weight`, and two of them add up.
+    """A sum and its weight. The mean is `sum / weight`; two sums add up, and so do their weights.
 
     Args:
         sum: floating, [].

@@ -1,4 +1,4 @@
-"""Every cell and layer once, by name. A new cell is one more line of CATALOG."""
+"""Every cell and layer once, by name. A new cell is one more line in CATALOG."""
 
 import functools
 

@@ -21,7 +21,7 @@ jax.config.update("jax_default_matmul_precision", "highest")
 
 jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1")
 
-# Compiled code is kept between runs, also by the processes that tests start.
+# Compiled code is kept between runs, also for the processes that tests start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
@@ -29,34 +29,34 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", float(os.environ
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # no windows
 
-collect_ignore = ["goldens"]  # what makes the goldens needs PyTorch; no test is there
+collect_ignore = ["goldens"]  # holds no tests, and the scripts that make goldens need PyTorch
 
-# {run} is the folder the run is written to.
+# {run} is the folder of the run.
 TINY_RUN = "-m experiments.language_model train --preset tiny --data.corpus pydoc --ngrams 2 --loop.steps 3 --run.dir {run}"
 
 
 @pytest.fixture
 def x64():
-    """float64 and int64 are on during the test."""
+    """Turn on float64 and int64 during the test."""
     with jax.enable_x64(True):
         yield
 
 
 @pytest.fixture
 def implicit_promotion():
-    """Dtypes promote as they do for a user: optax's Adam needs it (a float to the power of an int32 count)."""
+    """Let dtypes promote as they do for a user: optax's Adam needs it (a float to the power of an int32 count)."""
     with jax.numpy_dtype_promotion("standard"):
         yield
 
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """A function of a name: the path of that data set beside the clone; the test is skipped where it is not there."""
+    """A function from a name to the path of that data set beside the clone; without it the test is skipped."""
 
     def find(name: str) -> pathlib.Path:
         path = ROOT.parent / "shared" / "data" / name
         if not path.exists():
-            pytest.skip(f"needs {path}; not here")
+            pytest.skip(f"needs {path}, which is missing")
         return path
 
     return find
@@ -64,7 +64,7 @@ def shared_data():
 
 @pytest.fixture(scope="session")
 def as_user():
-    """A function of arguments: runs Python on them as a user would, without this file's strictness.
+    """A function that runs Python on its arguments as a user would, without this file's strictness.
 
     It returns the finished process, its output as text; keyword arguments go to `subprocess.run`.
     """

@@ -1,4 +1,4 @@
-"""A draw is the inverse of the cumulative distribution at a uniform number, in small and in large vocabularies."""
+"""A draw inverts the cumulative distribution at a uniform number, in small and in large vocabularies."""
 
 import jax
 import jax.numpy as jnp

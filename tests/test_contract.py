@@ -1,4 +1,4 @@
-"""The laws over the whole catalogue, and that the law test catches cells that break them."""
+"""The laws for the whole catalogue, and cells that break a law, which `check_cell` must catch."""
 
 import dataclasses
 import json
@@ -27,14 +27,14 @@ def test_laws(name):
 @pytest.mark.parametrize("name", CATALOG)
 def test_json(name):
     cell = CATALOG[name]
-    again = from_json(json.loads(json.dumps(to_json(cell))))
-    assert again == cell
-    assert hash(again) == hash(cell)
+    restored = from_json(json.loads(json.dumps(to_json(cell))))
+    assert restored == cell
+    assert hash(restored) == hash(cell)
 
 
 @pytest.mark.parametrize("name", CATALOG)
 def test_parameter_tree(name):
-    """Names, shapes and dtypes of parameters are a promise to whoever saved some. To change one, edit the golden by hand."""
+    """Saved parameters depend on these names, shapes and dtypes. To change one, edit the golden by hand."""
     params = jax.eval_shape(CATALOG[name].init, jax.random.key(0))
     tree = {
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
@@ -75,7 +75,7 @@ class DtypeChange(Elman):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NeighbourProject(Elman):
-    """Its projection looks at the step before."""
+    """Its projection reads the preceding step."""
 
     def project(self, params, xs):
         zs = super().project(params, xs)
@@ -128,7 +128,7 @@ class LooksAhead(PaddingLeak):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HashedByIdentity(Elman):
-    """Two equal cells have two hashes: not a value."""
+    """Two equal cells have different hashes, so it is not a value."""
 
     __hash__ = object.__hash__
 
@@ -139,7 +139,7 @@ SIZES = {"input_size": 2, "hidden_size": 3}
 @pytest.mark.parametrize(
     ("cell", "law"),
     [
-        (BatchLeak(**SIZES), "row"),  # seen by whichever law compares rows first
+        (BatchLeak(**SIZES), "row"),  # caught by whichever law compares rows first
         (DtypeChange(**SIZES), r"state of one step with bfloat16 parameters: .* is bfloat16\[3, 3\], was float32\[3, 3\]"),
         (NeighbourProject(**SIZES), "project treats each row alone"),
         (PaddingLeak(Elman(**SIZES)), "whole sequence == step by step"),

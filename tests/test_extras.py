@@ -1,4 +1,4 @@
-"""Without any extra: every module imports, and a call that needs one says which in one line."""
+"""Without any extra, every module imports, and a call that needs an extra names it in one line."""
 
 import ast
 import pkgutil
@@ -10,7 +10,7 @@ from seqjax.errors import InputError
 from seqjax.extras import from_extra
 
 EXTRAS = "cv2 jiwer matplotlib num2words PIL sacrebleu sentencepiece sklearn soundfile soxr tensorflow torch tyro"
-CALLS = {  # a call, and the line that it ends in
+CALLS = {  # a call, and its error
     "seqjax.data.SubwordVocabulary.from_text('a b')": "sentencepiece is not installed: pip install 'seqjax[text]'",
     "seqjax.data.text.pairs.numbers()": "num2words is not installed: pip install 'seqjax[text]'",
     "seqjax.inspect.heat_map([[1]], ['a'], ['b'], 'a.png')": "matplotlib is not installed: pip install 'seqjax[plots]'",

@@ -1,4 +1,4 @@
-"""What a loop's step does alike at every step is done before the loop, and nothing else changes."""
+"""Loop-invariant work of a step is done before the loop, and nothing else changes."""
 
 import functools
 
@@ -18,7 +18,7 @@ FIXED = {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.array([1.0, 2.0])}
 
 
 def step(fixed, state, token):
-    """Transposes, cuts and broadcasts what is fixed; gives back what changed, what is fixed, and a constant."""
+    """Transpose, split and broadcast fixed arrays; return a new state, fixed arrays, and constants."""
     left, right = jnp.split(fixed["kernel"].T * jnp.broadcast_to(fixed["bias"], (3, 2)) + 1, [1], axis=1)
     h = jnp.tanh(state["h"] @ left) + jnp.broadcast_to(right[0], (4, 1)) * token.astype(jnp.float32)[:, None]
     return {"h": jnp.broadcast_to(h, state["h"].shape), "bias": fixed["bias"]}, (right, jnp.zeros(()), 3)
@@ -31,48 +31,49 @@ def operations(function, *arguments):
 def test_the_step_is_the_same():
     now = {"h": jnp.ones((4, 3)), "bias": jnp.zeros(2)}, jnp.arange(4)
     remaining = hoist(step, FIXED, *now)
-    expected, found = step(FIXED, *now), remaining(*now)
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    expected, results = step(FIXED, *now), remaining(*now)
+    assert jax.tree.structure(results) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, results, expected)
     other = jax.tree.map(lambda a: a + 1, now)
     jax.tree.map(np.testing.assert_array_equal, remaining(*other), step(FIXED, *other))
 
 
-def test_what_is_fixed_is_done_before_and_what_only_grows_is_not():
+def test_invariant_operations_are_hoisted_but_broadcasts_stay():
     now = {"h": jnp.ones((4, 3)), "bias": jnp.zeros(2)}, jnp.arange(4)
-    whole = operations(lambda *now: step(FIXED, *now), *now)
-    left = operations(hoist(step, FIXED, *now), *now)
-    assert {"transpose", "split", "tanh"} <= set(whole) and whole.count("broadcast_in_dim") > 2
-    assert not {"transpose", "split"} & set(left) and "tanh" in left and whole.count("mul") == left.count("mul") + 1
-    assert left.count("broadcast_in_dim") == whole.count("broadcast_in_dim") - 1
+    original = operations(lambda *now: step(FIXED, *now), *now)
+    remaining = operations(hoist(step, FIXED, *now), *now)
+    assert {"transpose", "split", "tanh"} <= set(original) and original.count("broadcast_in_dim") > 2
+    assert not {"transpose", "split"} & set(remaining) and "tanh" in remaining
+    assert remaining.count("mul") == original.count("mul") - 1
+    assert remaining.count("broadcast_in_dim") == original.count("broadcast_in_dim") - 1
 
 
-def test_shapes_of_what_changes_are_enough():
+def test_shapes_of_changing_arguments_suffice():
     remaining = hoist(lambda kernel, h: h @ kernel.T, jnp.ones((2, 3)), jax.ShapeDtypeStruct((3,), jnp.float32))
     assert remaining(jnp.ones(3)).tolist() == [3.0, 3.0]
 
 
-def test_what_is_seen_from_outside_is_done_at_every_step():
-    seen = []
+def test_effects_happen_at_every_step():
+    totals = []
 
     def step(kernel, h):
-        jax.debug.callback(lambda total: seen.append(float(total)), kernel.sum())
+        jax.debug.callback(lambda total: totals.append(float(total)), kernel.sum())
         return h + kernel
 
     remaining = hoist(step, jnp.ones(2), jnp.zeros(2))
     jax.block_until_ready((remaining(jnp.zeros(2)), remaining(jnp.ones(2))))
     jax.effects_barrier()
-    assert seen == [2.0, 2.0]
+    assert totals == [2.0, 2.0]
 
 
 @pytest.mark.parametrize("cell", [GRU(input_size=3, hidden_size=3), LSTM(input_size=3, hidden_size=3)])
-def test_searches_loop_without_cutting_or_transposing_kernels(cell):
+def test_searches_loop_without_splitting_or_transposing_kernels(cell):
     model = LanguageModel(vocabulary_size=7, cell=cell, embedding_size=3, tied=True)
     params = model.init(jax.random.key(0))
-    prompts = {"tokens": jnp.array([[1]]), "tokens_lengths": jnp.array([1])}  # nothing to read in a loop of its own
+    prompts = {"tokens": jnp.array([[1]]), "tokens_lengths": jnp.array([1])}  # short: no loop of its own reads the prompts
 
     def equations(jaxpr, loops):
-        """Those inside of loops, or all."""
+        """Those inside loops, or all."""
         for equation in jaxpr.eqns:
             if not loops:
                 yield equation
@@ -82,7 +83,7 @@ def test_searches_loop_without_cutting_or_transposing_kernels(cell):
     kernels = {leaf.shape for leaf in jax.tree.leaves(params)} - {(7,)}
     for search in (decode.greedy, functools.partial(decode.beam, width=2)):
         jaxpr = jax.make_jaxpr(functools.partial(search, model, max_length=4))(params, prompts).jaxpr
-        found = list(equations(jaxpr, loops=True))
-        assert {"product", "dot_general"} & {equation.primitive.name for equation in found}
-        cut = [equation for equation in found if equation.primitive.name in ("transpose", "split", "slice")]
+        inside_loops = list(equations(jaxpr, loops=True))
+        assert {"product", "dot_general"} & {equation.primitive.name for equation in inside_loops}
+        cut = [equation for equation in inside_loops if equation.primitive.name in ("transpose", "split", "slice")]
         assert not [equation for equation in cut if equation.invars[0].aval.shape in kernels]

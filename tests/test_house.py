@@ -21,7 +21,7 @@ import seqjax
 from tests.conftest import ROOT
 
 PACKAGES = ("seqjax", "experiments", "benchmarks")
-FLOORS = {  # a file, or a folder with all that is in it; the floor
+FLOORS = {  # a file, or a folder with all its files: its floor
     "types.py": 0, "tree.py": 0, "masks.py": 0, "noise.py": 0, "initializers.py": 0, "serial.py": 0, "errors.py": 0,
     "extras.py": 0,
     "products.py": 0, "hoisting.py": 0, "checks.py": 0, "drawing.py": 0, "weighted.py": 0, "categorical.py": 0,
@@ -48,7 +48,7 @@ LINES = {"seqjax": 400, "experiments": 450, "benchmarks": 450, "tests": 450}  # 
 LINES_OF_EXPERIMENTS = {"translation": 600, "language_model": 450}  # all Python files of an experiment; any other: 500
 
 
-# What the files say.
+# Parsing of the files.
 
 
 def modules_of(root):
@@ -75,7 +75,7 @@ def imports_of(path, tree, files):
 
 
 def file_of(parts, files):
-    """The file that holds a dotted name: the longest one that there is, or None."""
+    """The file that holds the longest prefix of a dotted name, or None."""
     for n in range(len(parts), 0, -1):
         for path in ("/".join(parts[:n]) + ".py", "/".join([*parts[:n], "__init__.py"])):
             if path in files:
@@ -89,7 +89,7 @@ def floor_of(path):
 
 
 def folder_of(path):
-    """The folder whose files may import each other where they are on one floor."""
+    """The folder whose files may import each other if they are on the same floor."""
     folders = path.split("/")[:-1]
     return "/".join(folders[: 1 if folders[0] == "benchmarks" else 2])
 
@@ -100,12 +100,12 @@ def public_definitions(tree):
 
 
 def documented(tree):
-    """Everything in a file that has a docstring, with it: the file, classes, methods, functions."""
+    """Everything in a file that has a docstring, paired with it: the file, classes, methods, functions."""
     kinds = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     return [(node, doc) for node in ast.walk(tree) if isinstance(node, kinds) and (doc := ast.get_docstring(node))]
 
 
-# The rules: each takes the parsed files, and gives a line for every breach.
+# The rules: each takes the parsed files, and yields a line for every breach.
 
 
 def broken_floors(files):
@@ -177,7 +177,7 @@ def bad_names(files):
     for path, tree in files.items():
         stem = path.removesuffix("/__init__.py").removesuffix(".py").rpartition("/")[2]
         if stem in ("utils", "util", "helpers", "misc", "_src") or "_src" in path.split("/"):
-            yield f"{path}: name a file after what is in it"
+            yield f"{path}: name a file after its contents"
         defined = {node.name for node in public_definitions(tree)}
         defined |= {
             target.id for n in tree.body if isinstance(n, ast.Assign) for target in n.targets if isinstance(target, ast.Name)
@@ -191,7 +191,7 @@ def bad_names(files):
 def bad_docstrings(files):
     for path, tree in files.items():
         if tree.body and not ast.get_docstring(tree):
-            yield f"{path} does not say what it is: it has no docstring"
+            yield f"{path} has no docstring"
         for node in public_definitions(tree):
             where = f"{path}:{node.lineno} {node.name}"
             doc = ast.get_docstring(node)
@@ -284,14 +284,14 @@ def build(root, files):
         (eager_exports, "__init__.py", "from seqjax.contracts import Cell", "imports seqjax/contracts.py when it is imported"),
         (eager_exports, "__init__.py", "import jax", "imports jax when it is imported"),
         (bad_names, "cells/gru.py", "def gru(): ...", "cells/gru.py is named like the gru in it"),
-        (bad_names, "data/utils.py", "", "name a file after what is in it"),
-        (bad_names, "benchmarks/helpers.py", "", "name a file after what is in it"),
+        (bad_names, "data/utils.py", "", "name a file after its contents"),
+        (bad_names, "benchmarks/helpers.py", "", "name a file after its contents"),
         (bad_first_words, "masks.py", '"""Where padding is."""', "masks.py:1 the file: the docstring begins with Where"),
         (bad_first_words, "masks.py", 'class F:\n    def f():\n        """What it gives."""', "masks.py:2 f: the docstring"),
-        (bad_docstrings, "experiments/a/text.py", "x = 1", "experiments/a/text.py does not say what it is"),
+        (bad_docstrings, "experiments/a/text.py", "x = 1", "experiments/a/text.py has no docstring"),
         (bad_docstrings, "masks.py", '"""Masks."""\ndef f(): ...', "masks.py:2 f has no docstring"),
         (bad_docstrings, "masks.py", '"""Masks."""\nclass F:\n    """No stop"""', "masks.py:2 F: the docstring's first line"),
-        (bad_docstrings, "masks.py", "x = 1", "masks.py does not say what it is"),
+        (bad_docstrings, "masks.py", "x = 1", "masks.py has no docstring"),
     ],
 )  # fmt: skip
 def test_a_breach_is_caught(rule, path, text, message, tmp_path):
@@ -323,7 +323,7 @@ def test_what_is_allowed_is_not_a_breach(tmp_path):
     assert [line for rule in RULES for line in rule(modules_of(tmp_path))] == []
 
 
-# What a user of the top-level names finds.
+# The docstrings of the top-level names.
 
 
 @pytest.mark.parametrize("name", getattr(seqjax, "__all__", []))
@@ -340,13 +340,13 @@ def test_top_level_name_is_explained(name):
     assert not missing, f"seqjax.{name}'s docstring lacks {', '.join(missing)}"
 
 
-# What is in the repository and in the wheel.
+# The repository and the wheel.
 
 
 def tracked_files():
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
-        pytest.skip("needs a git clone; this is none")
+        pytest.skip("needs a git clone")
     return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
@@ -364,7 +364,9 @@ def test_experiments_are_short():
     folders = [path.parent for path in (ROOT / "experiments").glob("*/__main__.py")]
     counts = {folder.name: sum(map(lines_of, folder.rglob("*.py"))) for folder in folders}
     long = {name: count for name, count in counts.items() if count > LINES_OF_EXPERIMENTS.get(name, 500)}
-    assert not long, f"lines of Python, over {LINES_OF_EXPERIMENTS} or 500: {long}; put into experiments/ what a second one needs"
+    assert not long, (
+        f"lines of Python, over {LINES_OF_EXPERIMENTS} or 500: {long}; move code that others could use into experiments/"
+    )
 
 
 def test_no_registry_is_named():
@@ -389,7 +391,7 @@ def test_lock_is_hashed_and_names_no_place():
 
 
 def extra(name, project):
-    """The requirements of an extra, those of extras that it names included."""
+    """The requirements of an extra, and of the extras that it names."""
     requirements = [Requirement(line) for line in project["optional-dependencies"][name]]
     inner = [one for requirement in requirements if requirement.name == project["name"] for one in requirement.extras]
     return [r for r in requirements if r.name != project["name"]] + [r for one in inner for r in extra(one, project)]
@@ -414,7 +416,7 @@ UNINDEXED = ("--quiet", "--no-build-isolation", "--no-deps")
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """A copy of what is in the repository, in a folder named seqjax."""
+    """A copy of the repository, in a folder named seqjax."""
     made = {".git", ".venv", ".cache", "runs", "build", "dist"}
     copy = tmp_path_factory.mktemp("parent") / "seqjax"
     return shutil.copytree(ROOT, copy, ignore=lambda folder, names: made if folder == str(ROOT) else {"__pycache__"})

@@ -1,4 +1,4 @@
-"""`import seqjax` is light, and every name it offers is there."""
+"""`import seqjax` loads little, and every name that it exports exists."""
 
 import ast
 import types

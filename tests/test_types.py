@@ -31,7 +31,7 @@ tokens = decode.greedy(model, params, batch, max_length=4, end=0).tokens
 tokens = decode.beam(model, params, batch, width=2, max_length=4).tokens
 """
 
-WRONG = {  # a line: what is said of it
+WRONG = {  # a line, and the message about it
     "unroll(params, params, xs)": '"cell" of type "Cell | SequenceLayer"',
     'unroll(cell, params, xs, backend="fast")': '"backend" of type "Backend"',
     "unroll(cell, params, xs, lenghts=[5, 2])": 'No parameter named "lenghts"',

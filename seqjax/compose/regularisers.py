@@ -25,7 +25,7 @@ class RecurrentDropoutState(NamedTuple):
 @register
 @dataclasses.dataclass(frozen=True)
 class RecurrentDropout(Cell):
-    """Recurrent dropout: one mask per sequence on the left operand of each recurrent product; h itself stays. Noisy.
+    """Recurrent dropout: one mask per sequence on the left operand of each recurrent product; the state keeps h. Noisy.
 
         dot(h, kernel) becomes dot(h * mask, kernel)
 

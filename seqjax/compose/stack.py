@@ -17,7 +17,7 @@ from seqjax.types import Array, Key, Params, Shape, is_tokens
 @register
 @dataclasses.dataclass(frozen=True)
 class Stack(CompositeCell):
-    """Cells one above another: a deep recurrent network, itself a cell.
+    """Cells stacked one above another: a deep recurrent network, itself a cell.
 
         y_1 = cell_1(x),  y_2 = cell_2(y_1),  ...
 
@@ -67,6 +67,9 @@ class Stack(CompositeCell):
         Returns:
             The stack.
 
+        Raises:
+            InputError: fewer than two sizes, or fields that the cells or the Dropout refuse.
+
         Example:
             >>> from seqjax.cells.gru import GRU
             >>> len(Stack.of(GRU, sizes=(3, 4, 4), dropout=0.1).cells)
@@ -98,7 +101,7 @@ class Stack(CompositeCell):
         return self.cells[0].project(params.get("0", {}), xs)
 
     def embed(self, params: Params, table: Array) -> Params | None:
-        """The parameters with the first cell's embedded."""
+        """The parameters, with those of the first cell embedded."""
         return embed_part(self.cells[0], params, "0", table)
 
     def recur(self, params: Params, state, z, *, dot=product, context=None):
@@ -126,7 +129,7 @@ class Residual(CompositeCell):
     """A cell whose input is added to its output: y = x + cell(x).
 
     Args:
-        cell: a cell whose output has the shape of its input. The residual cell is noisy if it is.
+        cell: a cell whose output has the shape of its input. Noisy if that cell is.
 
     Raises:
         InputError: on use, if output and input differ in shape, or the input is tokens.
@@ -160,7 +163,7 @@ class Residual(CompositeCell):
         return self.cell.initial_state(params, batch_shape, context=context, key=key)
 
     def project(self, params: Params, xs: Array):
-        """The input beside the cell's own projection."""
+        """The pair (input, the cell's projection of it)."""
         return xs, self.cell.project(params, xs)
 
     def recur(self, params: Params, state, z, *, dot=product, context=None):

@@ -1,4 +1,4 @@
-"""Parts without recurrence, to stand between cells: an affine map and dropout."""
+"""Parts without recurrence, for use between cells: an affine map and dropout."""
 
 import dataclasses
 
@@ -80,7 +80,7 @@ class Dropout(CompositeCell):
 
     Args:
         rate: 0 <= rate < 1.
-        per: "step" draws a mask at every step, "sequence" one for all steps of a row (variational dropout).
+        per: "step" draws a mask at every step, "sequence" draws one for all steps of a row (variational dropout).
         input_shape: the shape of one step of one row; None: any shape.
 
     Raises:

@@ -36,7 +36,7 @@ class Bidirectional(SequenceLayer):
         merge: "concat" (along the features), "sum" or "mean".
 
     Raises:
-        InputError: a part that is not a cell, or an unknown merge.
+        InputError: a part that is not a cell, or an unknown merge; on use, outputs of unequal shapes that are to be added.
 
     Example:
         >>> from seqjax.cells.gru import GRU
@@ -57,7 +57,7 @@ class Bidirectional(SequenceLayer):
         for cell in self._cells:
             if not isinstance(cell, Cell):
                 raise InputError(
-                    f"Bidirectional runs cells, not a {type(cell).__name__}: layers go one after another into a Chain"
+                    f"Bidirectional runs cells, not a {type(cell).__name__}: put layers one after another into a Chain"
                 )
 
     @property
@@ -93,13 +93,13 @@ class Bidirectional(SequenceLayer):
         """Both directions over all steps."""
         forward, backward = self._cells
         options["collect"] = collect
-        end_forward, ys_forward = run(forward, params["forward"], xs, state[0], reverse=reverse, **options)
-        end_backward, ys_backward = run(backward, params["backward"], xs, state[1], reverse=not reverse, **options)
-        ends = end_forward, end_backward
+        state_forward, ys_forward = run(forward, params["forward"], xs, state[0], reverse=reverse, **options)
+        state_backward, ys_backward = run(backward, params["backward"], xs, state[1], reverse=not reverse, **options)
+        states = state_forward, state_backward
         if collect == "states":
-            return ends, (ys_forward, ys_backward)
+            return states, (ys_forward, ys_backward)
         shapes = [jax.tree.map(jnp.shape, ys) for ys in (ys_forward, ys_backward)]
         if self.merge != "concat" and shapes[0] != shapes[1]:
             both = f"{shapes[0]} and {shapes[1]}"
             raise InputError(f"Bidirectional with merge={self.merge!r} needs equal outputs of both cells: they are {both}")
-        return ends, jax.tree.map(_MERGES[self.merge], ys_forward, ys_backward)
+        return states, jax.tree.map(_MERGES[self.merge], ys_forward, ys_backward)

@@ -14,7 +14,7 @@ from seqjax.types import Array, Key, Params, Shape, State
 @register
 @dataclasses.dataclass(frozen=True)
 class Chain(SequenceLayer):
-    """Cells and layers one after another, each over all steps: a deep bidirectional network, say.
+    """Cells and layers one after another, each over all steps, such as a deep bidirectional network.
 
     Its state is the tuple of its parts' states, its parameters are `{"0": ..., "1": ...}`. Noisy if a part is.
 
@@ -61,7 +61,7 @@ class Chain(SequenceLayer):
         return initial_states(self.parts, params, batch_shape, context, key)
 
     def embed(self, params: Params, table: Array) -> Params | None:
-        """The parameters with the first part's embedded."""
+        """The parameters, with those of the first part embedded."""
         return embed_part(self.parts[0], params, "0", table)
 
     def unroll(self, params: Params, xs: Array, state: State, *, collect: str = "outputs", **options):

@@ -1,4 +1,4 @@
-"""Losses, as sums with weights."""
+"""Losses, as sums with their weights."""
 
 from seqjax.losses.classification import cross_entropy
 from seqjax.weighted import Weighted

@@ -1,4 +1,4 @@
-"""Losses of classification, as sums with weights that add up over batches and devices."""
+"""Classification losses, as sums with weights that add up over batches and devices."""
 
 import jax
 import jax.numpy as jnp
@@ -32,8 +32,8 @@ def cross_entropy(logits: Array, targets: Array, mask: Array | None = None, *, s
         logits = jnp.where(mask[..., None], logits, jnp.zeros((), logits.dtype))
     picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
     if isinstance(smoothing, Array) or smoothing:
-        part = jnp.asarray(smoothing, logits.dtype)
-        picked = (1 - part) * picked + part * logits.mean(axis=-1)
+        share = jnp.asarray(smoothing, logits.dtype)
+        picked = (1 - share) * picked + share * logits.mean(axis=-1)
     nats = jax.nn.logsumexp(logits, axis=-1) - picked
     if mask is None:
         return Weighted(nats.sum(), jnp.asarray(nats.size, nats.dtype))

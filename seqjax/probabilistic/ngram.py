@@ -1,4 +1,4 @@
-"""Interpolated Witten-Bell n-gram models, a baseline by counting, as functions on NumPy arrays."""
+"""Interpolated Witten-Bell n-gram models, a baseline made by counting, as functions on NumPy arrays."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ class NGram(NamedTuple):
 
     Args:
         vocabulary_size: V.
-        start: a symbol that is context only, or None.
+        start: a symbol that is only context, never predicted; or None.
         keys: for each order, int64 [grams], the sorted keys of the grams of the text.
         counts: for each order, int64 [grams], c(h, w): the number of times that symbol w followed context h.
         totals: for each order, int64 [contexts], c(h): the sum of c(h, w) over w.
@@ -37,7 +37,7 @@ def fit(tokens: np.ndarray, *, order: int, vocabulary_size: int, start: int | No
         tokens: integer, [N], 0 <= tokens < V.
         order: the longest gram, context and symbol together; 1 is the unigram model.
         vocabulary_size: V.
-        start: a symbol at the beginning of documents, which is context but is never predicted; None: no such symbol.
+        start: a symbol at the beginning of documents, which is only context, never predicted; None: no such symbol.
 
     Returns:
         The model.
@@ -56,7 +56,7 @@ def fit(tokens: np.ndarray, *, order: int, vocabulary_size: int, start: int | No
     if order < 1:
         raise InputError(f"order is {order}, it must be at least 1 (a unigram model)")
     if not tokens.size:
-        raise InputError("there are no tokens to count: an n-gram model needs some")
+        raise InputError("there are no tokens to count: an n-gram model needs at least one")
     tables = []
     context, contexts = np.zeros(tokens.size, np.int64), 1  # the empty gram before every symbol
     for k in range(min(order, tokens.size)):
@@ -76,7 +76,7 @@ def truncate(model: NGram, order: int) -> NGram:
 
     Args:
         model: as returned by `fit`.
-        order: at least 1; an order above the model's changes nothing.
+        order: at least 1; an order above the model's has no effect.
 
     Returns:
         The model that `fit` returns for that order.
@@ -178,12 +178,12 @@ def distribution(model: NGram, context) -> np.ndarray:
     """
     size = model.vocabulary_size
     context = _checked(np.asarray(context, np.int64) if len(context) == 0 else context, size)
-    p, every = np.full(size, 1 / size), np.arange(size)
+    p, symbols = np.full(size, 1 / size), np.arange(size)
     for k in range(min(len(model.keys), context.size + 1)):
         history = np.zeros(1, np.int64)
         for j, symbol in enumerate(context[context.size - k :]):
             history = _find(model, j, history, symbol)
-        _interpolate(model, k, np.repeat(history, size), every, p)
+        _interpolate(model, k, np.repeat(history, size), symbols, p)
     return p
 
 
@@ -200,15 +200,15 @@ def _interpolate(model: NGram, k: int, context: np.ndarray, symbols: np.ndarray,
     gram = _find(model, k, context, symbols)
     count = np.where(gram < 0, 0, model.counts[k][gram])
     total, distinct = (np.where(context < 0, 0, table[k][context]) for table in (model.totals, model.distinct))
-    seen = total > 0
-    p[seen] = ((count + distinct * p) / np.maximum(total + distinct, 1))[seen]
+    followed = total > 0  # contexts that some symbol followed in the text
+    p[followed] = ((count + distinct * p) / np.maximum(total + distinct, 1))[followed]
     return gram
 
 
 def _checked(tokens, vocabulary_size: int) -> np.ndarray:
     tokens = np.asarray(tokens)
     if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
-        raise InputError(f"tokens are {tokens.dtype} {tokens.shape}, they must be integers in one row")
+        raise InputError(f"tokens are {tokens.dtype} {tokens.shape}, they must be integers [N]")
     if tokens.size and (tokens.min() < 0 or tokens.max() >= vocabulary_size):
-        raise InputError(f"tokens go from {tokens.min()} to {tokens.max()}, they must be from 0 to {vocabulary_size - 1}")
+        raise InputError(f"tokens are from {tokens.min()} to {tokens.max()}, they must be from 0 to {vocabulary_size - 1}")
     return tokens.astype(np.int64)

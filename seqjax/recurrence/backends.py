@@ -19,7 +19,7 @@ Backend = Literal["auto", "pallas", "fused", "scan"]
 
 
 class Choice(NamedTuple):
-    """The backend that runs a cell, why not the others, and how the loop is laid out where that depends on sizes."""
+    """The backend that runs a cell, the reasons against the others, and the loop's layout where that depends on sizes."""
 
     cell: Cell
     backend: str
@@ -36,7 +36,7 @@ _recorder: contextvars.ContextVar[list[Choice] | None] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def recording():
-    """A list to which every choice made inside is added."""
+    """A context that yields a list, to which every choice made inside it is added."""
     choices: list[Choice] = []
     token = _recorder.set(choices)
     try:
@@ -46,7 +46,7 @@ def recording():
 
 
 def choose(cell: Cell, call: Call):
-    """The module of the backend asked for, or of the fastest that can run `cell`.
+    """The module of the requested backend, or of the fastest that can run `cell`.
 
     Raises:
         InputError: an unknown backend, or one that cannot run this cell, with its reason.
@@ -67,7 +67,7 @@ def choose(cell: Cell, call: Call):
 
 
 def _layout(cell: Cell, call: Call) -> str:
-    """Layout of the fused backend's loop, as far as it depends on sizes."""
+    """The layout of the fused backend's loop, where it depends on sizes."""
     params, xs, _ = call.arguments
-    why = projected_inside(xs, jax.eval_shape(cell.project, params, xs)) if call.remat is None else None
-    return f"where nothing is differentiated each step projects its own input ({why})" if why else ""
+    reason = projected_inside(xs, jax.eval_shape(cell.project, params, xs)) if call.remat is None else None
+    return f"where nothing is differentiated each step projects its own input ({reason})" if reason else ""

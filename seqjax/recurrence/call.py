@@ -1,4 +1,4 @@
-"""One call of a backend: its options, and the step that they make of a cell."""
+"""One call of a backend: its options, and a cell's step under them."""
 
 import math
 from typing import Any, Literal, NamedTuple
@@ -22,8 +22,8 @@ class Call(NamedTuple):
         reset: bool, [B, T], False at masked steps, or None.
         context: a pytree, leaves [B, ...], or None.
         reverse: from the last step to the first.
-        backend: the name asked for, or "auto".
-        remat: None; or the steps of a chunk whose inside is recomputed in the backward pass; or "sqrt".
+        backend: the requested name, or "auto".
+        remat: None; or the number of steps in a chunk, whose inside the backward pass recomputes; or "sqrt".
         collect: "outputs" or "states".
     """
 
@@ -38,7 +38,7 @@ class Call(NamedTuple):
 
 
 def masked_step(cell, call: Call):
-    """One step of a cell under the options of a call; every backend's loop takes it.
+    """One step of a cell under the options of a call, for the loop of any backend.
 
         state = initial_state                     where reset (with reverse: after the step)
         new, y = recur(state, z)
@@ -50,8 +50,8 @@ def masked_step(cell, call: Call):
 
     Returns:
         (dot, constants, state, inputs) -> (state, output), where constants is (params, context, the initial state or None, the
-        noise keys of the state) and inputs is (z, real or None, reset or None), a bool of each row. At masked steps the output
-        may be anything finite.
+        noise keys of the state) and inputs is (z, real or None, reset or None), with one flag for each row. At masked steps the
+        output is finite but arbitrary.
     """
     dtype = output_dtype(*call.arguments[:2])
 
@@ -76,7 +76,7 @@ def masked_step(cell, call: Call):
 
 
 def run_steps(all_steps, cell, params, xs, state, call: Call):
-    """All steps of a cell, or with remat all steps of one chunk after another.
+    """Run all steps of a cell: at once, or with remat chunk by chunk.
 
     Args:
         all_steps: (step, constants, state, (xs, real, reset)) -> (state, ys): a backend's loop over arrays [B, t, ...], with the
@@ -88,9 +88,9 @@ def run_steps(all_steps, cell, params, xs, state, call: Call):
         call: the options.
 
     Returns:
-        (state, ys), ys [B, T, ...]; at masked steps anything finite. With collect="states" the states instead of ys.
-        With remat, each chunk masks its own padding, so that no other array is as long as xs: then padding of xs may hold
-        anything, and outputs are 0 at masked steps.
+        (state, ys), ys [B, T, ...], finite but arbitrary at masked steps. With collect="states", states take the place of ys.
+        With remat, each chunk masks its own padding, so that no further array is as long as xs: the padding of xs may then
+        hold anything, and outputs are 0 at masked steps.
     """
     state, keys = noise.split_keys(state)  # no step changes a key: the loop need not carry it
     initial = None if call.reset is None else cell.initial_state(params, xs.shape[:1], context=call.context)

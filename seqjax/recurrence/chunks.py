@@ -13,14 +13,14 @@ from seqjax.types import State, at_least_float32
 
 
 class _Cut(NamedTuple):
-    """Arrays [T, ...] in chunks: stacked [T // length, length, ...], and a list of the shorter last one, if there is one."""
+    """Arrays [T, ...] in chunks: the full ones stacked, [T // length, length, ...], and a list of the shorter last, if any."""
 
-    whole: Any
+    full: Any
     last: list
 
 
 class _Leaves(NamedTuple):
-    """A list of each kind of leaf: the arrays, the indices of some, their tangents, or their cotangents."""
+    """One list for each kind of leaf: arrays, indices of some of them, their tangents, or their cotangents."""
 
     constants: list
     state: list
@@ -28,40 +28,40 @@ class _Leaves(NamedTuple):
 
 
 def chunked(run, state: State, xs, length: int, *, reverse: bool = False):
-    """`run` over consecutive chunks of `length` steps, the state carried from one to the next.
+    """Run consecutive chunks of `length` steps, and carry the state from one to the next.
 
     Args:
         run: (state, chunk of xs) -> (state, chunk of ys).
         state: any pytree.
         xs: a pytree of arrays [T, ...], time first.
-        length: the steps of a chunk; the last may have fewer.
+        length: the number of steps in a chunk; the last may have fewer.
         reverse: from the last chunk to the first.
 
     Returns:
         (state, ys), ys [T, ...].
     """
     state, ys = _scan_chunks(run, state, _cut(xs, length), reverse)
-    joined = jax.tree.map(lambda a: a.reshape((a.shape[0] * a.shape[1], *a.shape[2:])), ys.whole)
+    joined = jax.tree.map(lambda a: a.reshape((a.shape[0] * a.shape[1], *a.shape[2:])), ys.full)
     return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), joined, *ys.last)
 
 
 def recomputed(function, constants, state: State, inputs, length: int, *, reverse: bool = False):
-    """`function` over consecutive chunks of `length` steps, with rematerialisation: reverse mode recomputes each chunk's inside.
+    """Run consecutive chunks of `length` steps with rematerialisation: reverse mode recomputes each chunk's inside.
 
         forward    edge[k] = state;  state, outputs[chunk k] = function(constants, state, inputs[chunk k])
-        backward   the chunks in the other order: function once more from edge[k], and its pullback, which gives
+        backward   the chunks in the opposite order: function again from edge[k], then its pullback, which gives
                    d state, d inputs[chunk k], and a summand of d constants
 
-    Besides inputs, outputs and their cotangents, the memory holds the states at the edges and the inside of one chunk: every
-    chunk is read from and written to the arrays of all steps where it lies. (JAX would transpose such a read to an array as long
-    as all steps, for each chunk; so reverse mode is a loop written here.) All other derivatives are those of `chunked`.
+    Besides inputs, outputs and their cotangents, memory holds the states at the edges and the inside of one chunk: every chunk
+    is read from, and written to, its place in the arrays of all steps. (JAX's transpose of such a read is an array as long as all
+    steps, for each chunk; so reverse mode is a loop written here.) All other derivatives are those of `chunked`.
 
     Args:
         function: (constants, state, chunk of inputs) -> (state, chunk of outputs); it closes over nothing differentiated.
         constants: a pytree of arrays, the same in every chunk.
         state: a pytree of arrays.
         inputs: a pytree of arrays [B, T, ...], T at least 1.
-        length: the steps of a chunk; the last may have fewer.
+        length: the number of steps in a chunk; the last may have fewer.
         reverse: from the last chunk to the first.
 
     Returns:
@@ -78,7 +78,7 @@ def recomputed(function, constants, state: State, inputs, length: int, *, revers
 
 
 class _Chunks:
-    """A function of chunks, over leaves: its forward pass, and the two directions of its derivative."""
+    """A chunked function of leaves: its forward pass, and both modes of its derivative."""
 
     def __init__(self, function, constants, state, inputs, length, reverse):
         self.function, self.reverse = function, reverse
@@ -128,64 +128,64 @@ class _Chunks:
     def pull_back(self, active, residuals, cotangents):
         """Reverse mode: the cotangents of the active arguments."""
         arguments, edges = residuals
-        # a chunk is pulled back to all of its state: the cotangent is carried on to the chunk before
+        # a chunk is pulled back to all of its state: the cotangent is carried on to the preceding chunk
         targets = active._replace(state=[i for i, a in enumerate(arguments.state) if is_floating(a)])
         d_state, d_outputs = cotangents[: len(targets.state)], cotangents[len(targets.state) :]
 
         def run(carry, chunk):
             (d_state, totals, d_inputs), (times, edge) = carry, chunk
-            here = arguments._replace(state=edge, inputs=_read(arguments.inputs, times))
+            chunk_arguments = arguments._replace(state=edge, inputs=_read(arguments.inputs, times))
 
             def floating_results(state, constants, inputs):
-                new, outputs = self.one(put(here, targets, _Leaves(constants, state, inputs)))
+                new, outputs = self.one(put(chunk_arguments, targets, _Leaves(constants, state, inputs)))
                 return [a for a in (*new, *outputs) if is_floating(a)]
 
-            at = pick(here, targets)
+            at = pick(chunk_arguments, targets)
             _, pull = jax.vjp(floating_results, at.state, at.constants, at.inputs)
-            d_state, summands, d_here = pull([*d_state, *_read(d_outputs, times)])
+            d_state, summands, d_chunk = pull([*d_state, *_read(d_outputs, times)])
             totals = [total + d.astype(total.dtype) for total, d in zip(totals, summands, strict=True)]
-            return (d_state, totals, _write(d_inputs, d_here, times)), None
+            return (d_state, totals, _write(d_inputs, d_chunk, times)), None
 
         at = pick(arguments, targets)
         totals = [jnp.zeros(a.shape, at_least_float32(a.dtype)) for a in at.constants]
-        whole, last = (self.times.whole, edges.whole), list(zip(self.times.last, edges.last, strict=True))
+        full, last = (self.times.full, edges.full), list(zip(self.times.last, edges.last, strict=True))
         carry = (d_state, totals, _buffers(at.inputs))
-        (d_state, totals, d_inputs), _ = _scan_chunks(run, carry, _Cut(whole, last), not self.reverse)
+        (d_state, totals, d_inputs), _ = _scan_chunks(run, carry, _Cut(full, last), not self.reverse)
         d_state = dict(zip(targets.state, d_state, strict=True))
         d_arguments = _Leaves(totals, [d_state[i] for i in active.state], d_inputs)
         return jax.tree.map(lambda d, a: d.astype(a.dtype), d_arguments, pick(arguments, active))
 
 
 def _cut(xs, length: int) -> _Cut:
-    """Arrays [T, ...] in chunks."""
+    """Cut arrays [T, ...] into chunks."""
     chunks, rest = divmod(jax.tree.leaves(xs)[0].shape[0], length)
-    whole = jax.tree.map(lambda a: a[: chunks * length].reshape((chunks, length, *a.shape[1:])), xs)
-    return _Cut(whole, [jax.tree.map(lambda a: a[chunks * length :], xs)] if rest else [])
+    full = jax.tree.map(lambda a: a[: chunks * length].reshape((chunks, length, *a.shape[1:])), xs)
+    return _Cut(full, [jax.tree.map(lambda a: a[chunks * length :], xs)] if rest else [])
 
 
 def _scan_chunks(run, carry, chunks: _Cut, reverse: bool):
-    """`run` over all chunks, the shorter last one included: (carry, its results as a _Cut)."""
+    """Run all chunks, the shorter last one included; returns (carry, the results as a _Cut)."""
     result = None
     if chunks.last and reverse:
         carry, result = run(carry, *chunks.last)
-    carry, results = jax.lax.scan(run, carry, chunks.whole, reverse=reverse)
+    carry, results = jax.lax.scan(run, carry, chunks.full, reverse=reverse)
     if chunks.last and not reverse:
         carry, result = run(carry, *chunks.last)
     return carry, _Cut(results, [result] if chunks.last else [])
 
 
 def _read(arrays, times):
-    """The chunk of these times, of arrays [B, T, ...]."""
+    """Read the chunk at these times from arrays [B, T, ...]."""
     return [jax.lax.dynamic_slice_in_dim(a, times[0], len(times), axis=1) for a in arrays]
 
 
 def _write(arrays, chunk, times):
-    """Arrays [B, T, ...] with a chunk written at these times."""
+    """Write a chunk into arrays [B, T, ...] at these times."""
     return [jax.lax.dynamic_update_slice_in_dim(a, b, times[0], axis=1) for a, b in zip(arrays, chunk, strict=True)]
 
 
 def _buffers(shapes):
-    """Arrays to be written. XLA would merge equal constant fills into one buffer and copy it: each has another number."""
+    """Buffers to write into. XLA would merge equal constant fills and copy the one, so each is filled with another number."""
     return [jnp.full(a.shape, i, a.dtype) for i, a in enumerate(shapes)]
 
 

@@ -1,4 +1,4 @@
-"""Linear maps whose transpose is a function of its own, and functions whose derivatives are such maps.
+"""Linear maps with a custom transpose, and functions whose derivatives are such maps.
 
 `jax.custom_vjp` has no forward mode, and `jax.custom_derivatives.linear_call` has no rule for vmap or for a derivative with
 respect to its residuals. Here both follow from a plain form of the map, which JAX can differentiate.
@@ -38,7 +38,7 @@ class _Map:
         value, plain, value_transposed, plain_transposed = (
             jax.vmap(f, (axes, 0), axis_size=size) for f in (self.value, self.plain, self.value_transposed, self.plain_transposed)
         )
-        x, out = ([jax.ShapeDtypeStruct((size, *a.shape), a.dtype) for a in form] for form in (self.x, self.out))
+        x, out = ([jax.ShapeDtypeStruct((size, *a.shape), a.dtype) for a in shapes] for shapes in (self.x, self.out))
         return _Map(value, plain, value_transposed, plain_transposed, self.residuals, x, out)
 
     def split(self, values):
@@ -46,7 +46,7 @@ class _Map:
 
 
 def linear_map(plain, residuals, x, *, transposed: Callable, out=None) -> Any:
-    """plain(residuals, x), linear in x.
+    """The value of plain(residuals, x), which is linear in x, with a custom transpose.
 
         <c, plain(r, x)> = <transposed(r, c), x>
 
@@ -56,8 +56,8 @@ def linear_map(plain, residuals, x, *, transposed: Callable, out=None) -> Any:
         plain: (residuals, x) -> result, linear in x and differentiable by JAX.
         residuals: a pytree of arrays.
         x: a pytree of floating arrays.
-        transposed: (residuals, cotangent of the result) -> cotangent of x, in any way.
-        out: shapes and dtypes of the result; None: found by tracing `plain`.
+        transposed: (residuals, cotangent of the result) -> cotangent of x, computed in any way.
+        out: shapes and dtypes of the result; None: `plain` is traced to find them.
 
     Returns:
         The result, a pytree of floating arrays.
@@ -92,11 +92,11 @@ def linear_map(plain, residuals, x, *, transposed: Callable, out=None) -> Any:
 
 
 def with_linearization(value: Callable, linearize: Callable) -> Callable:
-    """A function whose forward mode is a linear map and whose reverse mode is the map's own transpose.
+    """A function whose forward mode is a linear map and whose reverse mode is that map's custom transpose.
 
     Args:
-        value: (arguments, *others) -> list of arrays. `arguments` is a NamedTuple of lists of arrays; with respect to others
-            nothing is differentiated.
+        value: (arguments, *others) -> list of arrays. `arguments` is a NamedTuple of lists of arrays; nothing is
+            differentiated with respect to `others`.
         linearize: (arguments, active) -> (results, residuals, push_forward, pull_back). `active`, a NamedTuple of the same
             type, holds the indices of the arguments that have a tangent. push_forward: ((arguments, residuals), tangents of
             the active) -> tangents of the floating results. pull_back: ((arguments, residuals), cotangents of the floating
@@ -133,13 +133,13 @@ def is_floating(a) -> bool:
 
 
 def pick(lists, indices):
-    """The entries of a NamedTuple of lists at indices, a NamedTuple of lists too."""
+    """The entries of a NamedTuple of lists at `indices`, another NamedTuple of lists."""
     return type(lists)(*([values[i] for i in which] for values, which in zip(lists, indices, strict=True)))
 
 
 def put(lists, indices, new):
-    """A NamedTuple of lists with new entries at indices; both are NamedTuples of lists too."""
-    return type(lists)(*(replaced(*of_one) for of_one in zip(lists, indices, new, strict=True)))
+    """A NamedTuple of lists with new entries at `indices`; both are NamedTuples of lists too."""
+    return type(lists)(*(replaced(*field) for field in zip(lists, indices, new, strict=True)))
 
 
 def replaced(values, indices, new):
@@ -161,11 +161,11 @@ def _jvp(primals, tangents, *, map):
     active = [i for i, d in enumerate(d_residuals) if not isinstance(d, ad.Zero)]
     if active:
 
-        def of_active(*new):
+        def with_active(*new):
             return map.plain(replaced(residuals, active, new), x)
 
-        _, more = jax.jvp(of_active, tuple(residuals[i] for i in active), tuple(d_residuals[i] for i in active))
-        d_out = [a + b for a, b in zip(d_out, more, strict=True)]
+        _, d_from_residuals = jax.jvp(with_active, tuple(residuals[i] for i in active), tuple(d_residuals[i] for i in active))
+        d_out = [a + b for a, b in zip(d_out, d_from_residuals, strict=True)]
     return out, d_out
 
 

@@ -1,4 +1,4 @@
-"""`unroll`: a cell or a layer over a whole sequence, by the fastest backend that can."""
+"""`unroll`: a cell or a layer over a whole sequence, by the fastest backend that can run it."""
 
 import dataclasses
 import functools
@@ -47,7 +47,7 @@ def run(part, params: Params, xs: Array, state: State, **options) -> tuple[State
         params: its parameters.
         xs: [B, T, *input_shape], or integer tokens [B, T].
         state: leaves [B, ...].
-        **options: those that a composite's `unroll` is given, and `collect`: mask and reset bool [B, T] or None; context,
+        **options: those of a composite's `unroll`, and `collect`: mask and reset bool [B, T] or None; context,
             reverse, backend, remat, collect as in `unroll`.
 
     Returns:
@@ -82,7 +82,7 @@ def unroll(
 ) -> tuple[State, Any]:
     """Runs a cell or a layer over whole sequences.
 
-    For every row it computes, by a faster backend where there is one:
+    For every row, it computes the results of this loop, by the fastest backend that can:
 
         for t in range(T):
             if reset[t]: state = cell.initial_state(params, context=context)
@@ -102,9 +102,9 @@ def unroll(
         mask: bool, [B, T], True at real steps. Not with lengths.
         reset: bool, [B, T], True at the first step of a new sequence: the state becomes the initial state before it
             (with reverse: after it). Not at masked steps.
-        context: a pytree, leaves [B, ...], that every step sees; its gradient comes back once.
-        key: a typed key; turns on the noise of the state and starts it again. None leaves the state's noise as it is.
-        reverse: from the last step to the first; ys stay at their places.
+        context: a pytree, leaves [B, ...], that every step reads; its gradient is the sum over the steps.
+        key: a typed key; turns on the state's noise and restarts it. None leaves the state's noise as it is.
+        reverse: from the last step to the first; ys keep the order of xs.
         backend: "auto", or a name that `explain` prints: "pallas" (LSTM and GRU on NVIDIA GPUs: one kernel for all steps, which
             keeps each head's recurrent kernel on chip), "fused", "scan".
         remat: None; a number of steps, or "sqrt" for sqrt(T): the backward pass recomputes chunks of that length instead of
@@ -138,13 +138,13 @@ def _called_like(function: Callable[_P, Any]) -> Callable[[Callable[..., _R]], C
 
 @_called_like(unroll)
 def explain(cell: Cell | SequenceLayer, params: Params, xs: ArrayLike, state: State = None, **options: Any) -> list[Choice]:
-    """The backend that `unroll` would take for every cell inside, and why not the others. Nothing is computed.
+    """The backend that `unroll` would choose for every cell inside, and the reasons against the others. Nothing is computed.
 
     Args:
         cell, params, xs, state, **options: as for `unroll`.
 
     Returns:
-        A Choice for every cell that a backend runs, in their order; each prints as lines.
+        A Choice for every cell that a backend runs, in their order. Printed, it gives a line for each reason.
 
     Raises:
         InputError: as `unroll`.
@@ -179,7 +179,7 @@ def truncated(
         (state, ys), as `unroll`.
 
     Raises:
-        InputError: as `unroll`; a window below 1; a SequenceLayer.
+        InputError: as `unroll`; a window that is no positive integer; a SequenceLayer.
 
     Example:
         >>> from seqjax.cells.elman import Elman
@@ -192,7 +192,7 @@ def truncated(
     """
     if isinstance(cell, SequenceLayer):
         raise InputError(f"truncated runs cells, and {type(cell).__name__} is a layer that needs the whole sequence")
-    if not isinstance(window, int) or window < 1:
+    if not _is_positive(window):
         raise InputError(f"window={window!r}, it must be an integer of at least 1 step")
     xs, checked = _checked(cell, xs, Options(**options))
     return _jitted(cell, params, xs, state, checked, window=window)
@@ -214,11 +214,15 @@ def _checked(cell, xs, options: Options) -> tuple[Array, Options]:
     masks.resolve_reset(options.reset, leading)
     if options.key is not None and not jnp.issubdtype(jnp.result_type(options.key), jax.dtypes.prng_key):
         raise InputError("key is not a typed key: give jax.random.key(seed)")
-    if options.remat not in (None, "sqrt") and (not isinstance(options.remat, int) or options.remat < 1):
+    if options.remat not in (None, "sqrt") and not _is_positive(options.remat):
         raise InputError(f"remat={options.remat!r}, it must be None, 'sqrt', or a number of steps of at least 1")
     if options.collect not in ("outputs", "states"):
         raise InputError(f"collect={options.collect!r}, it must be 'outputs' or 'states'")
     return xs, dataclasses.replace(options, lengths=lengths, reverse=bool(options.reverse))
+
+
+def _is_positive(steps) -> bool:
+    return isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1
 
 
 def _feature_shape(part, xs) -> Shape:
@@ -240,7 +244,7 @@ def _feature_shape(part, xs) -> Shape:
 
 
 def _check_state(name: str, state, expected):
-    """Raises InputError unless the state has the structure, shapes and dtypes expected; noise keys aside."""
+    """Raise InputError unless the state has the expected structure, shapes and dtypes; noise keys are ignored."""
     state, expected = noise.split_keys(state)[0], noise.split_keys(expected)[0]
     if jax.tree.structure(state) != jax.tree.structure(expected):
         raise InputError(f"state is {jax.tree.structure(state)}, the state of {name} is {jax.tree.structure(expected)}")
@@ -258,7 +262,7 @@ def _unroll(cell, params, xs, state, options: Options, *, window=None):
         xs, state, options = tree.add_batch((xs, state, options))
     rows, context, reset = xs.shape[:1], options.context, options.reset
     mask = masks.resolve(options.lengths, options.mask, xs.shape[:2])
-    # with remat, each chunk masks its own padding
+    # with remat, each chunk masks its own padding, in `run_steps`
     masked_by_chunks = options.remat is not None and isinstance(cell, Cell) and not isinstance(cell, CompositeCell)
     if mask is not None:
         xs = xs if masked_by_chunks else tree.zero_where_not(mask, xs)  # NaN times a zero cotangent would still be NaN
@@ -277,7 +281,7 @@ def _unroll(cell, params, xs, state, options: Options, *, window=None):
             remat=options.remat, collect=options.collect,
         )  # fmt: skip
 
-    def one_window(state, inputs):  # time first outside, as `chunked` cuts it
+    def one_window(state, inputs):  # leaves of inputs and ys are time first: `chunked` cuts the first axis
         steps, inputs = inputs
         first = jnp.any(steps == (xs.shape[1] - 1 if options.reverse else 0))  # no gradient is cut before the first window
         state = jax.tree.map(lambda a: jnp.where(first, a, jax.lax.stop_gradient(a)), state)

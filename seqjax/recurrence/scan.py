@@ -1,4 +1,4 @@
-"""The reference backend: all inputs projected at once, then `jax.lax.scan` over the steps. Any cell, any device.
+"""The reference backend, for any cell and device: all inputs are projected at once, then `jax.lax.scan` runs the steps.
 
 Every other backend gives the same values and derivatives. The step, with masks and resets, is `masked_step` of call.py.
 """

@@ -17,9 +17,9 @@ class Product(NamedTuple):
     """One call of `dot` in a step.
 
     Args:
-        kernel: a function of the leaves of (constants, ...) that gives its kernel; None if that is not the same at every step.
+        kernel: a function of the leaves of (constants, ...) that gives its kernel; None if the kernel changes from step to step.
         out: shape and dtype of the product.
-        addend: the index of the input leaf it is added to, if neither is used elsewhere: both then have the same cotangent.
+        addend: the index of the input leaf that it is added to, if neither is used elsewhere: both then have the same cotangent.
     """
 
     kernel: Callable | None
@@ -44,7 +44,7 @@ class StepTrace(NamedTuple):
 
 
 def find_products(step, constants, state, inputs) -> StepTrace:
-    """Traces one step, on shapes alone, and finds the origin of each product's kernel.
+    """Trace one step, on shapes alone, and find the origin of each product's kernel.
 
     The trace is a program in which zeros stand for every product:
 
@@ -56,10 +56,10 @@ def find_products(step, constants, state, inputs) -> StepTrace:
     Args:
         step: (dot, constants, state, input) -> (state, output).
         constants, state: pytrees of arrays or shapes.
-        inputs: those of one step.
+        inputs: a pytree of arrays or shapes, the inputs of one step.
 
     Returns:
-        The products and what else the trace shows.
+        A StepTrace.
     """
     outs, hidden = [], []
 
@@ -80,15 +80,15 @@ def find_products(step, constants, state, inputs) -> StepTrace:
 
     program, (results, *_) = jax.make_jaxpr(probe, return_shape=True)(constants, state, inputs)
     constant_leaves = len(jax.tree.leaves(constants))
-    n, others = len(outs), len(program.jaxpr.outvars) - 2 * len(outs)
-    kernels = [_constant_output(program, others + i, constant_leaves) for i in range(n)]
+    n, first_kernel = len(outs), len(program.jaxpr.outvars) - 2 * len(outs)
+    kernels = [_constant_output(program, first_kernel + i, constant_leaves) for i in range(n)]
     addends = _addends(program.jaxpr, n, constant_leaves + len(jax.tree.leaves(state)))
-    _, used = dce_jaxpr(program.jaxpr, [True] * others + [kernel is None for kernel in kernels] + [False] * n)
+    _, used = dce_jaxpr(program.jaxpr, [True] * first_kernel + [kernel is None for kernel in kernels] + [False] * n)
     return StepTrace(results, list(map(Product, kernels, outs, addends)), used, len(hidden))
 
 
 def _constant_output(program: ClosedJaxpr, index: int, constants: int) -> Callable | None:
-    """One output of a program as a function of its arguments' leaves; None if not the first `constants` of them suffice."""
+    """One output of a program as a function of its arguments' leaves; None if the first `constants` of them do not suffice."""
     jaxpr, used = dce_jaxpr(program.jaxpr, [i == index for i in range(len(program.jaxpr.outvars))])
     if any(used[constants:]):
         return None

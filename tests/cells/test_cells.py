@@ -67,7 +67,7 @@ def torch_case(name):
 
 
 def from_torch(case, hidden, suffix=""):
-    """PyTorch's weights as parameters: transposed, with the two biases added; a GRU keeps the recurrent bias of its candidate."""
+    """PyTorch's weights as parameters: transposed, the two biases added up; a GRU keeps the recurrent bias of its candidate."""
     w_ih, w_hh, b_ih, b_hh = (jnp.asarray(case[f"{n}{suffix}"]) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
     params = {"input_kernel": w_ih.T, "recurrent_kernel": w_hh.T, "bias": b_ih + b_hh}
     if w_hh.shape[0] == 3 * hidden:

@@ -1,4 +1,4 @@
-"""Makes torch_rnn.npz: what PyTorch's recurrent layers give, so that no test needs PyTorch.
+"""Makes torch_rnn.npz: the results of PyTorch's recurrent layers, so that no test needs PyTorch.
 
 PyTorch is needed only to make the file anew, in an environment of its own:
 

@@ -19,8 +19,8 @@ def brute_force(text, order, size, start):
 
     def p(symbol, context):
         lower = 1 / size if not context else p(symbol, context[1:])
-        seen = followers.get(context)
-        return lower if not seen else (seen[symbol] + len(seen) * lower) / (sum(seen.values()) + len(seen))
+        counts = followers.get(context)
+        return lower if not counts else (counts[symbol] + len(counts) * lower) / (sum(counts.values()) + len(counts))
 
     def truncated(symbol, context):
         return p(symbol, tuple(context[len(context) - min(order - 1, len(context)) :]))
@@ -39,7 +39,7 @@ def some_text(size, count, seed=0):
 def test_probabilities_equal_the_formula(order, start):
     size = 6
     text, other = some_text(size, 150), some_text(size, 60, seed=1)
-    other[20] = size - 1  # never seen: full back-off behind it
+    other[20] = size - 1  # not in the text: full back-off after it
     model = ngram.fit(text, order=order, vocabulary_size=size, start=start)
     p = brute_force(text.tolist(), order, size, start)
     expected = [p(w, other[:t].tolist()) for t, w in enumerate(other.tolist())]
@@ -115,7 +115,7 @@ MODEL = ngram.fit(np.array([0, 1]), order=2, vocabulary_size=2, start=0)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ngram.fit(np.array([0, 5]), order=2, vocabulary_size=5), "tokens go from 0 to 5, they must be from 0 to 4"),
+        (lambda: ngram.fit(np.array([0, 5]), order=2, vocabulary_size=5), "tokens are from 0 to 5, they must be from 0 to 4"),
         (lambda: ngram.fit(np.array([0.0]), order=2, vocabulary_size=5), "tokens are float64"),
         (lambda: ngram.fit(np.array([], np.int32), order=2, vocabulary_size=5), "no tokens to count"),
         (lambda: ngram.fit(np.array([1]), order=0, vocabulary_size=5), "order is 0"),

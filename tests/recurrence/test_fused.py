@@ -51,7 +51,7 @@ def weighted(values):
 
 
 def drawn(shapes, rng, scale, dtype=None):
-    """Arrays of these shapes: normal where floating, over the root of a kernel's rows, else 0. Compiles nothing, unlike init."""
+    """Arrays of these shapes: normal where floating (over the root of a kernel's rows), else 0. Compiles nothing, unlike init."""
 
     def draw(a):
         if not is_floating(a):
@@ -63,7 +63,7 @@ def drawn(shapes, rng, scale, dtype=None):
 
 
 class Case:
-    """A cell with everything that unroll takes, drawn from a seed."""
+    """A cell and all arguments of unroll, drawn from a seed."""
 
     def __init__(self, cell, steps=7, rows=3, dtype=jnp.float32, seed=0, masked=True, **options):
         rng = np.random.default_rng(seed)
@@ -81,7 +81,7 @@ class Case:
         return [a for a in jax.tree.leaves(state) if is_floating(a)]
 
     def value(self, backend, options=None):
-        """A number made from all results, as a function of the arguments."""
+        """A function of the arguments: a number made from all results of unroll."""
 
         def value(params, xs, floating):
             floating, (leaves, treedef) = iter(floating), jax.tree.flatten(self.state)
@@ -92,7 +92,7 @@ class Case:
         return value
 
     def gap(self, derivative):
-        """Between the two backends, of derivative(function)(params, xs, state)."""
+        """The gap between the two backends in derivative(function)(params, xs, state)."""
         return gap(*(jax.jit(derivative(self.value(b)))(*self.arguments) for b in ("fused", "scan")))
 
 
@@ -111,7 +111,7 @@ def gradient_and_second(f):
 
 
 def some_gradients(f):
-    """Gradients with respect to one argument, the others being constants, for each; and to one kernel."""
+    """Gradients with respect to each argument alone, the others being constants; and to one kernel."""
 
     def of_kernel(kernel, params, xs, state):
         return f(params | {"recurrent_kernel": kernel}, xs, state)
@@ -123,7 +123,7 @@ def some_gradients(f):
     return gradients
 
 
-# Four calls: of each, two programs are compiled, and run on many lengths, resets and values.
+# Four calls. For each, two programs are compiled and run on many lengths, resets and values.
 CALLS = {
     "lstm": (7, 3, False, {"masked": True}),
     "gru_reset_before_heads": (9, 2, True, {"masked": True, "reverse": True}),
@@ -200,7 +200,6 @@ def test_vmap_over_parameters_and_rows(name):
 
 @pytest.mark.parametrize("name", [name for name, cell in CATALOG.items() if isinstance(cell, Cell)])
 def test_the_catalogue_runs_fused(name):
-    """Every cell that is not a stack of others is run by it."""
     cell, options = CATALOG[name], check_options(name)
     xs = np.zeros((3, 2), np.int32) if options["tokens"] else np.zeros((3, 2, *cell.input_shape), np.float32)
     choices = explain(cell, jax.eval_shape(cell.init, jax.random.key(0)), xs, context=options["context"])
@@ -227,12 +226,12 @@ def test_frozen_arguments_change_no_gradient():
 
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before_heads"])
 def test_loops_of_devices_that_gain_nothing_from_reused_buffers(name, monkeypatch):
-    """As on a GPU: `jax.lax.scan`, with the same values and gradients."""
-    asked = []
-    monkeypatch.setattr(in_place_scan, "in_place", lambda: bool(asked.append(name)))
-    case = Case(MAKERS[name](input_size=3, hidden_size=5), reverse=True, seed=7)  # sizes of no other test: nothing is cached
+    """They run `jax.lax.scan`, as on a GPU, with the same values and gradients."""
+    calls = []
+    monkeypatch.setattr(in_place_scan, "in_place", lambda: bool(calls.append(name)))
+    case = Case(MAKERS[name](input_size=3, hidden_size=5), reverse=True, seed=7)  # sizes unlike other tests': nothing is cached
     assert case.gap(lambda f: jax.value_and_grad(f, argnums=(0, 1, 2))) <= 1e-5
-    assert len(asked) >= 2  # for the loop forward, and for the one backward
+    assert len(calls) >= 2  # by the forward loop and by the backward loop
 
 
 def test_bfloat16_gradients():
@@ -244,12 +243,12 @@ def test_bfloat16_gradients():
     assert gap(half, full) <= 0.05
 
 
-# ---- cells of another make
+# ---- cells unlike those of the catalogue
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Odd(Elman):
-    """Kernels made from parameters: tied, transposed, scaled; one parameter is used outside of a product too."""
+    """Its kernels are made from parameters: tied, transposed, scaled; one parameter is also used outside of a product."""
 
     def recur(self, params, state, z, *, dot=product, context=None):
         kernel = params["recurrent_kernel"]
@@ -270,7 +269,7 @@ class Plain(Elman):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fast(Elman):
-    """The kernel depends on the state, so it changes from step to step."""
+    """Its kernel depends on the state, so it changes from step to step."""
 
     def recur(self, params, state, z, *, dot=product, context=None):
         h = jnp.tanh(z + dot(state.h, params["recurrent_kernel"] * state.h.mean()))
@@ -288,7 +287,7 @@ class Mapped(Elman):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Silent(Elman):
-    """No recurrent product at all."""
+    """It has no recurrent product."""
 
     def recur(self, params, state, z, *, dot=product, context=None):
         h = jnp.tanh(z + 0.5 * state.h)
@@ -297,7 +296,7 @@ class Silent(Elman):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Conditioned(Elman):
-    """Its context is seen by every step and by the initial state."""
+    """Every step and the initial state read its context."""
 
     def initial_state(self, params, batch_shape=(), *, context=None, key=None):
         return type(super().initial_state(params, batch_shape))(jnp.sin(context["h"]))
@@ -309,7 +308,7 @@ class Conditioned(Elman):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Added(Elman):
-    """Its product is added to the context, which is no input of every step."""
+    """Its product is added to the context, which is the same at every step."""
 
     def recur(self, params, state, z, *, dot=product, context=None):
         h = jnp.tanh(z * (dot(state.h, params["recurrent_kernel"]) + context["h"]))
@@ -319,12 +318,12 @@ class Added(Elman):
 class DelayedState(NamedTuple):
     older: jax.Array
     h: jax.Array
-    still: jax.Array
+    constant: jax.Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Delayed(Elman):
-    """Of its state one array is another's last value, and one never changes."""
+    """One array of its state is another's previous value, and one never changes."""
 
     def initial_state(self, params, batch_shape=(), *, context=None, key=None):
         h = super().initial_state(params, batch_shape).h
@@ -332,8 +331,8 @@ class Delayed(Elman):
 
     def recur(self, params, state, z, *, dot=product, context=None):
         kernel = params["recurrent_kernel"]
-        h = jnp.tanh(z * jnp.sin(state.still) + dot(state.h, kernel) + dot(jnp.sin(state.older) * state.older, kernel))
-        return DelayedState(state.h, h, state.still), h
+        h = jnp.tanh(z * jnp.sin(state.constant) + dot(state.h, kernel) + dot(jnp.sin(state.older) * state.older, kernel))
+        return DelayedState(state.h, h, state.constant), h
 
 
 @pytest.mark.parametrize("kind", [Odd, Plain, Delayed])

@@ -43,10 +43,10 @@ def test_no_kernel_is_summed_copied_or_transposed_inside_a_loop(name):
 
     assert in_loops("fused") == set()
     if name == "lstm":
-        assert "add" in in_loops("scan")  # so this test can see it
+        assert "add" in in_loops("scan")  # so this test would detect one
 
 
-# Instructions in the loops of one layer, forward and in training (jax 0.10, CPU): those beside products and fusions cost too.
+# Instructions in the loops of one layer, forward and in training (jax 0.10, CPU): each costs time, not only products and fusions.
 MOST_INSTRUCTIONS = {"elman": (8, 15), "lstm": (8, 33), "gru": (12, 40), "gru_reset_before": (14, 35)}
 
 
@@ -63,7 +63,7 @@ def test_the_loops_are_short_and_copy_no_stacked_array(name):
     def training(params, xs):
         return jax.grad(lambda p, x: weighted(forward(p, x)), argnums=(0, 1))(params, xs)
 
-    for function, most in zip((forward, training), MOST_INSTRUCTIONS[name], strict=True):
+    for function, limit in zip((forward, training), MOST_INSTRUCTIONS[name], strict=True):
         text = jax.jit(function).lower(params, xs).compile().as_text()
         assert not re.findall(rf"= f32\[{rows},{steps},\d+\]\S* copy\(", loop_bodies(text))
         bodies = set(re.findall(r"body=%([\w.\-]+)", text))
@@ -71,19 +71,19 @@ def test_the_loops_are_short_and_copy_no_stacked_array(name):
             line for body in bodies for line in re.search(rf"\n%{re.escape(body)} .*?\n}}", text, re.S)[0].splitlines()[2:-1]
         ]
         work = [line for line in lines if not re.search(r" (parameter|constant|get-tuple-element|tuple|bitcast)\(", line)]
-        assert len(work) <= most, "\n".join(line.split(", metadata")[0] for line in work)
+        assert len(work) <= limit, "\n".join(line.split(", metadata")[0] for line in work)
 
 
 def test_a_large_z_is_made_only_for_a_derivative():
     """At sizes of the measured table each step projects its own input, no [B, T, 4H] is allocated, and `explain` says so."""
     cell, rows, steps = LSTM(input_size=16, hidden_size=128), 64, 100
     params, xs = Case(cell).params, jnp.sin(jnp.arange(rows * steps * 16.0)).reshape(rows, steps, 16)
-    zs = rows * steps * 4 * 128 * 4
+    bytes_of_z = rows * steps * 4 * 128 * 4
 
     def forward(params, xs):
         return unroll(cell, params, xs)[1]
 
-    assert jax.jit(forward).lower(params, xs).compile().memory_analysis().temp_size_in_bytes < zs / 2
+    assert jax.jit(forward).lower(params, xs).compile().memory_analysis().temp_size_in_bytes < bytes_of_z / 2
     assert gap(forward(params, xs), unroll(cell, params, xs, backend="scan")[1]) <= 1e-5
     assert "each step projects its own input (z would be 13 MB)" in str(explain(cell, params, xs)[0])
     assert explain(cell, params, xs[:8])[0].layout == explain(cell, params, xs, backend="scan")[0].layout == ""
@@ -93,7 +93,7 @@ def test_a_large_z_is_made_only_for_a_derivative():
 def test_where_each_step_projects_its_own_input(name, monkeypatch, x64):
     monkeypatch.setattr(thresholds, "INSIDE", (thresholds.Row(jax.default_backend(), zs=0, kernel=1e9),))
     for options in ({}, {"reverse": True}, {"masked": False}):
-        case = Case(MAKERS[name](input_size=2, hidden_size=6), steps=9, dtype=jnp.float64, **options)  # no other test's sizes
+        case = Case(MAKERS[name](input_size=2, hidden_size=6), steps=9, dtype=jnp.float64, **options)  # sizes unlike other tests'
         assert case.gap(lambda f: f) <= 1e-12
     assert case.gap(gradient_and_second) <= 1e-12
 
@@ -111,12 +111,12 @@ def test_four_devices(as_user, tmp_path):
         "xs = jax.random.normal(jax.random.key(1), (8, 5, 6))\n"
         "loss = lambda p, x, b: (seqjax.unroll(cell, p, x, backend=b)[1] ** 2).sum()\n"
         "split = jax.device_put(xs, NamedSharding(mesh, P('data')))\n"
-        "whole = jax.device_put(params, NamedSharding(mesh, P()))\n"
+        "replicated = jax.device_put(params, NamedSharding(mesh, P()))\n"
         "step = jax.jit(jax.grad(lambda p, x: loss(p, x, 'fused')))\n"
         "expected = jax.jit(jax.grad(lambda p, x: loss(p, x, 'scan')))(params, xs)\n"
         "close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)\n"
-        "jax.tree.map(close, step(whole, split), expected)\n"
-        "text = step.lower(whole, split).compile().as_text()\n"
+        "jax.tree.map(close, step(replicated, split), expected)\n"
+        "text = step.lower(replicated, split).compile().as_text()\n"
         "assert 'all-reduce' in text and 'all-gather' not in text and 'all-to-all' not in text, text\n"
         "grads = jax.pmap(lambda x: jax.lax.psum(jax.grad(loss)(params, x, 'fused'), 'd'), 'd')(xs.reshape(4, 2, 5, 6))\n"
         "jax.tree.map(lambda a, b: close(a[0], b), grads, expected)\n"

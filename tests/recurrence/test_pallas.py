@@ -1,7 +1,7 @@
 """The pallas backend equals the plain scan in every derivative, and both its kernels lower for CUDA.
 
 Without an NVIDIA GPU the kernels are interpreted here, which is slow: few rows, steps and units. `benchmarks/gpu.sh` runs these
-tests on a GPU, compiled, and larger sizes beside the plain scan.
+tests on a GPU, compiled, and compares larger sizes with the plain scan.
 """
 
 import re
@@ -57,10 +57,10 @@ def test_bfloat16(name):
     """Products in bfloat16 and a float32 state: as near to the float32 scan as the bfloat16 scan is."""
     case = Case(CELLS[name], steps=3, rows=2)
     params, xs = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (case.params, case.xs))
-    found = jax.jit(gradient(case.value("pallas")))(params, xs, case.arguments[2])
-    wanted = jax.jit(gradient(case.value("scan")))(*case.arguments)
-    assert {g.dtype for g in jax.tree.leaves(found[:2])} == {jnp.dtype(jnp.bfloat16)}
-    assert gap(found, wanted) <= 0.05
+    half = jax.jit(gradient(case.value("pallas")))(params, xs, case.arguments[2])
+    full = jax.jit(gradient(case.value("scan")))(*case.arguments)
+    assert {g.dtype for g in jax.tree.leaves(half[:2])} == {jnp.dtype(jnp.bfloat16)}
+    assert gap(half, full) <= 0.05
     state, ys = unroll(case.cell, params, xs, case.state, backend="pallas")
     assert (state.h.dtype, ys.dtype) == (jnp.float32, jnp.bfloat16)
 
@@ -99,11 +99,11 @@ def test_collected_states_tokens_and_no_steps():
         assert gap(*both) <= 1e-5
 
 
-# ---- lowering for a GPU that is not here
+# ---- lowering for a GPU, without one
 
 
 def lowered_for_cuda(function, arguments):
-    """The program as text; from jax 0.11 on, Pallas wants to know the device."""
+    """The program as text; from jax 0.11 on, Pallas needs to know the device."""
     device = AbstractDevice(device_kind="NVIDIA H100 80GB HBM3", num_cores=132, platform="gpu")
     with jax.sharding.use_abstract_mesh(AbstractMesh((), (), abstract_device=device)):
         return jax.jit(function).trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
@@ -113,7 +113,7 @@ def lowered_for_cuda(function, arguments):
     ("name", "dtype"), [("lstm", "float32"), ("lstm_heads", "bfloat16"), ("gru", "bfloat16"), ("gru_reset_before", "float32")]
 )
 def test_lowers_for_cuda(name, dtype):
-    """One kernel forward, a second one backward, no loop beside them."""
+    """One kernel forward, another one backward, and no loop besides."""
     case = Case(CELLS[name], steps=5, rows=20, dtype=jnp.dtype(dtype))
     for derivative, kernels in ((lambda f: f, 1), (gradient, 2)):
         text = lowered_for_cuda(derivative(case.value("pallas")), case.arguments)
@@ -122,16 +122,16 @@ def test_lowers_for_cuda(name, dtype):
 
 
 def test_vmap_lowers_for_cuda():
-    """Over parameters and rows: one more axis of the grid beside that of the heads."""
+    """Over parameters and rows: one more axis of the grid, besides that of the heads."""
     case = Case(CELLS["lstm_heads"], steps=5)
     many = jax.tree.map(lambda a: jnp.stack([a, a]), case.arguments)
     text = lowered_for_cuda(jax.vmap(gradient(case.value("pallas"))), many)
     assert text.count("grid_z = 2 : i32") == 2
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="is about arguments on a CPU")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="its arguments must lie on a CPU")
 def test_on_another_device_than_it_was_chosen_for(monkeypatch):
-    """Chosen as on a machine with a GPU, run on a CPU where its arguments are: a plain scan, with the same gradient."""
+    """Chosen for the default GPU but run on the CPU that holds the arguments, it is a plain scan with the same gradient."""
     monkeypatch.setattr(pallas, "INTERPRETED", False)
     monkeypatch.setattr(pallas, "supports", lambda cell, call: None)
     case = Case(GRU(input_size=3, hidden_size=4), steps=3, rows=5)
@@ -142,7 +142,7 @@ def test_on_another_device_than_it_was_chosen_for(monkeypatch):
     assert "triton" not in text
 
 
-# ---- what it refuses
+# ---- refusals
 
 
 def reason(cell, xs=None, **options):
@@ -168,7 +168,7 @@ def test_one_head_of_768_units_does_not_fit():
     assert pallas_scan.too_large(64, 4, jnp.float32) is None
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="is about CPUs")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="needs a default device without CUDA")
 def test_refused_without_an_nvidia_gpu(monkeypatch):
     cell = LSTM(input_size=3, hidden_size=4)
     assert explain(cell, cell.init(jax.random.key(0)), jnp.ones((2, 3, 3)))[0].backend == "fused"
@@ -177,7 +177,7 @@ def test_refused_without_an_nvidia_gpu(monkeypatch):
 
 
 def test_a_step_that_is_not_row_wise_is_refused():
-    def body(shared, own, state, inputs):
+    def body(shared, row_constants, state, inputs):
         return state.cumsum(axis=1) + inputs, state
 
     with pytest.raises(Unsupported, match="the operation cumsum, which is not row-wise"):
@@ -188,19 +188,19 @@ def test_a_step_that_is_not_row_wise_is_refused():
 
 
 def test_linear_map_uses_its_transpose_and_stays_differentiable():
-    used = []
+    calls = []
 
     def transposed(r, c):
-        used.append(1)
+        calls.append(1)
         return r * c
 
     f = lambda r, x: linear_map(jnp.multiply, r, x, transposed=transposed) ** 2  # noqa: E731
     grads = jax.grad(f, (0, 1))
     assert [float(g) for g in grads(3.0, 2.0)] == [24.0, 36.0]
-    assert used
+    assert calls
     for second in (jax.jacfwd, jax.jacrev):
-        found = np.asarray(second(lambda a: jnp.stack(grads(a[0], a[1])))(jnp.array([3.0, 2.0])))
-        np.testing.assert_allclose(found, [[8, 24], [24, 18]])
+        second_derivatives = np.asarray(second(lambda a: jnp.stack(grads(a[0], a[1])))(jnp.array([3.0, 2.0])))
+        np.testing.assert_allclose(second_derivatives, [[8, 24], [24, 18]])
     x = jnp.arange(3.0)
     np.testing.assert_allclose(jax.vmap(jax.grad(f, 1), (None, 0))(3.0, x), 18 * x)
     np.testing.assert_allclose(jax.grad(lambda r: jax.vmap(f, (None, 0))(r, x).sum())(3.0), 6 * (x**2).sum())

@@ -1,4 +1,4 @@
-"""The four shapes of the lectures, each in a few lines: what docs/lectures.md shows, tested."""
+"""The four shapes of the lectures, each in a few lines, as docs/lectures.md shows them."""
 
 import jax
 import jax.numpy as jnp
@@ -64,9 +64,9 @@ def test_encoder_decoder():
 
 
 def test_reductions_of_a_row_without_steps_are_zero():
-    ys, none = jnp.full((1, 3, 2), jnp.nan), jnp.array([0])
+    ys, lengths = jnp.full((1, 3, 2), jnp.nan), jnp.array([0])
     for reduce in (last, masked_mean, masked_max):
-        assert reduce(ys, none).tolist() == [[0.0, 0.0]]
-        grads = jax.jit(jax.grad(lambda y, r=reduce: r(y, none).sum()))(ys)
+        assert reduce(ys, lengths).tolist() == [[0.0, 0.0]]
+        grads = jax.jit(jax.grad(lambda y, r=reduce: r(y, lengths).sum()))(ys)
         assert grads.tolist() == np.zeros((1, 3, 2)).tolist()
         assert reduce(ys[:, :0]).tolist() == [[0.0, 0.0]]

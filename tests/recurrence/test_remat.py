@@ -1,4 +1,4 @@
-"""Rematerialisation in chunks: the derivatives are those without it, and memory grows as the square root of the steps."""
+"""Rematerialisation in chunks: derivatives are the same as without it, and memory grows as the square root of the steps."""
 
 import itertools
 
@@ -23,7 +23,7 @@ from tests.recurrence.test_fused import (
 
 
 def remat_gap(case, derivative, backend="fused"):
-    """Between derivative(function)(params, xs, state) with and without rematerialisation."""
+    """The gap between derivative(function)(params, xs, state) with and without rematerialisation."""
     stored = {option: value for option, value in case.options.items() if option != "remat"}
     return gap(*(jax.jit(derivative(case.value(backend, options)))(*case.arguments) for options in (case.options, stored)))
 
@@ -103,7 +103,7 @@ def test_frozen_arguments_change_no_gradient(backend, x64):
 
 
 def test_collected_states_with_counts(x64):
-    """States hold integers: the steps that a stream of noise has seen."""
+    """States hold integers: the number of real steps in each row's noise."""
     cell = Stack((RecurrentDropout(LSTM(input_size=3, hidden_size=4), 0.3),))
     params, xs = parameters(cell), jnp.sin(jnp.arange(42.0)).reshape(2, 7, 3)
 
@@ -171,7 +171,7 @@ def test_memory_grows_as_the_square_root(call):
 
 
 @pytest.mark.parametrize("flags", [("lengths",), ("mask", "reset")])
-def test_memory_with_padding_grows_so_too(flags):
+def test_memory_with_padding_grows_no_faster(flags):
     """No array besides xs and ys is as long as they are; flags, a byte for each row and step, are a 128th of xs here."""
     cell, size_of_flags = GRU(input_size=32, hidden_size=32), 262144 * 4 * 2 * len(flags)
     short, long = (temporary(cell, steps, flags=flags, remat="sqrt") for steps in (16384, 262144))

@@ -40,7 +40,7 @@ def close(a, b, tolerance=1e-6):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance), a, b)
 
 
-# ---- what comes in
+# ---- arguments
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,7 @@ def close(a, b, tolerance=1e-6):
         ({"reset": jnp.ones((6, 2), bool)}, r"reset has shape \(6, 2\), xs has \(2, 6\)"),
         ({"key": 3}, r"key is not a typed key: give jax\.random\.key\(seed\)"),
         ({"remat": 0}, "remat=0, it must be None, 'sqrt', or a number of steps of at least 1"),
+        ({"remat": True}, "remat=True, it must be None, 'sqrt', or a number of steps of at least 1"),
         ({"collect": "all"}, "collect='all', it must be 'outputs' or 'states'"),
         ({"backend": "gpu"}, "backend='gpu' is not known: give one of 'auto', 'pallas', 'fused', 'scan'"),
         (
@@ -185,7 +186,7 @@ def test_bytes_of_more_than_one_axis_are_features():
         unroll(cell, params, frames[:, :, 0, 0, 0])
 
 
-# ---- what comes out
+# ---- results
 
 
 @pytest.mark.parametrize("chunks", leaving((4, False), ("sqrt", True), of=CHUNKS))
@@ -242,8 +243,9 @@ def test_truncated_refuses_layers_and_wrong_windows():
     with pytest.raises(InputError, match="truncated runs cells, and Bidirectional is a layer that needs the whole sequence"):
         layer = Bidirectional(CELL)
         truncated(layer, layer.init(jax.random.key(0)), XS, window=2)
-    with pytest.raises(InputError, match="window=0, it must be an integer of at least 1 step"):
-        truncated(CELL, PARAMS, XS, window=0)
+    for window in (0, True, 2.5):
+        with pytest.raises(InputError, match=f"window={window}, it must be an integer of at least 1 step"):
+            truncated(CELL, PARAMS, XS, window=window)
 
 
 def test_truncated_and_remat_go_together():
@@ -251,7 +253,7 @@ def test_truncated_and_remat_go_together():
 
 
 def test_collected_states_of_a_noisy_stack_restart_anywhere():
-    """The state collected at a step, handed to a new unroll, goes on with the same masks."""
+    """The state collected at a step, given to a new unroll, continues with the same masks."""
     _, ys = unroll(NOISY, NOISY_PARAMS, XS, key=jax.random.key(2))
     _, states = unroll(NOISY, NOISY_PARAMS, XS, key=jax.random.key(2), collect="states")
     middle = jax.tree.map(lambda a: a[:, 2], states)
@@ -334,11 +336,11 @@ def test_a_backend_gives_its_reason(monkeypatch):
             return f"{type(cell).__name__} is not for it"
 
     monkeypatch.setattr(backends, "BACKENDS", {"never": Never, **backends.BACKENDS})
-    other = LSTM(input_size=3, hidden_size=5)  # not yet traced
-    params = other.init(jax.random.key(0))
-    assert str(explain(other, params, XS)[0]).startswith(f"{other}: fused\n  not never: LSTM is not for it\n")
+    untraced = LSTM(input_size=3, hidden_size=5)
+    params = untraced.init(jax.random.key(0))
+    assert str(explain(untraced, params, XS)[0]).startswith(f"{untraced}: fused\n  not never: LSTM is not for it\n")
     with pytest.raises(InputError, match=r"backend 'never' cannot run LSTM.*: LSTM is not for it"):
-        unroll(other, params, XS, backend="never")
+        unroll(untraced, params, XS, backend="never")
 
 
 def test_bfloat16_in_bfloat16_out_float32_state():

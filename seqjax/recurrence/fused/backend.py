@@ -1,14 +1,13 @@
-"""The scan with a derivative of its own: the gradient of each recurrent kernel is one product after the loop.
+"""The scan with a custom derivative: the gradient of each recurrent kernel is one product after the loop.
 
 Autodiff of a scan adds h_t^T dz_t to an [H, nH] array at every step. Here `dot` saves its left operands h_t and has a tap: an
-input that is ignored, and whose tangent is added to the product's. With the kernels R held fixed, a step is pulled back to its
-taps and to everything else, and
+input whose value is ignored and whose tangent is added to the product's. With the kernels R held fixed, a step is pulled back to
+its taps and to everything else, and
 
     dR = sum_t h_t^T (cotangent of tap t)
 
-is one product over all steps. Forward mode is the plain scan's; reverse mode runs the loops of linearized.py. What a step saves
-for the backward pass overwrites the z_t that it has read, and what the backward step gives overwrites that in turn (see
-in_place_scan.py).
+is one product over all steps. Forward mode is the plain scan's; reverse mode runs the loops of linearized.py. A step's residuals
+overwrite the z_t that it has read, and the backward step's cotangents overwrite the residuals in turn (see in_place_scan.py).
 """
 
 import functools
@@ -35,8 +34,8 @@ def supports(cell, call) -> str | None:
     try:
         z = jax.eval_shape(cell.project, params, jax.ShapeDtypeStruct((xs.shape[0], *xs.shape[2:]), xs.dtype))
         trace = find_products(step, (params, call.context), state, z)
-    except Exception as error:  # whatever is wrong with the cell, the plain scan shows it as it is
-        return f"one step of it cannot be traced: {str(error).splitlines()[0]}"
+    except Exception as error:  # the plain scan then raises the cell's own error
+        return f"its step cannot be traced: {str(error).splitlines()[0]}"
     if trace.hidden:
         return "one of its recurrent products stands inside another transformation"
     if not trace.products:
@@ -53,7 +52,7 @@ def run(cell, params, xs, state, call):
     """
 
     def project(params, xs):
-        # over one axis, [B T, ...], XLA sees that x W and x^T dz read the same x; over two it would gather split batches
+        # over one axis, [B T, ...], XLA sees that x W and x^T dz read the same x; over two it would gather x from all devices
         zs = cell.project(params, xs.reshape(xs.shape[0] * xs.shape[1], *xs.shape[2:]))
         return jax.tree.map(lambda z: z.reshape(*xs.shape[:2], *z.shape[1:]), zs)
 
@@ -79,8 +78,8 @@ def loop(step, constants, state, inputs, *, reverse, undifferentiated=None):
         state: a pytree.
         inputs: a pytree of arrays [B, T, ...].
         reverse: from the last step to the first.
-        undifferentiated: another step and its inputs, with the same products and results, to run where no derivative is asked
-            for; None: the same ones.
+        undifferentiated: another step and its inputs, with the same products and results, to run when nothing is
+            differentiated; None: `step` and `inputs`.
 
     Returns:
         (state, outputs), outputs [B, T, ...].

@@ -4,7 +4,7 @@
 step's work. Here an output may overwrite an input that is not read again. And `jax.lax.scan` puts the time axis first, so that
 arrays [B, T, ...] are transposed before and after it; here every array is read and written in its own order.
 
-On a GPU the launches of a step's kernels are what costs, and `jax.lax.scan` is used: on an H100, loops like those here made an
+On a GPU the kernel launches of a step dominate its cost, and `jax.lax.scan` is used: on an H100, loops like those here made an
 LSTM's forward pass up to 2.2 times as slow as the plain scan's, and with the time axis first a GRU's gradient 7 times.
 """
 
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 
 def axis_of(step) -> int:
-    """The time axis in a stack of such arrays: the second, as in [B, T, ...]; of scalars the only one."""
+    """The time axis in a stack of arrays like `step`: the second, as in [B, T, ...]; in a stack of scalars the only one."""
     return min(1, len(step.shape))
 
 
@@ -27,7 +27,7 @@ def one_step(stack) -> jax.ShapeDtypeStruct:
 
 
 def stack_of(step, steps: int) -> jax.ShapeDtypeStruct:
-    """Shape and dtype of a stack."""
+    """Shape and dtype of a stack of `steps` arrays like `step`."""
     axis = axis_of(step)
     return jax.ShapeDtypeStruct((*step.shape[:axis], steps, *step.shape[axis:]), step.dtype)
 
@@ -80,7 +80,7 @@ def scan_stacks(body, state, inputs, outputs, *, reverse=False, prefetched=(), o
         return state, read(stacks, time(k + 1), prefetched), stacks
 
     first = read(stacks, time(jax.lax.optimization_barrier(jnp.int32(-1)) + 1), prefetched)
-    # with a static number of steps, so that reverse mode can pass: a recomputed chunk's gradient may be differentiated again
+    # a static number of steps allows reverse mode: a recomputed chunk's gradient may be differentiated again
     state, _, stacks = jax.lax.fori_loop(0, steps, one, (state, first, stacks))
     return state, stacks
 
@@ -91,9 +91,9 @@ def in_place() -> bool:
 
 
 def scan_with_layout(body, state, inputs, outputs, *, reverse, overwritable=(), read_late=()):
-    """Calls `scan_stacks`: wide inputs are prefetched, and outputs overwrite inputs of their shape and dtype.
+    """Call `scan_stacks` so that wide inputs are prefetched and outputs overwrite inputs of their shape and dtype.
 
-    On devices other than CPUs it calls `jax.lax.scan` instead.
+    On devices other than CPUs, call `jax.lax.scan` instead.
 
     Args:
         body, state, inputs, outputs, reverse: as for `scan_stacks`.
@@ -106,7 +106,7 @@ def scan_with_layout(body, state, inputs, outputs, *, reverse, overwritable=(), 
     if not in_place():
         stacks = [jnp.moveaxis(a, axis_of(one_step(a)), 0) for a in inputs]
         state, stacks = jax.lax.scan(body, state, stacks, reverse=reverse)
-        return state, [jnp.moveaxis(a, 0, axis_of(form)) for a, form in zip(stacks, outputs, strict=True)]
+        return state, [jnp.moveaxis(a, 0, axis_of(step)) for a, step in zip(stacks, outputs, strict=True)]
     widest = max((a.shape[-1] for a in jax.tree.leaves(state) if a.ndim), default=0)
     # inputs wider than the state hold several gates and are read several times per step: prefetching copies them once
     least = [256 if a.shape[-1] > widest else 1024 for a in inputs]
@@ -121,7 +121,7 @@ def _size(stack) -> int:
 
 
 def _matched(outputs, inputs: dict) -> dict[int, int]:
-    """{index of an output: key of an input of its shape and dtype}, each once."""
+    """{index of an output: key of an input of its shape and dtype}, each input at most once."""
     free, pairs = dict(inputs), {}
     for i, a in enumerate(outputs):
         match = next((j for j, b in free.items() if (a.shape, a.dtype) == (b.shape, b.dtype)), None)

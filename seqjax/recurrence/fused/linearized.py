@@ -2,21 +2,21 @@
 
 One step and its pullback are traced on shapes to two programs,
 
-    forth    kernels, constants | state, inputs        ->  new state, outputs | lefts, residuals
-    back     residuals | d new state, d outputs        ->  d state, d inputs, d constants, d taps
+    forward_step     kernels, constants | state, inputs        ->  new state, outputs | lefts, residuals
+    backward_step    residuals | d new state, d outputs        ->  d state, d inputs, d constants, d taps
 
-and `Plan` divides the equations of `forth`:
+and `Plan` divides the equations of `forward_step`:
 
-    once       before both loops: all that depends on kernels and constants alone
-    forward    in the forward loop, which writes the outputs and the saved variables of step t into stacks [B, T, ...]
-    again      in the backward loop: cheap operations, which recompute the residuals from saved variables
+    once         before both loops: all that depends on kernels and constants alone
+    forward      in the forward loop, which writes the outputs and the saved variables of step t into stacks [B, T, ...]
+    recompute    in the backward loop: cheap operations, which recompute the residuals from saved variables
 
     forward loop     state, inputs[:, t]                         ->  new state, stacks[:, t]
     backward loop    d new state, saved[:, t], d outputs[:, t]   ->  d state, d inputs[:, t], d taps[:, t]; d constants +=
     after it         d kernel = sum_t left[:, t]^T d product[:, t]
 
-A saved variable that is an input of the step lies in the loop's inputs already. One that is the state before a step is the new
-state of the step before: if that has a stack, the same stack shifted by one step serves.
+A saved variable that is an input of the step is in the loop's inputs already. One that is the state before a step is the new
+state of the preceding step: if that has a stack, the same stack shifted by one step serves.
 """
 
 import functools
@@ -34,7 +34,7 @@ from seqjax.products import product
 from seqjax.recurrence.custom_transpose import is_floating, replaced
 from seqjax.recurrence.fused.in_place_scan import axis_of, one_step, scan_with_layout, stack_of
 from seqjax.recurrence.fused.loop_over_leaves import Leaves, Loop
-from seqjax.recurrence.fused.residuals import evaluate, read, saved_and_again, shapes_of, varying
+from seqjax.recurrence.fused.residuals import evaluate, read, saved_and_recomputed, shapes_of, varying
 from seqjax.types import at_least_float32
 
 
@@ -45,7 +45,7 @@ class Targets(NamedTuple):
         state: of floating dtype, all of it: the cotangent is carried from step to step.
         inputs: the active ones, and those whose cotangent is also that of the product which they are added to.
         constants: the active ones.
-        taps: of the products with an active kernel that are not just added to an input.
+        taps: those of the products with an active kernel that are not just added to an input.
     """
 
     state: list
@@ -55,7 +55,7 @@ class Targets(NamedTuple):
 
 
 class Variables(NamedTuple):
-    """The variables of the program `forth`: its arguments, then its results."""
+    """The variables of the program `forward_step`: its arguments, then its results."""
 
     fixed: list  # kernels and constants
     state: list
@@ -71,14 +71,14 @@ class Plan(NamedTuple):
 
     once: list
     forward: list
-    again: list
+    recompute: list
     saved: list  # variables that a backward step, or the product after the loop, reads and that change from step to step
     stacked: list  # those that the forward loop writes: the outputs, then others
     shifted: dict  # {variable of the state before a step: the variable of that state after it}
     read: list  # the saved variables that the backward loop reads
-    unchanging: list  # variables that are read too, the same at every step
-    residuals: list  # the arguments of `back`, without those that it does not use
-    cotangents_used: list[bool]  # which of its other arguments `back` uses
+    unchanging: list  # variables that are the same at every step and that the backward loop, or the product after it, reads
+    residuals: list  # the residuals that `backward_step` uses
+    cotangents_used: list[bool]  # which of its other arguments `backward_step` uses
 
 
 class Linearization:
@@ -99,21 +99,21 @@ class Linearization:
             constants=active.constants,
             taps=[kernel for kernel, addend in addends.items() if addend is None],
         )
-        self.forth, back = _programs(loop, active.kernels, self.targets)
-        self.variables = _variables(self.forth.jaxpr, loop, active.kernels)
-        back_jaxpr, used = dce_jaxpr(back.jaxpr, [True] * len(back.jaxpr.outvars))
-        self.back = ClosedJaxpr(back_jaxpr, back.consts)
-        self.plan = _plan(self.forth.jaxpr, self.variables, used)
+        self.forward_program, backward = _programs(loop, active.kernels, self.targets)
+        self.variables = _variables(self.forward_program.jaxpr, loop, active.kernels)
+        used_jaxpr, used = dce_jaxpr(backward.jaxpr, [True] * len(backward.jaxpr.outvars))
+        self.backward_program = ClosedJaxpr(used_jaxpr, backward.consts)
+        self.plan = _plan(self.forward_program.jaxpr, self.variables, used)
 
     def forward(self, arguments: Leaves):
         """([*state, *outputs], residuals); the residuals are the unchanging values and the stacks."""
         plan, variables = self.plan, self.variables
-        known = dict(zip(self.forth.jaxpr.constvars, self.forth.consts, strict=True))
-        known |= zip(variables.fixed, [*arguments.kernels, *arguments.constants], strict=True)
-        evaluate(plan.once, known)
+        unchanging = dict(zip(self.forward_program.jaxpr.constvars, self.forward_program.consts, strict=True))
+        unchanging |= zip(variables.fixed, [*arguments.kernels, *arguments.constants], strict=True)
+        evaluate(plan.once, unchanging)
 
         def body(state, inputs):
-            values = known | dict(zip([*variables.state, *variables.inputs], [*state, *inputs], strict=True))
+            values = unchanging | dict(zip([*variables.state, *variables.inputs], [*state, *inputs], strict=True))
             evaluate(plan.forward, values)
             return read(values, variables.new_state), read(values, plan.stacked)
 
@@ -126,7 +126,7 @@ class Linearization:
             read_late=self.loop.only_added(),
             reverse=self.loop.reverse,
         )
-        return [*state, *stacks[: len(variables.outputs)]], (read(known, plan.unchanging), stacks)
+        return [*state, *stacks[: len(variables.outputs)]], (read(unchanging, plan.unchanging), stacks)
 
     def pull_back(self, residuals, cotangents) -> Leaves:
         """The cotangents of the active arguments.
@@ -145,9 +145,10 @@ class Linearization:
             d_state, totals = carry
             saved_now, d_outputs_now = inputs[: len(plan.read)], inputs[len(plan.read) :]
             values = unchanging | dict(zip(plan.read, saved_now, strict=True))
-            evaluate(plan.again, values)
+            evaluate(plan.recompute, values)
             d_results = itertools.compress([*d_state, *d_outputs_now], plan.cotangents_used)
-            d_targets = jax.core.eval_jaxpr(self.back.jaxpr, self.back.consts, *read(values, plan.residuals), *d_results)
+            program = self.backward_program
+            d_targets = jax.core.eval_jaxpr(program.jaxpr, program.consts, *read(values, plan.residuals), *d_results)
             d_now = _filled(targets, iter(d_targets))
             totals = [total + d.astype(total.dtype) for total, d in zip(totals, d_now.constants, strict=True)]
             return (d_now.state, totals), [*d_now.inputs, *d_now.taps]
@@ -175,7 +176,7 @@ class Linearization:
         )
 
     def _saved(self, arguments: Leaves, stacks) -> dict:
-        """{variable: [B, T, ...]} of all that lies in stacks or inputs, saved variables among them."""
+        """{variable: its stack [B, T, ...]} for the outputs, the inputs, and the saved variables."""
         saved = dict(zip(self.plan.stacked, stacks, strict=True))
         saved |= zip(self.variables.inputs, arguments.inputs, strict=True)
         for old, first in zip(self.variables.state, arguments.state, strict=True):
@@ -195,7 +196,7 @@ class Linearization:
 
 
 def _programs(loop: Loop, kernels: list[int], targets: Targets) -> tuple[ClosedJaxpr, ClosedJaxpr]:
-    """(forth, back) as above, with the left operands of the products with these kernels."""
+    """(forward_step, backward_step) as above, with the left operands of the products with these kernels."""
     pull_tree = None
 
     def floating_results(leaves: Leaves, new: Targets):
@@ -207,7 +208,7 @@ def _programs(loop: Loop, kernels: list[int], targets: Targets) -> tuple[ClosedJ
         result = loop.step(now, dict(zip(targets.taps, new.taps, strict=True)))
         return [a for a in (*result.state, *result.outputs) if is_floating(a)], result
 
-    def forth(leaves: Leaves):
+    def forward_step(leaves: Leaves):
         nonlocal pull_tree
         at = Targets(
             taps=loop.zero_taps(targets.taps),
@@ -219,16 +220,16 @@ def _programs(loop: Loop, kernels: list[int], targets: Targets) -> tuple[ClosedJ
         residuals, pull_tree = jax.tree.flatten(pull)
         return result._replace(lefts=[result.lefts[i] for i in kernels]), residuals
 
-    def back(residuals, d_results):
+    def backward_step(residuals, d_results):
         return jax.tree.unflatten(pull_tree, residuals)(d_results)
 
-    forth_program, (_, residuals) = jax.make_jaxpr(forth, return_shape=True)(loop.first_step())
+    forward, (_, residuals) = jax.make_jaxpr(forward_step, return_shape=True)(loop.first_step())
     results = [*loop.new_state, *loop.outputs]
-    return forth_program, jax.make_jaxpr(back)(residuals, [a for a in results if is_floating(a)])
+    return forward, jax.make_jaxpr(backward_step)(residuals, [a for a in results if is_floating(a)])
 
 
 def _variables(jaxpr, loop: Loop, kernels: list[int]) -> Variables:
-    """The variables of the program `forth`, by kind."""
+    """The variables of the program `forward_step`, by kind."""
     arguments, results = iter(jaxpr.invars), iter(jaxpr.outvars)
     fixed, state, inputs = len(loop.arguments.kernels) + len(loop.arguments.constants), len(loop.new_state), None
     return Variables(
@@ -237,36 +238,36 @@ def _variables(jaxpr, loop: Loop, kernels: list[int]) -> Variables:
     )
 
 
-def _plan(jaxpr, variables: Variables, back_used: list[bool]) -> Plan:
-    """The division of the program `forth`, where `back` uses these of its arguments."""
-    residuals = list(itertools.compress(variables.residuals, back_used))
+def _plan(jaxpr, variables: Variables, used: list[bool]) -> Plan:
+    """The division of the program `forward_step`; `used` holds a bool for each argument of `backward_step`."""
+    residuals = list(itertools.compress(variables.residuals, used))
     changing = varying(jaxpr, len(variables.fixed))
     once = [eqn for eqn in jaxpr.eqns if not changing.intersection(eqn.outvars)]
-    saved, again = saved_and_again(
+    saved, recompute = saved_and_recomputed(
         jaxpr, variables.lefts, residuals, changing, [v for v in variables.inputs if is_floating(v.aval)]
     )
     pairs = [(old, new) for old, new in zip(variables.state, variables.new_state, strict=True) if new not in variables.state]
     shifted = {old: new for old, new in pairs if new in (*variables.outputs, *saved)}
     elsewhere = (*variables.outputs, *variables.inputs, *shifted)
-    needed = {v for v in itertools.chain(residuals, *(eqn.invars for eqn in again)) if isinstance(v, Var)}
-    known = [*jaxpr.constvars, *variables.fixed, *(v for eqn in once for v in eqn.outvars)]
+    needed = {v for v in itertools.chain(residuals, *(eqn.invars for eqn in recompute)) if isinstance(v, Var)}
+    unchanging = [*jaxpr.constvars, *variables.fixed, *(v for eqn in once for v in eqn.outvars)]
     return Plan(
         once=once,
         forward=[eqn for eqn in jaxpr.eqns if changing.intersection(eqn.outvars)],
-        again=again,
+        recompute=recompute,
         saved=saved,
         stacked=[*variables.outputs, *(v for v in saved if v not in elsewhere)],
         shifted=shifted,
         read=[v for v in saved if v in needed],
-        unchanging=[v for v in known if v in needed or v in variables.lefts],
+        unchanging=[v for v in unchanging if v in needed or v in variables.lefts],
         residuals=residuals,
-        cotangents_used=back_used[len(variables.residuals) :],
+        cotangents_used=used[len(variables.residuals) :],
     )
 
 
-def _filled(form: Targets, values: Iterator) -> Targets:
-    """A Targets of lists as long as those of `form`, with these values."""
-    return Targets(*(list(itertools.islice(values, len(entries))) for entries in form))
+def _filled(lists: Targets, values: Iterator) -> Targets:
+    """A Targets with lists of these values, as long as those of `lists`."""
+    return Targets(*(list(itertools.islice(values, len(entries))) for entries in lists))
 
 
 def _shifted(first, stack, reverse: bool):

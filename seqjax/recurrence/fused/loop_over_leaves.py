@@ -15,13 +15,13 @@ from seqjax.recurrence.step_products import find_products
 
 
 class Leaves(NamedTuple):
-    """A list of each kind of leaf of a loop's arguments: the arrays, the indices of some, their tangents, or their cotangents.
+    """One list for each kind of leaf of a loop's arguments: arrays, indices of some of them, their tangents, or their cotangents.
 
     Args:
         kernels: [K, M] or [N, K, M], one for each product with a kernel that is the same at every step, in the order of calls.
         constants: the same at every step.
         state: before the first step, or before one step.
-        inputs: [B, T, ...] of all steps, or [B, ...] of one.
+        inputs: [B, T, ...] for all steps, or [B, ...] for one.
     """
 
     kernels: list
@@ -31,7 +31,7 @@ class Leaves(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """Leaves that one step gives, and the left operands of its products."""
+    """Leaves returned by one step, and the left operands of its products."""
 
     state: list
     outputs: list
@@ -40,7 +40,7 @@ class StepResult(NamedTuple):
 
 @jax.custom_jvp
 def _tapped(out, tap):
-    """A product, whose tangent is increased by that of a tap."""
+    """A product, to whose tangent that of a tap is added."""
     return out
 
 
@@ -50,7 +50,7 @@ def _(primals, tangents):
 
 
 class Loop:
-    """A loop whose arguments and results are leaves; attributes of this name hold their arrays, shapes or structure.
+    """A loop whose arguments and results are lists of leaves; the attributes named after these hold arrays, shapes or structure.
 
     Args:
         step: (dot, constants, state, input) -> (state, output).
@@ -78,7 +78,7 @@ class Loop:
         return Leaves(kernels, constants, state, list(map(one_step, self.arguments.inputs)))
 
     def without_dead_tangents(self) -> Leaves:
-        """The arguments, with no tangent for those that are used as kernels alone."""
+        """The arguments, without tangents for those that are used only as kernels."""
         kernels, *others = self.arguments
         used = iter(self.used)
         return Leaves(kernels, *([a if next(used) else jax.lax.stop_gradient(a) for a in leaves] for leaves in others))
@@ -87,7 +87,7 @@ class Loop:
         """One step.
 
         Args:
-            leaves: of one step.
+            leaves: those of one step.
             taps: {index of a product: an array of its shape, whose tangent is added to the product's}.
         """
         lefts, kernels, constant, outside = [], iter(leaves.kernels), iter(self.has_constant_kernel), get_opaque_trace_state()
@@ -105,11 +105,11 @@ class Loop:
         return StepResult(state, outputs, lefts)
 
     def only_added(self) -> set[int]:
-        """Indices of the inputs that a step does nothing with but add them to a product."""
+        """Indices of the inputs that a step only adds to a product."""
         return {product.addend for product in self.products if product.addend is not None}
 
     def forward(self, arguments: Leaves) -> list:
-        """All steps, with nothing saved: [*state, *outputs]."""
+        """The results of all steps, [*state, *outputs], with nothing saved."""
 
         def body(state, inputs):
             result = self.step(arguments._replace(state=state, inputs=inputs))
@@ -128,7 +128,7 @@ class Loop:
         Args:
             active: indices of the arguments that have a tangent.
             residuals: (the arguments, anything).
-            tangents: of the active arguments.
+            tangents: those of the active arguments.
         """
         arguments, _ = residuals
 
@@ -146,5 +146,5 @@ class Loop:
         return jax.jvp(floating_results, (pick(arguments, active),), (tangents,))[1]
 
     def zero_taps(self, indices) -> list:
-        """Taps of these products: zeros."""
+        """Taps for these products: zeros."""
         return [jnp.zeros(self.products[i].out.shape, self.products[i].out.dtype) for i in indices]

@@ -5,7 +5,7 @@ import collections
 import jax
 from jax.extend.core import Var
 
-# Recomputed in the backward pass, which costs less than to write them at every step and to read them back.
+# Recomputed in the backward pass, which costs less than writing them at every step and reading them back.
 _CHEAP = {
     "add",
     "sub",
@@ -26,7 +26,7 @@ _SQUASHING = {"tanh", "logistic", "exp", "exp2", "log", "log1p", "expm1", "sqrt"
 
 
 def evaluate(eqns, values):
-    """Evaluates equations of a jaxpr in their order.
+    """Evaluate equations of a jaxpr in order.
 
     Args:
         eqns: the equations.
@@ -57,8 +57,8 @@ def varying(jaxpr, begin):
     return dependent.union(v for v in broadcast if users[v] <= dependent)
 
 
-def saved_and_again(jaxpr, lefts, residuals, changing, inputs):
-    """The variables to save, so that the residuals can be recomputed from them at little cost.
+def saved_and_recomputed(jaxpr, lefts, residuals, changing, inputs):
+    """The variables to save, and the cheap equations that recompute the residuals from them.
 
     Args:
         jaxpr: the program of a step.

@@ -1,4 +1,4 @@
-"""The devices that kernels made for one NVIDIA GPU may run on."""
+"""The devices on which kernels made for one NVIDIA GPU may run."""
 
 import jax
 
@@ -11,7 +11,7 @@ def no_nvidia_gpu() -> str | None:
 
 
 def many_devices() -> str | None:
-    """The reason why a kernel is only taken by name where there are several devices; None if there is one."""
+    """The reason not to choose a kernel unless it is asked for by name: several devices; None if there is one."""
     if jax.device_count() == 1:
         return None
     return "XLA cannot split its kernels over devices: ask for it by name, inside jax.shard_map"

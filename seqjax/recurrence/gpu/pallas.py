@@ -51,7 +51,7 @@ class Step(NamedTuple):
     shapes: list
 
     def plain(self, kernels, constants, state, inputs):
-        """((state, output), the products)."""
+        """One step: ((state, output), the products)."""
         in_order, products = iter(kernels), []
 
         def dot(h, _):
@@ -68,30 +68,32 @@ class Step(NamedTuple):
     def forward_kernel(self, kernels, constants, state, inputs, *, reverse, interpret=False):
         """(state, outputs) of all steps, in one GPU kernel."""
 
-        def body(params, own, state, inputs):
+        def body(params, row_constants, state, inputs):
             in_order = iter(enumerate(self.shapes))
-            return self.run(lambda h, _: _on_chip_product(h, *next(in_order)), (params, *own), state, inputs)
+            return self.run(lambda h, _: _on_chip_product(h, *next(in_order)), (params, *row_constants), state, inputs)
 
-        params, *own = constants
-        return scan_on_chip(body, kernels, params, own, state, inputs, reverse=reverse, interpret=interpret)
+        params, *row_constants = constants
+        return scan_on_chip(body, kernels, params, row_constants, state, inputs, reverse=reverse, interpret=interpret)
 
     def backward_kernel(self, residuals, cotangents, *, reverse, interpret=False):
         """The cotangents of (ds[0], b) from those of (ds after the last step, outputs), in one GPU kernel."""
-        kernels, (params, *own), before, inputs, products = residuals
+        kernels, (params, *row_constants), before, inputs, products = residuals
         d_final, d_outs = cotangents
 
-        def body(params, own, d_state, inputs):
+        def body(params, row_constants, d_state, inputs):
             state, inputs, products, d_out = inputs
 
             def of_state(state):
                 in_order, values = iter(enumerate(self.shapes)), iter(products)
                 dot = lambda h, _: _saved_product(next(values), _on_chip_product(h, *next(in_order)))  # noqa: E731
-                return self.run(dot, (params, *own), state, inputs)
+                return self.run(dot, (params, *row_constants), state, inputs)
 
             return jax.vjp(of_state, state)[1]((d_state, d_out))[0], d_state
 
         inputs = (before, inputs, products, d_outs)
-        d_state, d_states = scan_on_chip(body, kernels, params, own, d_final, inputs, reverse=reverse, interpret=interpret)
+        d_state, d_states = scan_on_chip(
+            body, kernels, params, row_constants, d_final, inputs, reverse=reverse, interpret=interpret
+        )
         return d_state, (d_states, d_outs)
 
 

@@ -18,7 +18,7 @@ from seqjax.types import Array
 ROWS = 16  # rows of a program: the fewest that a tensor core multiplies
 # shared memory of one program by compute capability; 99 for the others
 SHARED_KIB = {"7.5": 64, "8.0": 163, "8.7": 163, "9.0": 227, "10.0": 227}
-FEW_WARPS_BYTES = 32 * 1024  # of kernels: below it, four warps hold state and gates in registers; above it, it takes eight
+FEW_WARPS_BYTES = 32 * 1024  # size of kernels from which state and gates take the registers of eight warps; below it, of four
 
 
 class _Operand(NamedTuple):
@@ -42,7 +42,7 @@ def too_large(units: int, gates: int, dtype) -> str | None:
     """The reason why `gates` kernels [units, units] do not fit on chip; None if they do.
 
     Triton keeps them in the shared memory of a multiprocessor, once, and needs up to a quarter more to exchange values between
-    threads. (Read off its compiled code for compute capability 9.0; nothing else of a step lies there.)
+    threads. (Read off its compiled code for compute capability 9.0; a step keeps nothing else there.)
     """
     needed = padded(units) ** 2 * gates * jnp.dtype(dtype).itemsize / 1024
     shared = SHARED_KIB.get(getattr(jax.devices()[0], "compute_capability", "9.0"), 99)
@@ -54,18 +54,19 @@ def too_large(units: int, gates: int, dtype) -> str | None:
     )
 
 
-def scan_on_chip(body, kernels, shared, own, state, inputs, *, reverse: bool, interpret: bool):
+def scan_on_chip(body, kernels, shared, row_constants, state, inputs, *, reverse: bool, interpret: bool):
     """`jax.lax.scan` of a row-wise body in one GPU kernel.
 
     Args:
-        body: (shared, own, state, inputs) -> (state, outputs), row-wise but for its `on_chip` products; outputs [B, m * K].
+        body: (shared, row_constants, state, inputs) -> (state, outputs), row-wise but for its `on_chip` products; outputs
+            [B, m * K].
         kernels: the arrays [K, n * K] of those products.
-        shared: constants of all steps and rows; of its leaves the body may use those [m * K].
-        own: constants of all steps, different for each row: leaves [B, m * K].
+        shared: constants of all steps and rows; the body may use only leaves [m * K].
+        row_constants: constants of all steps, different for each row: leaves [B, m * K].
         state: leaves [B, K].
         inputs: leaves [T, B, m * K], or bool [T, B].
         reverse: from the last step to the first.
-        interpret: whether Pallas interprets the kernel, on any device.
+        interpret: True if Pallas is to interpret the kernel, on any device.
 
     Returns:
         (state, outputs), outputs [T, B, m * K].
@@ -76,24 +77,24 @@ def scan_on_chip(body, kernels, shared, own, state, inputs, *, reverse: bool, in
     rows, width = jax.tree.leaves(state)[0].shape
     steps = jax.tree.leaves(inputs)[0].shape[0]
     layout = _Layout(rows, width)
-    groups = {"shared": (shared, None), "own": (own, 0), "state": (state, 0), "inputs": (inputs, 1)}
-    program, used, (_, out_forms) = trace(body, *layout.forms(shared, own, state, inputs))
+    groups = {"shared": (shared, None), "row_constants": (row_constants, 0), "state": (state, 0), "inputs": (inputs, 1)}
+    program, used, (_, out_shapes) = trace(body, *layout.shapes(shared, row_constants, state, inputs))
     leaves = [(role, axis, a) for role, (group, axis) in groups.items() for a in jax.tree.leaves(group)]
     leaves = itertools.compress(leaves, used)
-    operands = [_Operand(layout.whole(a, axis), role, axis) for role, axis, a in leaves]
-    operands = [_Operand(layout.whole_kernel(k), "kernels", None) for k in kernels] + operands
+    operands = [_Operand(layout.pad(a, axis), role, axis) for role, axis, a in leaves]
+    operands = [_Operand(layout.pad_kernel(k), "kernels", None) for k in kernels] + operands
     states = jax.tree.leaves(state)
-    outs = jax.tree.leaves(out_forms)
+    outs = jax.tree.leaves(out_shapes)
     results = [_Operand(layout.result((), a), "state", 0) for a in states]
     results += [_Operand(layout.result((steps,), a), "outputs", 1) for a in outs]
 
     def kernel(*refs):
-        inputs_of = {role: [] for role in ("kernels", *groups)}
+        refs_of = {role: [] for role in ("kernels", *groups)}
         for ref, operand in zip(refs, operands, strict=False):
-            inputs_of[operand.role].append(ref)
+            refs_of[operand.role].append(ref)
         state_refs, output_refs = refs[len(operands) :][: len(states)], refs[len(operands) :][len(states) :]
-        on_chip = [layout.load(ref) for ref in inputs_of["kernels"]]
-        constants = [layout.load(ref) for ref in (*inputs_of["shared"], *inputs_of["own"])]
+        on_chip = [layout.load(ref) for ref in refs_of["kernels"]]
+        constants = [layout.load(ref) for ref in (*refs_of["shared"], *refs_of["row_constants"])]
 
         def multiply(h, index, transposed):
             tiles = on_chip[index]
@@ -102,7 +103,7 @@ def scan_on_chip(body, kernels, shared, own, state, inputs, *, reverse: bool, in
             return [triton.dot(h[0].astype(tile.dtype), tile) for tile in tiles]
 
         def read(t):
-            return [layout.load(ref, t) for ref in inputs_of["inputs"]]
+            return [layout.load(ref, t) for ref in refs_of["inputs"]]
 
         def one(i, carry):
             state, inputs = carry
@@ -115,7 +116,7 @@ def scan_on_chip(body, kernels, shared, own, state, inputs, *, reverse: bool, in
                 layout.store(ref, t, output)
             return [tile for [tile] in tiles[: len(states)]], following
 
-        start = [ref[...] for ref in inputs_of["state"]], read(steps - 1 if reverse else 0)
+        start = [ref[...] for ref in refs_of["state"]], read(steps - 1 if reverse else 0)
         final, _ = jax.lax.fori_loop(0, steps, one, start)
         for ref, value in zip(state_refs, final, strict=True):
             ref[...] = value
@@ -131,9 +132,9 @@ def scan_on_chip(body, kernels, shared, own, state, inputs, *, reverse: bool, in
         compiler_params=triton.CompilerParams(num_warps=4 if size < FEW_WARPS_BYTES else 8, num_stages=1),
         name="recurrence",
     )(*(o.array for o in operands))
-    arrays = [layout.cut(a, o.rows) for a, o in zip(arrays, results, strict=True)]
+    arrays = [layout.unpad(a, o.rows) for a, o in zip(arrays, results, strict=True)]
     final = jax.tree.unflatten(jax.tree.structure(state), arrays[: len(states)])
-    return final, jax.tree.unflatten(jax.tree.structure(out_forms), arrays[len(states) :])
+    return final, jax.tree.unflatten(jax.tree.structure(out_shapes), arrays[len(states) :])
 
 
 def _spec(shape, row_axis):
@@ -155,17 +156,18 @@ class _Layout(NamedTuple):
     def blocks(self):
         return -(-self.rows // ROWS)
 
-    def forms(self, shared, own, state, inputs):
+    def shapes(self, shared, row_constants, state, inputs):
         """The shapes that a step is traced on, with K + 1 rows."""
 
-        def form(a, lead):
+        def shape_of(a, lead):
             shape = a.shape if lead is None else (self.width + 1, *a.shape[lead + 1 :])
             return jax.ShapeDtypeStruct(shape, a.dtype)
 
-        pairs = (shared, None), (own, 0), (state, 0), (inputs, 1)
-        return [jax.tree.map(lambda a, lead=lead: form(a, lead), group) for group, lead in pairs]
+        pairs = (shared, None), (row_constants, 0), (state, 0), (inputs, 1)
+        return [jax.tree.map(lambda a, lead=lead: shape_of(a, lead), group) for group, lead in pairs]
 
-    def whole(self, a, row_axis):
+    def pad(self, a, row_axis):
+        """An array padded to whole blocks of rows and whole tiles; flags as integers."""
         flags = a.dtype == bool
         if flags:
             a = a.astype(jnp.int32)
@@ -177,14 +179,17 @@ class _Layout(NamedTuple):
             a = jnp.pad(a, [(0, -self.rows % ROWS if axis == row_axis else 0) for axis in range(a.ndim)])
         return a
 
-    def whole_kernel(self, kernel):
-        return jnp.pad(self.whole(kernel, None), ((0, self.wide - self.width), (0, 0)))
+    def pad_kernel(self, kernel):
+        """A kernel [K, n * K] padded to whole tiles along both axes."""
+        return jnp.pad(self.pad(kernel, None), ((0, self.wide - self.width), (0, 0)))
 
-    def result(self, lead, form):
-        units = tile_count(form.shape, self.width) * self.wide
-        return jax.ShapeDtypeStruct((*lead, self.blocks * ROWS, units), form.dtype)
+    def result(self, lead, a):
+        """Shape and dtype of a padded result: `lead` axes, then those of `a` padded."""
+        units = tile_count(a.shape, self.width) * self.wide
+        return jax.ShapeDtypeStruct((*lead, self.blocks * ROWS, units), a.dtype)
 
-    def cut(self, a, row_axis):
+    def unpad(self, a, row_axis):
+        """The inverse of `pad`, for results."""
         a = jax.lax.slice_in_dim(a, 0, self.rows, axis=row_axis)
         if self.wide == self.width:
             return a
@@ -199,5 +204,6 @@ class _Layout(NamedTuple):
         return [ref[(*at, *between, slice(j, j + self.wide))] for j in range(0, ref.shape[-1], self.wide)]
 
     def store(self, ref, t, tiles):
+        """Write tiles as step t of a stacked array."""
         for j, tile in enumerate(tiles):
             ref[t, :, j * self.wide : (j + 1) * self.wide] = tile.astype(ref.dtype)

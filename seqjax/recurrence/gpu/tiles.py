@@ -46,13 +46,13 @@ def _transposed_product(cotangent, h, *, index, shape, transposed):
 ad.deflinear2(on_chip, _transposed_product)
 
 
-def trace(step, shared, own, state, inputs) -> tuple[ClosedJaxpr, list[bool], tuple]:
+def trace(step, shared, row_constants, state, inputs) -> tuple[ClosedJaxpr, list[bool], tuple]:
     """The program of one step.
 
     Args:
-        step: (shared, own, state, inputs) -> (state, outputs); its recurrent products are `on_chip`.
-        shared, own, state, inputs: pytrees of shapes, with K units and K + 1 rows, so that an axis of rows is never taken for one
-            of units.
+        step: (shared, row_constants, state, inputs) -> (state, outputs); its recurrent products are `on_chip`.
+        shared, row_constants, state, inputs: pytrees of shapes, with K units and K + 1 rows, so that an axis of rows is never
+            taken for one of units.
 
     Returns:
         (program, used, results): the program maps the used leaves of the arguments to the leaves of the results; `used` holds a
@@ -61,8 +61,8 @@ def trace(step, shared, own, state, inputs) -> tuple[ClosedJaxpr, list[bool], tu
     Raises:
         Unsupported: the step holds a constant array.
     """
-    closed, results = jax.make_jaxpr(step, return_shape=True)(shared, own, state, inputs)
-    of_state = [group is state for group in (shared, own, state, inputs) for _ in jax.tree.leaves(group)]
+    closed, results = jax.make_jaxpr(step, return_shape=True)(shared, row_constants, state, inputs)
+    of_state = [group is state for group in (shared, row_constants, state, inputs) for _ in jax.tree.leaves(group)]
     jaxpr, used = dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=of_state)
     if any(getattr(c, "shape", ()) for c in closed.consts):
         raise Unsupported("its step holds a constant array")
@@ -70,22 +70,22 @@ def trace(step, shared, own, state, inputs) -> tuple[ClosedJaxpr, list[bool], tu
 
 
 def tile_count(shape, width: int) -> int:
-    """The number of tiles of an array of this shape: 1 if its last axis is none of units."""
+    """The number of tiles of an array of this shape: 1 if its last axis does not hold units."""
     return shape[-1] // width if shape and shape[-1] % width == 0 else 1
 
 
 def evaluate(program: ClosedJaxpr, width: int, block: tuple[int, int], arguments, product) -> list:
-    """Runs the program of a step on tiles.
+    """Run the program of a step on tiles.
 
     Args:
         program: from `trace`.
         width: K, as given to it.
         block: (rows, width) of a tile.
-        arguments: for every argument the list of its tiles.
-        product: (tiles of the left operand, index of the kernel, whether it is transposed) -> tiles of the product.
+        arguments: the list of tiles of each argument.
+        product: (tiles of the left operand, index of the kernel, True if transposed) -> tiles of the product.
 
     Returns:
-        For every result the list of its tiles.
+        The list of tiles of each result.
 
     Raises:
         Unsupported: the program holds an operation that is not row-wise.
@@ -101,7 +101,7 @@ class _Interpreter(NamedTuple):
     product: Callable
 
     def run(self, jaxpr, consts, arguments) -> list:
-        """For every result of a program the list of its tiles."""
+        """The list of tiles of each result of a program."""
         tiles = dict(zip(jaxpr.constvars, [[c] for c in consts], strict=True))
         tiles |= dict(zip(jaxpr.invars, arguments, strict=True))
 
@@ -113,7 +113,7 @@ class _Interpreter(NamedTuple):
         return [read(a) for a in jaxpr.outvars]
 
     def apply(self, eqn, operands) -> list:
-        """For every result of one operation the list of its tiles."""
+        """The list of tiles of each result of one operation."""
         name, params = eqn.primitive.name, eqn.params
         if inner := params.get("jaxpr", params.get("call_jaxpr", params.get("fun_jaxpr"))):
             closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
@@ -139,8 +139,8 @@ class _Interpreter(NamedTuple):
     def slice(self, eqn, operands):
         (*begins, begin), (*ends, end) = eqn.params["start_indices"], eqn.params["limit_indices"]
         shape, strides = eqn.invars[0].aval.shape, eqn.params["strides"]
-        of_all_rows = not any(begins) and tuple(ends) == shape[:-1] and strides in (None, (1,) * len(shape))
-        if not of_all_rows or begin % self.width or end % self.width:
+        all_rows = not any(begins) and tuple(ends) == shape[:-1] and strides in (None, (1,) * len(shape))
+        if not all_rows or begin % self.width or end % self.width:
             return None
         return [operands[0][begin // self.width : end // self.width]]
 
