@@ -29,20 +29,20 @@ def parser() -> argparse.ArgumentParser:
         description="Times seqjax and the installed libraries side by side, on the device that JAX uses.",
         epilog="python -m benchmarks report [DIR] draws the pictures and tables of results anew.",
     )
-    flags.add_argument("--suite", nargs="+", default=None, metavar="NAME", help=f"of {', '.join(suites.SUITES)}; all of them")
+    flags.add_argument("--suite", nargs="+", default=None, metavar="NAME", help=f"of {', '.join(suites.SUITES)}; default: all")
     others = [name for name in peers.NAMES if name != REFERENCE]
-    flags.add_argument("--peers", nargs="*", default=None, metavar="NAME", help=f"of {', '.join(others)}; those installed")
-    flags.add_argument("--cells", nargs="+", default=list(GATES), choices=list(GATES), help="both")
-    flags.add_argument("--modes", nargs="+", default=list(peers.MODES), choices=list(peers.MODES), help="both")
+    flags.add_argument("--peers", nargs="*", default=None, metavar="NAME", help=f"of {', '.join(others)}; default: all installed")
+    flags.add_argument("--cells", nargs="+", default=list(GATES), choices=list(GATES), help="default: both")
+    flags.add_argument("--modes", nargs="+", default=list(peers.MODES), choices=list(peers.MODES), help="default: both")
     flags.add_argument("--shapes", nargs="+", default=None, metavar="T,B,D,H", type=shape, help="steps, rows, features, units")
-    flags.add_argument("--dtype", default="float32", choices=DTYPES, help="float32")
-    flags.add_argument("--rounds", type=positive(int), default=Pace().rounds, help=f"turns of every competitor; {Pace().rounds}")
-    flags.add_argument("--slice", type=positive(float), default=Pace().slice, help=f"seconds of a turn; {Pace().slice}")
+    flags.add_argument("--dtype", default="float32", choices=DTYPES, help="default: float32")
+    flags.add_argument("--rounds", type=positive(int), default=Pace().rounds, help=f"turns of each; default: {Pace().rounds}")
+    flags.add_argument("--slice", type=positive(float), default=Pace().slice, help=f"seconds of a turn; default: {Pace().slice}")
     flags.add_argument(
-        "--out", type=pathlib.Path, default=OUT, metavar="DIR", help=f"a folder of the hardware's name in DIR; {OUT}"
+        "--out", type=pathlib.Path, default=OUT, metavar="DIR", help=f"results go to DIR/<hardware>; default: {OUT}"
     )
-    flags.add_argument("--keep-going", action="store_true", help="records competitors that fail, and measures the others")
-    flags.add_argument("--list", action="store_true", help="lists suites and peers, and measures nothing")
+    flags.add_argument("--keep-going", action="store_true", help="record competitors that fail, and measure the others")
+    flags.add_argument("--list", action="store_true", help="list suites and peers, and measure nothing")
     return flags
 
 
@@ -70,7 +70,7 @@ def pick_suites(args) -> list[str]:
     """The suites to run.
 
     Raises:
-        InputError: an unknown one, or shapes for one that has its own.
+        InputError: an unknown suite, or shapes for a suite with sizes of its own.
     """
     for name in args.suite or ():
         if name not in suites.SUITES:
@@ -82,20 +82,20 @@ def pick_suites(args) -> list[str]:
     return [name for name in suites.SUITES if not args.shapes or suites.load(name).SHAPED]
 
 
-def pick_peers(asked: list[str] | None) -> tuple[str, ...]:
+def pick_peers(requested: list[str] | None) -> tuple[str, ...]:
     """The peers to run against; one line on stderr for each that is not installed.
 
     Raises:
-        InputError: an unknown one, or one asked for by name that is not installed.
+        InputError: an unknown peer, or one requested by name that is not installed.
     """
     others = [name for name in peers.NAMES if name != REFERENCE]
-    for name in asked or ():
+    for name in requested or ():
         if name not in peers.NAMES:
             raise InputError(f"unknown peer {name!r}: it must be one of {', '.join(others)}")
         if not peers.installed(name):
             raise InputError(f"peer {name!r} is not installed: pip install -e '.[bench]' brings all of them")
-    if asked is not None:
-        return tuple(dict.fromkeys(name for name in asked if name != REFERENCE))
+    if requested is not None:
+        return tuple(dict.fromkeys(name for name in requested if name != REFERENCE))
     for name in others:
         if not peers.installed(name):
             print(f"{peers.NAMES[name][0]} is not installed: left out", file=sys.stderr)
@@ -103,7 +103,7 @@ def pick_peers(asked: list[str] | None) -> tuple[str, ...]:
 
 
 def show_list():
-    """Prints the suites and the peers."""
+    """Print the suites and the peers."""
     selection = Selection(tuple(name for name in peers.NAMES if name != REFERENCE))
     print("suites:")
     for name in suites.SUITES:
@@ -115,34 +115,34 @@ def show_list():
 
 
 class Progress:
-    """Progress on stderr: a line for every case, with the time left if the others take as long."""
+    """Progress on stderr: a line for every case, with the time left if the remaining cases take as long on average."""
 
     def __init__(self, cases: int):
         self._cases, self._done, self._start = cases, 0, time.monotonic()
 
-    def tell(self, suite: str, case, record: dict):
+    def show(self, suite: str, case, record: dict):
         self._done += 1
-        passed = time.monotonic() - self._start
-        left = round(passed / self._done * (self._cases - self._done))
+        elapsed = time.monotonic() - self._start
+        left = round(elapsed / self._done * (self._cases - self._done))
         ratios = {peers.shown(name): r["ratio"]["median"] for name, r in record["peers"].items() if "ratio" in r}
         text = "  ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
         count = f"[{self._done:{len(str(self._cases))}}/{self._cases}]"
         print(f"{count} {suite}: {case}: {text}  ({left // 60}:{left % 60:02d} left)", file=sys.stderr, flush=True)
 
 
-def measure(of_suite: dict, cases: list, pace: Pace, folder: pathlib.Path, progress: Progress, *, keep_going: bool):
-    """Measures the cases of a suite, and writes its results after each.
+def measure(header: dict, cases: list, pace: Pace, folder: pathlib.Path, progress: Progress, *, keep_going: bool):
+    """Measure the cases of a suite, and write its results after each case.
 
     Args:
-        of_suite: the results' suite, environment, pace and dtype.
-        cases: to be measured.
-        pace: of the measurement.
-        folder: to write into.
-        progress: to report to.
-        keep_going: whether a failure is recorded instead of raised.
+        header: suite, environment, pace and dtype of the results.
+        cases: the cases to measure.
+        pace: the length of each measurement.
+        folder: the folder for the results.
+        progress: shows each case that is done.
+        keep_going: record a failure instead of raising it.
     """
-    name, reported = of_suite["suite"], set()
-    of_suite = of_suite | {"complete": False, "cases": []}
+    name, reported = header["suite"], set()
+    suite_results = header | {"complete": False, "cases": []}
     for case in cases:
         try:
             works, missing = case.build()
@@ -155,15 +155,15 @@ def measure(of_suite: dict, cases: list, pace: Pace, folder: pathlib.Path, progr
             print(f"{peers.shown(peer)} {missing[peer]}: left out of {name}", file=sys.stderr)
         reported |= missing.keys()
         record = {"facts": case.facts, "tokens": case.tokens, "missing": missing}
-        record["peers"] = harness.measure(works, pace, dtype=of_suite["dtype"], keep_going=keep_going)
-        of_suite["cases"].append(record)
-        of_suite["complete"] = len(of_suite["cases"]) == len(cases)
-        results.write(folder, of_suite)
-        progress.tell(name, case, record)
+        record["peers"] = harness.measure(works, pace, dtype=header["dtype"], keep_going=keep_going)
+        suite_results["cases"].append(record)
+        suite_results["complete"] = len(suite_results["cases"]) == len(cases)
+        results.write(folder, suite_results)
+        progress.show(name, case, record)
 
 
 def run(argv: list[str]) -> pathlib.Path | None:
-    """Measures what the arguments ask for, and draws it.
+    """Measure the selected cases, and draw the results.
 
     Returns:
         The folder of the results; None with --list.
@@ -193,14 +193,14 @@ def run(argv: list[str]) -> pathlib.Path | None:
     folder = args.out / about["hardware"]
     progress = Progress(sum(len(cases) for _, cases in plan))
     for name, cases in plan:
-        of_suite = {"suite": name, "environment": about, "pace": pace._asdict(), "dtype": selection.dtype}
-        measure(of_suite, cases, pace, folder, progress, keep_going=args.keep_going)
+        header = {"suite": name, "environment": about, "pace": pace._asdict(), "dtype": selection.dtype}
+        measure(header, cases, pace, folder, progress, keep_going=args.keep_going)
     report.write(args.out)
     return folder
 
 
 def main(argv: list[str]) -> int:
-    """0; 2 after one line about what is wrong; 130 after Ctrl-C, what was measured kept."""
+    """The exit code: 0; 2 after one line about a wrong input; 130 after Ctrl-C, with every finished case kept."""
     try:
         if argv[:1] == ["report"]:
             flags = Parser(prog="python -m benchmarks report", description="Draws pictures and tables of results anew.")

@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def cores() -> int:
-    """CPU cores this process may use."""
+    """The number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -56,7 +56,7 @@ def describe(distributions, argv) -> dict:
 
 
 def version(distribution: str) -> str:
-    """Of an installed distribution; a clone that is not installed says so."""
+    """The version of an installed distribution; of a clone that is not installed, its own `__version__`."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -64,7 +64,7 @@ def version(distribution: str) -> str:
 
 
 def processor() -> str:
-    """The CPU's model, as it calls itself."""
+    """The CPU's model name."""
     try:
         model = re.search(r"^model name\s*:\s*(.+)$", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -73,7 +73,7 @@ def processor() -> str:
 
 
 def memory_gb() -> float | None:
-    """Of the machine."""
+    """The machine's memory in GiB; None if it is unknown."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (ValueError, OSError):
@@ -81,11 +81,11 @@ def memory_gb() -> float | None:
 
 
 def commit() -> str | None:
-    """The clone's, with "+" where tracked files were changed; None without git."""
+    """The clone's commit, with "+" if tracked files were changed; None without git."""
     try:
-        ask = {"cwd": ROOT, "capture_output": True, "text": True, "check": True}
-        head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], **ask).stdout.strip()
-        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no", "seqjax", "benchmarks"], **ask).stdout
+        options = {"cwd": ROOT, "capture_output": True, "text": True, "check": True}
+        head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], **options).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain", "-uno", "seqjax", "benchmarks"], **options).stdout
         return head + "+" * bool([line for line in changed.splitlines() if "benchmarks/results" not in line])
     except (OSError, subprocess.CalledProcessError):
         return None

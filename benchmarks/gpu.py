@@ -21,8 +21,8 @@ SYSTEM = """
 import jax, json, subprocess
 about = {"devices": [str(d) for d in jax.devices()], "platform": jax.devices()[0].client.platform_version}
 try:
-    ask = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    about["nvidia-smi"] = subprocess.run(ask, capture_output=True, text=True).stdout.strip()
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    about["nvidia-smi"] = subprocess.run(query, capture_output=True, text=True).stdout.strip()
     import torch
     about["torch"] = [torch.__version__, torch.version.cuda, torch.backends.cudnn.version()]
 except Exception as error:
@@ -35,9 +35,9 @@ class Stage(NamedTuple):
     """A step of the script.
 
     Args:
-        name: in stages.json.
-        arguments: of Python.
-        limit: seconds until it is interrupted; five more, and it is killed.
+        name: its key in stages.json.
+        arguments: Python's command-line arguments.
+        limit: seconds until it is interrupted; five seconds later it is killed.
     """
 
     name: str
@@ -65,7 +65,7 @@ def stages(out: pathlib.Path, tiny: bool) -> list[Stage]:
 
 
 def run(stage: Stage) -> dict:
-    """Runs a stage; its exit code (None: over its limit), its seconds, the end of its output."""
+    """Run a stage; return its exit code (None if it went over its limit), its seconds and the end of its output."""
     start = time.monotonic()
     environment = os.environ | {"SEQJAX_TEST_OPTIMIZED": "1"}  # tests/conftest.py: compile as users do
     command, pipe = [sys.executable, *stage.arguments], subprocess.PIPE
@@ -97,7 +97,7 @@ def outcomes(path: pathlib.Path) -> dict:
 
 
 def main(argv: list[str]) -> int:
-    """Runs the stages; 0 where all went well."""
+    """Run the stages; the exit code is 0 if all succeed."""
     parser = argparse.ArgumentParser(prog="benchmarks/gpu.sh", description=__doc__)
     parser.add_argument("out", type=pathlib.Path, help="a folder")
     parser.add_argument("--tiny", action="store_true", help="small sizes, for a CPU")

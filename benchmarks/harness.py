@@ -47,13 +47,13 @@ class Clock(NamedTuple):
 
 
 class Stages(NamedTuple):
-    """Seconds of what happens once; None where it is not apart from the first run.
+    """Seconds of the stages that run once; None for a stage that is part of the first run.
 
     Args:
         trace: Python to StableHLO.
         compile: StableHLO to machine code.
         first: the first run.
-        memory: bytes the compiled program needs beyond arguments and results, exact; None where nothing tells.
+        memory: bytes that the compiled program needs beyond arguments and results, exact; None if unknown.
     """
 
     trace: float | None
@@ -76,7 +76,7 @@ class Work:
         values: the result as named float32 arrays: outputs, and gradients under names that begin with "gradient".
         against: the competitor it is compared with; a reference is compared with itself.
         expected: what its values must be; None: the values of `against`.
-        note: what a reader must know of this comparison.
+        note: a remark on this comparison for the reader.
     """
 
     call: Callable[[], Any]
@@ -107,7 +107,7 @@ class JaxWork(Work):
         self.call = lambda: jax.block_until_ready(self._compiled(*self.args))
 
     def prepare(self, clock: Clock) -> Stages:
-        jax.clear_caches()  # what another competitor had traced helps nobody
+        jax.clear_caches()  # traces of another competitor are not reused
         start = clock.now()
         lowered = jax.jit(self.function).lower(*self.args)
         traced = clock.now()
@@ -120,16 +120,16 @@ class JaxWork(Work):
         return Stages(traced - start, compiled - traced, done - compiled, memory)
 
     def run_by(self, other: "JaxWork") -> Values:
-        """The values of another one's compiled program for these arguments; it has been prepared, and has the same shapes."""
+        """The values of another, prepared work's compiled program for these arguments, which have the same shapes."""
         return self.values(jax.block_until_ready(other._compiled(*self.args)))
 
 
 class Missing(Exception):
-    """A peer does not have what a case asks for; the text says what."""
+    """Raised by a peer that lacks what a case needs; the message names it."""
 
 
 def cold():
-    """Turns the compilation cache off, and compiles something, so that no measured compile is the first of the process."""
+    """Turn the compilation cache off, and compile a small program, so that no measured compile is the first of the process."""
     jax.config.update("jax_enable_compilation_cache", False)
 
     def loop(xs):
@@ -148,27 +148,27 @@ def difference(values: Values, expected: Values) -> dict[str, float]:
     """The largest difference of each array, relative to the expected array's largest entry.
 
     Raises:
-        InputError: other arrays, or other shapes.
+        InputError: different names of arrays, or different shapes.
     """
     if values.keys() != expected.keys():
         raise InputError(f"gives {sorted(values)}, {REFERENCE} gives {sorted(expected)}")
-    off = {}
-    for name, of_reference in expected.items():
+    differences = {}
+    for name, reference in expected.items():
         value = values[name]
-        if value.shape != of_reference.shape:
-            raise InputError(f"{name} has shape {value.shape}, {REFERENCE}'s has {of_reference.shape}")
-        largest = np.abs(of_reference).max(initial=0.0)
-        off[name] = float(np.abs(value - of_reference).max(initial=0.0) / (largest or 1.0))  # NaN fails the comparison below
-    return off
+        if value.shape != reference.shape:
+            raise InputError(f"{name} has shape {value.shape}, {REFERENCE}'s has {reference.shape}")
+        largest = np.abs(reference).max(initial=0.0)
+        differences[name] = float(np.abs(value - reference).max(initial=0.0) / (largest or 1.0))  # NaN is refused by `check`
+    return differences
 
 
 def check(name: str, values: Values, expected: Values, dtype: str = "float32") -> float:
-    """Checks that a competitor computes the same as its reference.
+    """Check that a competitor computes the same as its reference.
 
     Args:
-        name: of the competitor.
+        name: the competitor's name.
         values, expected: named arrays.
-        dtype: of the computation, for the tolerance.
+        dtype: the dtype of the computation, which decides the tolerance.
 
     Returns:
         The largest relative difference.
@@ -177,12 +177,12 @@ def check(name: str, values: Values, expected: Values, dtype: str = "float32") -
         InputError: one line with competitor, array, difference and tolerance.
     """
     try:
-        off = difference(values, expected)
+        differences = difference(values, expected)
     except InputError as error:
         raise InputError(f"{name} {error}") from None
-    # An accelerator's default products of float32 are not of float32 (TF32, passes of bfloat16).
+    # On accelerators, float32 products are not exact by default (TF32, passes of bfloat16).
     exact = dtype == "float32" and jax.default_backend() == "cpu"
-    for array, relative in off.items():
+    for array, relative in differences.items():
         if dtype == "bfloat16" and array.startswith(SUMS):
             continue
         allowed = TOLERANCES["float32" if exact else "reduced"][array.startswith("gradient")]
@@ -191,11 +191,11 @@ def check(name: str, values: Values, expected: Values, dtype: str = "float32") -
                 f"{name} does not compute what {REFERENCE} computes: {array} differs by {relative:.1e} of its largest entry, "
                 f"{allowed:.0e} is allowed"
             )
-    return max(off.values(), default=0.0)
+    return max(differences.values(), default=0.0)
 
 
 def take_turn(work: Work, pace: Pace, clock: Clock) -> float:
-    """One competitor's slice: the median of its calls' seconds."""
+    """One turn of a competitor: the median of its calls' seconds."""
     clock.sleep(pace.idle)
     work.call()
     calls: list[float] = []
@@ -217,60 +217,61 @@ def measure(
     clock: Clock | None = None,
     keep_going: bool = False,
 ) -> dict[str, dict]:
-    """Prepares, checks and times the competitors of one case.
+    """Prepare, check and time the competitors of one case.
 
     Args:
-        works: by name; those that others are compared with stand before them.
-        pace: how long.
-        dtype: of the computation, for the tolerances.
+        works: the competitors by name; a reference stands before those compared with it.
+        pace: the length of the measurement.
+        dtype: the dtype of the computation, which decides the tolerances.
         clock: the clock to read.
-        keep_going: whether a competitor that fails is recorded as an error, and one that computes something else is timed, the
-            reason recorded in the place of its difference.
+        keep_going: record a competitor that fails as an error, and time one that computes something else, with the message in
+            place of its difference; otherwise both are raised.
 
     Returns:
-        For each: seconds of every stage and round, their median and quartiles, and those of the ratio to what it is compared
-        with (above 1: it took longer); or {"error": the traceback}.
+        For each competitor, seconds of every stage and round, their median and quartiles, and those of the ratio to its
+        reference (above 1: it took longer); or {"error": the traceback}.
 
     Raises:
         InputError: a competitor computes something else.
     """
     clock = Clock() if clock is None else clock
-    stages, off, known, errors = {}, {}, {}, {}
+    stages, differences, references, errors = {}, {}, {}, {}
     for name, work in works.items():
         try:
             stages[name] = work.prepare(clock)
             values = work.values(work.call())
             if work.against == name:
-                known[name] = values
+                references[name] = values
             else:
-                off[name] = check(name, values, work.expected() if work.expected else known[work.against], dtype)
+                expected = work.expected() if work.expected else references[work.against]
+                differences[name] = check(name, values, expected, dtype)
         except InputError as error:
             if not keep_going:
                 raise
-            off[name] = str(error)
+            differences[name] = str(error)
         except Exception:
             if not keep_going:
                 raise
             errors[name] = {"error": traceback.format_exc()}
-    del known
+    del references
     times: dict[str, list[float]] = {name: [] for name in works if name not in errors}
     names = list(times)
     gc.collect()
     gc.disable()
     try:
         for turn in range(pace.rounds):
-            first = turn % len(names)  # nobody always follows the same one
+            first = turn % len(names)  # no competitor always follows the same one
             for name in names[first:] + names[:first]:
                 times[name].append(take_turn(works[name], pace, clock))
     finally:
         gc.enable()
-    described = {name: _describe(works[name], stages[name], times, name, off.get(name)) for name in times}
+    described = {name: _describe(works[name], stages[name], times, name, differences.get(name)) for name in times}
     return {name: errors.get(name) or described[name] for name in works}
 
 
-def _describe(work: Work, stages: Stages, times: dict[str, list[float]], name: str, off: float | None) -> dict:
+def _describe(work: Work, stages: Stages, times: dict[str, list[float]], name: str, largest: float | str | None) -> dict:
     described = stages._asdict() | {"first_call": stages.first_call, "rounds": times[name], "seconds": summary(times[name])}
     if work.against != name:
-        ratios = [mine / theirs for mine, theirs in zip(times[name], times[work.against], strict=True)]
-        described |= {"against": work.against, "ratio": summary(ratios), "difference": off}
+        ratios = [seconds / reference for seconds, reference in zip(times[name], times[work.against], strict=True)]
+        described |= {"against": work.against, "ratio": summary(ratios), "difference": largest}
     return described | ({"note": work.note} if work.note else {})

@@ -1,4 +1,4 @@
-"""Recurrent networks by size, their weights and their data, in the form of no library."""
+"""Sizes, weights and data of recurrent networks, independent of any library."""
 
 import dataclasses
 import functools
@@ -26,11 +26,11 @@ class Network:
         cell: "lstm" or "gru".
         input_size: D.
         hidden_size: H, of every layer and direction.
-        layers: how many.
-        bidirectional: whether every layer runs both ways and hands on [.., 2H].
+        layers: the number of layers.
+        bidirectional: whether every layer runs in both directions and outputs [.., 2H].
         form: of a GRU, one of FORMS.
         heads: diagonal blocks of the recurrent kernel.
-        dtype: of weights and data.
+        dtype: the dtype of weights and data.
     """
 
     cell: str
@@ -60,7 +60,7 @@ class Network:
 
 
 def make_weights(network: Network, seed: int = 0) -> Weights:
-    """Weights as seqjax's cells have them: normal, of the usual scale; no bias is 0, so that a forgotten one shows."""
+    """Weights in the layout of seqjax's cells: normal, of the usual scale; no bias is 0, so that a forgotten one is noticed."""
     random = np.random.default_rng(seed)
 
     def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -101,7 +101,7 @@ class Data(NamedTuple):
 
 @functools.lru_cache(maxsize=1)
 def make_data(network: Network, steps: int, rows: int, *, lengths: bool = False, seed: int = 1) -> Data:
-    """Normal inputs; lengths from a quarter of T to T, evenly spread, in random order."""
+    """Normally distributed inputs; lengths evenly spread from a quarter of T to T, in random order."""
     random = np.random.default_rng(seed)
     xs = random.standard_normal((steps, rows, network.input_size), np.float32)
     cotangent = random.standard_normal((steps, rows, network.output_size), np.float32)
@@ -114,7 +114,7 @@ def make_data(network: Network, steps: int, rows: int, *, lengths: bool = False,
 
 
 def name_weights(weights: Weights) -> dict[str, np.ndarray]:
-    """Each array by a name a reader understands."""
+    """The arrays by readable names."""
     named = {}
     for i, layer in enumerate(weights):
         for way, direction in zip(("", " backward"), layer, strict=False):

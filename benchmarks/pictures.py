@@ -1,4 +1,4 @@
-"""A picture a suite: bars of the ratio to each peer, or lines against a size."""
+"""The picture of a suite: bars of the ratio to each peer, or lines against a size."""
 
 from benchmarks import peers
 from benchmarks.harness import REFERENCE
@@ -25,15 +25,15 @@ RELATIVE = "time relative to seqjax's, above 1 seqjax is faster; whiskers: quart
 
 
 def bars(results: dict, title: str, measure: str = RELATIVE):
-    """Draws ratios: a panel for each cell and mode, a group of bars for each size, a bar for each peer, with its quartiles.
+    """Draw ratios: a panel for each cell and mode, a group of bars for each size, a bar for each peer, with its quartiles.
 
     Args:
-        results: of one suite.
-        title: of the figure.
+        results: the results of one suite.
+        title: the figure's title.
         measure: the quantity on the axis.
 
     Returns:
-        A Matplotlib figure; so do all functions here that draw.
+        A Matplotlib figure.
     """
     panels: dict[tuple, list[dict]] = {}
     for case in results["cases"]:
@@ -58,21 +58,21 @@ def bars(results: dict, title: str, measure: str = RELATIVE):
 
 
 def _bars(ax, cases: list[dict], names: list[str]):
-    """From 1 upwards or downwards, on a logarithmic axis: twice as fast is as far from 1 as half as fast."""
+    """Bars from 1 up or down, on a logarithmic axis: twice as fast is as far from 1 as half as fast."""
     width = 0.8 / max(len(names), 1)
     lowest, highest = 0.9, 1.1
     for i, name in enumerate(names):
-        records = [(place, case["peers"].get(name, {}).get("ratio")) for place, case in enumerate(cases)]
-        drawn = [(place - 0.4 + (i + 0.5) * width, ratio) for place, ratio in records if ratio is not None]
-        for x, ratio in drawn:
-            label = peers.shown(name) if x == drawn[0][0] else None
+        ratios = [(n, case["peers"].get(name, {}).get("ratio")) for n, case in enumerate(cases)]
+        points = [(n - 0.4 + (i + 0.5) * width, ratio) for n, ratio in ratios if ratio is not None]
+        for x, ratio in points:
+            label = peers.shown(name) if x == points[0][0] else None
             ax.bar(x, ratio["median"] - 1, width * 0.92, bottom=1, label=label, color=_colour(name, i))
             ax.plot([x, x], [ratio["low"], ratio["high"]], color="#444444", linewidth=0.8)
             if len(names) * len(cases) <= 60:
                 up = ratio["median"] >= 1
-                place = {"xytext": (0, 3 if up else -3), "ha": "center", "va": "bottom" if up else "top", "fontsize": 6}
+                style = {"xytext": (0, 3 if up else -3), "ha": "center", "va": "bottom" if up else "top", "fontsize": 6}
                 at = (x, ratio["high" if up else "low"])
-                ax.annotate(f"{ratio['median']:.2f}", at, textcoords="offset points", rotation=90, **place)
+                ax.annotate(f"{ratio['median']:.2f}", at, textcoords="offset points", rotation=90, **style)
             lowest, highest = min(lowest, ratio["low"]), max(highest, ratio["high"])
     ax.axhline(1, color="black", linewidth=1)
     ax.set_xticks(range(len(cases)), [_size(case) for case in cases], fontsize=7)
@@ -88,12 +88,15 @@ def _bars(ax, cases: list[dict], names: list[str]):
 
 
 def lines(results: dict, title: str, figures: dict | None = None):
-    """Draws curves: a panel for each size that is varied, milliseconds against it, both axes logarithmic.
+    """Draw curves: a panel for each size that is varied, milliseconds against it, both axes logarithmic.
 
     Args:
-        results: of one suite.
-        title: of the figure.
+        results: the results of one suite.
+        title: the figure's title.
         figures: functions of a competitor's record, by their labels; None: milliseconds.
+
+    Returns:
+        A Matplotlib figure.
     """
     figures = figures or {"ms": lambda record: record["seconds"]["median"] * 1e3}
     panels: dict[str, list[dict]] = {}

@@ -20,16 +20,16 @@ def draw(folder: pathlib.Path) -> list[pathlib.Path]:
     """The pictures and the page of one hardware class.
 
     Args:
-        folder: with the JSON files.
+        folder: the folder with the JSON files.
 
     Returns:
-        What was written, into the same folder: a PNG a suite, README.md.
+        The paths of the files written there: a PNG for each suite, and README.md.
     """
     by_name = results.read(folder)
     written = []
-    for name, of_suite in by_name.items():
-        if of_suite["cases"]:
-            figure = suites.load(of_suite["suite"]).PICTURE(of_suite, title_of(of_suite))
+    for name, suite in by_name.items():
+        if suite["cases"]:
+            figure = suites.load(suite["suite"]).PICTURE(suite, title_of(suite))
             written.append(folder / f"{name}.png")
             save_png(figure, written[-1], dpi=110)
     page = folder / "README.md"
@@ -63,7 +63,7 @@ def between_markers(page: str, text: str) -> str:
     """The page with the text between its markers.
 
     Raises:
-        InputError: a marker is gone.
+        InputError: a marker is missing.
     """
     begin, end = map(re.escape, MARKERS)
     if not re.search(f"{begin}.*{end}", page, re.DOTALL):
@@ -76,7 +76,7 @@ def tables(by_name: dict[str, results.Results], folder: pathlib.Path, page: path
 
     Args:
         by_name: results by suite.
-        folder: where the pictures are.
+        folder: the folder of the pictures.
         page: the folder of the page that shows them.
     """
     parts = [conditions(by_name)]
@@ -90,10 +90,10 @@ def tables(by_name: dict[str, results.Results], folder: pathlib.Path, page: path
     return "\n".join(parts)
 
 
-def title_of(of_suite: results.Results) -> str:
-    """A suite's title, with the dtype where that is not float32."""
-    title = suites.load(of_suite["suite"]).TITLE
-    return title + ("" if of_suite["dtype"] == "float32" else f", {of_suite['dtype']}")
+def title_of(suite: results.Results) -> str:
+    """A suite's title, with the dtype unless that is float32."""
+    title = suites.load(suite["suite"]).TITLE
+    return title + ("" if suite["dtype"] == "float32" else f", {suite['dtype']}")
 
 
 def conditions(by_name: dict[str, results.Results]) -> str:
@@ -115,7 +115,7 @@ def geometric_mean(figures) -> float:
 
 
 def rows_of(cases: list[dict]) -> dict[str, list[dict]]:
-    """Cases by what they are, whatever their sizes."""
+    """Cases grouped by their facts other than sizes."""
     rows: dict[str, list[dict]] = {}
     for case in cases:
         facts = [str(value) for name, value in case["facts"].items() if name not in SIZES]
@@ -136,16 +136,16 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 def ratio_table(cases: list[dict]) -> str:
     """Geometric mean over sizes of time / seqjax's time, and the smallest."""
     columns, rows = columns_of(cases), []
-    one = all(len(of_row) == 1 for of_row in rows_of(cases).values())
-    for row, of_row in rows_of(cases).items():
-        cells = [row if one else f"{row} ({len(of_row)} sizes)"]
+    is_single = all(len(row_cases) == 1 for row_cases in rows_of(cases).values())
+    for row, row_cases in rows_of(cases).items():
+        cells = [row if is_single else f"{row} ({len(row_cases)} sizes)"]
         for name in columns:
-            ratios = [case["peers"][name]["ratio"]["median"] for case in of_row if "ratio" in case["peers"].get(name, {})]
+            ratios = [case["peers"][name]["ratio"]["median"] for case in row_cases if "ratio" in case["peers"].get(name, {})]
             mean = f"{geometric_mean(ratios):.2f}" if ratios else "-"
-            cells.append(mean if one or not ratios else f"{mean} ({min(ratios):.2f})")
+            cells.append(mean if is_single or not ratios else f"{mean} ({min(ratios):.2f})")
         rows.append(cells)
     head = "Time relative to seqjax's; above 1 seqjax is faster."
-    if not one:
+    if not is_single:
         head = "Time relative to seqjax's, geometric mean over sizes (smallest); above 1 seqjax is faster."
     return f"{head}\n\n{markdown(['', *map(peers.shown, columns)], rows)}"
 
@@ -177,9 +177,9 @@ def first_call_table(cases: list[dict]) -> str:
     """Geometric mean over sizes of the seconds from Python to the first result."""
     columns = list(dict.fromkeys(name for case in cases for name in case["peers"]))
     rows = []
-    for row, of_row in rows_of(cases).items():
-        of_columns = ([case["peers"][name]["first_call"] for case in of_row if name in case["peers"]] for name in columns)
-        rows.append([row, *(f"{geometric_mean(seconds):.2f}" if seconds else "-" for seconds in of_columns)])
+    for row, row_cases in rows_of(cases).items():
+        columns_seconds = ([case["peers"][name]["first_call"] for case in row_cases if name in case["peers"]] for name in columns)
+        rows.append([row, *(f"{geometric_mean(seconds):.2f}" if seconds else "-" for seconds in columns_seconds)])
     head = "First call, seconds: trace, compile and first run, geometric mean over sizes."
     return f"{head}\n\n{markdown(['', *map(peers.shown, columns)], rows)}"
 

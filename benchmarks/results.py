@@ -15,7 +15,7 @@ def name_of(results: Results) -> str:
 
 
 def write(folder: pathlib.Path, results: Results):
-    """Writes the results' JSON file atomically.
+    """Write the results' JSON file atomically.
 
     Raises:
         InputError: the folder cannot be written to.
@@ -34,7 +34,7 @@ def read(folder: pathlib.Path) -> dict[str, Results]:
     """The results of a hardware class, by the names of their files.
 
     Raises:
-        InputError: a file holds something else.
+        InputError: a file that holds no results.
     """
     by_name = {}
     for path in sorted(folder.glob("*.json")):
@@ -48,7 +48,7 @@ def read(folder: pathlib.Path) -> dict[str, Results]:
 
 
 def folders(out: pathlib.Path) -> list[pathlib.Path]:
-    """The hardware classes below a folder, or the folder itself where it is one.
+    """The folders of hardware classes below a folder, or the folder itself if it is one.
 
     Raises:
         InputError: there are none.

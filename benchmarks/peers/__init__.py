@@ -1,8 +1,8 @@
 """The competitors, one file each, written as that library's own documentation writes it for speed.
 
 A module holds PEER. A JAX library's says how to build a network from seqjax's weights, as a pure function; what is jitted and
-differentiated, and how, is the same for all of them and stands here. Every peer gets its arrays in the layout it reads without a
-transpose: time first where it has the selection.
+differentiated, and how, is the same for all of them and stands here. Every peer gets its arrays in a layout that it reads without
+a transpose: time first where it has the choice.
 """
 
 import importlib
@@ -19,7 +19,7 @@ import optax
 from benchmarks.harness import SUMS, JaxWork, Missing, Values, Work
 from benchmarks.network import Data, Network, Weights, make_data, make_weights, name_weights
 
-NAMES = {  # what is typed, in the order of the tables: (what is shown, what is imported)
+NAMES = {  # names on the command line, in the order of the tables: (name shown, module imported)
     "seqjax": ("seqjax", "seqjax"),
     "linen": ("Flax Linen", "flax"),
     "nnx": ("Flax NNX", "flax"),
@@ -35,10 +35,10 @@ class LayerTask(NamedTuple):
     """One network over one batch.
 
     Args:
-        network: what is run.
+        network: the network to run.
         steps, rows: T and B.
         mode: "forward", or "training": outputs and the gradients of weights and inputs.
-        lengths: whether rows have lengths of their own; the last real state is asked for too.
+        lengths: whether rows have lengths of their own; then the last real state is computed too.
     """
 
     network: Network
@@ -55,12 +55,12 @@ class Recurrent(NamedTuple):
     """A peer's network as a pure function.
 
     Args:
-        weights: a pytree.
+        weights: a pytree of arrays.
         apply: (weights, xs) -> ys; with lengths (weights, xs, lengths) -> (ys, h of the last real step).
-        restore: the gradient of weights, as seqjax names and arranges them.
+        restore: converts the gradient of weights to seqjax's names and layout.
         time_major: whether xs and ys are [T, B, ..], else [B, T, ..].
-        pick: ys of what apply gives.
-        spread: (what apply gives, cotangent of ys) -> the cotangent of what apply gives.
+        pick: takes ys from the output of apply.
+        spread: (output of apply, cotangent of ys) -> the cotangent of that output.
     """
 
     weights: Any
@@ -75,8 +75,8 @@ class Peer:
     """A competitor.
 
     Args:
-        name: what is shown.
-        distributions: whose versions are recorded.
+        name: the name shown.
+        distributions: the packages whose versions are recorded.
         gru: the form of its GRU, one of `benchmarks.network.FORMS`.
         has_lengths: whether it has a mechanism for rows of different lengths.
     """
@@ -194,13 +194,13 @@ def load(name: str) -> Peer:
     return importlib.import_module(f"benchmarks.peers.{name}").PEER
 
 
-def side_by_side(kernels, axis: int = -1) -> np.ndarray:
-    """Gates concatenated."""
+def join_gates(kernels, axis: int = -1) -> np.ndarray:
+    """Concatenate the arrays of several gates."""
     return np.concatenate([np.asarray(kernel) for kernel in kernels], axis)
 
 
-def apart(kernel, gates: int, axis: int = -1) -> list[np.ndarray]:
-    """Gates one by one."""
+def split_gates(kernel, gates: int, axis: int = -1) -> list[np.ndarray]:
+    """Split an array into those of its gates."""
     return np.split(np.asarray(kernel), gates, axis)
 
 

@@ -77,7 +77,7 @@ class LanguageModel(eqx.Module):
 
 
 def layers_of(network: Network, weights: Weights) -> Layers:
-    """The network with these weights, kernels turned to [nH, D]."""
+    """The network with these weights, kernels transposed to [nH, D]."""
     cells = []
     for size, (way,) in zip(network.input_sizes, weights, strict=True):
         cell = eqx.filter_eval_shape(CELLS[network.cell], size, network.hidden_size, key=jax.random.key(0))
@@ -91,7 +91,7 @@ def layers_of(network: Network, weights: Weights) -> Layers:
 
 
 def weights_of(layers: Layers) -> Weights:
-    """The other way round."""
+    """The inverse of `layers_of`."""
 
     def of_cell(cell) -> dict:
         kernels = {"input_kernel": np.asarray(cell.weight_ih).T, "recurrent_kernel": np.asarray(cell.weight_hh).T}

@@ -1,6 +1,6 @@
 """Haiku: `hk.LSTM` and `hk.GRU` under `hk.dynamic_unroll`, time first.
 
-Its GRU resets before the product, and z and 1 - z are exchanged.
+Its GRU resets before the product, and exchanges z and 1 - z.
 """
 
 import haiku as hk
@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.harness import Missing
 from benchmarks.network import GATES, Network, Weights
-from benchmarks.peers import JaxPeer, Recurrent, apart, side_by_side
+from benchmarks.peers import JaxPeer, Recurrent, join_gates, split_gates
 
 CORES = {"lstm": hk.LSTM, "gru": hk.GRU}
 
@@ -56,7 +56,7 @@ def run(network: Network, xs):
 
 
 def params_of(network: Network, weights: Weights) -> dict:
-    """Haiku's dict of modules."""
+    """Weights as Haiku's dict of modules."""
     params = {}
     for i, (way,) in enumerate(weights):
         if network.cell == "lstm":  # one kernel for (x; h), gates i g f o, and 1 is added to the forget gate
@@ -71,7 +71,7 @@ def params_of(network: Network, weights: Weights) -> dict:
 
 
 def weights_of(network: Network, params: dict) -> Weights:
-    """The gradient the other way round."""
+    """The inverse of `params_of`, for a gradient."""
 
     def layer(i: int) -> dict:
         if network.cell == "lstm":
@@ -86,15 +86,15 @@ def weights_of(network: Network, params: dict) -> Weights:
 
 def swap_gates(kernel) -> np.ndarray:
     """i f g o to i g f o, and back."""
-    i, f, g, o = apart(kernel, GATES["lstm"])
-    return side_by_side([i, g, f, o])
+    i, f, g, o = split_gates(kernel, GATES["lstm"])
+    return join_gates([i, g, f, o])
 
 
 def mirror(kernel, *, back: bool = False) -> np.ndarray:
     """r z n to z r n with z's sign changed (1 - s(a) = s(-a)), and back."""
-    first, second, n = apart(kernel, GATES["gru"])
+    first, second, n = split_gates(kernel, GATES["gru"])
     r, z = (second, first) if back else (first, second)
-    return side_by_side([r, -z, n] if back else [-z, r, n])
+    return join_gates([r, -z, n] if back else [-z, r, n])
 
 
 PEER = Haiku()

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from benchmarks.network import GATES, Network, Weights
-from benchmarks.peers import JaxPeer, Recurrent, apart, side_by_side
+from benchmarks.peers import JaxPeer, Recurrent, join_gates, split_gates
 from seqjax.errors import InputError
 
 LAYERS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
@@ -79,7 +79,7 @@ def layers_of(network: Network) -> list:
 
 
 def variables_of(network: Network, weights: dict) -> list[np.ndarray]:
-    """A cell's kernel, recurrent kernel and bias. A GRU's gates stand z r n, and it has a second bias, of the state."""
+    """A cell's kernel, recurrent kernel and bias. A GRU's gates are in the order z r n, and it has a recurrent bias."""
     arrays = [weights["input_kernel"], weights["recurrent_kernel"], weights["bias"]]
     if network.cell == "lstm":
         return arrays
@@ -89,7 +89,7 @@ def variables_of(network: Network, weights: dict) -> list[np.ndarray]:
 
 
 def weights_of(network: Network, params: list) -> Weights:
-    """The other way round."""
+    """The inverse of `variables_of`, for all layers."""
     ways = [cell_weights(network, params[i : i + 3]) for i in range(0, len(params), 3)]
     directions = 1 + network.bidirectional
     return tuple(tuple(ways[i : i + directions]) for i in range(0, len(ways), directions))
@@ -105,8 +105,8 @@ def cell_weights(network: Network, params: list) -> dict:
 
 def swap_gates(kernel) -> np.ndarray:
     """r z n to z r n, and back."""
-    r, z, n = apart(kernel, GATES["gru"])
-    return side_by_side([z, r, n])
+    r, z, n = split_gates(kernel, GATES["gru"])
+    return join_gates([z, r, n])
 
 
 PEER = Keras()

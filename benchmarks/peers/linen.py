@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from benchmarks.harness import JaxWork, Work
 from benchmarks.network import GATES, Network, Weights
-from benchmarks.peers import JaxPeer, Recurrent, apart, cast, side_by_side
+from benchmarks.peers import JaxPeer, Recurrent, cast, join_gates, split_gates
 
 CELLS = {"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell}
 
@@ -103,34 +103,34 @@ def params_of(network: Network, weights: Weights) -> dict:
 
 
 def weights_of(network: Network, params: dict) -> Weights:
-    """The other way round."""
+    """The inverse of `params_of`."""
     layers = [params[f"layers_{i}"] for i in range(network.layers)]
     ways = [[layer["forward_rnn"], layer["backward_rnn"]] if network.bidirectional else [layer] for layer in layers]
     return tuple(tuple(cell_weights(network, way["cell"]) for way in layer) for layer in ways)
 
 
 def cell_params(network: Network, weights: dict) -> dict:
-    """A cell's: a kernel a gate; an LSTM's bias is with the recurrent kernels, a GRU's with the input's."""
+    """A cell's parameters, a kernel for each gate; an LSTM's bias is with the recurrent kernels, a GRU's with the input's."""
     gates = "ifgo" if network.cell == "lstm" else "rzn"
-    inputs = apart(weights["input_kernel"], GATES[network.cell])
-    recurrent = apart(weights["recurrent_kernel"], GATES[network.cell])
-    biases = apart(weights["bias"], GATES[network.cell])
+    inputs = split_gates(weights["input_kernel"], GATES[network.cell])
+    recurrent = split_gates(weights["recurrent_kernel"], GATES[network.cell])
+    biases = split_gates(weights["bias"], GATES[network.cell])
     params = {}
-    for gate, kernel, again, bias in zip(gates, inputs, recurrent, biases, strict=True):
-        params[f"i{gate}"] = {"kernel": kernel} | ({"bias": bias} if network.cell == "gru" else {})
-        params[f"h{gate}"] = {"kernel": again} | ({"bias": bias} if network.cell == "lstm" else {})
+    for gate, input_kernel, recurrent_kernel, bias in zip(gates, inputs, recurrent, biases, strict=True):
+        params[f"i{gate}"] = {"kernel": input_kernel} | ({"bias": bias} if network.cell == "gru" else {})
+        params[f"h{gate}"] = {"kernel": recurrent_kernel} | ({"bias": bias} if network.cell == "lstm" else {})
     if network.cell == "gru":
         params["hn"]["bias"] = weights["recurrent_bias"]
     return params
 
 
 def cell_weights(network: Network, params: dict) -> dict:
-    """The other way round."""
+    """The inverse of `cell_params`."""
     gates, biased = ("ifgo", "h") if network.cell == "lstm" else ("rzn", "i")
     weights = {
-        "input_kernel": side_by_side(params[f"i{gate}"]["kernel"] for gate in gates),
-        "recurrent_kernel": side_by_side(params[f"h{gate}"]["kernel"] for gate in gates),
-        "bias": side_by_side(params[f"{biased}{gate}"]["bias"] for gate in gates),
+        "input_kernel": join_gates(params[f"i{gate}"]["kernel"] for gate in gates),
+        "recurrent_kernel": join_gates(params[f"h{gate}"]["kernel"] for gate in gates),
+        "bias": join_gates(params[f"{biased}{gate}"]["bias"] for gate in gates),
     }
     return weights | ({"recurrent_bias": params["hn"]["bias"]} if network.cell == "gru" else {})
 

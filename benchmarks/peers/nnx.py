@@ -7,7 +7,7 @@ from benchmarks.network import Network, Weights
 from benchmarks.peers import JaxPeer, Recurrent, cast
 
 CELLS = {"lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell}
-INITIALIZERS = ("kernel_init", "recurrent_kernel_init")  # zeros: what they would draw is replaced
+INITIALIZERS = ("kernel_init", "recurrent_kernel_init")  # zeros: the initial values are replaced
 
 
 class Nnx(JaxPeer):
@@ -80,7 +80,7 @@ def cells_of(network: Network, layers) -> list[list]:
 
 
 def fill(network: Network, layers, weights: Weights):
-    """Puts weights in."""
+    """Set the layers' weights."""
     for cells, ways in zip(cells_of(network, layers), weights, strict=True):
         for cell, way in zip(cells, ways, strict=True):
             cell.dense_i.kernel[...] = cast(way["input_kernel"], network.dtype)
@@ -89,7 +89,7 @@ def fill(network: Network, layers, weights: Weights):
 
 
 def read(network: Network, layers) -> Weights:
-    """Takes them out."""
+    """The inverse of `fill`: the layers' weights."""
 
     def of_cell(cell) -> dict:
         biased = cell.dense_h if network.cell == "lstm" else cell.dense_i

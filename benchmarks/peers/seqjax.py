@@ -51,7 +51,7 @@ class Seqjax(JaxPeer):
 
     def decode(self, task) -> Work:
         if task.network.bidirectional:
-            raise Missing("decodes with cells that step")
+            raise Missing("cannot decode with a bidirectional network")
         model, batch = language_model(task), task.prompts()
         params = cast(language_model_params(task, task.weights()), task.network.dtype)
 
@@ -96,7 +96,7 @@ def params_of(network: Network, weights: Weights):
 
 
 def network_weights(network: Network, params):
-    """The other way round."""
+    """The inverse of `params_of`: the weights of each layer."""
     for i in range(network.layers):
         layer = params if network.layers == 1 else params[str(i)]
         yield (layer["forward"], layer["backward"]) if network.bidirectional else (layer,)
@@ -108,7 +108,7 @@ def language_model(task) -> LanguageModel:
 
 
 def language_model_params(task, weights: dict) -> dict:
-    """Its parameters."""
+    """The parameters of that model."""
     projection = {"kernel": weights["kernel"], "bias": weights["bias"]}
     return {"cell": params_of(task.network, weights["layers"]), "embedding": weights["embedding"], "projection": projection}
 

@@ -129,7 +129,7 @@ class Torch(Peer):
             for name, parameter in module.named_parameters():
                 parameter.copy_(torch.from_numpy(np.ascontiguousarray(arrays[name])))
         module = module.to(self.device, getattr(torch, network.dtype))
-        module.flatten_parameters()  # one piece of memory, as cuDNN reads it
+        module.flatten_parameters()  # one contiguous buffer, as cuDNN reads it
         return module
 
     def tensor(self, array: np.ndarray, network: Network) -> torch.Tensor:
@@ -171,7 +171,7 @@ class Translator(nn.Module):
         self.read(task.weights())
 
     def read(self, params: dict):
-        """Takes seqjax's weights; what is never emitted has a bias of -inf."""
+        """Load seqjax's weights; symbols that are never emitted get a bias of -inf."""
         encoder, decoder = params["encoder"], params["decoder"]["cell"]
         forward, backward = (encoder["cell"]["0"][way] for way in ("forward", "backward"))
         target, projection = params["decoder"]["embedding"], params["decoder"]["projection"]
@@ -230,7 +230,7 @@ class Translator(nn.Module):
         return tokens, total[:, 0]
 
     def beam(self, memory, h, feed):
-        """Grows the K best candidates that do not end; of those that end, keeps the best."""
+        """Continue the K best candidates that do not end; of those that end, keep the best."""
         task, rows, K, V = self.task, *h.shape[:2], self.projection.out_features
         first = K * torch.arange(rows, device=h.device)[:, None]
         token = torch.full_like(first, task.start).expand(-1, K)
@@ -240,8 +240,8 @@ class Translator(nn.Module):
         ended = h.new_full((rows,), -torch.inf), tokens.new_zeros(rows, task.length)
         for time in range(task.length):
             h, feed, log_p = self.step(memory, h, feed, token)
-            best, place = (score[..., None] + log_p).flatten(1).topk(2 * K)
-            parent, symbol = place // V, place % V
+            best, index = (score[..., None] + log_p).flatten(1).topk(2 * K)
+            parent, symbol = index // V, index % V
             ends = symbol == task.end
             if ends[:, :K].any():
                 ended = self.end(ended, best, parent, ends, tokens, time)
@@ -259,7 +259,7 @@ class Translator(nn.Module):
         return torch.where(has_ended[:, None], ended[1], tokens.view(rows, K, -1)[:, 0]), final
 
     def end(self, ended, best, parent, ends, tokens, time):
-        """Keeps the best hypothesis that ends now, if it is better than the one before."""
+        """Keep the best hypothesis that ends at this step, if it is better than the one so far."""
         (score, tokens_before), (rows, K) = ended, (len(best), self.task.width)
         now, at = (best.masked_fill(~ends, -torch.inf)[:, :K] / self.penalty(time + 1)).max(1, keepdim=True)
         of_row = torch.arange(rows, device=at.device), parent.gather(1, at)[:, 0]
@@ -281,7 +281,7 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
 
 
 def tensors_of(network: Network, weights: Weights) -> dict[str, np.ndarray]:
-    """PyTorch's names; its second bias is 0 but for a GRU's candidate."""
+    """Weights under PyTorch's names; its second bias is 0, except for a GRU's candidate."""
     arrays = {}
     for i, ways in enumerate(weights):
         for way, end in zip(ways, (f"_l{i}", f"_l{i}_reverse"), strict=False):
@@ -294,7 +294,7 @@ def tensors_of(network: Network, weights: Weights) -> dict[str, np.ndarray]:
 
 
 def weights_of(network: Network, tensors: dict[str, torch.Tensor]) -> Weights:
-    """The other way round."""
+    """The inverse of `tensors_of`."""
     arrays = {name: to_numpy(tensor) for name, tensor in tensors.items()}
 
     def way(end: str) -> dict:

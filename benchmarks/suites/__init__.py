@@ -32,11 +32,11 @@ class Selection(NamedTuple):
     """The peers, cells, modes, shapes and dtype that the command line selects.
 
     Args:
-        peers: names, seqjax's own not among them.
+        peers: names of peers, without seqjax.
         cells: "lstm", "gru".
         modes: "forward", "training".
         shapes: (T, B, D, H); None: the suite's own.
-        dtype: of weights and data.
+        dtype: the dtype of weights and data.
     """
 
     peers: tuple[str, ...]
@@ -53,7 +53,7 @@ class Case:
     Args:
         facts: cell, mode, T, B, D, H ...; they identify the case in the results.
         build: makes the competitors; called just before they are measured.
-        tokens: read or written in a call, for tokens per second; None: not of interest.
+        tokens: the number of tokens read or written by a call; None: no figure of tokens per second.
     """
 
     facts: dict[str, Any]
@@ -83,12 +83,12 @@ def networks(
     """A case for each cell, mode and shape.
 
     Args:
-        selection: what the user asked for.
-        shapes: the suite's own, used if the selection has none.
-        facts: of these cases, beside cell, mode and sizes.
+        selection: the user's selection.
+        shapes: the suite's shapes, used if the selection has none.
+        facts: further facts of these cases, beside cell, mode and sizes.
         lengths: whether rows have lengths of their own.
         build: (task, peers) -> competitors; None: seqjax and every peer on the network.
-        **fields: of Network, e.g. layers=2.
+        **fields: fields of Network, such as layers=2.
     """
     cases = []
     for cell in selection.cells:
@@ -131,7 +131,7 @@ def compete(task: LayerTask, names: tuple[str, ...]) -> Entries:
 
 
 def compete_in(contest: str, task, names: tuple[str, ...]) -> Entries:
-    """seqjax and its peers on one task of a model, by the peers' method of that name."""
+    """seqjax and its peers on one task of a model, by the peers' method named `contest`."""
     works, missing = {}, {}
     for name in (REFERENCE, *names):
         try:

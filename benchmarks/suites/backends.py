@@ -22,14 +22,14 @@ TABLES = ("time",)
 PICTURE = functools.partial(bars, measure="time relative to the plain scan's, below 1 is faster; whiskers: quartiles")
 
 PLAIN = 'backend="scan"'
-# (T, B, D, H): FlashRNN's (arXiv:2412.07752), with one head and with 12, and three of a training step
+# (T, B, D, H): FlashRNN's (arXiv:2412.07752), with one head and with 12, and three others
 SHAPES = ((1024, 16, 768, 768), (128, 32, 128, 128), (35, 20, 650, 650), (1000, 8, 32, 64))
 HEADS = (12, 1)
 
 
 def cases(selection: Selection) -> list[Case]:
     if jax.default_backend() == "cpu" and not selection.shapes:
-        return []  # the suites `unroll` and `layer` compare what runs there
+        return []  # the suites `unroll` and `layer` compare the backends of CPUs
     selected = []
     for T, B, D, H in selection.shapes or SHAPES:
         for heads in [n for n in HEADS if n == 1 or (H % n == 0 and H // n > 1)]:

@@ -51,7 +51,7 @@ class DecodingTask:
         return {"tokens": jnp.asarray(self.first()[:, None]), "tokens_lengths": jnp.ones(self.rows, jnp.int32)}
 
     def values(self, tokens) -> Values:
-        """The symbols, [B, length]; where products are not exact, one that is nearly as likely may be taken: the first ones."""
+        """The symbols, [B, length]; only each row's first if products are inexact, since rounding may choose another."""
         exact = jax.default_backend() == "cpu" and self.network.dtype == "float32"
         return {"tokens": np.asarray(tokens, np.float32)[:, : None if exact else 1]}
 

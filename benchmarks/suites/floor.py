@@ -1,7 +1,7 @@
-"""The matrix products alone: what no layer written as hoisted products around a loop can be faster than.
+"""The matrix products alone: a bound on the speed of any layer written as hoisted products around a loop.
 
 Forward: x W for all steps at once, then a loop of h R whose h depends on the product by a sum. Training: the loop of dz R^T too,
-and dW, dR and dx as one product each. There are no gates; what else a layer does comes on top.
+and dW, dR and dx as one product each. There are no gates: a layer's other work comes on top.
 """
 
 import jax
@@ -29,7 +29,7 @@ def build(task: LayerTask, peers: tuple[str, ...]) -> Entries:
 
 
 def products(task: LayerTask) -> JaxWork:
-    """The products of one layer, time first. It computes nothing that could be checked."""
+    """The products of one layer, time first. Its values are not checked: they mean nothing."""
     (weights,) = make_weights(task.network)[0]
     data, gates, precise = task.data(), GATES[task.network.cell], jnp.float32
 

@@ -29,8 +29,8 @@ class TrainingTask:
         network: the recurrent layers; they read the embedding.
         symbols: V.
         steps, rows: T and B.
-        learning_rate: of Adam.
-        clip_norm: maximal norm of the gradient; not reached in the first steps, where PyTorch's second biases would count.
+        learning_rate: Adam's learning rate.
+        clip_norm: the maximal norm of the gradient; not reached in the first steps, or PyTorch's second biases would count.
     """
 
     network: Network
@@ -46,8 +46,8 @@ class TrainingTask:
 
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
         """Tokens and targets, int32 [B, T]."""
-        drawn = np.random.default_rng(2).integers(self.symbols, size=(self.rows, self.steps + 1), dtype=np.int32)
-        return drawn[:, :-1], drawn[:, 1:]
+        symbols = np.random.default_rng(2).integers(self.symbols, size=(self.rows, self.steps + 1), dtype=np.int32)
+        return symbols[:, :-1], symbols[:, 1:]
 
     def named(self, loss: float, gradient: dict) -> Values:
         """The loss and the gradients by name, to be checked."""

@@ -29,14 +29,14 @@ class TranslationTask:
     """Sources to translate.
 
     Args:
-        network: of a preset: a bidirectional GRU, additive attention, a GRU with input feeding.
+        network: a preset's network: a bidirectional GRU, additive attention, a GRU with input feeding.
         symbols: V, of source and target.
         rows: B.
         width: beams; 1: greedy.
         length: symbols to decode.
-        length_penalty: of beam search.
-        end_bias: of the end symbol; the low one keeps it from coming, so that all do the same work.
-        dtype: of the weights.
+        length_penalty: the length penalty of beam search.
+        end_bias: the end symbol's bias; a low one keeps it from being emitted, so that all competitors do the same work.
+        dtype: the dtype of the weights.
         start, end, pad: the special symbols.
     """
 
@@ -82,7 +82,7 @@ class TranslationTask:
         return {"source": jnp.asarray(source), "source_lengths": jnp.asarray(lengths)}
 
     def values(self, tokens: np.ndarray, scores: np.ndarray) -> Values:
-        """The best hypotheses, [B, L] and [B]; where products are not exact, another may be nearly as good: first symbols."""
+        """The best hypotheses, [B, L] and [B]; only first symbols if products are inexact, since rounding may choose another."""
         exact = jax.default_backend() == "cpu" and self.dtype == "float32"
         named = {"tokens": tokens.astype(np.float32)[:, : None if exact else 1]}
         return named | ({"scores": scores.astype(np.float32)} if exact else {})
@@ -96,9 +96,9 @@ def cases(selection: Selection) -> list[Case]:
             for width in WIDTHS:
                 for rows in ROWS:
                     task = TranslationTask(network, symbols, rows, width, dtype=selection.dtype)
-                    how = {"model": name, "search": "greedy" if width == 1 else f"beam {width}"}
-                    how["rows"] = "1 row" if rows == 1 else f"{rows} rows"
+                    facts = {"model": name, "search": "greedy" if width == 1 else f"beam {width}"}
+                    facts["rows"] = "1 row" if rows == 1 else f"{rows} rows"
                     sizes = {"T": LENGTH, "D": network.embedding_size, "H": network.hidden_size, "V": symbols}
                     build = functools.partial(compete_in, "translate", task, selection.peers)
-                    selected.append(Case(how | sizes, build, tokens=rows * LENGTH))
+                    selected.append(Case(facts | sizes, build, tokens=rows * LENGTH))
     return selected

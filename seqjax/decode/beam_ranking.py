@@ -1,6 +1,6 @@
-"""Hypotheses of a beam search: their penalties, their order, and their symbols read back; and the state that they are in.
+"""The state of a beam search, and the ranking of its hypotheses: penalties, order, and symbols read back through parents.
 
-In shapes: B rows, K beams of a row, G groups, k beams of a group, F hypotheses of a group, N of a row, L steps, V symbols,
+Shapes: B rows, K beams of a row, G groups, k beams of a group, F hypotheses of a group, N of a row, L steps, V symbols,
 S source positions.
 """
 
@@ -55,7 +55,7 @@ class Beams(NamedTuple):
     token: Array  # [K, B]
     score: Array  # [B, G, k]: log-probabilities
     parents: Array  # [L, B, G, k]: the beam of its group that each beam continued, step by step
-    symbols: Array  # [L, B, G, k]: with which symbol
+    symbols: Array  # [L, B, G, k]: the symbol that it appended
     coverage: Array | None  # [K, B, S]
     tokens: Array | None  # [L, K, B]: the symbols of each beam so far, where a rule reads them
     ended: Ended | None
@@ -73,7 +73,7 @@ class _Pool(NamedTuple):
 
 
 def divisor(settings: Settings, length, dtype) -> Array:
-    """The length penalty of hypotheses of a length, which divides their log-probability."""
+    """The length penalty of hypotheses of `length` symbols: the divisor of their log-probability."""
     return length_penalty(jnp.asarray(length, jnp.int32), settings.alpha).astype(dtype)
 
 
@@ -100,14 +100,14 @@ def finish(plan: Plan, settings: Settings, beams: Beams) -> Decoded:
     """The best hypotheses of all groups, and their symbols, read backwards from parent to parent."""
     pool = _ranked(plan, _pool(plan, settings, beams))  # leaves [B, G * F]
     length = jnp.where(pool.cost < jnp.inf, pool.length, 0)
-    of_beams = (length.shape[0], plan.groups * plan.size)
+    beams_shape = (length.shape[0], plan.groups * plan.size)  # [B, K]
 
     def back(step, carry):
         beam, tokens = carry  # [B, G * F], [L, B, G * F]
         time = beams.time - 1 - step
         column = pool.group * plan.size + beam
-        parent = jnp.take_along_axis(beams.parents[time].reshape(of_beams), column, axis=1)
-        symbol = jnp.take_along_axis(beams.symbols[time].reshape(of_beams), column, axis=1)
+        parent = jnp.take_along_axis(beams.parents[time].reshape(beams_shape), column, axis=1)
+        symbol = jnp.take_along_axis(beams.symbols[time].reshape(beams_shape), column, axis=1)
         is_before_last = time < length - 1
         emitted = jnp.where(is_before_last, symbol, jnp.where(time == length - 1, pool.last, 0))
         return jnp.where(is_before_last, parent, beam), tokens.at[time].set(emitted)
@@ -119,7 +119,7 @@ def finish(plan: Plan, settings: Settings, beams: Beams) -> Decoded:
 
 
 def _pool(plan: Plan, settings: Settings, beams: Beams) -> _Pool:
-    """The hypotheses that ended and the beams that are left, which are cut off: leaves [B, G, F + k] ([B, G, k] without end)."""
+    """The hypotheses that ended, and those cut off at max_length: leaves [B, G, F + k] ([B, G, k] without `end`)."""
     score = penalised(settings, beams.score, jnp.asarray(plan.max_length, jnp.int32), beams.coverage)
     group = jnp.arange(plan.groups, dtype=jnp.int32)[None, :, None]
     pool = _Pool(
@@ -140,8 +140,8 @@ def _pool(plan: Plan, settings: Settings, beams: Beams) -> _Pool:
 
 def _ranked(plan: Plan, pool: _Pool) -> _Pool:
     """The F best of each group, then all of them in order: leaves [B, G, n] to [B, G * F]."""
-    of_groups = [leaf[..., : plan.hypotheses] for leaf in jax.lax.sort(pool, num_keys=2)]
-    leaves = [leaf.reshape(leaf.shape[0], plan.groups * plan.hypotheses) for leaf in of_groups]
+    best = [leaf[..., : plan.hypotheses] for leaf in jax.lax.sort(pool, num_keys=2)]  # [B, G, F]
+    leaves = [leaf.reshape(leaf.shape[0], plan.groups * plan.hypotheses) for leaf in best]
     return _Pool(*(jax.lax.sort(leaves, num_keys=2) if plan.groups > 1 else leaves))
 
 

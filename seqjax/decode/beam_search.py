@@ -3,7 +3,7 @@
 The beams of a row stand side by side: the state has leaves [K, B, ...], `step` is mapped over K, and the memory, which all
 beams of a row read, is neither copied nor moved. Beams are in G groups of k beams, G k = K; plain beam search is one group.
 
-In shapes: B rows, K beams of a row, G groups, k beams of a group, F hypotheses of a group, L steps, V symbols, S source
+Shapes: B rows, K beams of a row, G groups, k beams of a group, F hypotheses of a group, L steps, V symbols, S source
 positions.
 """
 
@@ -63,16 +63,16 @@ def beam(
     that holds all prefixes of a length, ended or not, the result is that of enumeration, under all penalties. Width 1 with
     early_stop is `greedy` (a coverage penalty may let it go on).
 
-    Diverse beam search: each group is a search of its own, of width / groups beams, for as many hypotheses; the best distinct
+    Diverse beam search: each group is a search of its own, with width / groups beams and as many hypotheses; the best distinct
     ones of all groups are returned. At each step the groups choose in turn, by log-probability minus `diversity` times the
-    number of beams of earlier groups that took the same symbol at this step. Scores are free of that term.
+    number of beams of earlier groups that took the same symbol at this step. Scores do not include that term.
 
     Compiled once for each model and shape: other penalties, diversity, early_stop or values of constraints compile nothing
     (only width, groups, n_best, no_repeat_ngram, coverage on or off, or which constraints are given, do).
 
     Args:
         model: a decoder (`seqjax.contracts.Decoder`); where coverage_penalty is above 0, one that attends.
-        params: of the model.
+        params: the model's parameters.
         batch: read by the model's `start`.
         width: K, beams of a row; it may be above the vocabulary's size.
         max_length: L, symbols of a hypothesis at most, `end` included.
@@ -161,21 +161,21 @@ def _search(model, plan: Plan, params, memory, state, token, settings: Settings)
 
 
 def _begin(plan: Plan, settings: Settings, state, token, log_p, weights) -> Beams:
-    """The beams before the first step: one live beam in each group, since all have read the same."""
+    """The beams before the first step: one live beam in each group, since all beams have read the same."""
     dtype, groups = log_p.dtype, (token.shape[1], plan.groups)
-    of_hypotheses, of_steps = (*groups, plan.hypotheses), (plan.max_length, *groups, plan.size)
+    hypotheses, history = (*groups, plan.hypotheses), (plan.max_length, *groups, plan.size)  # shapes
     ended = None
     if settings.end is not None:
-        no_score = jnp.full(of_hypotheses, -jnp.inf, dtype)
-        ended = Ended(no_score, jnp.zeros(of_hypotheses, jnp.int32), jnp.zeros(of_hypotheses, jnp.int32))
+        no_score = jnp.full(hypotheses, -jnp.inf, dtype)
+        ended = Ended(no_score, jnp.zeros(hypotheses, jnp.int32), jnp.zeros(hypotheses, jnp.int32))
     reads_tokens = settings.rules is not None and settings.rules.ngram is not None
     return Beams(
         time=jnp.zeros((), jnp.int32),
         state=state,
         token=token,
         score=jnp.full((*groups, plan.size), -jnp.inf, dtype).at[:, :, 0].set(0),
-        parents=jnp.zeros(of_steps, jnp.int32),
-        symbols=jnp.zeros(of_steps, jnp.int32),
+        parents=jnp.zeros(history, jnp.int32),
+        symbols=jnp.zeros(history, jnp.int32),
         coverage=None if weights is None else jnp.zeros(weights.shape, dtype),
         tokens=jnp.zeros((plan.max_length, *token.shape), jnp.int32) if reads_tokens else None,
         ended=ended,
@@ -183,14 +183,14 @@ def _begin(plan: Plan, settings: Settings, state, token, log_p, weights) -> Beam
 
 
 def _read(model, settings: Settings, params, memory, state, token) -> tuple[tuple[State, Array], Array | None]:
-    """A step of every beam: ((state, log-probabilities [K, B, V]), attention weights [K, B, S] where coverage counts)."""
+    """One step of every beam: ((state, log-probabilities [K, B, V]), attention weights [K, B, S] where coverage counts)."""
     state, logits = jax.vmap(model.step, in_axes=(None, None, 0, 0))(params, memory, state, token)
     log_p = jax.nn.log_softmax(logits.astype(at_least_float32(logits.dtype)))
     return (state, log_p), None if settings.beta is None else jax.vmap(model.weights)(state).astype(log_p.dtype)
 
 
 def _step(model, plan: Plan, params, memory, settings: Settings, beams: Beams) -> Beams:
-    """Reads a symbol into every beam, and chooses the beams of the next step."""
+    """Read a symbol into every beam, and choose the beams of the next step."""
     (state, log_p), weights = _read(model, settings, params, memory, beams.state, beams.token)
     coverage = None if beams.coverage is None or weights is None else beams.coverage + weights
     allowed = constrain(settings.rules, log_p, beams.tokens, beams.time)
@@ -258,7 +258,7 @@ def _choose(plan: Plan, settings: Settings, score: Array, log_p: Array, allowed:
 def _choose_in_group(k: int, end: Array | None, values: Array) -> tuple[Array, Array, Array, Array]:
     """The k best candidates that do not end, and the beams whose candidate with `end` is among the k best of all.
 
-    A candidate has the index parent * V + symbol; of equal candidates the one with the smaller index is better.
+    A candidate has the index parent * V + symbol; of two equal candidates, the one with the smaller index is better.
 
     Args:
         k: beams of the group.
@@ -276,7 +276,7 @@ def _choose_in_group(k: int, end: Array | None, values: Array) -> tuple[Array, A
     best, index = largest(jnp.where(symbol == end, -jnp.inf, values), k)  # [B, k]
     with_end = jnp.take(values, end, axis=2).T  # [B, k]: a candidate of each beam
     end_index = jnp.broadcast_to(jnp.arange(k, dtype=jnp.int32) * symbols + end, with_end.shape)
-    # [B, 2k]: all that may be better than a candidate with `end`
+    # [B, 2k]: the candidates that may be better than one with `end`
     rival, rival_index = jnp.concatenate((best, with_end), axis=1), jnp.concatenate((index, end_index), axis=1)
     # [B, k, 2k]: whether the rival is better
     is_larger = rival[:, None] > with_end[..., None]
@@ -285,10 +285,10 @@ def _choose_in_group(k: int, end: Array | None, values: Array) -> tuple[Array, A
     return best, index // symbols, index % symbols, (better < k) & (with_end > -jnp.inf)
 
 
-def _side_by_side(of_groups: Array) -> Array:
+def _side_by_side(leaf: Array) -> Array:
     """[B, G, k] to [K, B]."""
-    rows, groups, size = of_groups.shape
-    return of_groups.reshape(rows, groups * size).T
+    rows, groups, size = leaf.shape
+    return leaf.reshape(rows, groups * size).T
 
 
 def _of_parents(plan: Plan, parent: Array, tree: tuple[State, Array | None, Array | None]) -> Any:
@@ -303,9 +303,9 @@ def _of_parents(plan: Plan, parent: Array, tree: tuple[State, Array | None, Arra
     row = beam * beam.shape[1] + jax.lax.broadcasted_iota(jnp.int32, beam.shape, 1)  # [K, B], indices of [K * B]
     state, coverage, tokens = tree
 
-    def moved(leaf):
+    def gathered(leaf):
         return leaf.reshape(beam.size, *leaf.shape[2:])[row]
 
     if tokens is not None:
         tokens = tokens.reshape(tokens.shape[0], beam.size)[:, row]
-    return *jax.tree.map(moved, (state, coverage)), tokens
+    return *jax.tree.map(gathered, (state, coverage)), tokens

@@ -21,11 +21,11 @@ class Constraints(TypedDict, total=False):
     """Keywords of `greedy`, `sample`, `stream` and `beam`. Scores remain those of the model's own distribution.
 
     Args:
-        min_length: the least symbols of a row, `end` included; `end` is forbidden before. Needs `end`.
-        no_repeat_ngram: n; no n symbols in a row come twice in one output (the prompt does not count).
+        min_length: the least number of symbols of a row, `end` included; `end` is forbidden until then. Needs `end`.
+        no_repeat_ngram: n; no sequence of n symbols occurs twice in an output (the prompt does not count).
         banned: symbols that are forbidden: integers in a sequence, a set or an array.
         prefix: integer [B, P], the first symbols of each output, which override the other constraints. A number below 0
-            allows any symbol at its place.
+            allows any symbol at its position.
         prefix_lengths: integer [B], the symbols of each prefix that count; None: all.
     """
 
@@ -74,8 +74,8 @@ def make_rules(
     """The rules of a search; None where nothing is constrained.
 
     Args:
-        max_length: of the search.
-        end: of the search.
+        max_length: L of the search.
+        end: the end symbol of the search, or None.
         min_length, no_repeat_ngram, banned, prefix, prefix_lengths: see `Constraints`.
 
     Returns:
@@ -92,8 +92,8 @@ def make_rules(
             raise InputError(f"min_length is {min_length}, it must be at most max_length, {max_length}")
     if no_repeat_ngram is not None:
         check_positive(no_repeat_ngram=no_repeat_ngram)
-    listed: Any = [*banned] if isinstance(banned, Set) else banned
-    symbols = [] if banned is None else np.ravel(listed).tolist()
+    sequence: Any = [*banned] if isinstance(banned, Set) else banned
+    symbols = [] if banned is None else np.ravel(sequence).tolist()
     for symbol in symbols:
         check_integers(banned=symbol)
         if not 0 <= symbol < LARGEST:
@@ -103,8 +103,8 @@ def make_rules(
         kind = f"shape {forced.shape} and dtype {forced.dtype}"
         raise InputError(f"prefix has {kind}, it must be integers [B, P]")
     if lengths is not None and (forced is None or lengths.shape != forced.shape[:1]):
-        of = "there is no prefix" if forced is None else f"prefix has shape {forced.shape}"
-        raise InputError(f"prefix_lengths has shape {lengths.shape}, {of}: give prefix [B, P] and its lengths [B]")
+        other = "there is no prefix" if forced is None else f"prefix has shape {forced.shape}"
+        raise InputError(f"prefix_lengths has shape {lengths.shape}, {other}: give prefix [B, P] and its lengths [B]")
     if min_length is None and no_repeat_ngram is None and not symbols and forced is None:
         return None
     return Rules(
@@ -118,13 +118,13 @@ def make_rules(
 
 
 def _array(name: str, value) -> Any:
-    """An array of what may be nested lists; None stays None."""
+    """Nested lists as a NumPy array; an array or None as it is."""
     if value is None or isinstance(value, Array):
         return value
     try:
         return np.asarray(value)
     except ValueError:
-        raise InputError(f"{name} has rows of different lengths: fill them up, and give prefix_lengths") from None
+        raise InputError(f"{name} has rows of different lengths: pad them, and give prefix_lengths") from None
 
 
 def check_vocabulary(size: int, end: int | None, rules: Rules | None):
@@ -135,7 +135,7 @@ def check_vocabulary(size: int, end: int | None, rules: Rules | None):
 
 
 def _forced_symbols(rules: Rules) -> np.ndarray:
-    """All symbols that the prefixes force; none where the prefixes are traced."""
+    """All symbols that the prefixes force; an empty array while the prefixes are traced."""
     prefix, lengths = rules.prefix, rules.prefix_lengths
     if prefix is None or isinstance(prefix, jax.core.Tracer) or isinstance(lengths, jax.core.Tracer):
         return np.zeros(0, np.int32)
@@ -147,7 +147,7 @@ def _forced_symbols(rules: Rules) -> np.ndarray:
 
 
 def constrain(rules: Rules | None, logits: Array, tokens: Array | None, time: Array) -> Array:
-    """Logits with -inf for every symbol that may not come next; all of them -inf where none may.
+    """Logits with -inf for every symbol that may not come next; all are -inf if no symbol may.
 
     Args:
         rules: from `make_rules`; None: the logits are returned as they are.
@@ -184,7 +184,7 @@ def constrain(rules: Rules | None, logits: Array, tokens: Array | None, time: Ar
 
 
 def _without_repeats(logits: Array, tokens: Array, time: Array, n: int) -> Array:
-    """Forbids every symbol that followed an earlier occurrence of the last n - 1 symbols.
+    """Forbid every symbol that followed an earlier occurrence of the last n - 1 symbols.
 
     Args:
         logits: [..., B, V].
@@ -203,7 +203,7 @@ def _without_repeats(logits: Array, tokens: Array, time: Array, n: int) -> Array
 
 
 def _forced(rules: Rules, time: Array, rows: int) -> Array:
-    """The symbol that each row must take at this step, int32 [B]; -1: any."""
+    """The symbol that each row must take at this step, int32 [B]; -1 allows any symbol."""
     prefix = jnp.asarray(rules.prefix).astype(jnp.int32)
     if prefix.shape[0] != rows:
         raise InputError(f"prefix has {prefix.shape[0]} rows, the batch {rows}: give one for each row")

@@ -1,4 +1,4 @@
-"""Results of every search, and what all searches do with a decoder."""
+"""The result of a search, and helpers that all searches share."""
 
 from typing import Any, NamedTuple, cast
 
@@ -11,10 +11,10 @@ from seqjax.types import Array
 
 
 class Decoded(NamedTuple):
-    """Symbols chosen by a search, a row for each row of the batch; of `beam`, N hypotheses for each, best first.
+    """Symbols chosen by a search: one output for each row of the batch, or from `beam` N hypotheses, best first.
 
     Args:
-        tokens: int32, [B, L], from `beam` [B, N, L]: the symbols emitted, `end` included where it came; 0 from `lengths` on.
+        tokens: int32, [B, L], from `beam` [B, N, L]: the symbols emitted, `end` included; 0 from `lengths` on.
             The prompt is not repeated.
         lengths: int32, [B] or [B, N]: symbols emitted, `end` included; 0 for a missing hypothesis.
         scores: floating, [B] or [B, N]: log-probability of those symbols under the decoder's own distribution, in nats
@@ -32,7 +32,7 @@ def attending(model: Decoder, option: str) -> AttendingDecoder:
 
     Args:
         model: a decoder.
-        option: what needs attention, for the message.
+        option: the option that needs attention, named in the error.
 
     Raises:
         InputError: the model has no attention.
@@ -44,7 +44,7 @@ def attending(model: Decoder, option: str) -> AttendingDecoder:
 
 
 def host_array(value: Any, dtype: Any) -> Any:
-    """A NumPy array, passed to a compiled function: an array made on the device would cost as much as several steps."""
+    """A NumPy array for a compiled function: making the array on the device would cost as much as several steps."""
     return np.asarray(value, dtype)
 
 

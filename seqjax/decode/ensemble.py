@@ -23,15 +23,15 @@ class Ensemble:
 
         "probability": p(y) = 1/n sum_i p_i(y);    "log": p(y) = prod_i p_i(y)^(1/n) / Z
 
-    An ensemble is a decoder, whose parameters are a tuple of its members'. The members may be of different kinds; they share
-    a vocabulary and read the same batch.
+    Its parameters are a tuple of the members'. The members may be of different kinds; they share a vocabulary and read the
+    same batch.
 
     Args:
         models: decoders (`seqjax.contracts.Decoder`).
         average: "probability"; or "log", where a symbol that is impossible for one member is impossible.
 
     Raises:
-        InputError: no models, or another average; when used, members that do not fit together.
+        InputError: no models, or an unknown average; in use, members that do not fit together.
 
     Example:
         >>> from seqjax.cells.gru import GRU
@@ -59,7 +59,7 @@ class Ensemble:
         return any(model.attends for model in self.models)
 
     def start(self, params: tuple, batch: dict) -> tuple[tuple, tuple, Array]:
-        """Starts every member; all must begin with the same symbols.
+        """Start every member; all must begin with the same symbols.
 
         Args:
             params: a tuple, one for each member.
@@ -69,21 +69,21 @@ class Ensemble:
             (memory, state, token): tuples of the members' memories and states; token int32 [B].
 
         Raises:
-            InputError: not as many parameters as members, or first symbols that differ.
+            InputError: params that are not a tuple of one entry for each member, or first symbols that differ.
         """
         if not isinstance(params, tuple) or len(params) != len(self.models):
             kind = f"a tuple of {len(params)}" if isinstance(params, tuple) else f"a {type(params).__name__}"
             raise InputError(f"an ensemble of {len(self.models)} models was given {kind}: give a tuple with each model's params")
-        started = [model.start(member, batch) for model, member in zip(self.models, params, strict=True)]
-        memories, states, tokens = zip(*started, strict=True)
+        starts = [model.start(member, batch) for model, member in zip(self.models, params, strict=True)]
+        memories, states, tokens = zip(*starts, strict=True)
         if not any(isinstance(token, jax.core.Tracer) for token in tokens):
             for i, token in enumerate(tokens):
                 if not np.array_equal(token, tokens[0]):
-                    raise InputError(f"models 0 and {i} begin with other symbols: give models with one target vocabulary")
+                    raise InputError(f"models 0 and {i} begin with different symbols: give models with one target vocabulary")
         return memories, states, tokens[0]
 
     def step(self, params: tuple, memory: tuple, state: tuple, token: Array) -> tuple[State, Array]:
-        """Reads a symbol into every member: token [B] to (state, log-probabilities [B, V]).
+        """Read a symbol into every member: token [B] to (state, log-probabilities [B, V]).
 
         Raises:
             InputError: vocabularies of different sizes.
@@ -142,5 +142,5 @@ class Ensemble:
         """
         masks = [model.attended(member) for model, member in zip(self.models, memory, strict=True) if model.attends]
         if not masks:
-            raise InputError("no model of this ensemble has attention: there are no places to attend to")
+            raise InputError("no model of this ensemble has attention: there are no positions to attend to")
         return functools.reduce(jnp.logical_or, masks)

@@ -13,11 +13,11 @@ class Filters(NamedTuple):
 
     Args:
         top_k: integer, [], at least 1: keep the k likeliest symbols.
-        top_p: floating, [], 0 < top_p <= 1: keep the fewest symbols, from the likeliest on, whose probabilities sum to at
-            least top_p.
+        top_p: floating, [], 0 < top_p <= 1: keep the fewest of the likeliest symbols whose probabilities sum to at least
+            top_p.
         min_p: floating, [], 0 < min_p <= 1: keep the symbols at least min_p times as likely as the likeliest.
-        typical_p: floating, [], 0 < typical_p <= 1: keep the fewest symbols, from the one on whose surprise -log p is nearest
-            to the entropy, whose probabilities sum to at least typical_p.
+        typical_p: floating, [], 0 < typical_p <= 1: keep the fewest symbols with a surprise -log p nearest to the entropy whose
+            probabilities sum to at least typical_p.
 
     Example:
         >>> apply_filters(jnp.log(jnp.array([0.5, 0.3, 0.2])), Filters(min_p=jnp.array(0.5))).tolist()[2]

@@ -1,4 +1,4 @@
-"""Minimum Bayes risk: of several outputs the one that agrees best with all others."""
+"""Minimum Bayes risk: the choice of the output that agrees best with the others."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ class Reranked(NamedTuple):
     """The result of `minimum_bayes_risk`.
 
     Args:
-        index: of the best candidate.
+        index: the index of the best candidate.
         utilities: float64, [n]: the expected utility of every candidate.
     """
 
@@ -26,17 +26,17 @@ def minimum_bayes_risk(
     *,
     weights: Sequence[float] | None = None,
 ) -> Reranked:
-    """The candidate with the greatest expected utility, where the candidates stand for the distribution.
+    """The candidate with the greatest expected utility, under the distribution of the candidates themselves.
 
         argmax_i sum_j w_j utility(y_i, y_j)
 
-    Runs on the host. Equal candidates are compared once; of equal utilities the first candidate is chosen.
+    Runs on the host. Equal candidates are compared once; if utilities are equal, the first candidate is chosen.
 
     Args:
         candidates: outputs for one input, usually samples: texts, or tuples of symbols. A sample drawn more than once is
             given more than once.
-        utility: of a hypothesis beside a reference, greater is better, e.g. sentence-level chrF or BLEU.
-        weights: of each candidate as a reference, not all 0; None: all equal.
+        utility: a function of (hypothesis, reference); greater is better. Sentence-level chrF or BLEU, for example.
+        weights: the weight of each candidate as a reference, not all 0; None: equal weights.
 
     Returns:
         Reranked.
@@ -56,8 +56,8 @@ def minimum_bayes_risk(
         raise InputError("there are no candidates to choose from: give at least one")
     shares = np.ones(len(candidates)) if weights is None else np.asarray(weights, np.float64)
     if shares.shape != (len(candidates),) or not (np.isfinite(shares) & (shares >= 0)).all() or not shares.sum() > 0:
-        raise InputError(f"weights must be {len(candidates)} finite numbers, one a candidate, at least 0 and not all 0")
-    index_of = {candidate: i for i, candidate in enumerate(dict.fromkeys(candidates))}  # of each distinct candidate
+        raise InputError(f"weights must be {len(candidates)} finite numbers, one for each candidate, at least 0 and not all 0")
+    index_of = {candidate: i for i, candidate in enumerate(dict.fromkeys(candidates))}  # distinct candidates
     indices = [index_of[candidate] for candidate in candidates]
     mass = np.bincount(indices, shares / shares.sum())
     expected = [sum(w * utility(y, z) for z, w in zip(index_of, mass, strict=True) if w) for y in index_of]

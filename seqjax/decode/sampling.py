@@ -1,4 +1,4 @@
-"""Search of one symbol after another: the likeliest, or drawn.
+"""Search that chooses one symbol after another: the likeliest, or a draw.
 
 The model is a decoder (`seqjax.contracts.Decoder`); it is static under jit, so it must be hashable.
 """
@@ -21,7 +21,7 @@ from seqjax.errors import InputError
 from seqjax.hoisting import hoist
 from seqjax.types import Array, Key, Params, State, at_least_float32
 
-_COLDEST, _HOTTEST = float(np.finfo(np.float32).tiny), 1e30  # colder: the likeliest symbol; hotter: any symbol
+_COLDEST, _HOTTEST = float(np.finfo(np.float32).tiny), 1e30  # below: the likeliest symbol; above: as at 1e30, uniform
 
 
 class _Draw(NamedTuple):
@@ -64,7 +64,7 @@ def greedy(
 
     Args:
         model: a decoder (`seqjax.contracts.Decoder`).
-        params: of the model.
+        params: the model's parameters.
         batch: read by the model's `start`, e.g. {"tokens": [B, T], "tokens_lengths": [B]}.
         max_length: L, symbols a row at most.
         end: the symbol that ends a row; None: every row has L symbols.
@@ -102,17 +102,17 @@ def sample(
     typical_p: float | None = None,
     **constraints: Unpack[Constraints],
 ) -> Decoded:
-    """Draws every symbol from the model's distribution, at a temperature, filtered.
+    """Draw every symbol from the model's distribution, at a temperature and through filters.
 
-        p ~ softmax(logits / temperature), then top_k, top_p, min_p, typical_p, each of the symbols that are left
+        p ~ softmax(logits / temperature), then top_k, top_p, min_p, typical_p, each on the symbols that are left
         symbol: the first i with p_1 + ... + p_i > u, u uniform in [0, 1)
 
     Compiled once for each model and shape: another prompt of the same shape, key, temperature or value of an option
-    compiles nothing (only temperature 0, another no_repeat_ngram, or giving or leaving out an option, does).
+    compiles nothing (only temperature 0, another no_repeat_ngram, or another set of options does).
 
     Args:
         model: a decoder (`seqjax.contracts.Decoder`).
-        params: of the model.
+        params: the model's parameters.
         batch: read by the model's `start`, e.g. {"tokens": [B, T], "tokens_lengths": [B]}.
         max_length: L, symbols a row at most.
         end: the symbol that ends a row; None: every row has L symbols. The loop ends when all rows have.
@@ -121,7 +121,7 @@ def sample(
         top_k: at least 1, the number of symbols kept; None keeps all.
         top_p: 0 < top_p <= 1, the probability kept; None keeps all.
         min_p: 0 < min_p <= 1, the least probability kept, relative to the likeliest symbol's; None keeps all.
-        typical_p: 0 < typical_p <= 1, the probability kept, of the symbols whose surprise is nearest to the entropy; None
+        typical_p: 0 < typical_p <= 1, the probability kept, in symbols whose surprise is nearest to the entropy; None
             keeps all.
         **constraints: see `Constraints`; applied before the filters. Where they leave no symbol, the row ends without one,
             with score -inf.
@@ -163,7 +163,7 @@ def stream(
 
     Args:
         model, params, batch, max_length, end, key, temperature, top_k, top_p, min_p, typical_p: as for `sample`.
-        **constraints: likewise.
+        **constraints: as for `sample`.
 
     Returns:
         An iterator of int32 arrays [B], the columns of `Decoded.tokens`; it ends after L, or when all rows have.
@@ -251,12 +251,12 @@ def _begin(model, max_length, params, memory, state, token, settings: _Settings)
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _uniforms(key: Key, steps: int, rows: int) -> Array:
-    """Uniform in [0, 1), float32 [L, B]; of all steps at once, since a small draw in the loop costs more than its step."""
+    """Uniform numbers in [0, 1), float32 [L, B], for all steps at once: a small draw in the loop costs more than its step."""
 
-    def of_step(time):
+    def draw_step(time):
         return jax.vmap(jax.random.uniform)(jax.random.split(jax.random.fold_in(key, time), rows))
 
-    return jax.vmap(of_step)(jnp.arange(steps))
+    return jax.vmap(draw_step)(jnp.arange(steps))
 
 
 def _first_true(mask: Array) -> Array:
@@ -272,7 +272,7 @@ def _drawn(below_best: Array, draw: _Draw, uniform: Array) -> Array:
 
 
 def _advance(model, params, memory, rows: _Rows, settings: _Settings, uniforms: Array | None) -> _Rows:
-    """One step of every row; rows that have ended emit 0 and stay as they are."""
+    """One step of every row; rows that have ended emit 0, and keep their length and score."""
     state, logits = model.step(params, memory, rows.state, rows.token)
     logits = logits.astype(rows.score.dtype)  # [B, V]
     below_best = logits - logits.max(axis=1, keepdims=True)  # [B, V], the largest 0

@@ -1,4 +1,4 @@
-"""Given outputs under a decoder: their log-probability, and the attention weights of the steps that emit them."""
+"""Log-probabilities of given outputs under a decoder, and the attention weights of the steps that emit them."""
 
 import functools
 from typing import Any, NamedTuple
@@ -31,17 +31,17 @@ class Scored(NamedTuple):
 def score(model: Decoder, params: Any, batch: dict, tokens: ArrayLike, lengths: ArrayLike) -> Scored:
     """The log-probability of given outputs: sum_t log p(y_t | y_1..y_{t-1}, batch).
 
-    The outputs of a search have the scores that the search returned (of `beam`, without penalties).
+    Outputs of a search get the scores that the search returned (for `beam`, without its penalties).
 
     Args:
         model: a decoder (`seqjax.contracts.Decoder`).
-        params: of the model.
+        params: the model's parameters.
         batch: read by the model's `start`.
         tokens: integer, [B, L], or [B, N, L]: N outputs for each row; the end symbol included where there is one.
         lengths: integer, [B] or [B, N]: real symbols.
 
     Returns:
-        Scored: of each output, and of each symbol.
+        Scored: the log-probability of each output, and of each of its symbols.
 
     Raises:
         InputError: tokens or lengths of a wrong shape or dtype, a symbol outside the vocabulary, or the model's own errors.
@@ -64,7 +64,7 @@ def attention(model: AttendingDecoder, params: Any, batch: dict, tokens: ArrayLi
 
     Args:
         model: a decoder that attends (`seqjax.contracts.AttendingDecoder`).
-        params: of the model.
+        params: the model's parameters.
         batch: read by the model's `start`.
         tokens: integer, [B, L] or [B, N, L]: outputs.
         lengths: integer, [B] or [B, N]: real symbols.
@@ -73,7 +73,7 @@ def attention(model: AttendingDecoder, params: Any, batch: dict, tokens: ArrayLi
         Floating, [B, L, S] or [B, N, L, S]: the weights of the step that emits each symbol; 0 from the lengths on.
 
     Raises:
-        InputError: a model without attention, or as `score`.
+        InputError: a model without attention, or any error of `score`.
 
     Example:
         >>> from seqjax.attention.attentive import Attentive
@@ -116,9 +116,9 @@ def _read_all(model, value_of, params, batch: dict, tokens: ArrayLike, lengths: 
         raise InputError(f"{shapes}: give [B, L] and [B], or [B, N, L] and [B, N]")
     memory, state, token = model.start(params, batch)
     if token.shape[0] != tokens.shape[0]:
-        raise InputError(f"tokens has {tokens.shape[0]} rows, the batch {token.shape[0]}: give as many")
-    many = tokens if tokens.ndim == 3 else tokens[:, None]
-    values, marker = _teach(model, value_of, params, memory, state, token, many, lengths.reshape(many.shape[:2]))
+        raise InputError(f"tokens has {tokens.shape[0]} rows, the batch {token.shape[0]}: the numbers must be equal")
+    outputs = tokens if tokens.ndim == 3 else tokens[:, None]  # [B, N, L]
+    values, marker = _teach(model, value_of, params, memory, state, token, outputs, lengths.reshape(outputs.shape[:2]))
     if not isinstance(tokens, jax.core.Tracer) and not isinstance(lengths, jax.core.Tracer):
         symbols = np.asarray(tokens)
         check_symbols(marker.shape[0], tokens=symbols[np.arange(symbols.shape[-1]) < np.asarray(lengths)[..., None]])
@@ -127,7 +127,7 @@ def _read_all(model, value_of, params, batch: dict, tokens: ArrayLike, lengths: 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _teach(model, value_of, params, memory, state, token, tokens: Array, lengths: Array) -> tuple[Array, Array]:
-    """Reads tokens [B, N, L] by teacher forcing: (values [B, N, L, ...], `size_marker` of the vocabulary)."""
+    """Read tokens [B, N, L] by teacher forcing: (values [B, N, L, ...], `size_marker` of the vocabulary)."""
     rows, outputs, steps = tokens.shape
     _, logits = jax.eval_shape(model.step, params, memory, state, token)
     symbols = tokens.astype(jnp.int32).transpose(2, 1, 0)  # [L, N, B]

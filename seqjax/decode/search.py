@@ -1,4 +1,4 @@
-"""A search as a value: which method, with its options."""
+"""A search as a value: a method and its options."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -28,20 +28,20 @@ _METHODS_OF = {  # the methods that read an option; the other options hold for a
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """A method of search with its options; called, it searches. Usable as a group of command-line flags.
+    """A search method with its options; a call runs it. Experiments use it as a group of command-line flags.
 
     Args:
-        method: "greedy", `seqjax.decode.greedy`; "sample", `sample`; "beam", `beam`; or "mbr": minimum Bayes risk, of
-            `samples` draws the one most like the others.
+        method: "greedy", `seqjax.decode.greedy`; "sample", `sample`; "beam", `beam`; or "mbr", minimum Bayes risk:
+            the one of `samples` draws that is most like the others.
         beam: width of beam search. Width 1 with early_stop and without a coverage penalty is greedy.
-        length_penalty, coverage_penalty, groups, diversity, early_stop: of `beam`.
-        samples: of mbr, at least 1.
-        temperature, top_k, top_p, min_p, typical_p: of `sample`.
-        seed: of sample and mbr; draw n of a row comes from split(key(seed), draws)[n].
-        min_length: at least so many symbols, the end included; 0: any number.
-        max_length: at most so many symbols, the end included; None: as many as the caller allows.
-        no_repeat_ngram: no n symbols in a row come twice in one output; 0: they may.
-        unknown: of `texts`: an unknown symbol is shown as a mark, or replaced by the source word with the most attention.
+        length_penalty, coverage_penalty, groups, diversity, early_stop: options of `beam`.
+        samples: the number of draws of mbr, at least 1.
+        temperature, top_k, top_p, min_p, typical_p: options of `sample`, for sample and mbr.
+        seed: the seed of sample and mbr; draw n of a row comes from split(key(seed), draws)[n].
+        min_length: the least number of symbols, the end included; 0: no limit.
+        max_length: the greatest number of symbols, the end included; None: the caller's limit.
+        no_repeat_ngram: n; no sequence of n symbols occurs twice in an output; 0: no limit.
+        unknown: for `texts`: show an unknown symbol as a mark, or replace it by the source word with the most attention.
 
     Raises:
         InputError: a value out of its range, or an option that the method does not read and that is not at its default.
@@ -61,7 +61,7 @@ class Search:
     Wu et al. 2016 (penalties); Vijayakumar et al. 2016 (groups); Eikema, Aziz 2020 (mbr).
     """
 
-    method: Method = "beam"  # mbr: of `samples` draws the one most like the others
+    method: Method = "beam"  # mbr: the one of `samples` draws that is most like the others
     beam: int = 5  # hypotheses kept at every step; 1: greedy
     length_penalty: float = 1.0  # alpha of Wu et al. 2016; 0: none
     coverage_penalty: float = 0.0  # beta of Wu et al. 2016
@@ -76,9 +76,9 @@ class Search:
     typical_p: float | None = None
     seed: int = 0
     min_length: int = 0  # symbols at least, the end counted
-    max_length: int | None = None  # symbols at most, the end counted; None: twice the input's and 8
-    no_repeat_ngram: int = 0  # no n symbols twice in an output; 0: any
-    unknown: Literal["mark", "copy"] = "mark"  # an unknown symbol is shown as such, or as the source word most attended to
+    max_length: int | None = None  # symbols at most, the end counted; None: twice the input's plus 8
+    no_repeat_ngram: int = 0  # n: no sequence of n symbols occurs twice in an output; 0: no limit
+    unknown: Literal["mark", "copy"] = "mark"  # unknown symbols: shown as a mark, or the source word with the most attention
 
     def __post_init__(self):
         check_choice(self, get_args(Method), method=self.method)
@@ -97,8 +97,8 @@ class Search:
         for field in dataclasses.fields(self):
             value, methods = getattr(self, field.name), _METHODS_OF.get(field.name, (self.method,))
             if self.method not in methods and value != field.default:
-                without = f"{field.name} is {value} and does nothing under method {self.method}"
-                raise InputError(f"{without}: give method {' or '.join(methods)}, or {field.name} {field.default}")
+                problem = f"{field.name} is {value} and does nothing under method {self.method}"
+                raise InputError(f"{problem}: give method {' or '.join(methods)}, or {field.name} {field.default}")
 
     @property
     def is_greedy(self) -> bool:
@@ -107,7 +107,7 @@ class Search:
         return self.method == "greedy" or (self.method == "beam" and narrow)
 
     def as_greedy(self) -> "Search":
-        """The greedy search under the same limits, e.g. to watch a model in training with."""
+        """The greedy search under the same limits, e.g. for evaluations during training."""
         limits = ("min_length", "max_length", "no_repeat_ngram", "unknown")
         return Search(method="greedy", **{name: getattr(self, name) for name in limits})
 
@@ -121,22 +121,22 @@ class Search:
         end: int | None = None,
         n_best: int = 1,
     ) -> Decoded:
-        """Searches the outputs of a batch.
+        """Search for the outputs of a batch.
 
         Args:
             model: a decoder.
-            params: of the model.
+            params: the model's parameters.
             batch: read by the model's `start`.
-            max_length: L, where the search gives none.
+            max_length: L, if the search has no max_length of its own.
             end: the symbol that ends an output; None: all have L symbols.
             n_best: N, outputs of a row: at most `beam` of a beam search, 1 of a greedy one, any number of draws.
 
         Returns:
-            Decoded: tokens [B, N, L], lengths [B, N], scores [B, N]; best first, but draws in the order they were drawn. For
+            Decoded: tokens [B, N, L], lengths [B, N], scores [B, N]; best first, but samples as they were drawn. For
             mbr N is `samples`: all draws, for `minimum_bayes_risk` to choose among.
 
         Raises:
-            InputError: no max_length, an n_best out of its range, no attention where it is needed, or what the model refuses.
+            InputError: no max_length, an n_best out of its range, no attention where it is needed, or the model's own errors.
         """
         limits = self._limits(max_length, end)
         if self.method in ("sample", "mbr"):
@@ -166,7 +166,7 @@ class Search:
             An iterator of int32 arrays [B].
 
         Raises:
-            InputError: the search does not choose one symbol after another, or as a call.
+            InputError: the search does not choose one symbol after another, or any error of a call.
         """
         self.check_streams()
         draw: dict[str, Any] = self._draw if self.method == "sample" else {"temperature": 0.0}
@@ -176,10 +176,10 @@ class Search:
     def check_streams(self) -> None:
         """Raise unless the search chooses one symbol after another: greedy, or a sample."""
         if self.method != "sample" and not self.is_greedy:
-            of = f"{self.method} of width {self.beam}" if self.method == "beam" else self.method
-            of += " with a coverage_penalty" if self.coverage_penalty else ""
-            of += "" if self.early_stop else " without early_stop"
-            raise InputError(f"method {of} does not choose one symbol after another: to stream, give method greedy or sample")
+            name = f"{self.method} of width {self.beam}" if self.method == "beam" else self.method
+            name += " with a coverage_penalty" if self.coverage_penalty else ""
+            name += "" if self.early_stop else " without early_stop"
+            raise InputError(f"method {name} does not choose one symbol after another: to stream, give method greedy or sample")
 
     @property
     def _draw(self) -> dict[str, Any]:

@@ -68,12 +68,12 @@ def texts(
 
     Args:
         model: a decoder, or an `Ensemble` with a tuple of params.
-        params: of the model.
-        inputs: texts; or one batch, as the model's `start` reads it, of a decoder that reads something else.
+        params: the model's parameters.
+        inputs: texts; or, for a decoder that does not read texts, one batch as the model's `start` reads it.
         vocabularies: (of the source, of the target), for a model that reads {"source", "source_lengths"}; one vocabulary for
             a language model, which reads {"tokens", "tokens_lengths"}, and for a batch.
         search: a method with its options; None: `Search()`, beam search of width 5.
-        n_best: at most so many different texts for each input, best first.
+        n_best: the greatest number of different texts for each input, best first.
         progress: called after every batch with the number of inputs done.
 
     Returns:
@@ -102,7 +102,7 @@ class TextSearch:
 
     Args:
         model: a decoder, or an `Ensemble` with a tuple of params.
-        params: of the model.
+        params: the model's parameters.
         vocabularies: (of the source, of the target), or one vocabulary for a language model, as for `texts`.
         search: a method with its options; None: `Search()`.
 
@@ -113,22 +113,24 @@ class TextSearch:
     def __init__(self, model: Decoder, params: Params, vocabularies: Vocabularies, search: Search | None = None):
         self._model, self._params = model, params
         self._has_source = isinstance(vocabularies, tuple)
-        self._read, self._written = vocabularies if isinstance(vocabularies, tuple) else (vocabularies, vocabularies)
+        pair = vocabularies if isinstance(vocabularies, tuple) else (vocabularies, vocabularies)
+        self._input_vocabulary, self._output_vocabulary = pair
         self._search = search or Search()
-        if isinstance(self._written, LineVocabulary):  # one symbol is a whole output
+        if isinstance(self._output_vocabulary, LineVocabulary):  # one symbol is a whole output
             self._search = dataclasses.replace(self._search, max_length=1)
         if self._search.unknown == "copy" and not (self._has_source and model.attends):
-            raise InputError("unknown is copy, which takes the source word with the most attention: this model has no attention")
+            lacks = "attention" if self._has_source else "source"
+            raise InputError(f"unknown is copy, which takes the source word with the most attention: this model has no {lacks}")
 
     def check(self, *, n_best: int = 1, longest: int = 1) -> None:
-        """Raises now where a search would fail later; nothing is compiled or computed.
+        """Raise now any error that a search would raise later, without compiling or computing anything.
 
         Args:
             n_best: as for a call.
-            longest: symbols of the longest input.
+            longest: the number of symbols of the longest input.
 
         Raises:
-            InputError: as a call.
+            InputError: any error of a call.
         """
         [(_, batch)] = self._batches([np.zeros(longest, np.int32)])
         jax.eval_shape(lambda params: self._decode(params, batch, n_best), self._params)
@@ -151,7 +153,7 @@ class TextSearch:
                 progress(len(outputs))
             return outputs
         inputs = [self._stripped(text) for text in inputs]
-        ids = [self._read.encode(text) for text in inputs]
+        ids = [self._input_vocabulary.encode(text) for text in inputs]
         outputs = [[Hypothesis("", 0.0, ())] for _ in ids]  # of an empty source; the others are replaced
         done = sum(map(self._is_empty, ids))
         for indices, batch in self._batches(ids):
@@ -163,7 +165,7 @@ class TextSearch:
         return outputs
 
     def stream(self, text: str) -> Iterator[str]:
-        """Pieces of the output for one input, each as soon as its symbol is chosen; joined they are the text of a call.
+        """Pieces of the output for one input, each as soon as its symbol is chosen; joined, they are the text of a call.
 
         Args:
             text: a source or a prompt.
@@ -172,17 +174,18 @@ class TextSearch:
             An iterator of strings.
 
         Raises:
-            InputError: a search that does not choose one symbol after another, or as a call.
+            InputError: a search that does not choose one symbol after another, or any error of a call.
         """
         self._search.check_streams()
         if self._search.unknown == "copy":
             raise InputError("unknown is copy, which a stream cannot show: give unknown mark")
-        ids, end = self._read.encode(self._stripped(text)), self._written.end
+        ids, end = self._input_vocabulary.encode(self._stripped(text)), self._output_vocabulary.end
         if self._is_empty(ids):
             return iter(())
         [(_, batch)] = self._batches([ids])
         columns = self._search.stream(self._model, self._params, batch, max_length=self._longest(batch), end=end)
-        return self._written.stream(itertools.takewhile(lambda token: token != end, (int(column[0]) for column in columns)))
+        symbols = (int(column[0]) for column in columns)
+        return self._output_vocabulary.stream(itertools.takewhile(lambda symbol: symbol != end, symbols))
 
     def attention(self, text: str, tokens: Sequence[int]) -> AttentionMap:
         """The attention weights of the steps that write an output.
@@ -197,18 +200,18 @@ class TextSearch:
         Raises:
             InputError: an empty source, or a model without attention.
         """
-        ids, end = self._read.encode(self._stripped(text)), self._written.end
+        ids, end = self._input_vocabulary.encode(self._stripped(text)), self._output_vocabulary.end
         if not len(ids):
             raise InputError("the source is empty: there is nothing to attend to")
         [(_, batch)] = self._batches([ids])
-        written = [*tokens, *([] if end is None else [end])]
-        lengths = jnp.array([len(written)], jnp.int32)
+        symbols = [*tokens, *([] if end is None else [end])]
+        lengths = jnp.array([len(symbols)], jnp.int32)
         model = attending(self._model, "an attention map")
-        weights = attention(model, self._params, batch, jnp.array([written], jnp.int32), lengths)
+        weights = attention(model, self._params, batch, jnp.array([symbols], jnp.int32), lengths)
         return AttentionMap(
-            weights=np.asarray(weights)[0, : len(written), : len(ids)],
-            inputs=[self._read.decode([i]) for i in ids],
-            outputs=[self._written.decode([i]) for i in tokens] + ["end"] * (end is not None),
+            weights=np.asarray(weights)[0, : len(symbols), : len(ids)],
+            inputs=[self._input_vocabulary.decode([i]) for i in ids],
+            outputs=[self._output_vocabulary.decode([i]) for i in tokens] + ["end"] * (end is not None),
         )
 
     def _stripped(self, text: str) -> str:
@@ -222,16 +225,16 @@ class TextSearch:
     def _batches(self, ids: Sequence[np.ndarray]) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
         """(indices, batch) of the inputs that are searched, sorted by length; 1 or _ROWS rows, so that shapes are few.
 
-        All inputs of a batch have the same padded length, so that a limit derived from it does not depend on the neighbours.
-        Rows that fill up a batch repeat its first.
+        All inputs of a batch have the same padded length, so that a limit derived from it does not depend on the other rows.
+        A batch is filled up with copies of its first row.
         """
         order = sorted((n for n in range(len(ids)) if not self._is_empty(ids[n])), key=lambda n: len(ids[n]))
         rows = _ROWS if len(order) > 1 else 1
         tokens_key, lengths_key = ("source", "source_lengths") if self._has_source else ("tokens", "tokens_lengths")
         for width, group in itertools.groupby(order, key=lambda n: max(1, -(-len(ids[n]) // _STEP)) * _STEP):
-            alike = list(group)
-            for first in range(0, len(alike), rows):
-                indices = alike[first : first + rows]
+            same_width = list(group)
+            for first in range(0, len(same_width), rows):
+                indices = same_width[first : first + rows]
                 tokens, lengths = np.zeros((rows, width), np.int32), np.zeros(rows, np.int32)
                 for row, n in enumerate(indices + indices[:1] * (rows - len(indices))):
                     tokens[row, : len(ids[n])] = ids[n]
@@ -239,21 +242,21 @@ class TextSearch:
                 yield indices, {tokens_key: tokens, lengths_key: lengths}
 
     def _longest(self, batch: Mapping[str, Any]) -> int | None:
-        """The most symbols of an output where the search does not say: twice the padded input and 8; None for other batches."""
+        """The limit of an output's length if the search has none: twice the padded input's plus 8; None for other batches."""
         tokens = batch.get("source" if self._has_source else "tokens")
         return None if tokens is None else max(2 * tokens.shape[1] + 8, self._search.min_length)
 
     def _decode(self, params: Params, batch: dict[str, Any], n_best: int) -> Decoded:
         """The search's outputs, [B, N, ...]."""
         longest = self._longest(batch)
-        return self._search(self._model, params, batch, max_length=longest, end=self._written.end, n_best=n_best)
+        return self._search(self._model, params, batch, max_length=longest, end=self._output_vocabulary.end, n_best=n_best)
 
     def _hypotheses(self, batch: dict[str, Any], inputs: Sequence[str] | None, n_best: int) -> list[list[Hypothesis]]:
-        """The outputs for the first rows of a batch, one for each input (None: for all), each text once."""
+        """The outputs for the first rows of a batch, one list for each input (None: for every row), without equal texts."""
         decoded = self._decode(self._params, batch, n_best)
         tokens, lengths, scores = (np.asarray(leaf) for leaf in decoded)  # [B, N, L], [B, N], [B, N]
         attended = np.zeros(tokens.shape, np.int32)  # the position of the source that each symbol attends to most
-        if self._search.unknown == "copy" and (tokens == self._written.unknown).any():
+        if self._search.unknown == "copy" and (tokens == self._output_vocabulary.unknown).any():
             model = attending(self._model, "unknown copy")
             weights = attention(model, self._params, batch, decoded.tokens, decoded.lengths)
             attended = np.asarray(weights).argmax(axis=-1)
@@ -262,17 +265,17 @@ class TextSearch:
             hypotheses = []
             for n in np.flatnonzero(np.isfinite(scores[row])):
                 symbols = tuple(int(i) for i in tokens[row, n, : lengths[row, n]])
-                symbols = symbols[:-1] if symbols[-1:] == (self._written.end,) else symbols
+                symbols = symbols[:-1] if symbols[-1:] == (self._output_vocabulary.end,) else symbols
                 text = self._text(symbols, "" if inputs is None else inputs[row], attended[row, n])
                 hypotheses.append(Hypothesis(text, float(scores[row, n]), symbols))
-            different: dict[str, Hypothesis] = {}  # sub-words spell a text in several ways, and draws repeat
+            by_text: dict[str, Hypothesis] = {}  # sub-words spell a text in several ways, and draws repeat
             for hypothesis in self._ranked(hypotheses):
-                different.setdefault(hypothesis.text, hypothesis)
-            outputs.append([*different.values()][:n_best] or [Hypothesis("", -np.inf, ())])  # where no symbol was allowed
+                by_text.setdefault(hypothesis.text, hypothesis)
+            outputs.append([*by_text.values()][:n_best] or [Hypothesis("", -np.inf, ())])  # where no symbol was allowed
         return outputs
 
     def _ranked(self, hypotheses: list[Hypothesis]) -> list[Hypothesis]:
-        """Best first: draws by log-probability, or for mbr by expected chrF; the others are so already."""
+        """Hypotheses, best first: draws by log-probability, those of mbr by expected chrF; other searches return them so."""
         if self._search.method not in ("sample", "mbr") or not hypotheses:
             return hypotheses
         if self._search.method == "mbr":
@@ -283,12 +286,13 @@ class TextSearch:
 
     def _text(self, symbols: Sequence[int], source: str, attended: np.ndarray) -> str:
         """The text of an output; an unknown symbol becomes a mark, or the word of the source at its position in `attended`."""
-        unknown = self._written.unknown
+        unknown = self._output_vocabulary.unknown
         if unknown is None or self._search.unknown == "mark" or unknown not in symbols:
-            return self._written.decode(symbols)
-        words, positions, mark = source.split(), word_positions(self._read, source), self._written.decode([unknown])
+            return self._output_vocabulary.decode(symbols)
+        words, positions = source.split(), word_positions(self._input_vocabulary, source)
+        mark = self._output_vocabulary.decode([unknown])
         text, before = "", None
-        for symbol, piece, position in zip(symbols, self._written.stream(symbols), attended, strict=False):
+        for symbol, piece, position in zip(symbols, self._output_vocabulary.stream(symbols), attended, strict=False):
             copied = positions[position] if symbol == unknown else None
             if copied is None:
                 text += piece

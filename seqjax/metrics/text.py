@@ -13,7 +13,8 @@ def bleu(outputs: Sequence[str], references: Sequence[str]) -> float:
 
         BLEU = 100 * min(1, exp(1 - r / c)) * (p_1 p_2 p_3 p_4) ** (1/4)
 
-    where p_n is the share of the outputs' n-grams that the references have too, and c and r count the words of both.
+    where p_n is the share of the outputs' n-grams that occur in their references, and c and r are the numbers of words of the
+    outputs and the references.
 
     Args:
         outputs: n texts.
@@ -59,7 +60,7 @@ def chrf(outputs: Sequence[str], references: Sequence[str]) -> float:
 
 
 def exact_match(outputs: Sequence[str], references: Sequence[str]) -> float:
-    """The share of outputs equal to their reference, 0 to 1; the length of white space does not count.
+    """The share of outputs equal to their reference, 0 to 1; any white space counts as one space.
 
     Args:
         outputs: n texts.
@@ -141,7 +142,7 @@ def text_signatures() -> dict[str, str]:
 
 def _check_pairs(outputs: Sequence[str], references: Sequence[str]) -> None:
     if len(outputs) != len(references) or not outputs:
-        raise InputError(f"{len(outputs)} outputs and {len(references)} references: there must be as many, and at least one")
+        raise InputError(f"{len(outputs)} outputs and {len(references)} references: the numbers must be equal, and at least 1")
 
 
 def _metrics() -> Any:

@@ -69,7 +69,7 @@ def test_results_are_read_as_they_were_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "line"),
     [
         ("--suite speed", "unknown suite 'speed': it must be one of layer, lines,"),
         ("--peers tensorflow", "unknown peer 'tensorflow': it must be one of linen, nnx,"),
@@ -90,7 +90,7 @@ def test_results_are_read_as_they_were_written(tmp_path):
         ("report {broken}", "layer.json does not hold results of `python -m benchmarks`"),
     ],
 )
-def test_a_wrong_input_is_told_in_one_line(argv, told, tmp_path, capsys, monkeypatch):
+def test_a_wrong_input_is_told_in_one_line(argv, line, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(harness, "cold", lambda: pytest.fail("something was measured"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
@@ -98,8 +98,8 @@ def test_a_wrong_input_is_told_in_one_line(argv, told, tmp_path, capsys, monkeyp
     argv = argv.format(empty=tmp_path / "empty", broken=tmp_path / "broken")
     assert program.main(argv.split()) == 2
     out, err = capsys.readouterr()
-    lines = [line for line in err.splitlines() if "is not installed: left out" not in line]
-    assert not out and len(lines) == 1 and lines[0].startswith("error: ") and told in lines[0]
+    (message,) = [text for text in err.splitlines() if "is not installed: left out" not in text]
+    assert not out and message.startswith("error: ") and line in message
 
 
 def test_a_peer_that_is_not_installed(capsys, monkeypatch):
@@ -131,8 +131,8 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, capsys, monkeypatch):
     assert program.main(flags) == 130
     assert "stopped" in capsys.readouterr().err
     (path,) = tmp_path.glob("*/layer.json")
-    kept = json.loads(path.read_text())
-    assert not kept["complete"] and len(kept["cases"]) == 1
+    written = json.loads(path.read_text())
+    assert not written["complete"] and len(written["cases"]) == 1
 
 
 def record(seconds, ratio=None, **fields):

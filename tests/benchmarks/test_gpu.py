@@ -1,4 +1,4 @@
-"""The stages of `benchmarks/gpu.sh`: what fails or hangs is recorded, and the next stage runs."""
+"""The stages of `benchmarks/gpu.sh`: one that fails or hangs is recorded, and the next stage runs."""
 
 from benchmarks import gpu
 

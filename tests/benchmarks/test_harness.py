@@ -51,11 +51,11 @@ def test_ratios_are_taken_round_by_round():
     # the machine is three times slower from the second round on: rounds differ, their ratios do not
     slow = {REFERENCE: 2.0, "peer": 5.0}
     works = {name: time.work(name, lambda n, s=s: s * (1 if n < 4 else 3)) for name, s in slow.items()}
-    found = harness.measure(works, Pace(rounds=5, slice=0.001, idle=0.0), clock=time.clock)
-    assert found["peer"]["rounds"] == [5.0, 15.0, 15.0, 15.0, 15.0]
-    assert found["peer"]["ratio"] == {"median": 2.5, "low": 2.5, "high": 2.5}
-    assert found["peer"]["against"] == REFERENCE
-    assert "ratio" not in found[REFERENCE] and found[REFERENCE]["seconds"]["median"] == 6.0
+    records = harness.measure(works, Pace(rounds=5, slice=0.001, idle=0.0), clock=time.clock)
+    assert records["peer"]["rounds"] == [5.0, 15.0, 15.0, 15.0, 15.0]
+    assert records["peer"]["ratio"] == {"median": 2.5, "low": 2.5, "high": 2.5}
+    assert records["peer"]["against"] == REFERENCE
+    assert "ratio" not in records[REFERENCE] and records[REFERENCE]["seconds"]["median"] == 6.0
 
 
 def test_nobody_always_follows_the_same_competitor():
@@ -73,9 +73,9 @@ def test_a_competitor_may_have_its_own_reference():
         "other form": time.work("other form", lambda n: 2.0, against="other form"),
         "peer": time.work("peer", lambda n: 8.0, against="other form", note="another form"),
     }
-    found = harness.measure(works, Pace(1, 0.001, 0.0), clock=time.clock)
-    assert found["peer"]["ratio"]["median"] == 4.0 and found["peer"]["note"] == "another form"
-    assert "ratio" not in found["other form"]
+    records = harness.measure(works, Pace(1, 0.001, 0.0), clock=time.clock)
+    assert records["peer"]["ratio"]["median"] == 4.0 and records["peer"]["note"] == "another form"
+    assert "ratio" not in records["other form"]
 
 
 def test_what_is_compiled_is_timed_in_stages():
@@ -89,11 +89,11 @@ def test_what_is_compiled_is_timed_in_stages():
     assert same_program.run_by(work)["outputs"].tolist() == [10.0, 10.0, 10.0]
 
 
-WANT = {"outputs": np.array([1.0, -4.0]), "gradient of inputs": np.array([2.0])}
+EXPECTED = {"outputs": np.array([1.0, -4.0]), "gradient of inputs": np.array([2.0])}
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "line"),
     [
         ({"outputs": np.array([1.0, -4.001])}, "peer does not compute what seqjax computes: outputs differs by 2.5e-04"),
         ({"outputs": np.array([np.nan, -4.0])}, "outputs differs by nan"),
@@ -105,25 +105,25 @@ WANT = {"outputs": np.array([1.0, -4.0]), "gradient of inputs": np.array([2.0])}
         ({"more": np.ones(3)}, r"peer gives \[.*'more'.*\], seqjax gives"),
     ],
 )
-def test_another_result_is_told(change, told):
-    with pytest.raises(InputError, match=told) as error:
-        harness.check("peer", WANT | change, WANT)
+def test_another_result_is_told(change, line):
+    with pytest.raises(InputError, match=line) as error:
+        harness.check("peer", EXPECTED | change, EXPECTED)
     assert "\n" not in str(error.value)
 
 
 def test_rounding_is_no_difference():
     near = {"outputs": np.array([1.0001, -4.0]), "gradient of inputs": np.array([2.001])}
-    assert harness.check("peer", near, WANT) == pytest.approx(5e-4)
+    assert harness.check("peer", near, EXPECTED) == pytest.approx(5e-4)
 
 
 def test_a_sum_of_bfloat16_may_be_rough():
     rough = {"outputs": np.array([1.03, -4.0]), "gradient of weights bias": np.array([9.0])}
-    want = {"outputs": np.array([1.0, -4.0]), "gradient of weights bias": np.array([2.0])}
-    assert harness.check("peer", rough, want, "bfloat16") == 3.5
+    expected = {"outputs": np.array([1.0, -4.0]), "gradient of weights bias": np.array([2.0])}
+    assert harness.check("peer", rough, expected, "bfloat16") == 3.5
     with pytest.raises(InputError, match="outputs differs"):
-        harness.check("peer", rough, want)
+        harness.check("peer", rough, expected)
     with pytest.raises(InputError, match="5e-02 is allowed"):
-        harness.check("peer", rough | {"outputs": np.array([2.0, -4.0])}, want, "bfloat16")
+        harness.check("peer", rough | {"outputs": np.array([2.0, -4.0])}, expected, "bfloat16")
 
 
 def test_a_wrong_competitor_is_not_timed():

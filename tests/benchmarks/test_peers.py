@@ -17,7 +17,7 @@ from seqjax.errors import InputError
 OTHERS = [name for name in peers.NAMES if name != REFERENCE]
 QUICK = Pace(rounds=1, slice=1e-9, idle=0.0)
 
-# What a library warns of, and the ranks and dtypes it promotes, are its own affair.
+# The libraries' own warnings and promotions of ranks and dtypes are allowed.
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("implicit_promotion")]
 
 
@@ -123,7 +123,7 @@ def test_lengths_are_spread_and_padding_has_no_gradient():
         assert not data.cotangent[length:, row].any() and data.cotangent[:length, row].all()
 
 
-def test_the_same_for_all_weights_are_seqjax_s(monkeypatch):
+def test_every_peer_gets_the_same_weights(monkeypatch):
     drawn = []
     draw = functools.partial(make_weights, seed=0)
     monkeypatch.setattr(peers, "make_weights", lambda network: drawn.append(draw(network)) or drawn[-1])

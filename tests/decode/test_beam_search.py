@@ -128,7 +128,7 @@ def reference(model, params, row, *, width, max_length, end, alpha=0.0, early_st
     """Beam search in the slowest way there is: lists of paths, one group after the other."""
     distribution, _ = model.lookup(params, row)
     k = width // groups
-    kept, live, ended = k if groups > 1 else n_best, [[((), 0.0)] for _ in range(groups)], [[] for _ in range(groups)]
+    count, live, ended = k if groups > 1 else n_best, [[((), 0.0)] for _ in range(groups)], [[] for _ in range(groups)]
     best_first = functools.partial(sorted, key=lambda pair: -pair[0])
     for step in range(1, max_length + 1):
         taken = np.zeros(model.symbols)
@@ -141,12 +141,12 @@ def reference(model, params, row, *, width, max_length, end, alpha=0.0, early_st
             ended[g] = best_first(ended[g] + [(p / ((5 + step) / 6) ** alpha, path) for path, p in closing])
             longest = step if early_stop else max_length
             best = max((p for _, p in live[g]), default=-np.inf) / ((5 + longest) / 6) ** alpha
-            if len(ended[g]) >= kept and best <= ended[g][kept - 1][0]:
+            if len(ended[g]) >= count and best <= ended[g][count - 1][0]:
                 live[g] = []
     every = []
     for g in range(groups):
         cut = best_first([(p / ((5 + max_length) / 6) ** alpha, path) for path, p in live[g]])
-        every += (ended[g] + cut)[:kept]
+        every += (ended[g] + cut)[:count]
     ranked = sorted(every, key=lambda pair: (pair[1][-1] != end, -pair[0]))
     return [pair for n, pair in enumerate(ranked) if pair[1] not in [path for _, path in ranked[:n]]][:n_best]
 

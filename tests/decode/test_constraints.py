@@ -54,13 +54,13 @@ def keeps(path, row, *, min_length=0, no_repeat_ngram=None, banned=(), prefix=No
 def possible(model, params, row, constraints):
     """{path: log-probability} of all outputs that keep the constraints."""
     distribution, _ = model.lookup(params, row)
-    decoded = {}
+    log_p = {}
     for length in range(1, L + 1):
         for path in itertools.product(range(V), repeat=length):
-            whole = END not in path[:-1] and (path[-1] == END or length == L)
-            if whole and keeps(path, row, **constraints):
-                decoded[path] = sum(distribution(path[:i])[symbol] for i, symbol in enumerate(path))
-    return decoded
+            is_complete = END not in path[:-1] and (path[-1] == END or length == L)
+            if is_complete and keeps(path, row, **constraints):
+                log_p[path] = sum(distribution(path[:i])[symbol] for i, symbol in enumerate(path))
+    return log_p
 
 
 @pytest.mark.parametrize("constraints", CONSTRAINTS, ids=str)
@@ -161,7 +161,7 @@ def test_what_the_model_forbids_is_not_forced():
 
 
 def test_a_repeat_is_told_from_the_symbols_before_the_step_alone():
-    # After the step at hand stands what an older search left: it does not count.
+    # Symbols stored at later steps are left over from an earlier search, and do not count.
     rules = make_rules(6, None, no_repeat_ngram=2)
     symbols = jnp.array([[1], [2], [1], [1], [3], [1]], jnp.int32)
     banned = [constrain(rules, jnp.zeros((1, 5)), symbols, jnp.array(t))[0].tolist() for t in range(6)]

@@ -20,7 +20,7 @@ def test_a_wide_beam_over_an_ensemble_equals_enumeration_of_the_mean(average):
     ensemble = decode.Ensemble((model,) * 3, average)
     decoded = decode.beam(ensemble, params, rows(0, 1), width=36, max_length=L, end=END, early_stop=False, n_best=5)
     for row in range(2):
-        members = [model.lookup(of, row)[0] for of in params]
+        members = [model.lookup(member, row)[0] for member in params]
 
         def mean(path, members=members):
             log_p = np.stack([member(path) for member in members])
@@ -41,8 +41,8 @@ def test_an_ensemble_of_equal_members_is_the_member(members, average):
     np.testing.assert_array_equal(decoded.tokens, expected.tokens)
     np.testing.assert_allclose(decoded.scores, expected.scores, rtol=1e-5)
     drawn = decode.sample(ensemble, params, tokens(0, 1), max_length=6, end=END, key=jax.random.key(0))
-    alike = decode.sample(Table(), table(), tokens(0, 1), max_length=6, end=END, key=jax.random.key(0))
-    np.testing.assert_array_equal(drawn.tokens, alike.tokens)
+    expected = decode.sample(Table(), table(), tokens(0, 1), max_length=6, end=END, key=jax.random.key(0))
+    np.testing.assert_array_equal(drawn.tokens, expected.tokens)
 
 
 def test_a_symbol_impossible_for_one_member_is_impossible_only_in_the_mean_of_logs():
@@ -69,9 +69,9 @@ def test_models_of_different_kinds_decode_together():
 def test_its_weights_are_the_mean_over_the_members_that_attend():
     params, batch = (Tree.init(2, 5, 2, seed=0), table(), Tree.init(2, 5, 2, seed=1)), rows(0, 1) | tokens(0, 0)
     ensemble = decode.Ensemble((Tree(5), Table(), Tree(5)))
-    given = jnp.array([[1, 2], [0, 3]]), jnp.array([2, 2])
-    expected = [decode.attention(Tree(5), params[i], batch, *given) for i in (0, 2)]
-    np.testing.assert_allclose(decode.attention(ensemble, params, batch, *given), (expected[0] + expected[1]) / 2, rtol=1e-6)
+    outputs = jnp.array([[1, 2], [0, 3]]), jnp.array([2, 2])
+    weights = [decode.attention(Tree(5), params[i], batch, *outputs) for i in (0, 2)]
+    np.testing.assert_allclose(decode.attention(ensemble, params, batch, *outputs), (weights[0] + weights[1]) / 2, rtol=1e-6)
     assert ensemble.attends and not decode.Ensemble((Table(),)).attends
     with pytest.raises(InputError, match="needs attention weights, and this Ensemble has none"):
         decode.beam(decode.Ensemble((Table(),)), (table(),), tokens(0), width=2, max_length=3, coverage_penalty=0.1)
@@ -93,5 +93,5 @@ def test_members_that_do_not_fit_are_told_in_one_line():
     with pytest.raises(InputError, match=r"vocabularies of \[5, 6\] symbols"):
         decode.greedy(pair, (table(), table(symbols=6)), tokens(0), max_length=2)
     other = decode.Ensemble((Table(), Tree(5)))
-    with pytest.raises(InputError, match="models 0 and 1 begin with other symbols"):
+    with pytest.raises(InputError, match="models 0 and 1 begin with different symbols"):
         other.start((table(), Tree.init(1, 5, 2)), tokens(3) | rows(0))

@@ -24,8 +24,8 @@ def forest():
 
 
 def test_scores_are_the_sums_of_log_probabilities():
-    given, lengths = jnp.array([[2, 1, 3], [4, 0, 0], [1, 1, 1]]), jnp.array([3, 2, 0])
-    scores, symbols = decode.score(Table(), table(), tokens(0, 1, 4), given, lengths)
+    outputs, lengths = jnp.array([[2, 1, 3], [4, 0, 0], [1, 1, 1]]), jnp.array([3, 2, 0])
+    scores, symbols = decode.score(Table(), table(), tokens(0, 1, 4), outputs, lengths)
     expected = [log_p_of(table(), [2, 1, 3], 0), log_p_of(table(), [4, 0], 1), 0.0]
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
     np.testing.assert_allclose(symbols.sum(axis=1), scores, rtol=1e-6)
@@ -43,23 +43,23 @@ def test_what_a_search_decoded_has_the_score_it_gave():
 
 
 def test_an_impossible_symbol_has_no_probability():
-    given = jnp.array([[1, 2], [1, 9]])
-    run = jax.jit(lambda given: decode.score(Table(), table().at[:, 2].set(-jnp.inf), tokens(0, 0), given, jnp.array([2, 2])))
-    assert run(given).scores.tolist() == [-math.inf] * 2  # nor has one that there is not, where none can be refused
-    beyond = decode.score(Table(), table(), tokens(0, 0), given, jnp.array([2, 1]))
-    assert bool(jnp.isfinite(beyond.scores).all())
+    outputs = jnp.array([[1, 2], [1, 9]])
+    run = jax.jit(lambda tokens_: decode.score(Table(), table().at[:, 2].set(-jnp.inf), tokens(0, 0), tokens_, jnp.array([2, 2])))
+    assert run(outputs).scores.tolist() == [-math.inf] * 2  # nor has 9, outside the vocabulary, which jit cannot refuse
+    scored = decode.score(Table(), table(), tokens(0, 0), outputs, jnp.array([2, 1]))  # 9 is padding
+    assert bool(jnp.isfinite(scored.scores).all())
 
 
 def test_attention_is_that_of_the_step_that_emits_the_symbol():
     model, params = forest()
-    given, lengths = jnp.array([[2, 1, 3], [3, 0, 0]]), jnp.array([3, 2])
-    decoded = decode.attention(model, params, rows(0, 2), given, lengths)
-    for row, (of, length) in enumerate([(0, 3), (2, 2)]):
-        _, weights = model.lookup(params, of)
-        expected = [weights(tuple(given[row, :i].tolist())) for i in range(length)]
+    outputs, lengths = jnp.array([[2, 1, 3], [3, 0, 0]]), jnp.array([3, 2])
+    decoded = decode.attention(model, params, rows(0, 2), outputs, lengths)
+    for row, (tree, length) in enumerate([(0, 3), (2, 2)]):
+        _, weights = model.lookup(params, tree)
+        expected = [weights(tuple(outputs[row, :i].tolist())) for i in range(length)]
         np.testing.assert_allclose(decoded[row, :length], expected, rtol=1e-6)
     assert not decoded[1, 2].any()
-    many = decode.attention(model, params, rows(0, 2), jnp.stack((given, given), 1), jnp.stack((lengths, lengths), 1))
+    many = decode.attention(model, params, rows(0, 2), jnp.stack((outputs, outputs), 1), jnp.stack((lengths, lengths), 1))
     np.testing.assert_allclose(many, jnp.stack((decoded, decoded), 1))
 
 
@@ -77,8 +77,8 @@ def test_the_scores_and_weights_of_a_model_are_those_of_its_training_pass():
     batch = {"source": jnp.array([[4, 2, 3], [5, 6, 0]]), "source_lengths": jnp.array([3, 2])}
     target = {"target": jnp.array([[3, 5, 2], [7, 2, 0]]), "target_lengths": jnp.array([3, 2])}
     _, outputs = model.apply(params, batch | target)
-    model_free = jax.nn.log_softmax(outputs.logits.at[..., jnp.array([0, 1])].set(-jnp.inf))  # never emitted
-    expected = jnp.take_along_axis(model_free, target["target"][..., None], axis=2)[..., 0]
+    log_p = jax.nn.log_softmax(outputs.logits.at[..., jnp.array([0, 1])].set(-jnp.inf))  # never emitted
+    expected = jnp.take_along_axis(log_p, target["target"][..., None], axis=2)[..., 0]
     decoded = decode.score(model, params, batch, target["target"], target["target_lengths"])
     for row, length in enumerate((3, 2)):
         np.testing.assert_allclose(decoded.symbols[row, :length], expected[row, :length], rtol=1e-5)
@@ -101,13 +101,13 @@ def test_a_padded_row_is_searched_as_it_is_without_padding_and_beside_others():
 
 def test_other_outputs_of_the_same_shape_compile_nothing():
     model = Table(name="scored, and seen by no other test")
-    for given, lengths in [([[1, 2]], [2]), ([[3, 3]], [1])]:
-        decode.score(model, table(), tokens(0), jnp.array(given), jnp.array(lengths))
+    for outputs, lengths in [([[1, 2]], [2]), ([[3, 3]], [1])]:
+        decode.score(model, table(), tokens(0), jnp.array(outputs), jnp.array(lengths))
     assert 1 <= len(model.traces) <= 2
 
 
 @pytest.mark.parametrize(
-    ("given", "lengths", "line"),
+    ("outputs", "lengths", "line"),
     [
         (np.zeros((1, 2), np.float32), np.ones(1, np.int32), "tokens has dtype float32, it must be integers"),
         (np.zeros((1, 2), np.int32), np.ones(1, np.float32), "lengths has dtype float32"),
@@ -118,9 +118,9 @@ def test_other_outputs_of_the_same_shape_compile_nothing():
         (np.array([[[1, 0], [5, 0]]]), np.array([[2, 1]]), "tokens names symbol 5, the vocabulary has 0 to 4"),
     ],
 )
-def test_bad_values_are_told_in_one_line(given, lengths, line):
+def test_bad_values_are_told_in_one_line(outputs, lengths, line):
     with pytest.raises(InputError, match=line) as caught:
-        decode.score(Table(), table(), tokens(0), given, lengths)
+        decode.score(Table(), table(), tokens(0), outputs, lengths)
     assert "\n" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""Scores of texts: by hand, and what is told where they cannot be computed."""
+"""Scores of texts: compared with a calculation by hand, and refused where they cannot be computed."""
 
 import math
 import sys
@@ -57,7 +57,7 @@ def test_all_scores_together_are_each_alone():
 @pytest.mark.parametrize("score", [metrics.bleu, metrics.chrf, metrics.exact_match, metrics.text_scores])
 @pytest.mark.parametrize("references", [[], ["a", "b"]])
 def test_uneven_or_no_texts_are_refused(score, references):
-    with pytest.raises(InputError, match="there must be as many, and at least one"):
+    with pytest.raises(InputError, match="the numbers must be equal, and at least 1"):
         score(references[:1], references)
 
 
