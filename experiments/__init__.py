@@ -1,4 +1,4 @@
-"""The experiments: each a folder with a README, a config and a `__main__` of verbs. They run from a clone."""
+"""Experiments, each a folder with a README, a config and the verbs of its command line; they run from a clone."""
 
 import sys
 
@@ -7,7 +7,7 @@ from seqjax.extras import from_extra
 
 try:
     with from_extra("experiments"):
-        import tyro  # noqa: F401  # every command line is made by it
+        import tyro  # noqa: F401  # every command line needs it
 except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     raise SystemExit(2) from None

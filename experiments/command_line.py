@@ -1,4 +1,4 @@
-"""The command line of every experiment: presets that a flag may override, verbs, and one-line errors."""
+"""The command line of every experiment: verbs, presets that flags override, and one-line errors."""
 
 import contextlib
 import dataclasses
@@ -17,11 +17,11 @@ Config = TypeVar("Config")
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """An experiment's command line; as a text, the words to type before a verb, with this Python.
+    """An experiment's command line; `str` gives the command to type before a verb, with the running Python.
 
     Args:
-        experiment: its folder in `experiments`.
-        presets: configs by name, all of one dataclass with a field `resume`.
+        experiment: the name of its folder in `experiments`.
+        presets: configs by name, all of the same dataclass.
 
     Example:
         >>> str(Program("language_model", {})).endswith(" -m experiments.language_model")
@@ -42,14 +42,14 @@ def run_verbs(program: Any, verbs: Mapping[str, Callable[[list[str]], Any]], arg
     """Calls the verb that `argv` names.
 
     Args:
-        program: the words before the verb, for messages.
-        verbs: functions of the arguments after the verb; the first line of each one's docstring is its help.
+        program: the command before the verb, for messages.
+        verbs: functions of the arguments after the verb; the first line of a function's docstring is its help.
         argv: the arguments.
 
     Returns:
-        The exit code: 0; 2 after a wrong input, with one line on stderr; 130 and 141 if the user or the pipe ended it.
+        The exit code: 0; 2 after a wrong input, with one line on stderr; 130 after Ctrl-C; 141 after a closed pipe.
     """
-    for stream in (sys.stdout, sys.stderr):  # any symbol of a model can be printed, whatever the locale
+    for stream in (sys.stdout, sys.stderr):  # so that any symbol can be printed in any locale
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     if not argv or argv[0] in ("-h", "--help"):
@@ -67,7 +67,7 @@ def run_verbs(program: Any, verbs: Mapping[str, Callable[[list[str]], Any]], arg
     except BrokenPipeError:  # `... sample DIR | head`
         sys.stderr.close()
         return 141
-    except KeyboardInterrupt:  # outside training, which saves and ends
+    except KeyboardInterrupt:  # outside training, which saves and ends on Ctrl-C
         return 130
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -77,10 +77,10 @@ def run_verbs(program: Any, verbs: Mapping[str, Callable[[list[str]], Any]], arg
 
 @contextlib.contextmanager
 def renamed(**names: str) -> Iterator[None]:
-    """Renames arguments of the library to flags in the errors that are raised inside.
+    """A context that renames the library's arguments to flags in errors raised inside it.
 
     Args:
-        **names: flags by arguments.
+        **names: {argument: flag}.
 
     Example:
         >>> with renamed(width="beam"):
@@ -95,16 +95,16 @@ def renamed(**names: str) -> Iterator[None]:
 
 
 def parse(config_type: type[Config], argv: Sequence[str], *, program: str, default: Config | None = None) -> Config:
-    """A config from flags alone.
+    """Parses flags to a config.
 
     Args:
         config_type: a frozen dataclass; its docstring and its fields' comments or docstrings are the help.
         argv: the flags.
-        program: for the help.
-        default: the values of the flags that are not given.
+        program: the command, for the help.
+        default: the config that the flags change; None: the dataclass's defaults.
 
     Returns:
-        The config; the flag parser exits with code 2 and its own box on a flag it does not know.
+        The config; on an unknown flag, the parser prints its own message and exits with code 2.
     """
     import tyro
 
@@ -113,10 +113,10 @@ def parse(config_type: type[Config], argv: Sequence[str], *, program: str, defau
 
 
 def take_flag(argv: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
-    """Takes a flag that must be read before the others: its value, and the arguments without it.
+    """Removes a flag from the arguments: (its value or None, the other arguments).
 
     Raises:
-        InputError: the flag has no value.
+        InputError: the flag stands last, without a value.
 
     Example:
         >>> take_flag(["--preset", "tiny", "--seed", "1"], "--preset")
@@ -131,7 +131,7 @@ def take_flag(argv: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
         elif argument == flag:
             value = next(arguments, None)
             if value is None:
-                raise InputError(f"{flag} stands without a value: {flag} NAME")
+                raise InputError(f"{flag} has no value: give {flag} NAME")
         else:
             rest.append(argument)
     return value, rest
@@ -141,7 +141,7 @@ def pick_preset(presets: Mapping[str, Config], name: str) -> Config:
     """A preset by name.
 
     Raises:
-        InputError: no preset has that name.
+        InputError: there is no preset of that name.
     """
     if name not in presets:
         raise InputError(f"unknown preset {name!r}: it must be one of {', '.join(presets)}")
@@ -167,15 +167,15 @@ def differences(config, preset) -> dict[str, Any]:
 
 
 def from_dict(default: Any, values: Mapping[str, Any]) -> Any:
-    """A nested dataclass with the values of a nested dict, as config.json holds it; the rest as in `default`.
+    """A nested dataclass with the values of a nested dict, as in config.json; other fields as in `default`.
 
     Raises:
-        InputError: the dict names a field that the dataclass does not have.
+        InputError: the dict has a field that the dataclass does not have.
     """
     fields = {}
     for name, value in values.items():
         if not hasattr(default, name):
-            raise InputError(f"the config holds {name!r}, which {type(default).__name__} does not have: another version wrote it")
+            raise InputError(f"the config has {name!r}, which {type(default).__name__} does not have: another version wrote it")
         inner = getattr(default, name)
         is_group = dataclasses.is_dataclass(inner) and isinstance(value, Mapping)
         fields[name] = from_dict(inner, value) if is_group else tuple(value) if isinstance(value, list) else value

@@ -44,15 +44,15 @@ class RecurrentEncoder(Recurrent):
 
     encoder_layers: int = 1
     bidirectional: bool = True  # read in both directions
-    merge: Literal["concat", "sum", "mean"] = "concat"  # of its two directions; attention by dot needs sum or mean
+    merge: Literal["concat", "sum", "mean"] = "concat"  # of the two directions; dot attention needs sum or mean
 
     @property
     def encoded_size(self) -> int:
-        """Features of the encoder's output."""
+        """The number of features of the encoder's output."""
         return self.hidden_size * (2 if self.bidirectional and self.merge == "concat" else 1)
 
     def encoder(self, input_size: int) -> Cell | SequenceLayer:
-        """The encoder of inputs of so many features."""
+        """The encoder of inputs with `input_size` features."""
         if not self.bidirectional:
             return self.stack(input_size, self.encoder_layers)
         dropout = (Dropout(self.dropout, per=self.per),) if self.dropout else ()
@@ -70,19 +70,19 @@ class RecurrentDecoder(Recurrent):
     decoder_layers: int = 1
     embedding_size: int = 256
     attention: Literal["none", "additive", "dot", "general", "location"] = "additive"
-    heads: int = 1  # above 1: so many scaled dot-product attentions side by side, of attention dot
-    places: int = 200  # symbols of the longest source that attention by location knows
-    window: int | None = None  # local attention: symbols on either side of a predicted place
-    order: Literal["before", "after"] = "after"  # attend with the old state (Bahdanau), or with the new one (Luong)
-    input_feeding: bool = True  # the attention's output is part of the next step's input
-    coverage: bool = False  # additive attention sees the sum of its earlier weights
-    tied: Literal["none", "target", "all"] = "none"  # the projection is the target's embedding; all: the source's too
+    heads: int = 1  # above 1: multi-head attention with this many heads; needs attention dot
+    places: int = 200  # for attention by location: the maximum number of symbols of a source
+    window: int | None = None  # for local attention: symbols on either side of the predicted position
+    order: Literal["before", "after"] = "after"  # attend before the step, with the old state (Bahdanau), or after it (Luong)
+    input_feeding: bool = True  # append the attention's output to the next step's input
+    coverage: bool = False  # give additive attention the sum of its earlier weights
+    tied: Literal["none", "target", "all"] = "none"  # target: the projection is the target's embedding; all: and the source's too
 
     def decoder(self, memory_size: int) -> Cell:
         """The decoder's cell.
 
         Args:
-            memory_size: features of the encoder's output.
+            memory_size: the number of features of the encoder's output.
 
         Raises:
             InputError: options that do not fit together.
@@ -92,26 +92,26 @@ class RecurrentDecoder(Recurrent):
             options = {"coverage": self.coverage, "heads": self.heads != 1, "window": self.window is not None}
             if any(options.values()):
                 names = " and ".join(f"model.{name}" for name, is_set in options.items() if is_set)
-                raise InputError(f"{names} is for attention, model.attention is none")
+                raise InputError(f"{names} needs attention, model.attention is none")
             return cell
         output = self.embedding_size if self.tied != "none" else self.hidden_size
         how = {"order": self.order, "input_feeding": self.input_feeding, "output_size": output}
         return Attentive(cell=cell, attention=self.build_attention(memory_size), **how)
 
     def build_attention(self, memory_size: int) -> Attention:
-        """The attention over an encoder's output of so many features.
+        """The attention over an encoder's output of `memory_size` features.
 
         Raises:
             InputError: options that do not fit together.
         """
         size, kind = self.hidden_size, self.attention
         if self.coverage and kind != "additive":
-            raise InputError(f"model.coverage is for additive attention, model.attention is {kind}")
+            raise InputError(f"model.coverage needs additive attention, model.attention is {kind}")
         if self.heads != 1 and kind != "dot":
-            raise InputError(f"model.heads is {self.heads}, heads are for dot attention, model.attention is {kind}")
+            raise InputError(f"model.heads is {self.heads}, several heads need dot attention, model.attention is {kind}")
         if kind == "dot" and self.heads == 1 and memory_size != size:
             raise InputError(
-                f"model.attention dot multiplies the decoder's {size} units with the encoder's output, {memory_size} features: "
+                f"model.attention dot multiplies the decoder's {size} units by the encoder's {memory_size} features: "
                 "give model.merge sum, or model.attention general"
             )
         if kind == "additive":
@@ -129,18 +129,18 @@ class RecurrentDecoder(Recurrent):
 
 @dataclasses.dataclass(frozen=True)
 class ScheduledSampling:
-    """The schedule of true symbols, rather than drawn ones, that training steps read (Bengio et al. 2015)."""
+    """Scheduled sampling: the probability that a training step reads the true symbol (Bengio et al. 2015)."""
 
-    decay: Literal["none", "linear", "exponential", "inverse_sigmoid"] = "none"  # none: always the true one
-    lowest: float = 0.0  # the probability of the true symbol never falls below
-    over: float = 1.0  # the share of the run after which it is `lowest` (linear), or one half (the other two)
-    per: Literal["token", "sequence"] = "token"  # one coin for each symbol, or for each row
+    decay: Literal["none", "linear", "exponential", "inverse_sigmoid"] = "none"  # none: always read the true symbol
+    lowest: float = 0.0  # the lowest probability of the true symbol
+    over: float = 1.0  # share of the run after which the probability is `lowest` (linear), or one half (the other two)
+    per: Literal["token", "sequence"] = "token"  # one draw for each symbol, or for each row
 
     def schedule(self, steps: int) -> TeacherForcing | None:
-        """The schedule over a run of so many steps; None: every step reads the true symbol.
+        """The schedule over a run of `steps` steps; None if every step reads the true symbol.
 
         Raises:
-            InputError: a share that is not above 0, or a probability outside 0 to 1.
+            InputError: `over` is not above 0, or `lowest` is not in [0, 1).
         """
         if self.decay == "none":
             return None
@@ -162,20 +162,20 @@ class ScheduledSampling:
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """Options for drawing symbols, one after another."""
+    """Options for sampling symbols one after another."""
 
     temperature: float = 0.7
     top_k: int | None = None
     top_p: float | None = None
-    length: int = 400  # symbols
+    length: int = 400  # number of symbols
     seed: int = 0
-    argmax: bool = False  # the likeliest symbol at every step
+    argmax: bool = False  # take the likeliest symbol at every step
 
     def stream(self, model: Decoder, params: Params, batch: dict) -> Iterator[np.ndarray]:
         """The symbols of each row, int32 [B], each as soon as it is drawn.
 
         Raises:
-            InputError: at the call: a wrong temperature, top_k, top_p or length.
+            InputError: immediately, if temperature, top_k, top_p or length is invalid.
         """
-        tail = {"top_k": self.top_k, "top_p": self.top_p, "temperature": 0.0 if self.argmax else self.temperature}
-        return decode.stream(model, params, batch, max_length=self.length, key=key_of(self.seed), **tail)
+        options = {"top_k": self.top_k, "top_p": self.top_p, "temperature": 0.0 if self.argmax else self.temperature}
+        return decode.stream(model, params, batch, max_length=self.length, key=key_of(self.seed), **options)

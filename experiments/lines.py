@@ -1,4 +1,4 @@
-"""Lines of text to answer: from a file, from a pipe as they come, or typed; and a counter for long work."""
+"""Lines of text to answer, from a file, a pipe or the keyboard, and the output for them."""
 
 import io
 import itertools
@@ -12,23 +12,23 @@ from seqjax.decode import TextSearch
 from seqjax.decode.text import Hypothesis
 from seqjax.errors import InputError
 
-CHUNK = 1024  # lines that are answered before the first of them is printed
+CHUNK = 1024  # lines that are answered together
 
 
 def are_typed(path: str | None) -> bool:
-    """True if the lines are typed at a terminal."""
+    """True if the lines are typed at a terminal: `path` is None, and standard input is a terminal."""
     return path is None and sys.stdin.isatty()
 
 
 def read_lines(path: str | None, *, prompt: str) -> Iterator[str]:
-    """The lines of a file; or of standard input, as they come, until its end.
+    """Reads the lines of a file, or those of standard input as they come.
 
     Args:
-        path: of the file, .gz too; None: standard input.
-        prompt: shown once at a terminal.
+        path: the file, plain or *.gz; None: standard input.
+        prompt: a text shown once if the lines are typed.
 
     Raises:
-        InputError: a file that cannot be read, or a byte that is not UTF-8 text.
+        InputError: the file cannot be read, or a line is not UTF-8 text.
     """
     if path is not None:
         for line in io.StringIO(read_text(path).removeprefix("\ufeff"), newline="\n"):
@@ -44,7 +44,7 @@ def read_lines(path: str | None, *, prompt: str) -> Iterator[str]:
         try:
             line = content.decode("utf-8")
         except UnicodeDecodeError as error:
-            source = "what was typed is not UTF-8 text" if typed else "standard input is not UTF-8 text"
+            source = "the typed line is not UTF-8 text" if typed else "standard input is not UTF-8 text"
             place = "" if typed else f" in line {n}"
             raise InputError(f"{source}: byte 0x{content[error.start]:02x}{place}") from None
         line = line.removeprefix("\ufeff") if n == 1 else line
@@ -54,11 +54,11 @@ def read_lines(path: str | None, *, prompt: str) -> Iterator[str]:
 
 
 def counter(total: int, what: str) -> Callable[[int], None]:
-    """A function that shows on stderr how many of the total are done.
+    """A function of the number of finished items, which shows it on stderr.
 
     Args:
-        total: their number.
-        what: their name, in the plural.
+        total: the number of all items.
+        what: the name of the items, in the plural.
     """
 
     def show(done: int):
@@ -76,59 +76,59 @@ def answer(
     n_best: int = 1,
     stream: bool = False,
 ):
-    """Prints the outputs of a search for every line, each as soon as it is there.
+    """Prints the outputs of a search for every line, as soon as they are found.
 
     Args:
-        search: over a model.
+        search: the search over a model.
         path: as for `read_lines`.
         prompt: as for `read_lines`.
-        prepare: turns the index of the first line and some lines into inputs.
-        n_best: outputs of each line; above 1 printed as: line ||| output ||| score.
+        prepare: a function of the index of a first line and of some lines that returns their inputs.
+        n_best: the number of outputs for each line; above 1 they are printed as: line ||| output ||| score.
         stream: print every symbol as soon as it is chosen.
 
     Raises:
-        InputError: a stream of a search that cannot be shown so, or of several outputs.
+        InputError: stream is given with a search that cannot stream, or with several outputs.
     """
     if stream:
-        search.stream("")  # refuses a search that has no stream
+        search.stream("")  # refuses a search that cannot stream
         if n_best > 1:
             raise InputError(f"--stream shows one output of each line, n_best is {n_best}")
     first, lines = 0, read_lines(path, prompt=prompt)
     while chunk := list(itertools.islice(lines, 1 if stream or are_typed(path) else CHUNK)):
         inputs = prepare(first, chunk)
         for line in inputs if stream else ():
-            for piece in search.stream(line):
-                print(piece, end="", flush=True)
+            for text in search.stream(line):
+                print(text, end="", flush=True)
             print(flush=True)
-        for n, best in enumerate([] if stream else search(inputs, n_best=n_best), first):
-            for hypothesis in best:
+        for n, hypotheses in enumerate([] if stream else search(inputs, n_best=n_best), first):
+            for hypothesis in hypotheses:
                 print(n_best_row(n, hypothesis) if n_best > 1 else hypothesis.text, flush=True)
         first += len(chunk)
 
 
 def n_best_row(n: int, hypothesis: Hypothesis) -> str:
-    """An output in an n-best list: the index of its line, its text, its score."""
+    """A row of an n-best list: the index of the line, the text and the score of an output."""
     return f"{n} ||| {hypothesis.text} ||| {hypothesis.score:.4f}"
 
 
 def warn(counts: Mapping[str, int]):
-    """Warns on stderr of lines unlike those of training, by the kind of difference."""
+    """Prints a warning of the number of lines unlike those of training, by kind of difference."""
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
     if kinds:
         print(f"warning: lines unlike those of training: {kinds}", file=sys.stderr, flush=True)
 
 
 def check_lengths(model: Any, vocabulary: Vocabulary, lines: Iterable[str], first: int = 0):
-    """Refuses a line of more symbols than attention by location has places.
+    """Checks that no line has more symbols than attention by location has places.
 
     Args:
         model: a Seq2Seq or an Ensemble.
-        vocabulary: of the source.
-        lines: to read.
-        first: index of the first.
+        vocabulary: the source vocabulary.
+        lines: the lines to encode.
+        first: the index of the first line.
 
     Raises:
-        InputError: names the line.
+        InputError: a line is too long; the message names it.
     """
     models = getattr(model, "models", (model,))
     places = min((model.places for model in models if model.places is not None), default=None)
@@ -137,4 +137,4 @@ def check_lengths(model: Any, vocabulary: Vocabulary, lines: Iterable[str], firs
     for n, line in enumerate(lines, first + 1):
         count = len(vocabulary.encode(line.strip()))
         if count > places:
-            raise InputError(f"line {n} has {count} symbols, the model's attention by location knows {places} places")
+            raise InputError(f"line {n} has {count} symbols, the model's attention by location has {places} places")

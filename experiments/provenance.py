@@ -1,4 +1,4 @@
-"""A check, by hashes, that a run's data have not changed since it was trained."""
+"""Checks, by hashes, that the data of a run have not changed since it was trained."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from seqjax.train import Run, RunFolder
 
 
 def changed_splits(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
-    """The splits whose hash differs between two records of data; all of them if the records have one hash for all.
+    """The splits whose hash differs between two records of data; all splits if the records have a single hash.
 
     Example:
         >>> before = {"sha256": "12", "train_sha256": "1", "valid_sha256": "2", "test_sha256": "0"}
@@ -28,31 +28,32 @@ def changed_splits(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[s
 
 
 def refuse_changed(config, data: Mapping[str, Any]):
-    """Refuses to resume a run whose data have changed although its config names the same.
+    """Refuses to resume a run whose data have changed although its config names the same data.
 
     Args:
-        config: the experiment's, with `resume` and `data`.
-        data: the record of the data as they are now.
+        config: the experiment's config, with `resume` and `data`.
+        data: the record of the present data.
 
     Raises:
-        InputError: names the data and their splits.
+        InputError: the data have changed; the message names the data and the changed splits.
     """
     if config.resume:
-        begun = RunFolder.resume(config.resume).read_config()
-        splits = changed_splits(begun.get("data", {}), data)
-        if splits and command_line.from_dict(type(config.data)(), begun["config"]["data"]) == config.data:
+        description = RunFolder.resume(config.resume).read_config()
+        splits = changed_splits(description.get("data", {}), data)
+        if splits and command_line.from_dict(type(config.data)(), description["config"]["data"]) == config.data:
             origin = _origin(config.data, data, splits)
-            raise InputError(f"{origin} has changed since {config.resume} was begun: put it back to go on, or begin a new run")
+            change = f"{origin} has changed since {config.resume} was started"
+            raise InputError(f"{change}: restore it to continue, or start a new run")
 
 
 def warn_if_changed(run: Run, data: Any, record: Mapping[str, Any], split: str):
-    """Warns on stderr that a split differs from the one in training.
+    """Prints a warning if a split has changed since training.
 
     Args:
-        run: that is measured.
-        data: the part `data` of its config.
-        record: of the data as they are now.
-        split: that is measured.
+        run: the run that is measured.
+        data: the field `data` of its config.
+        record: the record of the present data.
+        split: the split that is measured.
     """
     if split in changed_splits(RunFolder(run.dir).read_config().get("data", {}), record):
         origin = _origin(data, record, (split,))
@@ -60,6 +61,6 @@ def warn_if_changed(run: Run, data: Any, record: Mapping[str, Any], split: str):
 
 
 def _origin(data: Any, record: Mapping[str, Any], splits: Sequence[str]) -> str:
-    """The files of some splits, or their source, and the names of the splits."""
+    """The files of some splits (or the source of the data) and the names of the splits, as a text."""
     files = dict.fromkeys(path for split in splits for path in getattr(data, split, ()) or getattr(data, "train", ()))
     return f"{' '.join(files) or record['source']} ({', '.join(splits)})"

@@ -1,10 +1,10 @@
-"""A training session: the steps that every experiment's training shares, so that its `main` shows only its own.
+"""A training session: the steps that all experiments share, so that the `main` of each shows only its own.
 
 session = Session(config, model, stream, ...)         # refuses a wrong config; nothing is written yet
-with session.open("text: ..."):                       # the run's folder, new or resumed
-    for event in session.train(evaluate):             # the loop
+with session.open("text: ..."):                       # creates the run's folder, or resumes it
+    for event in session.train(evaluate):             # the training loop
         ...
-return session.finish(measure)                        # results.json, of the best weights
+return session.finish(measure)                        # measures the best weights, writes results.json
 """
 
 import contextlib
@@ -37,19 +37,19 @@ class Folder:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """The flags of training that every experiment has; its Config inherits them.
+    """The training flags of every experiment, whose Config inherits them.
 
     A field whose metadata is CHANGEABLE may differ when a run is resumed.
     """
 
     optimizer: training.OptimizerConfig = dataclasses.field(default_factory=training.OptimizerConfig)
     loop: training.LoopConfig = dataclasses.field(default_factory=training.LoopConfig, metadata=CHANGEABLE)
-    monitor: str = "loss"  # the figure of an evaluation that chooses the best weights, and that patience waits for
-    keep: int = 1  # last checkpoints kept, to average
+    monitor: str = "loss"  # the validation figure that chooses the best weights and drives early stopping
+    keep: int = 1  # number of last checkpoints to keep, e.g. for averaging
     run: Folder = dataclasses.field(default_factory=Folder, metadata=CHANGEABLE)
     seed: int = 0
     resume: str | None = dataclasses.field(default=None, metadata=CHANGEABLE)  # a run folder to continue
-    init_from: str | None = dataclasses.field(default=None, metadata=CHANGEABLE)  # a run folder whose weights to start from
+    init_from: str | None = dataclasses.field(default=None, metadata=CHANGEABLE)  # a run folder whose weights the run starts from
 
     def __post_init__(self):
         if self.keep < 1:
@@ -57,21 +57,21 @@ class Training:
 
 
 class Session:
-    """A run of one experiment, from its config to its results.
+    """The training of one run, from its config to its results.
 
     Args:
-        config: of the experiment.
+        config: the experiment's config.
         model: the model to train.
         stream: the training batches.
         program: the experiment's command line.
-        preset: the name of the preset that the config began as.
-        vocabulary: of the run, of registered types; None: the model reads no symbols.
-        data: the record of the data, flat.
+        preset: the name of the preset that the config is based on.
+        vocabulary: the run's vocabulary or vocabularies, of registered types; None: the model reads no symbols.
+        data: the record of the data, a flat dict.
         facts: further entries of config.json.
         loss_scale: see `make_train_step`.
 
     Raises:
-        InputError: sizes or weights to start from that do not fit, or data that have changed since the run to resume began.
+        InputError: sizes or initial weights do not fit, or the data of a resumed run have changed.
     """
 
     def __init__(
@@ -110,13 +110,13 @@ class Session:
 
     @contextlib.contextmanager
     def open(self, *report: str) -> Iterator["Session"]:
-        """Opens the run's folder, a new one or the one to resume, and says what is about to be trained.
+        """Creates or resumes the run's folder, and prints a summary of the run.
 
         Args:
-            report: lines about the data.
+            report: lines about the data, for the summary.
 
         Raises:
-            InputError: the new folder exists, or the run to resume is another one or has more steps.
+            InputError: the new folder exists already, or the resumed run has other settings or is past `loop.steps`.
         """
         config, steps, position = self.config, self.plan.steps, None
         if config.resume:
@@ -133,46 +133,46 @@ class Session:
             if config.resume:
                 done = checkpoints.step("last") or 0
                 if steps < done:
-                    raise InputError(f"loop.steps is {steps}, and the run is at step {done} already: give more")
+                    raise InputError(f"loop.steps is {steps}, but the run is at step {done} already: give more steps")
                 self.state, position = training.resume(checkpoints, self.state, self.stream, self.folder)
-                self.folder.write_config(self._description)  # not before it is sure that the run goes on
+                self.folder.write_config(self._description)  # only once all checks have passed
             self.done, self._position, self._checkpoints = int(self.state.step), position, checkpoints
             yield self
 
     def train(self, evaluate: Callable[[Params], dict[str, float]]) -> Iterator[training.Event]:
-        """The training loop: yields every event, after it was written and shown.
+        """Trains: yields every event, once it has been recorded and shown.
 
         Args:
-            evaluate: a function of params that returns the figures of validation, `config.monitor` among them.
+            evaluate: a function of params that returns the validation figures, `config.monitor` among them.
         """
         best = "lowest" if self.config.monitor == "loss" else "highest"
-        files: dict[str, Any] = {"run": self.folder, "checkpoints": self._checkpoints, "position": self._position}
-        judge: dict[str, Any] = {"evaluate": evaluate, "monitor": self.config.monitor, "best": best, "unit": self.model.unit}
+        outputs: dict[str, Any] = {"run": self.folder, "checkpoints": self._checkpoints, "position": self._position}
+        evaluation: dict[str, Any] = {"evaluate": evaluate, "monitor": self.config.monitor, "best": best, "unit": self.model.unit}
         with training.Progress(self.plan.steps, unit=self.model.unit) as progress:
-            work = {"mesh": self.mesh, "progress": progress} | files | judge
-            for event in training.train_loop(self.state, self._step, self.stream, self.config.loop, **work):
+            options = {"mesh": self.mesh, "progress": progress} | outputs | evaluation
+            for event in training.train_loop(self.state, self._step, self.stream, self.config.loop, **options):
                 self.last = event
                 yield event
 
     def evaluate(self, params: Params, batches) -> dict[str, float]:
-        """The model's figures over some batches."""
+        """The model's figures over some batches, {name: mean}."""
         return training.evaluate(self._eval_step, self.model, params, batches)
 
     def draw_curves(self, event: training.Event, references: dict[str, float] | None = None):
-        """Draws curves.png after an evaluation; `references` are losses to compare with, by name."""
+        """Draws curves.png after an evaluation or interruption; `references` are losses to compare with, by name."""
         if event.kind in ("eval", "interrupted"):
-            title, how = f"{self.preset}: {self._data['source']}", {"monitor": self.config.monitor, "unit": self.model.unit}
-            training.curves(self.folder.read_metrics(), self.folder.curves, title=title, references=references, **how)
+            title, options = f"{self.preset}: {self._data['source']}", {"monitor": self.config.monitor, "unit": self.model.unit}
+            training.curves(self.folder.read_metrics(), self.folder.curves, title=title, references=references, **options)
 
     def finish(self, measure: Callable[[Params], dict[str, Any]]) -> training.Run:
-        """Writes results.json and returns the run; one that was interrupted is told how to go on.
+        """Writes results.json and returns the run; after an interruption, prints the command that resumes it instead.
 
         Args:
             measure: a function of the best weights that returns the final figures.
         """
         if self.last.kind == "interrupted":
-            again = f"{self._program} train --resume {self.folder.dir}"
-            print(f"stopped after step {self.last.step} of {self.plan.steps}; to go on: {again}")
+            command = f"{self._program} train --resume {self.folder.dir}"
+            print(f"stopped after step {self.last.step} of {self.plan.steps}; to continue: {command}")
         else:
             figures = measure(training.load_run(self.folder.dir).params)
             timing = {"steps": self.last.step, "seconds": self.last.figures["seconds"]}
@@ -184,23 +184,23 @@ class Session:
         """The weights of another run (--init-from); None if no run is named."""
         config = self.config
         if config.resume and config.init_from:
-            raise InputError("--resume and --init-from are both given: a resumed run has weights, give one of them")
+            raise InputError("--resume and --init-from are both given: a resumed run has weights already, give one of the two")
         if config.init_from is None:
             return None
         folder = training.RunFolder(config.init_from)
         if folder.read_config()["vocabulary"] != to_json(self._vocabulary):
-            others = "its vocabulary is not this text's, its weights would mean other symbols"
-            raise InputError(f"--init-from {config.init_from}: {others}")
+            reason = "its vocabulary is not this text's, so its weights belong to other symbols"
+            raise InputError(f"--init-from {config.init_from}: {reason}")
         with training.Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
             return checkpoints.params(jax.eval_shape(self.model.init, jax.random.key(0)))
 
 
 class Milestones:
-    """Samples before training, at a tenth, at a third and at the end: printed, and added to samples.jsonl.
+    """Samples before training, after a tenth and a third of it, and at its end, printed and added to samples.jsonl.
 
     Args:
         sample: a function of params that returns a text.
-        session: opened; a resumed run has its earlier samples.
+        session: an open session; a resumed run keeps its earlier samples.
     """
 
     def __init__(self, sample: Callable[[Params], str], session: Session):
@@ -210,23 +210,23 @@ class Milestones:
         self.pass_by(session.done, session.state.params)
 
     def pass_by(self, step: int, params: Params):
-        """Draws a sample, if a milestone was passed."""
-        ahead = [due for due in self._due if due > step]
-        if len(ahead) < len(self._due):
-            self._due, text = ahead, self._sample(jax.device_get(params))
+        """Draws a sample if a milestone has been passed."""
+        remaining = [due for due in self._due if due > step]
+        if len(remaining) < len(self._due):
+            self._due, text = remaining, self._sample(jax.device_get(params))
             print(f"--- after {step} of {self._steps} steps ---\n{text}\n")
             self._folder.append_sample(step=step, text=text)
 
 
 def facts(seed: int, data: Mapping[str, Any], mesh) -> dict[str, Any]:
-    """The circumstances of a measurement: seed, device, versions, and the record of the data."""
+    """The provenance of a result: seed, device, versions, and the record of the data."""
     devices = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
     versions = f"python {sys.version.split()[0]}, jax {jax.__version__}"
     return {"seed": seed, "device": devices, "versions": versions} | {f"data_{name}": fact for name, fact in data.items()}
 
 
 def read_config(argv: list[str], program: command_line.Program, *, default_preset: str = "tiny") -> tuple[Any, str]:
-    """The preset, or the resumed run's config, under the flags; prints which, and the changes.
+    """The config that the flags make of a preset or of a resumed run's config; prints the preset and the changes.
 
     Args:
         argv: the flags of `train`.
@@ -237,30 +237,30 @@ def read_config(argv: list[str], program: command_line.Program, *, default_prese
         (config, the preset's name).
 
     Raises:
-        InputError: an unknown preset, another preset than the resumed run's, or a folder without a run.
+        InputError: the preset is unknown or not the resumed run's, or the folder to resume is not a run folder.
     """
     name, argv = command_line.take_flag(argv, "--preset")
     folder, argv = command_line.take_flag(argv, "--resume")
-    some: Any = next(iter(program.presets.values()))
+    config_type: Any = type(next(iter(program.presets.values())))
     if folder is not None:
         description = training.RunFolder.resume(folder).read_config()
         if name not in (None, description["preset"]):
             raise InputError(f"cannot resume with another preset: it was {description['preset']}, now it is {name}")
         preset = description["preset"]
-        before: Any = command_line.from_dict(type(some)(), description["config"])
-        base = dataclasses.replace(before, resume=folder, init_from=None)  # a begun run has its weights
+        before: Any = command_line.from_dict(config_type(), description["config"])
+        base = dataclasses.replace(before, resume=folder, init_from=None)  # a resumed run has weights already
     else:
         preset = name or default_preset
         base = command_line.pick_preset(program.presets, preset)
     usage = f"{program} train --preset {{{','.join(program.presets)}}}"
-    config = command_line.parse(type(some), argv, program=usage, default=base)
+    config = command_line.parse(config_type, argv, program=usage, default=base)
     changes = command_line.differences(config, base)
     print(f"preset {preset}" + "".join(f"\n  --{flag.replace('_', '-')} {value}" for flag, value in changes.items()))
     return config, preset
 
 
 def run_training(argv: list[str], program: command_line.Program, main: Callable[..., training.Run]) -> training.Run:
-    """The verb `train`: reads the flags, calls `main(config, preset=...)` and prints the run's folder."""
+    """Reads the flags of `train`, calls `main(config, preset=...)` and prints the run's folder."""
     config, preset = read_config(argv, program)
     run = main(config, preset=preset)
     print(run.dir)

@@ -1,4 +1,4 @@
-"""The weights that a verb uses, and the data that it uses them on: the same flags in every experiment."""
+"""The weights and the data that a verb uses, by the same flags in every experiment."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -24,19 +24,20 @@ class Weights:
 
     dir: tyro.conf.Positional[str]  # a run folder
     checkpoint: Literal["best", "last"] = "best"
-    average: int = 1  # above 1: the mean of the last so many checkpoints, of a run that kept them (train --keep)
-    ensemble: Folders = ()  # further run folders, whose predictions are averaged with the first's
-    averaging: Literal["probability", "log"] = "probability"  # of an ensemble
+    average: int = 1  # above 1: the mean of the last `average` checkpoints, which the run must have kept (train --keep)
+    ensemble: Folders = ()  # more run folders, whose predictions are averaged with the first's
+    averaging: Literal["probability", "log"] = "probability"  # of an ensemble: the mean of probabilities, or of their logarithms
 
     def load(self, model_type: type, *, vocabularies: int = 1) -> "Loaded":
-        """The model, or an ensemble of several.
+        """Loads the model, or an ensemble of several, with its parameters.
 
         Args:
-            model_type: of the experiment.
-            vocabularies: their number.
+            model_type: the type of the experiment's models.
+            vocabularies: the number of a model's vocabularies.
 
         Raises:
-            InputError: a folder without a run of this experiment, other vocabularies in an ensemble, or too few checkpoints.
+            InputError: a folder has no run of this experiment, the runs of an ensemble differ in vocabulary, or there are too
+                few checkpoints to average.
         """
         runs = [train.load_run(folder) for folder in (self.dir, *self.ensemble)]
         for run in runs:
@@ -44,9 +45,9 @@ class Weights:
             if not fits or run.vocabulary is None:
                 model = f"its model is a {type(run.model).__name__} of {len(run.model.vocabulary_sizes)} vocabularies"
                 expected = f"it must be a {model_type.__name__} of {vocabularies}"
-                raise InputError(f"{run.dir} is no run of this experiment: {model}, {expected}")
+                raise InputError(f"{run.dir} is not a run of this experiment: {model}, {expected}")
             if run.vocabulary != runs[0].vocabulary:
-                raise InputError(f"--ensemble {run.dir}: its vocabularies are not those of {self.dir}, its symbols mean others")
+                raise InputError(f"--ensemble {run.dir}: its vocabularies are not those of {self.dir}")
         params = tuple(self._params(run) for run in runs)
         if len(runs) == 1:
             return Loaded(runs[0], runs[0].model, params[0], self)
@@ -61,7 +62,7 @@ class Weights:
 
 
 class Loaded(NamedTuple):
-    """A run, and its model (or an ensemble's) with its parameters."""
+    """A run with its model and parameters, or those of an ensemble of which the run is the first."""
 
     run: train.Run
     model: Any
@@ -69,7 +70,7 @@ class Loaded(NamedTuple):
     weights: Weights
 
     def name(self, split: str, name: str | None, data: Mapping[str, Any]) -> str:
-        """The name of an evaluation's files: the split and the weights, unless the user names it, and a hash of the data."""
+        """The name of an evaluation's files: `name`, else the split and the weights; then a hash of the data."""
         weights = self.weights
         parts = [split] if name is None else [name]
         if name is None:
@@ -82,10 +83,10 @@ class Loaded(NamedTuple):
         """Prints the figures of an evaluation, then writes eval-<name>.json and prints its path.
 
         Args:
-            name: returned by `name`.
-            figures: to print and write.
-            more: to write only.
-            data: the record of the data, which has a sha256.
+            name: the name returned by `Loaded.name`.
+            figures: figures to print and write.
+            more: further entries, only written.
+            data: the record of the data, with its sha256.
         """
         print("\n".join(f"{figure} {value:.4f}" for figure, value in figures.items()), flush=True)
         weights = {"checkpoint": self.weights.checkpoint, "average": self.weights.average}
@@ -96,28 +97,28 @@ class Loaded(NamedTuple):
 
 
 def latest(program: command_line.Program) -> Callable[[], Weights]:
-    """A function that returns the flags of an experiment's newest run."""
+    """A function that returns the flags for an experiment's newest run, for use as a default factory."""
     return lambda: Weights(dir=f"runs/{program.experiment}/latest")
 
 
 def parse_verb(verb: type[Verb], argv: list[str], *, program: str, data: Any) -> tuple[Verb, bool]:
-    """Parses the flags of a verb that has `weights` and `data`: without --data flags, the data are the run's.
+    """Parses the flags of a verb with `weights` and `data`; --data flags change the data of the run.
 
     Args:
         verb: a frozen dataclass.
         argv: the flags.
-        program: the command up to the verb.
-        data: the experiment's Data() at its defaults; if a flag names one of its `SOURCES`, the run's other sources are dropped.
+        program: the command with the verb.
+        data: the experiment's default Data(); if a flag gives one of its `SOURCES`, the run's other sources are dropped.
 
     Returns:
-        (the verb's config, whether it names other data).
+        (the verb's config, True if a flag changes the data).
 
     Raises:
-        InputError: the folder is no run, or a name that is no plain file name.
+        InputError: the folder is not a run folder, or --name is not a plain file name.
     """
     config: Any = command_line.parse(verb, argv, program=program)
     if Path(getattr(config, "name", None) or "x").name != (getattr(config, "name", None) or "x"):
-        raise InputError(f"--name {config.name} is no plain file name: leave out the folders")
+        raise InputError(f"--name {config.name} is not a plain file name: leave out the folders")
     description = train.RunFolder(config.weights.dir).read_config()
     base = command_line.from_dict(data, description["config"]["data"])
     flags = {argument.split("=")[0] for argument in argv if argument.startswith("--data.")}

@@ -33,20 +33,20 @@ def main(config: Config, *, preset: str = "custom") -> Run:
 
     Args:
         config: a preset, or one changed by `dataclasses.replace`.
-        preset: its name.
+        preset: the name of the preset.
 
     Returns:
         The run, with its best weights.
 
     Raises:
-        InputError: text, sizes or folders that do not fit, before anything is written.
+        InputError: text, sizes or folders do not fit; nothing has been written then.
     """
     data, text = config.data, load_text(config.data)
     held_out = {split: text.batches(split, data) for split in ("valid", "test") if split in text.tokens}
     model = build_model(config.model, text.vocabulary)
     names = {"program": PROGRAM, "preset": preset, "vocabulary": text.vocabulary, "data": text.record}
     session = Session(config, model, text.stream(data, config.seed), loss_scale=config.loss_scale, **names)
-    draw(model, text.vocabulary, session.state.params, config.sample)  # refuses wrong options now
+    draw(model, text.vocabulary, session.state.params, config.sample)  # refuses invalid options before training
 
     with session.open(text.summary()):
         references = text.ngram_losses(config.ngrams)
@@ -63,7 +63,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
 
 
 def quote(losses: dict[str, float], data: Data) -> dict[str, float]:
-    """Losses of splits in nats per symbol, and as bits or perplexity."""
+    """The losses of splits in nats per symbol, and as perplexity (words) or bits (otherwise)."""
     unit, convert = ("perplexity", metrics.perplexity) if data.vocabulary == "word" else ("bits", metrics.bits)
     losses = {"validation" if split == "valid" else split: nats for split, nats in losses.items()}
     figures = {f"{split}_loss": nats for split, nats in losses.items()}
@@ -77,12 +77,12 @@ def train(argv: list[str]) -> Run:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-    """Measures weights on their run's text, or on another."""
+    """Measures weights on their run's text, or on another text."""
 
     weights: OmitArgPrefixes[Weights] = field(default_factory=latest(PROGRAM))
     data: Data = field(default_factory=Data)
     split: Literal["train", "valid", "test", "all"] = "test"
-    name: str | None = None  # of the file that is written; None: the split and the weights
+    name: str | None = None  # name of the file to write; None: the split and the weights
 
 
 def evaluate(argv: list[str]):
@@ -113,24 +113,24 @@ def sample(argv: list[str]):
 
 def show(model, vocabulary, params, config: Sampling):
     """Prints a sample as it is drawn."""
-    for piece in draw(model, vocabulary, params, config):
-        print(piece, end="", flush=True)
+    for text in draw(model, vocabulary, params, config):
+        print(text, end="", flush=True)
     print()
 
 
 def demo(argv: list[str]) -> Run:
-    """Trains the tiny preset and shows how it learns, beside count models: demo [--data.path F]."""
+    """Trains the tiny preset, shows samples as it learns, and compares it with count models: demo [--data.path F]."""
     base = dataclasses.replace(PRESETS["tiny"], sample=DEMO_SAMPLE)
     config = command_line.parse(Config, argv, program=f"{PROGRAM} demo", default=base)
     is_python = config.data.corpus == "stdlib" and config.data.path is config.data.tfds is None
-    if is_python and not config.sample.prompt:  # another text may lack the word
+    if is_python and not config.sample.prompt:  # other texts may lack the word
         config = dataclasses.replace(config, sample=dataclasses.replace(config.sample, prompt="def "))
     run = main(config, preset="tiny")
     if not run.results:
         return run
     rows = {name: run.results[f"{name}_validation_loss"] for name in map(ngram_name, config.ngrams)}
     rows["ours"] = run.results["validation_loss"]
-    print(f"\nloss on {run.results['data_valid_characters']:,} characters kept for validation, per {config.data.vocabulary}:")
+    print(f"\nloss on {run.results['data_valid_characters']:,} validation characters, per {config.data.vocabulary}:")
     for name, nats in rows.items():
         print(f"  {name:8} {nats:.3f} nats  {metrics.bits(nats):.3f} bits")
     for temperature in (0.5, 1.0):

@@ -16,15 +16,15 @@ from seqjax.train import LoopConfig, OptimizerConfig
 class Data:
     """The text, its symbols and its batches."""
 
-    SOURCES: ClassVar = ("path", "corpus", "tfds")  # alternatives
+    SOURCES: ClassVar = ("path", "corpus", "tfds")  # alternatives: a flag for one replaces the run's others
 
     path: str | None = None  # a UTF-8 file, or a folder of them; instead of corpus
-    corpus: Literal["stdlib", "pydoc"] = "stdlib"  # what every machine has: Python's library source, or its manual
-    tfds: str | None = None  # a text of tensorflow-datasets by name, e.g. tiny_shakespeare; instead of corpus
+    corpus: Literal["stdlib", "pydoc"] = "stdlib"  # comes with Python: the source of its library, or its manual
+    tfds: str | None = None  # a text data set of tensorflow-datasets, e.g. tiny_shakespeare; instead of corpus
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)  # shares of training, validation, test
     vocabulary: Literal["character", "byte", "word"] = "character"
-    min_count: int = 1  # a symbol seen less often in the training text becomes the unknown symbol
-    max_size: int | None = None  # most symbols of the vocabulary
+    min_count: int = 1  # symbols that occur less often in the training text are unknown
+    max_size: int | None = None  # maximum size of the vocabulary
     batch_size: int = 32  # rows of a batch, over all devices
     length: int = 64  # steps of a batch; the state is carried from batch to batch
 
@@ -36,14 +36,14 @@ class Network(Recurrent):
     layers: int = 1
     embedding_size: int | None = None  # None: one-hot
     tied: bool = False  # the projection is the embedding transposed
-    init_scale: float | None = None  # every parameter from U(-s, s); None: each part's own
+    init_scale: float | None = None  # draw every parameter from U(-s, s); None: the default of each part
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampling(Drawing):
-    """Options of the samples that training draws."""
+    """Options for drawing samples."""
 
-    prompt: str = ""  # "": a document's beginning
+    prompt: str = ""  # empty: sample from the beginning of a document
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Config(Training):
 
     data: Data = Data()
     model: Network = Network()
-    loss_scale: Literal["mean", "sum"] = "mean"  # the gradient's: of the mean over steps and rows, or summed over the steps
+    loss_scale: Literal["mean", "sum"] = "mean"  # the loss's mean over steps and rows, or its sum over steps, for the gradient
     monitor: Literal["loss"] = "loss"
-    sample: Sampling = dataclasses.field(default=Sampling(), metadata=CHANGEABLE)  # for samples.jsonl
+    sample: Sampling = dataclasses.field(default=Sampling(), metadata=CHANGEABLE)  # of the samples in samples.jsonl
     ngrams: tuple[int, ...] = dataclasses.field(default=(), metadata=CHANGEABLE)  # orders of count models to compare with
 
     def __post_init__(self):
@@ -64,10 +64,10 @@ class Config(Training):
 
 
 def build_model(config: Network, vocabulary: Vocabulary) -> LanguageModel:
-    """The model of a config for a vocabulary.
+    """Builds the model of a config for a vocabulary.
 
     Raises:
-        InputError: sizes that do not fit together.
+        InputError: sizes do not fit together.
     """
     if config.layers < 1:
         raise InputError(f"model.layers is {config.layers}, it must be at least 1")
@@ -94,8 +94,8 @@ PRESETS = {
         loop=LoopConfig(epochs=1.5, eval_every=1000),
         ngrams=(2, 3, 5),
     ),
-    # The 112-line min-char-rnn.py (Karpathy 2015). Its weights start as 0.01 * randn, biases at 0; here all from the
-    # uniform distribution of that standard deviation.
+    # The 112-line min-char-rnn.py (Karpathy 2015). It draws its weights as 0.01 * randn and its biases as 0; here all are
+    # uniform with that standard deviation.
     "min_char_rnn": Config(
         data=Data(batch_size=1, length=25),
         model=Network(cell="elman", hidden_size=100, init_scale=0.01 * 3**0.5),
@@ -104,9 +104,9 @@ PRESETS = {
         loop=LoopConfig(epochs=1.0, log_every=100, eval_every=10000, save_every=10000),
         sample=Sampling(temperature=1.0, length=200),
     ),
-    # Karpathy, Johnson, Fei-Fei 2015; they also stopped early, on validation. As in char-rnn's train.lua, what is clipped
-    # is the gradient summed over the steps and averaged over the rows (it prints the mean over the steps, and leaves the
-    # division of the gradient out because RMSProp undoes it).
+    # Karpathy, Johnson, Fei-Fei 2015; they also stopped early, on validation. As in char-rnn's train.lua, the gradient that is
+    # clipped is summed over the steps and averaged over the rows (that program prints the mean over the steps, but does not
+    # divide the gradient, since RMSProp would undo it).
     "karpathy_lstm": Config(
         data=Data(batch_size=100, length=100),
         model=Network(hidden_size=128, init_scale=0.08),
@@ -116,7 +116,7 @@ PRESETS = {
         loss_scale="sum",
         loop=LoopConfig(epochs=50.0, patience=5),
     ),
-    # A better recipe for the same work. The rate was chosen on War and Peace's validation part (H = 128, 3 epochs, one seed):
+    # A better recipe for the same task. The rate was chosen on War and Peace's validation split (H = 128, 3 epochs, one seed):
     # 0.008 gave 1.697 nats, 0.016 1.560, 0.03 1.496, 0.06 1.470. With H = 256 only 0.02 was tried.
     "modern_lstm": Config(
         data=Data(batch_size=50, length=100),

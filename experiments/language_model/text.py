@@ -1,4 +1,4 @@
-"""The text of a config: its documents in symbols, split by split."""
+"""The text of a config, as the symbols of each split."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,16 +13,16 @@ from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
 from seqjax.probabilistic import ngram
 
-EVALUATION_TOKENS = 2048  # at least so many a batch: batches of one row by 25 steps would take all day
+EVALUATION_TOKENS = 2048  # at least this many per batch: batches of one row by 25 steps would take all day
 
 
 class Text(NamedTuple):
-    """A text in symbols.
+    """A text as symbols.
 
     Args:
-        record: of its source, flat.
-        vocabulary: of the training split.
-        tokens: int32 [N] of each split that is not empty, by name.
+        record: the record of its source, a flat dict.
+        vocabulary: the vocabulary, made from the training split.
+        tokens: int32 [N] for each split that is not empty, by name.
     """
 
     record: dict
@@ -30,12 +30,12 @@ class Text(NamedTuple):
     tokens: dict[str, np.ndarray]
 
     def stream(self, data: Data, seed: int) -> TextStream:
-        """The batches of the training split, without end."""
+        """An endless stream of batches of the training split."""
         shape = {"batch_size": data.batch_size, "length": data.length}
         return TextStream(tokens=self.tokens["train"], start=self.vocabulary.start, seed=seed, **shape)
 
     def summary(self) -> str:
-        """The text in a line."""
+        """A description of the text in one line."""
         record = self.record
         source = "Python's standard library" if record["source"] == "stdlib" else record["source"]
         size = f"{record['characters']:,} characters in {record['files']:,} {'file' if record['files'] == 1 else 'files'}"
@@ -45,7 +45,7 @@ class Text(NamedTuple):
         """Batches in which every symbol of a split ("all": of all three in turn) is predicted once.
 
         Raises:
-            InputError: there is no such split, or it is too short.
+            InputError: the text has no such split, or it is too short.
         """
         if split != "all" and split not in self.tokens:
             raise InputError(f"{self.record['source']} has no {split} split: it has {', '.join(self.tokens)}")
@@ -54,7 +54,7 @@ class Text(NamedTuple):
         return evaluation_batches(tokens, batch_size=data.batch_size, length=length, start=self.vocabulary.start)
 
     def ngram_losses(self, orders: Sequence[int], split: str = "valid") -> dict[str, float]:
-        """Nats per symbol of count models of the training split, over the targets of `batches`, by name."""
+        """The losses, in nats per symbol, of count models of the training split over the targets of `batches`, by name."""
         if not orders:
             return {}
         vocabulary, tokens = self.vocabulary, self.tokens[split]
@@ -77,19 +77,19 @@ def load_text(data: Data, vocabulary: Vocabulary | None = None) -> Text:
     """Reads, splits and encodes a text.
 
     Args:
-        data: which text.
-        vocabulary: of an earlier run; None: made from the training split.
+        data: the source of the text, its split and its vocabulary.
+        vocabulary: the vocabulary of an earlier run; None: made from the training split.
 
     Returns:
-        Text.
+        The text as symbols.
 
     Raises:
-        InputError: a text that is missing, empty, too short or not UTF-8.
+        InputError: the text is missing, empty or not UTF-8, or a split that must have text is empty.
     """
     corpus = load(data.path, data.corpus, data.tfds, data.split)
     if vocabulary is None:
-        joint = "\n" if data.vocabulary == "word" else ""  # no word spans two documents
-        training = joint.join(document.text for document in corpus.train)
+        separator = "\n" if data.vocabulary == "word" else ""  # so that no word spans two documents
+        training = separator.join(document.text for document in corpus.train)
         vocabulary = build_vocabulary(data.vocabulary, training, min_count=data.min_count, max_size=data.max_size)
     splits = {split: getattr(corpus, split) for split in SPLITS}
     tokens = {split: encode_documents(documents, vocabulary) for split, documents in splits.items() if documents}

@@ -22,7 +22,7 @@ from seqjax.metrics import text_signatures
 from seqjax.train import Run, RunFolder
 from seqjax.types import Params
 
-SHOWN = 8  # translations of an evaluation that samples.jsonl gets
+SHOWN = 8  # translations that each evaluation adds to samples.jsonl
 
 
 def main(config: Config, *, preset: str = "custom") -> Run:
@@ -30,42 +30,42 @@ def main(config: Config, *, preset: str = "custom") -> Run:
 
     Args:
         config: a preset, or one changed by `dataclasses.replace`.
-        preset: its name.
+        preset: the name of the preset.
 
     Returns:
         The run, with its best weights.
 
     Raises:
-        InputError: pairs, sizes or folders that do not fit, before anything is written.
+        InputError: pairs, sizes or folders do not fit; nothing has been written then.
     """
     data, text = config.data, load_pairs(config.data)
     model = build_model(config.model, config.scheduled_sampling.per, *text.vocabularies)
     source, target, _ = text.encoded["train"]
     stream = Buckets(source=source, target=target, batch_size=data.batch_size, seed=config.seed)
     planned = config.loop.resolve(stream.steps_per_epoch).steps
-    if config.resume:  # a run that is lengthened keeps its schedule
+    if config.resume:  # a lengthened run keeps its schedule
         planned = RunFolder(config.resume).read_config()["planned_steps"]
     stream = dataclasses.replace(stream, teacher_forcing=config.scheduled_sampling.schedule(planned))
     names = {"program": PROGRAM, "preset": preset, "vocabulary": text.vocabularies, "data": text.record}
     session = Session(config, model, stream, facts={"planned_steps": planned}, **names)
     shapes = {"batch_size": data.batch_size, "shapes": stream.shapes}
     longest = max(len(row) for split in text.encoded.values() for row in split.source)
-    TextSearch(model, session.state.params, text.vocabularies, config.search).check(longest=longest)  # refuses wrong options now
+    TextSearch(model, session.state.params, text.vocabularies, config.search).check(longest=longest)  # refuses invalid options
 
     def translate(params: Params, pairs, search) -> list[str]:
-        best = TextSearch(model, params, text.vocabularies, search)([pair.source for pair in pairs])
-        return [row[0].text for row in best]
+        n_best = TextSearch(model, params, text.vocabularies, search)([pair.source for pair in pairs])
+        return [hypotheses[0].text for hypotheses in n_best]
 
-    watched, outputs = text.pairs["valid"][: config.monitor_pairs], []
+    monitored, outputs = text.pairs["valid"][: config.monitor_pairs], []
 
     def evaluate(params: Params) -> dict[str, float]:
-        outputs[:] = translate(params, watched, config.search.as_greedy())
-        return session.evaluate(params, text.batches("valid", **shapes)) | scores_of(outputs, watched)
+        outputs[:] = translate(params, monitored, config.search.as_greedy())
+        return session.evaluate(params, text.batches("valid", **shapes)) | scores_of(outputs, monitored)
 
     with session.open(*text.summary(data)):
         for event in session.train(evaluate):
             if event.kind == "eval":
-                for pair, output in zip(watched[:SHOWN], outputs, strict=False):
+                for pair, output in zip(monitored[:SHOWN], outputs, strict=False):
                     session.folder.append_sample(step=event.step, **pair._asdict(), output=output)
             session.draw_curves(event)
 

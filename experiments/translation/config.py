@@ -18,21 +18,21 @@ from seqjax.train import LoopConfig, OptimizerConfig
 class Data:
     """The pairs, their symbols and their batches."""
 
-    SOURCES: ClassVar = ("train", "valid", "test", "tfds")  # a given one replaces all of another run's
+    SOURCES: ClassVar = ("train", "valid", "test", "tfds")  # alternatives: a flag for one replaces the run's others
 
-    train: tuple[str, ...] = ()  # two aligned files, or one with tabs; .gz too. None: numbers in words, to French and German
-    valid: tuple[str, ...] = ()  # likewise; none: cut from train
+    train: tuple[str, ...] = ()  # two aligned files, or a table; .gz too. Empty: numbers in words, to French and German
+    valid: tuple[str, ...] = ()  # likewise; empty: split off from train
     test: tuple[str, ...] = ()  # likewise
-    tfds: str | None = None  # pairs of tensorflow-datasets by name, e.g. ted_hrlr_translate/pt_to_en; instead of train
-    swap: bool = False  # from the second language to the first
+    tfds: str | None = None  # a parallel data set of tensorflow-datasets, e.g. ted_hrlr_translate/pt_to_en; instead of files
+    swap: bool = False  # translate from the second language to the first
     lowercase: bool = False
     units: Literal["bpe", "unigram", "word", "character"] = "bpe"
-    target_units: Literal["bpe", "unigram", "word", "character", "line"] | None = None  # None: as units; line: one symbol a reply
-    vocabulary_size: int = 8000  # most symbols of a vocabulary
-    min_count: int = 1  # a word or character seen less often in the training pairs is unknown
+    target_units: Literal["bpe", "unigram", "word", "character", "line"] | None = None  # None: as units; line: whole replies
+    vocabulary_size: int = 8000  # maximum size of a vocabulary
+    min_count: int = 1  # words and characters that occur less often in the training pairs are unknown
     joint: bool = True  # one vocabulary for both sides
-    max_length: int = 100  # symbols of a side
-    over_long: Literal["drop", "cut"] = "drop"  # longer training pairs
+    max_length: int = 100  # maximum number of symbols of a side, in training pairs
+    over_long: Literal["drop", "cut"] = "drop"  # leave longer training pairs out, or cut them
     batch_size: int = 64  # pairs of a batch, over all devices
 
 
@@ -42,7 +42,7 @@ class Network(RecurrentEncoder, RecurrentDecoder):
 
     cell: Literal["lstm", "gru", "elman"] = "gru"
     hidden_size: int = 256  # of the decoder, and of each direction of the encoder
-    coverage_loss: float = 0.0  # weight of attending twice to one place (See et al. 2017)
+    coverage_loss: float = 0.0  # weight of the penalty on attending to a position repeatedly (See et al. 2017)
     bridge: Literal["dense", "final", "none"] = "dense"  # from the encoder's last state to the decoder's first
     reverse_source: bool = False  # Sutskever, Vinyals, Le 2014
     label_smoothing: float = 0.0
@@ -55,8 +55,8 @@ class Config(Training):
     data: Data = Data()
     model: Network = Network()
     scheduled_sampling: ScheduledSampling = dataclasses.field(default_factory=ScheduledSampling)
-    monitor: Literal["loss", "bleu", "exact_match"] = "bleu"  # of greedy translations of the validation pairs: best, patience
-    monitor_pairs: int = dataclasses.field(default=1000, metadata=CHANGEABLE)  # at most so many of them
+    monitor: Literal["loss", "bleu", "exact_match"] = "bleu"  # of greedy validation translations
+    monitor_pairs: int = dataclasses.field(default=1000, metadata=CHANGEABLE)  # at most so many pairs are translated
     search: Search = dataclasses.field(default_factory=Search, metadata=CHANGEABLE)  # for the final figures
 
     def __post_init__(self):
@@ -66,20 +66,20 @@ class Config(Training):
 
 
 def build_model(config: Network, sampling: str, source: Vocabulary, target: Vocabulary) -> Seq2Seq:
-    """The model of a config for two vocabularies; `sampling` is "token" or "sequence", the coin of scheduled sampling.
+    """Builds the model of a config; `sampling` is "token" or "sequence": one draw of scheduled sampling for each.
 
     Raises:
-        InputError: sizes or options that do not fit together.
+        InputError: sizes or options do not fit together.
     """
     for name in ("encoder_layers", "decoder_layers"):
         if getattr(config, name) < 1:
             raise InputError(f"model.{name} is {getattr(config, name)}, it must be at least 1")
     if target.start is None:
-        raise InputError("the target vocabulary has no start symbol: the decoder must read one first")
+        raise InputError("the target vocabulary has no start symbol: the decoder must read one at its first step")
     if config.tied == "all" and source != target:
         raise InputError("model.tied all needs one vocabulary for both sides: give --data.joint")
-    silent = (target.pad, target.unknown if isinstance(target, LineVocabulary) else None)  # no reply is "another one"
-    same = ("embedding_size", "bridge", "tied", "dropout", "per", "label_smoothing", "coverage_loss")
+    forbidden = (target.pad, target.unknown if isinstance(target, LineVocabulary) else None)  # an unknown reply is no answer
+    copied = ("embedding_size", "bridge", "tied", "dropout", "per", "label_smoothing", "coverage_loss")
     dropout = {"dropout": config.dropout, "per": config.per}
     sizes = {"size": len(source), "embedding_size": config.embedding_size}
     return Seq2Seq(
@@ -88,9 +88,9 @@ def build_model(config: Network, sampling: str, source: Vocabulary, target: Voca
         decoder=config.decoder(config.encoded_size),
         start_symbol=target.start,
         end_symbol=target.end,
-        forbidden=tuple(i for i in silent if i is not None),
+        forbidden=tuple(i for i in forbidden if i is not None),
         sampling=sampling,
-        **{name: getattr(config, name) for name in same},
+        **{name: getattr(config, name) for name in copied},
     )
 
 
@@ -114,8 +114,8 @@ PRESETS = {
         loop=LoopConfig(epochs=20),
         keep=5,
     ),
-    # The published networks at a size for 30,000 pairs rather than millions; files as above.
-    # Sutskever, Vinyals, Le 2014: no attention, the source read from its end, the final state handed over.
+    # The published networks, sized for 30,000 pairs rather than millions; files are given as above.
+    # Sutskever, Vinyals, Le 2014: no attention, the source read in reverse, the final state passed to the decoder.
     "sutskever": Config(
         data=SMALL,
         model=dataclasses.replace(DEEP, attention="none", dropout=0.3),
@@ -136,7 +136,7 @@ PRESETS = {
         optimizer=dataclasses.replace(ADAM, clip_norm=5.0),
         loop=LoopConfig(epochs=20),
     ),
-    # Replies to messages, one file with tabs: the reply is chosen among those of the training pairs.
+    # Replies to messages, from one table with tabs: the reply is one of those in the training pairs.
     "reply_class": Config(
         data=Data(units="word", target_units="line", vocabulary_size=8000, joint=False),
         model=Network(attention="none", bidirectional=True, hidden_size=128, embedding_size=128, dropout=0.3),

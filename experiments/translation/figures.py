@@ -1,4 +1,4 @@
-"""The figures of a translator: losses, and scores of its translations."""
+"""The figures of a translator: losses and translation scores."""
 
 from collections.abc import Sequence
 
@@ -15,21 +15,21 @@ from seqjax.types import Params
 
 
 def scores_of(outputs: Sequence[str], pairs: Sequence[Pair]) -> dict[str, float]:
-    """BLEU, chrF and exact match; if sources have tags, of each tag too: exact_match then is the lowest of them."""
+    """BLEU, chrF and exact match; with tagged sources also those of each tag, and exact_match is the lowest of the tags."""
     targets = [pair.target for pair in pairs]
     scores = metrics.text_scores(outputs, targets)
     for tag, rows in by_tag(pairs).items():
-        of_tag = metrics.text_scores([outputs[n] for n in rows], [targets[n] for n in rows])
-        scores |= {f"{figure}_{tag}": value for figure, value in of_tag.items()}
-        scores["exact_match"] = min(scores["exact_match"], of_tag["exact_match"])
+        tag_scores = metrics.text_scores([outputs[n] for n in rows], [targets[n] for n in rows])
+        scores |= {f"{figure}_{tag}": value for figure, value in tag_scores.items()}
+        scores["exact_match"] = min(scores["exact_match"], tag_scores["exact_match"])
     return scores
 
 
 def split_figures(model: Decoder, params: Params, text: Bitext, split: str, outputs: Sequence[str], **shapes) -> dict[str, float]:
     """The final figures of a split and its translations.
 
-    The loss is that of `decode.score`, by which searches choose: without label smoothing and coverage loss, and infinite for a
-    target that has a symbol which is never written.
+    The loss is that of `decode.score`, which searches maximise: it has no label smoothing and no coverage loss, and is infinite
+    for a target with a symbol that is never written.
     """
     _, scored = _score(model, params, text, split, **shapes)
     loss = -sum(float(scores.sum()) for scores in scored) / sum(map(len, text.encoded[split].target))
@@ -48,7 +48,7 @@ def log_probabilities(model: Decoder, params: Params, text: Bitext, split: str, 
 
 
 def _score(model: Decoder, params: Params, text: Bitext, split: str, **shapes):
-    """The batches of a split, and of each batch the log-probabilities of its rows, float32 [B]."""
+    """The batches of a split, and the log-probabilities of the rows of each batch, float32 [B]."""
     scored, batches = [], text.batches(split, **shapes)
     for batch in batches:
         tokens, lengths = jnp.asarray(batch["target"]), jnp.asarray(batch["target_lengths"])

@@ -26,18 +26,18 @@ from seqjax.train import RunFolder
 
 @dataclasses.dataclass(frozen=True)
 class Translate:
-    """Translates a file, standard input, or what is typed."""
+    """Translates the lines of a file or of standard input."""
 
     weights: OmitArgPrefixes[Weights] = field(default_factory=latest(PROGRAM))
     search: OmitArgPrefixes[Search] = field(default_factory=Search)
-    input: str | None = None  # a file of sentences, .gz too; None: standard input
-    to: str | None = None  # the language to translate to, for a model of several: <...> before every source
-    n_best: int = 1  # translations of each; above 1 printed as: line ||| translation ||| score
-    stream: bool = False  # print every symbol as soon as it is chosen; with --beam 1 or --method sample
+    input: str | None = None  # a file of lines, .gz too; None: standard input
+    to: str | None = None  # the language to translate into, for a model of several: puts <...> before every source
+    n_best: int = 1  # translations of each line; above 1 they are printed as: line ||| translation ||| score
+    stream: bool = False  # print every symbol as soon as it is chosen; needs --beam 1 or --method greedy or sample
 
 
 def translate(argv: list[str]):
-    """Translates lines: translate DIR [--input FILE] [--beam 5] [--n-best 3]; without a file those of standard input."""
+    """Translates the lines of a file or of standard input: translate DIR [--input FILE] [--beam 5] [--n-best 3]."""
     config = command_line.parse(Translate, argv, program=f"{PROGRAM} translate")
     loaded = config.weights.load(Seq2Seq, vocabularies=2)
     translator = TextSearch(loaded.model, loaded.params, loaded.run.vocabulary, config.search)
@@ -45,43 +45,43 @@ def translate(argv: list[str]):
     if config.to is not None:
         with renamed(vocabulary=f"model's source vocabulary (--to {config.to})"):
             check_tag(f"<{config.to}>", loaded.run.vocabulary[0])
-    odd = Counter()
+    differences = Counter()
 
     def prepare(first: int, lines: list[str]) -> list[str]:
         sources = [f"<{config.to}> {line}" if config.to and line.strip() else line for line in lines]
         sources = [_prepared(loaded, line) for line in sources]
         check_lengths(loaded.model, loaded.run.vocabulary[0], sources, first)
-        odd.update(_unlike_training(loaded, sources))
+        differences.update(_unlike_training(loaded, sources))
         if are_typed(config.input):
-            warn(odd)
-            odd.clear()
+            warn(differences)
+            differences.clear()
         return sources
 
     show = {"prompt": "a line to translate; end with Ctrl-D", "n_best": config.n_best, "stream": config.stream}
     answer(translator, config.input, prepare=prepare, **show)
-    warn(odd)
+    warn(differences)
 
 
 def _prepared(loaded: Loaded, line: str) -> str:
-    """A line as the training text was."""
+    """A line prepared as the training text was."""
     return line.lower() if loaded.run.config["data"]["lowercase"] else line
 
 
 def _unlike_training(loaded: Loaded, lines: list[str]) -> Counter[str]:
     """Counts the lines that differ from the training sources, by the kind of difference."""
-    source, limit, odd = loaded.run.vocabulary[0], loaded.run.config["data"]["max_length"], Counter()
-    # There are figures for each tag if every training source has one.
+    source, limit, differences = loaded.run.vocabulary[0], loaded.run.config["data"]["max_length"], Counter()
+    # The metrics have figures for each tag if every validation source has one.
     figures = {name for line in loaded.run.metrics for name in line if name.startswith("exact_match_")}
     tags = tuple(sorted(f"<{name.removeprefix('exact_match_')}>" for name in figures))
     for line in filter(None, map(str.strip, lines)):
         first = line.split()[0]
         tag = first if first in tags else ""
         ids = source.encode(line.removeprefix(tag))
-        known = source.decode(ids[ids != source.unknown])
-        odd["of unknown symbols only"] += len(ids) > 0 and not known.strip()
-        odd[f"longer than {limit} symbols"] += len(ids) + bool(tag) > limit
-        odd[f"without {' or '.join(tags)} at their beginning"] += bool(tags) and not tag
-    return odd
+        text = source.decode(ids[ids != source.unknown])
+        differences["of unknown symbols only"] += len(ids) > 0 and not text.strip()
+        differences[f"longer than {limit} symbols"] += len(ids) + bool(tag) > limit
+        differences[f"without {' or '.join(tags)} at their beginning"] += bool(tags) and not tag
+    return differences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +92,8 @@ class Evaluate:
     search: OmitArgPrefixes[Search] = field(default_factory=Search)
     data: Data = field(default_factory=Data)
     split: Literal["train", "valid", "test"] = "test"
-    name: str | None = None  # of the files that are written; None: the split and the weights
-    n_best: int = 1  # translations of each in the n-best file
+    name: str | None = None  # name of the files to write; None: the split and the weights
+    n_best: int = 1  # translations of each line in the n-best file
 
 
 def evaluate(argv: list[str]):
@@ -106,13 +106,13 @@ def evaluate(argv: list[str]):
     sources = [pair.source for pair in text.pairs[split]]
     check_lengths(loaded.model, loaded.run.vocabulary[0], sources)
     search = TextSearch(loaded.model, loaded.params, loaded.run.vocabulary, config.search)
-    best = search(sources, n_best=config.n_best, progress=counter(len(sources), "sentences"))
-    outputs = [row[0].text for row in best]
+    n_best = search(sources, n_best=config.n_best, progress=counter(len(sources), "sentences"))
+    outputs = [hypotheses[0].text for hypotheses in n_best]
     figures = split_figures(loaded.model, loaded.params, text, split, outputs, batch_size=64)
     options = {f"search_{name}": value for name, value in dataclasses.asdict(config.search).items()}
     name = loaded.name(split, config.name, text.record)
     loaded.write(name, figures, text_signatures() | options, text.record)
-    rows = (f"{n_best_row(n, hypothesis)}\n" for n, row in enumerate(best) for hypothesis in row)
+    rows = (f"{n_best_row(n, hypothesis)}\n" for n, hypotheses in enumerate(n_best) for hypothesis in hypotheses)
     folder = RunFolder(loaded.run.dir)
     folder.write_text(f"eval-{name}.nbest", "".join(rows))
     folder.write_text(f"eval-{name}.txt", "".join(f"{output}\n" for output in outputs))
@@ -120,7 +120,7 @@ def evaluate(argv: list[str]):
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """Log-probabilities of the translations in a split of their run's pairs, or in other pairs."""
+    """Prints the log-probabilities of the targets in a split of the run's pairs, or in other pairs."""
 
     weights: OmitArgPrefixes[Weights] = field(default_factory=latest(PROGRAM))
     data: Data = field(default_factory=Data)
@@ -128,7 +128,7 @@ class Score:
 
 
 def score(argv: list[str]):
-    """Prints the log-probability of each pair's target, in nats, and its length: score DIR [--data.test FILE FILE]."""
+    """Prints the log-probability of each target, in nats, and its length: score DIR [--data.test FILE FILE]."""
     config, is_other = parse_verb(Score, argv, program=f"{PROGRAM} score", data=Data())
     loaded = config.weights.load(Seq2Seq, vocabularies=2)
     text = load_split(config.data, config.split, loaded.run.vocabulary, alone=is_other)
@@ -140,17 +140,17 @@ def score(argv: list[str]):
 
 @dataclasses.dataclass(frozen=True)
 class Attention:
-    """A picture of the attention weights of one translation."""
+    """Draws the attention weights of one translation."""
 
-    source: str  # a sentence
-    target: str | None = None  # its translation; None: the model's own
+    source: str  # the sentence to translate
+    target: str | None = None  # its translation; None: found by the search
     out: str = "attention.png"
     weights: OmitArgPrefixes[Weights] = field(default_factory=latest(PROGRAM))
     search: OmitArgPrefixes[Search] = field(default_factory=Search)
 
 
 def attention(argv: list[str]):
-    """Draws a pair's attention weights: attention DIR --source "<de> ninety-seven" [--target TEXT] [--out attention.png]."""
+    """Draws the attention weights of a pair: attention DIR --source "<de> ninety-seven" [--target TEXT] [--out attention.png]."""
     config = command_line.parse(Attention, argv, program=f"{PROGRAM} attention")
     loaded = config.weights.load(Seq2Seq, vocabularies=2)
     if not loaded.model.attends:

@@ -1,4 +1,4 @@
-"""The pairs of a config, as texts and as symbols, split by split."""
+"""The pairs of a config, as the texts and the symbols of each split."""
 
 from functools import partial
 from typing import NamedTuple
@@ -16,13 +16,13 @@ from seqjax.errors import InputError
 
 
 class Bitext(NamedTuple):
-    """Pairs, as texts and as symbols.
+    """Pairs as texts and as symbols.
 
     Args:
-        record: of their source, flat.
-        vocabularies: the source's and the target's, of the training pairs.
+        record: the record of their source, a flat dict.
+        vocabularies: the vocabularies of source and target, made from the training pairs.
         pairs: the texts of each split that is not empty, by name.
-        encoded: their symbols, by name.
+        encoded: the symbols of each of these splits, by name.
     """
 
     record: dict
@@ -31,7 +31,7 @@ class Bitext(NamedTuple):
     encoded: dict[str, Encoded]
 
     def summary(self, data: Data) -> list[str]:
-        """The pairs in a line or more."""
+        """A description of the pairs, in one or more lines."""
         counts = ", ".join(f"{len(pairs):,} {split}" for split, pairs in self.pairs.items())
         symbols = " and ".join(f"{len(vocabulary):,}" for vocabulary in self.vocabularies)
         rule = f"longer than {data.max_length} symbols were {'cut' if data.over_long == 'cut' else 'left out'}"
@@ -49,14 +49,14 @@ def load_pairs(data: Data, vocabularies: tuple[Vocabulary, Vocabulary] | None = 
     """Reads, splits and encodes pairs.
 
     Args:
-        data: which pairs.
-        vocabularies: of an earlier run; None: made from the training pairs.
+        data: the source of the pairs, and their vocabularies.
+        vocabularies: the vocabularies of an earlier run; None: made from the training pairs.
 
     Returns:
-        Bitext. Over-long training pairs are dropped or cut as `data` says, those of the other splits never.
+        The pairs. Over-long training pairs are dropped or cut as `data` says, those of the other splits never.
 
     Raises:
-        InputError: what the loaders and the vocabularies refuse.
+        InputError: the pairs cannot be loaded, or the vocabularies cannot be built or refuse a text.
     """
     files = {split: getattr(data, split) for split in SPLITS}
     source = load(**files, tfds=data.tfds, prepare=partial(_prepared, data))
@@ -84,19 +84,19 @@ def load_pairs(data: Data, vocabularies: tuple[Vocabulary, Vocabulary] | None = 
 
 
 def load_split(data: Data, split: str, vocabularies: tuple[Vocabulary, Vocabulary], *, alone: bool) -> Bitext:
-    """Reads and encodes the pairs to measure, prepared as a run's own.
+    """Reads and encodes the pairs of a split, prepared as in the run that is measured.
 
     Args:
-        data: which pairs.
+        data: the source of the pairs.
         split: "train", "valid" or "test".
-        vocabularies: of the run.
-        alone: read the files of the split and no others, if it has any.
+        vocabularies: the vocabularies of the run.
+        alone: read only the files of this split, if `data` names any.
 
     Returns:
-        Bitext, with at least this split.
+        The pairs, of at least this split.
 
     Raises:
-        InputError: more than two files, one that cannot be read, or no pair in the split.
+        InputError: the split has more than two files, one that cannot be read, or no pair.
     """
     files = getattr(data, split)
     if alone and files:

@@ -1,4 +1,4 @@
-"""Text to batches: corpora, pairs, vocabularies, streams. Plain NumPy; no JAX here."""
+"""Corpora, pairs, vocabularies, and the streams of batches made from them, in plain NumPy without JAX."""
 
 from seqjax.data.batches import Batch, Stream
 from seqjax.data.text.buckets import Buckets, bucket_shapes, evaluation_pairs

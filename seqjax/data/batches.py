@@ -1,4 +1,4 @@
-"""Batches, and the streams that give them: each batch is a function of its position, so that a run can resume anywhere."""
+"""Batches and streams of batches. Each batch is a function of its position, so that a run can resume at any step."""
 
 import abc
 import sys
@@ -11,8 +11,8 @@ Batch = dict[str, np.ndarray]
 class Stream(abc.ABC):
     """An endless stream of training batches; batch i is a pure function of the stream and i.
 
-    A subclass gives `batch`, `identity` and `steps_per_epoch`. The iterator's state is its position, one integer: it can
-    be saved as JSON, and is valid for every stream of an equal identity.
+    A subclass defines `batch`, `identity` and `steps_per_epoch`. The state of an iterator is its position, one integer,
+    which can be saved as JSON and is valid in every stream of equal identity.
 
     Example:
         >>> class Counting(Stream):
@@ -29,19 +29,19 @@ class Stream(abc.ABC):
     @property
     @abc.abstractmethod
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch."""
+        """The number of batches in an epoch."""
 
     @property
     @abc.abstractmethod
     def identity(self) -> dict:
-        """Everything that a batch depends on besides its position, as JSON-able values; data as a SHA-256."""
+        """Everything besides its position that a batch depends on, as JSON-able values; data by their SHA-256."""
 
     @abc.abstractmethod
     def batch(self, index: int) -> Batch:
         """The batch at a position.
 
         Args:
-            index: position since the beginning of the first epoch, at least 0.
+            index: the position, counted from the beginning of the first epoch, at least 0.
 
         Returns:
             A dict of NumPy arrays, each [B, ...].
@@ -51,6 +51,6 @@ class Stream(abc.ABC):
         """A grain iterator over the batches from position 0, with `get_state()` and `set_state({"next_index": position})`."""
         import grain
 
-        # the data is in memory and a batch takes microseconds: no reading threads, as grain advises then
+        # The data is in memory and a batch takes microseconds; for this case grain advises against threads.
         options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
         return iter(grain.MapDataset.range(sys.maxsize).map(self.batch).to_iter_dataset(options))

@@ -1,4 +1,4 @@
-"""Train, validation and test: their names, their shares, and a split by hash that no order or addition disturbs."""
+"""The splits train, valid and test: names, shares, and a split by hash that is stable under reordering and additions."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ def checked_shares(split: Sequence[float]) -> tuple[float, ...]:
         split: the shares of train, valid and test.
 
     Returns:
-        The same.
+        The shares as floats.
 
     Raises:
-        InputError: they are not three, one is negative, or their sum is not 1.
+        InputError: there are not three shares, one is negative, or their sum is not 1.
 
     Example:
         >>> checked_shares([1, 0, 0])
@@ -36,7 +36,7 @@ def checked_shares(split: Sequence[float]) -> tuple[float, ...]:
 
 
 def hashed_split(name: str, shares: Sequence[float]) -> str:
-    """The split that a name belongs to: its SHA-256, as a number from 0 to 1, is looked up in the cumulative shares.
+    """The split of a name: the interval of the cumulative shares that contains the name's SHA-256, scaled to [0, 1).
 
     Args:
         name: a unique name of the document or sentence.

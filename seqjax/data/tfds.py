@@ -15,24 +15,24 @@ def read_examples(name: str, data_dir, choose: Choose, *, what: str, instead: st
     """The texts of every example of every split.
 
     Args:
-        name: as tfds knows it: "lm1b", "ted_hrlr_translate/pt_to_en".
-        data_dir: where tfds keeps its data; None: its own default.
-        choose: the names of the data set's text features, and its supervised keys (input and target, or None), to the
-            features to read; may raise InputError.
-        what, instead: the kind of data, and what to try if it cannot be read; both for the message.
+        name: the data set's name in tfds: "lm1b", "ted_hrlr_translate/pt_to_en".
+        data_dir: the folder where tfds stores data; None: tfds's default.
+        choose: a function of the names of the data set's text features and its supervised keys (input and target, or None)
+            that returns the features to read; may raise InputError.
+        what, instead: the kind of data, and an alternative to suggest if it cannot be read; both for the error message.
 
     Returns:
         {split: [the texts of the chosen features, for each example]}.
 
     Raises:
-        InputError: an unknown name, no network, a data set that only TensorFlow can prepare, or what `choose` refuses.
+        InputError: an unknown name, no network, a data set that only TensorFlow can prepare, or an error from `choose`.
     """
     try:
         return _read(name, data_dir, choose)
-    except Exception as error:  # tfds raises errors of many types, pages long: one line is enough
-        needs_it = isinstance(error, ImportError) and error.name == "tensorflow"
-        remedy = "pip install 'seqjax[tfds-tf]'" if needs_it else f"another name, or {instead}"
-        raise InputError(f"tfds {what} {name} cannot be had: {_reason(error)} (try {remedy})") from None
+    except Exception as error:  # tfds raises errors of many types whose messages fill pages
+        needs_tensorflow = isinstance(error, ImportError) and error.name == "tensorflow"
+        remedy = "pip install 'seqjax[tfds-tf]'" if needs_tensorflow else f"another name, or {instead}"
+        raise InputError(f"tfds {what} {name} cannot be read: {_reason(error)} (try {remedy})") from None
 
 
 def _read(name: str, data_dir, choose: Choose) -> dict[str, list[tuple[str, ...]]]:
@@ -40,24 +40,24 @@ def _read(name: str, data_dir, choose: Choose) -> dict[str, list[tuple[str, ...]
     from tensorflow_datasets.core.download import downloader
 
     retries = downloader.MAX_RETRIES
-    downloader.MAX_RETRIES = 0  # tfds would try ten times, for minutes, before it says that there is no network
-    quiet = io.StringIO()  # its boxes about what is not installed, and its progress bars
+    downloader.MAX_RETRIES = 0  # by default, tfds tries ten times, for minutes, before it reports that there is no network
+    quiet = io.StringIO()  # swallows tfds's notices about missing packages and its progress bars
     try:
         with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-            import tensorflow_datasets.translate  # its builders are known only from then on
+            import tensorflow_datasets.translate  # the import registers its builders
 
             builder = tfds.builder(name, data_dir=data_dir, try_gcs=False, file_format="array_record")
             features: Any = builder.info.features
             texts = [key for key, feature in features.items() if isinstance(feature, tfds.features.Text)]
             chosen = choose(texts, builder.info.supervised_keys)
             builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
-            splits = list(builder.info.splits) or ["train", "validation", "test"]  # tfds's mock data names none, and has any
+            splits = list(builder.info.splits) or ["train", "validation", "test"]  # tfds's mock data lists no splits
             read: Any = builder.as_data_source
             sources = {split: read(split=split) for split in splits}
             examples = {split: [source[n] for n in range(len(source))] for split, source in sources.items()}
     finally:
         downloader.MAX_RETRIES = retries
-    return {split: [tuple(_text(example[key]) for key in chosen) for example in of_split] for split, of_split in examples.items()}
+    return {split: [tuple(_text(example[key]) for key in chosen) for example in rows] for split, rows in examples.items()}
 
 
 def _text(value: str | bytes) -> str:

@@ -1,4 +1,4 @@
-"""Training: optimizers, a donated state, jitted steps over devices, checkpoints, run folders, and a loop that stays visible."""
+"""Training: optimizers, a donated state, jitted steps over devices, checkpoints, run folders, and a loop that yields events."""
 
 from seqjax.train.averages import average
 from seqjax.train.checkpoint import Checkpoints, resume

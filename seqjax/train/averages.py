@@ -14,15 +14,15 @@ def average(checkpoints: Checkpoints, target: Params, n: int) -> Params:
         mean = (theta[1] + ... + theta[n]) / n
 
     Args:
-        checkpoints: of a run that keeps at least n.
+        checkpoints: those of a run that keeps at least n.
         target: a tree of the same structure and shapes, e.g. `jax.eval_shape(model.init, jax.random.key(0))`.
-        n: at least 1.
+        n: the number of checkpoints, at least 1.
 
     Returns:
-        NumPy arrays, in the dtypes they were saved in.
+        NumPy arrays, in the dtypes in which they were saved.
 
     Raises:
-        InputError: fewer are kept, one is damaged, or of another structure.
+        InputError: there are fewer than n checkpoints, or one is damaged or has another structure.
 
     Example:
         >>> import optax, tempfile
@@ -40,7 +40,7 @@ def average(checkpoints: Checkpoints, target: Params, n: int) -> Params:
     steps = checkpoints.steps("last")
     if not 1 <= n <= len(steps):
         count = f"{checkpoints.folder / 'last'} keeps {len(steps)} checkpoints"
-        raise InputError(f"{count}: an average of {n} needs 1 to {len(steps)} of them")
+        raise InputError(f"{count}: an average of {n} is not possible, choose 1 to {len(steps)}")
     dtypes, total = None, None
     for step in steps[-n:]:
         params = checkpoints.params(target, "last", step=step)

@@ -18,19 +18,19 @@ import numpy as np
 from etils import epath
 
 from seqjax.errors import InputError
-from seqjax.train.state import TrainState
+from seqjax.train.state import TrainState, is_key
 from seqjax.types import Params
 
 Which = Literal["last", "best"]
 
 
 class Checkpoints:
-    """The checkpoints of a run: its last ones in `folder/last`, and `folder/best`.
+    """The checkpoints of a run: the latest ones in `folder/last`, the best one in `folder/best`.
 
     Args:
-        folder: their folder; made by the first `save`.
-        keep: how many of the last ones are kept, for `averages.average`.
-        read_only: `save` will not be called, so no folder is made or cleaned up.
+        folder: the folder of the checkpoints; created by the first `save`.
+        keep: the number of latest checkpoints to keep, for `averages.average`.
+        read_only: True if `save` will not be called: then no folder is created or cleaned up.
 
     Raises:
         InputError: keep is below 1.
@@ -44,16 +44,16 @@ class Checkpoints:
         >>> state = init_state(model, optax.sgd(0.1), batch_size=2, seed=0)
         >>> with Checkpoints(tempfile.mkdtemp()) as checkpoints:
         ...     checkpoints.save("last", state, {"next": 7})
-        ...     again, position = checkpoints.restore("last", state)
-        >>> int(again.step), position
+        ...     restored, position = checkpoints.restore("last", state)
+        >>> int(restored.step), position
         (0, {'next': 7})
     """
 
     def __init__(self, folder, *, keep: int = 1, read_only: bool = False):
         if keep < 1:
-            raise InputError(f"keep is {keep}, it must be at least 1: the last checkpoint")
+            raise InputError(f"keep is {keep}, it must be at least 1")
         folder = epath.Path(folder)
-        self.folder = folder if folder.is_absolute() else folder.absolute()  # orbax refuses a relative one
+        self.folder = folder if folder.is_absolute() else folder.absolute()  # orbax refuses relative paths
         self._keep, self._read_only = keep, read_only
         self._managers: dict[str, Any] = {}
 
@@ -64,7 +64,7 @@ class Checkpoints:
         self.close()
 
     def close(self):
-        """Waits until every write has ended."""
+        """Waits until all writes have finished."""
         for manager in self._managers.values():
             manager.close()
         self._managers = {}
@@ -86,15 +86,15 @@ class Checkpoints:
 
         Args:
             which: "last" or "best".
-            state: may be donated right afterwards.
-            position: of the data; anything that JSON can hold.
+            state: the state to save; it may be donated as soon as `save` returns.
+            position: the position in the data, JSON-able.
         """
         from orbax import checkpoint as ocp
 
         manager, number = self._manager(which), int(state.step)
         manager.wait_until_finished()
         for later in [step for step in manager.all_steps() if step >= number]:
-            manager.delete(later)  # left by a run that was cut and then resumed from an earlier step
+            manager.delete(later)  # left by a run that was interrupted and then resumed from an earlier step
         items = _to_host(state)
         record = {
             "step": number,
@@ -129,12 +129,12 @@ class Checkpoints:
         """The parameters alone.
 
         Args:
-            target: a tree of that structure and those shapes, e.g. `jax.eval_shape(model.init, jax.random.key(0))`.
+            target: a tree of the same structure and shapes, e.g. `jax.eval_shape(model.init, jax.random.key(0))`.
             which: "last" or "best"; None: the best, or the last if no best was saved.
             step: one of `steps(which)`; None: the newest.
 
         Returns:
-            NumPy arrays, in the dtypes they were saved in.
+            NumPy arrays, in the dtypes in which they were saved.
 
         Raises:
             InputError: there is no checkpoint, it is damaged, or it has another structure.
@@ -147,7 +147,7 @@ class Checkpoints:
 
         step = self.step(which) if step is None else step
         if step is None:
-            raise InputError(f"no checkpoint in {self.folder / which}: nothing was saved there")
+            raise InputError(f"no checkpoint in {self.folder / which}: nothing has been saved there")
         where, manager = self.folder / which / str(step), self._manager(which)
         with _readable(where):
             record = manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
@@ -170,7 +170,7 @@ class Checkpoints:
             from orbax import checkpoint as ocp
 
             keep = self._keep if which == "last" else 1
-            writes = not self._read_only  # a writer cleans up after killed processes; orbax's own read_only logs warnings
+            writes = not self._read_only  # a writer cleans up after killed processes; orbax's read_only option logs warnings
             options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=writes, cleanup_tmp_directories=writes)
             self._managers[which] = ocp.CheckpointManager(self.folder / which, options=options)
         return self._managers[which]
@@ -180,16 +180,16 @@ def resume(checkpoints: Checkpoints, state: TrainState, stream, run=None) -> tup
     """Restores the last checkpoint: the state, the position in the data, and the metrics up to that step.
 
     Args:
-        checkpoints: of the run.
+        checkpoints: the checkpoints of the run.
         state: returned by `init_state`, for its structure and placement.
         stream: the stream to train on; a position is valid only in a stream of equal `identity`.
         run: the RunFolder, whose metrics after that step are removed; None: no metrics are kept.
 
     Returns:
-        (state, position), for `train_loop`, which then gives the numbers of an uninterrupted run.
+        (state, position), for `train_loop`, which then gives the same numbers as an uninterrupted run.
 
     Raises:
-        InputError: there is no checkpoint, it is damaged, of another model or optimizer, or the data is another.
+        InputError: there is no checkpoint, it is damaged, or it belongs to another model, optimizer or data set.
     """
     state, position = checkpoints.restore("last", state)
     refuse_changes("data", position["identity"], _plain(stream.identity))
@@ -199,30 +199,31 @@ def resume(checkpoints: Checkpoints, state: TrainState, stream, run=None) -> tup
 
 
 def position_of(stream, batches) -> dict:
-    """The position of an iterator in its stream, in the form that checkpoints hold."""
+    """The position of an iterator in its stream, as stored in checkpoints."""
     return {"data": _plain(batches.get_state()), "identity": _plain(stream.identity)}
 
 
 def refuse_changes(what: str, old: dict, new: dict):
-    """Refuses to continue a run with other settings.
+    """Refuses to continue a run with changed settings.
 
     Args:
         what: the name of the settings, for the message.
         old, new: nested plain values.
 
     Raises:
-        InputError: names the first field that differs, its old and its new value.
+        InputError: a setting has changed; the message names the first such field with its old and new values.
 
     Example:
         >>> refuse_changes("data", {"batch_size": 8}, {"batch_size": 9})
         Traceback (most recent call last):
-        seqjax.errors.InputError: cannot go on with another data.batch_size: it was 8, now it is 9
+        seqjax.errors.InputError: cannot continue with another data.batch_size: it was 8, now it is 9
     """
     before, after = _fields(old, what), _fields(new, what)
     for name in sorted(before.keys() | after.keys()):
-        was, is_now = before.get(name, "absent"), after.get(name, "absent")
-        if was != is_now:
-            raise InputError(f"cannot go on with another {name}: it was {reprlib.repr(was)}, now it is {reprlib.repr(is_now)}")
+        old_value, new_value = (fields.get(name, "absent") for fields in (before, after))
+        if old_value != new_value:
+            values = reprlib.repr(old_value), reprlib.repr(new_value)
+            raise InputError(f"cannot continue with another {name}: it was {values[0]}, now it is {values[1]}")
 
 
 def _fields(value, name: str) -> dict:
@@ -240,19 +241,15 @@ def _plain(value):
     return json.loads(json.dumps(value))
 
 
-def _is_key(array) -> bool:
-    return jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
-
-
 def _to_host(state: TrainState) -> dict:
     """The items of a checkpoint, copied to host memory: the device buffers may be donated before the write ends."""
-    data = jax.tree.map(lambda a: jax.random.key_data(a) if _is_key(a) else a, state)
+    data = jax.tree.map(lambda a: jax.random.key_data(a) if is_key(a) else a, state)
     data = jax.tree.map(np.array, jax.device_get(data))
     return {"params": data.params, "rest": _flat(data._replace(params=()))}
 
 
 def _like(array: np.ndarray, old: jax.Array) -> jax.Array:
-    if _is_key(old):
+    if is_key(old):
         keys = jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(old))
         return jax.device_put(keys, old.sharding)
     return jax.device_put(array, old.sharding)
@@ -273,7 +270,7 @@ def _kinds(leaves: dict, with_dtype: bool) -> dict:
 
 
 def _buffers(tree, leaves: dict):
-    """Empty arrays to read into: the structure of `tree`, with the shapes and dtypes of the checkpoint."""
+    """Empty arrays to read into, in the structure of `tree`, with the shapes and dtypes of the checkpoint."""
     kinds = [leaves[path] for path in _flat(tree)]
     empty = [np.empty(shape, np.dtype(dtype)) for shape, dtype in kinds]
     return jax.tree.unflatten(jax.tree.structure(tree), empty)
@@ -293,19 +290,19 @@ def _verify(where, name: str, written: str, read: str):
 
 @contextlib.contextmanager
 def _readable(where):
-    """Turns every error that a damaged file causes into one line."""
-    loud = sys.unraisablehook
+    """Reports any error that a damaged file causes in one line."""
+    original_hook = sys.unraisablehook
 
-    def quiet(unraisable):  # pending reads find their event loop closed, and each would print a traceback
+    def quiet(unraisable):  # each pending read finds its event loop closed and would print a traceback
         if not isinstance(unraisable.exc_value, RuntimeError):
-            loud(unraisable)
+            original_hook(unraisable)
 
     sys.unraisablehook = quiet
     try:
         yield
     except Exception as error:
-        time.sleep(0.2)  # until those reads have ended
+        time.sleep(0.2)  # the pending reads end meanwhile
         reason = (str(error).splitlines() or [""])[0][:80]
         raise InputError(f"checkpoint {where} is damaged and cannot be read: {type(error).__name__}: {reason}") from error
     finally:
-        sys.unraisablehook = loud
+        sys.unraisablehook = original_hook

@@ -52,13 +52,13 @@ def evaluate(eval_step: EvalStep, model: Model, params: Params, batches: Iterabl
         eval_step: returned by `make_eval_step` for this model.
         model: the model to evaluate.
         params: its parameters.
-        batches: a finite iterable of batches of B rows each; the state is carried from one to the next.
+        batches: a finite iterable of batches of B rows each; the model's state is carried from batch to batch.
 
     Returns:
         {name: mean}; the loss in nats per `model.unit`.
 
     Raises:
-        InputError: there is no batch, or no batch has a target.
+        InputError: there is no batch, or the weight of a figure is 0.
 
     Example:
         >>> import jax.numpy as jnp
@@ -75,13 +75,13 @@ def evaluate(eval_step: EvalStep, model: Model, params: Params, batches: Iterabl
         if carry is None:
             rows = jax.tree.leaves(batch)[0].shape[0]
             carry = jax.device_get(model.initial_state(params, rows))
-        carry, of_batch = eval_step(params, carry, batch)
-        figures.append(of_batch)
-    figures = jax.device_get(figures)  # the only wait
+        carry, batch_figures = eval_step(params, carry, batch)
+        figures.append(batch_figures)
+    figures = jax.device_get(figures)  # the only synchronisation
     means = {}
     for name in figures[0] if figures else ("loss",):
-        weight = sum(float(of_batch[name].weight) for of_batch in figures)
+        weight = sum(float(batch_figures[name].weight) for batch_figures in figures)
         if not weight:
             raise InputError(f"nothing to evaluate: {len(figures)} batches without a target")
-        means[name] = sum(float(of_batch[name].sum) for of_batch in figures) / weight
+        means[name] = sum(float(batch_figures[name].sum) for batch_figures in figures) / weight
     return means

@@ -1,6 +1,6 @@
-"""The training loop, as a generator: an experiment decides what to do at each event.
+"""The training loop, a generator of events: the experiment decides what to do at each.
 
-The loop puts each batch on the devices one step ahead, and waits for them only when an event is due.
+The loop puts each batch on the devices one step ahead, and waits for the devices only when an event is due.
 """
 
 import dataclasses
@@ -37,15 +37,15 @@ class LoopConfig:
     The loop waits for the devices only where it logs, evaluates or saves.
 
     Args:
-        epochs: passes over the training data.
-        steps: of the whole run, those before a resume included, instead of epochs; None: epochs decide.
-        log_every: steps between two log lines.
+        epochs: the number of passes over the training data.
+        steps: the length of the whole run in steps, including those before a resume; None: given by epochs.
+        log_every: steps between two logs.
         eval_every: steps between two evaluations; None: an epoch.
         save_every: steps between two checkpoints; None: an epoch.
-        patience: early stopping: evaluations in a row without improvement before the run stops; None: it never does.
+        patience: for early stopping, consecutive evaluations without improvement before the run stops; None: never stop.
 
     Raises:
-        InputError: epochs that are not finite, or another field below 1.
+        InputError: epochs is not finite, or another field is below 1.
     """
 
     epochs: float = 10.0
@@ -64,13 +64,13 @@ class LoopConfig:
             raise InputError(f"loop.epochs is {self.epochs}, it must be a finite number")
 
     def resolve(self, steps_per_epoch: int) -> "Plan":
-        """The same in steps.
+        """The plan of a run, with every interval in steps.
 
         Args:
             steps_per_epoch: steps of one pass over the training data.
 
         Raises:
-            InputError: epochs that make less than one step.
+            InputError: the epochs amount to less than one step.
 
         Example:
             >>> LoopConfig(epochs=2.5).resolve(10)
@@ -95,12 +95,12 @@ class Event(NamedTuple):
     """A pause of the loop.
 
     Args:
-        step: steps done.
-        kind: the reason; "end" (of the budget, or by early stopping) and "interrupted" come last.
+        step: the number of steps done.
+        kind: the reason for the event; the last is "end" (all steps done, or early stopping) or "interrupted".
         figures: for "log" the model's figures (loss in nats per unit), smooth, learning_rate, epoch, seconds, <unit>s_per_second
-            (terms of the loss), skipped (steps so far); for "eval" those returned by `evaluate`, and best; for "end" and
-            "interrupted" seconds, stopped_early (0 or 1) and best.
-        state: valid until the loop goes on: it is donated to the next step.
+            (terms of the loss), skipped (the number of steps so far); for "eval" those returned by `evaluate`, and best; for
+            "end" and "interrupted" seconds, stopped_early (0 or 1) and best.
+        state: the state; valid until the loop continues, since the next step donates it.
     """
 
     step: int
@@ -125,33 +125,33 @@ def train_loop(
     unit: str = Model.unit,
     progress: Progress | None = None,
 ) -> Iterator[Event]:
-    """Trains for as long as the config says and yields an Event at every log, evaluation and checkpoint.
+    """Trains for the configured number of steps and yields an Event at every log, evaluation and checkpoint.
 
-    Ctrl-C and SIGTERM let the current step finish, save, and end the loop with "interrupted"; a second signal kills.
+    After Ctrl-C or SIGTERM the loop finishes the current step, saves, and ends with "interrupted"; a second signal kills.
 
     Args:
         state: returned by `init_state` or `resume`; donated.
         train_step: returned by `make_train_step`.
-        stream: an endless iterable of batches, dicts of NumPy arrays [B, ...], with `steps_per_epoch`. For checkpoints its
-            iterator has `get_state()` and `set_state(state)`, and the stream an `identity`, all of them plain JSON values.
-        config: how long and how often.
-        position: returned by `resume`, where to go on in the stream; None: at its beginning.
-        mesh: the mesh of train_step.
-        run: gets a line of metrics at every log and evaluation; None: no metrics are kept.
-        checkpoints: gets "last" and, after the best evaluation so far, "best"; None: nothing is saved.
+        stream: an endless iterable of batches, dicts of NumPy arrays [B, ...], with `steps_per_epoch`. With
+            checkpoints, its iterator has `get_state()` and `set_state(state)`, and the stream an `identity`: JSON-able values.
+        config: the length of training and the intervals.
+        position: the position in the stream to start from, returned by `resume`; None: its beginning.
+        mesh: the mesh of train_step; None: one device.
+        run: the folder that gets a line of metrics at every log and evaluation; None: no metrics are kept.
+        checkpoints: written at every save ("last") and after the best evaluation so far ("best"); None: nothing is saved.
         evaluate: a function of params that returns figures by name, `monitor` among them; None: no evaluation.
-        monitor: the figure of an evaluation that chooses the best weights: "loss", "bleu" ...
-        best: whether the "lowest" or the "highest" value of it is the best.
-        unit: of the loss, see `Model.unit`.
+        monitor: the validation figure that chooses the best weights: "loss", "bleu" ...
+        best: "lowest" or "highest", the better value of the monitored figure.
+        unit: the unit of the loss, see `Model.unit`.
         progress: updated at every log and evaluation.
 
     Yields:
         Event.
 
     Raises:
-        DivergedError: the loss or a gradient was not finite for longer than the optimizer skips; names the first such step
-            and parameter. Nothing is saved over the last good checkpoint.
-        InputError: the stream ends, an evaluation lacks the monitored figure, or `best` is neither.
+        DivergedError: the loss or a gradient was not finite for more steps than the optimizer skips; the message names the
+            first such step and parameter. The last good checkpoint is not overwritten.
+        InputError: the stream ends, an evaluation lacks the monitored figure, or `best` is not one of its two values.
 
     Example:
         >>> import optax
@@ -173,25 +173,25 @@ def train_loop(
         raise InputError(f'best is {best!r}, it must be "lowest" or "highest"')
     mesh, plan = meshes.one_device(mesh), config.resolve(stream.steps_per_epoch)
     step, record = int(state.step), run.read_metrics() if run is not None else []
-    top, waited = None, 0
-    for line in record:  # the metrics are the memory of early stopping
+    best_value, evaluations_since = None, 0
+    for line in record:  # the state of early stopping is recomputed from the metrics
         if line["split"] == "validation":
-            top, waited = _judge(top, waited, line.get(monitor), best)
+            best_value, evaluations_since = _judge(best_value, evaluations_since, line.get(monitor), best)
     seconds = max([line.get("seconds", 0.0) for line in record], default=0.0)
     clock = _Clock(float(state.loss.weight), seconds, f"{unit}s_per_second")
 
     def put():
         batch = next(batches, None)
         if batch is None:
-            raise InputError(f"the stream ends at step {step} of {plan.steps}: it must have no end")
+            raise InputError(f"the stream ends at step {step} of {plan.steps}: it must be endless")
         return meshes.shard(mesh, batch)
 
     def out_of_patience():
-        return config.patience is not None and waited >= config.patience
+        return config.patience is not None and evaluations_since >= config.patience
 
     def ending(kind: Literal["end", "interrupted"] = "end"):
         figures = {"seconds": clock.seconds(), "stopped_early": float(out_of_patience())}
-        return Event(step, kind, figures | ({} if top is None else {"best": top}), state)
+        return Event(step, kind, figures | ({} if best_value is None else {"best": best_value}), state)
 
     with _Signals() as signals:
         if step >= plan.steps or out_of_patience():
@@ -205,16 +205,16 @@ def train_loop(
             state = train_step(state, batch)
             step += 1
             last = step >= plan.steps
-            log, look, save = (last or step % every == 0 for every in (plan.log_every, plan.eval_every, plan.save_every))
-            interrupted = signals.seen
-            due = log or look or save or interrupted
-            here = position_of(stream, batches) if due and checkpoints is not None else {}
+            log, measure, save = (last or step % every == 0 for every in (plan.log_every, plan.eval_every, plan.save_every))
+            interrupted = signals.received
+            due = log or measure or save or interrupted
+            position_now = position_of(stream, batches) if due and checkpoints is not None else {}
             if not (last or interrupted):
-                batch = put()  # before anything waits
+                batch = put()  # before waiting for the devices
             if not due:
                 continue
 
-            figures, weight = _read(state, step, checkpoints)  # waits
+            figures, weight = _read(state, step, checkpoints)  # waits for the devices
             if log:
                 figures |= {"epoch": step / stream.steps_per_epoch} | clock.lap(weight)
                 weight = 0.0
@@ -225,24 +225,24 @@ def train_loop(
                 if progress is not None:
                     progress.update(step, figures)
                 yield Event(step, "log", figures, state)
-            if look and evaluate is not None:
+            if measure and evaluate is not None:
                 measured = {name: float(value) for name, value in evaluate(state.params).items()}
                 if monitor not in measured:
                     raise InputError(f"monitor is {monitor!r}, the evaluation gives {', '.join(measured) or 'nothing'}")
-                top, waited = _judge(top, waited, measured[monitor], best)
-                figures = measured | ({} if top is None else {"best": top})
+                best_value, evaluations_since = _judge(best_value, evaluations_since, measured[monitor], best)
+                figures = measured | ({} if best_value is None else {"best": best_value})
                 if run is not None:
                     run.append_metrics(step=step, split="validation", **figures)
                 if progress is not None:
                     shown = [name for name in measured if name in ("loss", monitor)]
                     progress.update(step, {f"validation_{name}": measured[name] for name in shown})
-                if not waited and checkpoints is not None:
-                    checkpoints.save("best", state, here)
+                if not evaluations_since and checkpoints is not None:
+                    checkpoints.save("best", state, position_now)
                 yield Event(step, "eval", figures, state)
-            interrupted = interrupted or signals.seen
+            interrupted = interrupted or signals.received
             done = last or interrupted or out_of_patience()
             if (save or done) and checkpoints is not None:
-                checkpoints.save("last", state, here)
+                checkpoints.save("last", state, position_now)
                 yield Event(step, "save", {}, state)
             if done:
                 yield ending("interrupted" if interrupted and not last else "end")
@@ -250,12 +250,12 @@ def train_loop(
             clock.restart(weight)
 
 
-def _judge(top: float | None, waited: int, value: float | None, best: str) -> tuple[float | None, int]:
-    """(the best value of the monitored figure, evaluations since) after one more; a value that is not finite is never better."""
+def _judge(best_value: float | None, evaluations_since: int, value: float | None, best: str) -> tuple[float | None, int]:
+    """(the best value so far, evaluations since it) after one more evaluation; a value that is not finite is never better."""
     if value is None or not math.isfinite(value):
-        return top, waited + 1
-    better = top is None or (value < top if best == "lowest" else value > top)
-    return (value, 0) if better else (top, waited + 1)
+        return best_value, evaluations_since + 1
+    better = best_value is None or (value < best_value if best == "lowest" else value > best_value)
+    return (value, 0) if better else (best_value, evaluations_since + 1)
 
 
 def _read(state: TrainState, step: int, checkpoints: Checkpoints | None) -> tuple[dict[str, float], float]:
@@ -283,13 +283,12 @@ def _diagnosis(params: Params, first: int, leaf: int, step: int, checkpoints: Ch
     saved = "nothing was saved before"
     if checkpoints is not None and checkpoints.step("last") is not None:
         saved = f"step {checkpoints.step('last')} is kept in {checkpoints.folder / 'last'}"
-    return (
-        f"diverged: {what} is not finite since step {first + 1} (seen at step {step}); {saved}; lower the learning rate or clip"
-    )
+    when = f"has not been finite since step {first + 1} (noticed at step {step})"
+    return f"diverged: {what} {when}; {saved}; lower the learning rate or clip"
 
 
 class _Clock:
-    """Seconds of training, those before a resume included, and the rate at which the loss's weight grows between two logs."""
+    """Seconds of training, including those before a resume, and the rate at which the loss's weight grows between logs."""
 
     def __init__(self, weight: float, before: float, rate: str):
         self._start, self._rate = time.monotonic() - before, rate
@@ -299,7 +298,7 @@ class _Clock:
         return time.monotonic() - self._start
 
     def restart(self, weight: float):
-        """Excludes from the rate the time since the step ended: evaluating, saving, the caller's own work."""
+        """Restarts the rate's interval, so that time spent evaluating, saving and in the caller is not counted."""
         self._mark = (weight, time.monotonic())
 
     def lap(self, weight: float) -> dict[str, float]:
@@ -310,7 +309,7 @@ class _Clock:
 class _Signals:
     """Notes the first Ctrl-C or SIGTERM and restores the previous handlers, so that a second signal kills."""
 
-    seen = False
+    received = False
 
     def __enter__(self):
         self._before = {}
@@ -319,7 +318,7 @@ class _Signals:
         return self
 
     def _note(self, number, frame):
-        self.seen = True
+        self.received = True
         self._restore()
 
     def _restore(self):

@@ -9,7 +9,7 @@ from seqjax.errors import InputError
 
 
 def data_mesh(devices=None) -> Mesh:
-    """A mesh with the one axis "data".
+    """A mesh with the single axis "data".
 
     Args:
         devices: the devices; None: all local ones.
@@ -23,7 +23,7 @@ def data_mesh(devices=None) -> Mesh:
 
 
 def one_device(mesh: Mesh | None) -> Mesh:
-    """`mesh`, or if it is None the mesh of the default device alone."""
+    """`mesh`, or a mesh of the first device if `mesh` is None."""
     return data_mesh(jax.local_devices()[:1]) if mesh is None else mesh
 
 
@@ -57,12 +57,12 @@ def shard(mesh: Mesh, batch):
 
 
 def replicate(mesh: Mesh, tree):
-    """`tree` in full on every device; always a copy, so that donating it leaves the original alone."""
+    """A copy of `tree` in full on every device, so that donating it leaves the original intact."""
     return jax.device_put(_copy(tree), everywhere(mesh))
 
 
 def _copy(tree):
-    # device_put may share memory with its argument even under may_alias=False: a CPU device with a NumPy array.
+    # A CPU device may share memory with a NumPy array even if device_put is called with may_alias=False.
     return jax.tree.map(lambda a: jnp.copy(a) if isinstance(a, jax.Array) else np.array(a), tree)
 
 
@@ -73,11 +73,11 @@ def check_rows(mesh: Mesh, batch_size: int):
         >>> check_rows(data_mesh(jax.devices()[:1]), 5)
     """
     if batch_size % mesh.size:
-        raise InputError(f"batch size {batch_size} does not divide by {mesh.size} devices: take a multiple of {mesh.size}")
+        raise InputError(f"batch size {batch_size} is not divisible by {mesh.size} devices: give a multiple of {mesh.size}")
 
 
 def describe(mesh: Mesh, batch_size: int) -> str:
-    """The number of devices and the rows of each, as a text.
+    """The number of devices and of the rows on each, in words.
 
     Example:
         >>> describe(data_mesh(jax.devices()[:1]), 32)

@@ -21,19 +21,22 @@ class OptimizerConfig:
     Args:
         name: "adam" (with weight_decay: AdamW), "sgd", "momentum" (factor b1), "rmsprop" (eps outside the root, as in
             Torch and char-rnn), "adagrad" (the accumulator starts at 0, eps inside the root, as in min-char-rnn).
-        learning_rate: its highest value.
+        learning_rate: the highest learning rate.
         schedule: "constant"; "cosine" or "linear" down to final_fraction at the last step; "exponential".
         warmup_steps: the first steps, over which the learning rate grows from 0.
         final_fraction: the last learning rate of "cosine" and "linear", as a fraction of the highest.
-        decay: "exponential": the factor of every epoch once decay_after epochs are done.
-        decay_after: epochs at the full learning rate, for "exponential".
+        decay: for "exponential", the factor per epoch once decay_after epochs are done.
+        decay_after: for "exponential", epochs at the full learning rate.
         clip_norm: the largest global L2 norm of the gradient; None: no clipping.
         clip_value: the largest magnitude of each entry of the gradient, clipped before the norm; None: no clipping.
-        weight_decay: decoupled, on kernels (rank 2 and above) only.
-        b1, b2: decay of the first and second moments.
-        eps: keeps divisions finite.
-        rms_decay: decay of RMSProp's mean square.
-        max_nonfinite: steps in a row with a non-finite gradient that are skipped before one is applied.
+        weight_decay: factor of decoupled weight decay, applied to kernels only (rank 2 and above).
+        b1, b2: decay rates of Adam's first and second moments; b1 is also the factor of momentum.
+        eps: small constant added to denominators.
+        rms_decay: decay rate of RMSProp's mean square.
+        max_nonfinite: consecutive steps with a non-finite gradient to skip; the next one is applied.
+
+    Raises:
+        InputError: an unknown name or schedule, or a number outside its range.
     """
 
     name: Rule = "adam"
@@ -73,11 +76,11 @@ def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: int):
 
         exponential:  rate * decay ** max(epoch + 1 - decay_after, 0),  epoch = count // steps_per_epoch
 
-    the rule of char-rnn (decay_after=10) and of Zaremba et al. 2014 (decay_after=4).
+    "exponential" is the rule of char-rnn (decay_after=10) and of Zaremba et al. 2014 (decay_after=4).
 
     Args:
         config: the optimizer.
-        steps: of the whole run.
+        steps: length of the whole run.
         steps_per_epoch: batches that cover the data once.
 
     Returns:
@@ -94,7 +97,7 @@ def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: int):
     def rate(count):
         count = jnp.asarray(count)
         epoch = count // max(steps_per_epoch, 1)
-        # float: an integer divided by an integer would be float32 under x64 too
+        # as a float: the quotient of two integers would be float32 even under x64
         done = jnp.asarray(count - config.warmup_steps, float) / max(steps - config.warmup_steps, 1)
         done = jnp.clip(done, 0.0, 1.0)
         factor = {
@@ -114,7 +117,7 @@ def make_optimizer(config: OptimizerConfig, *, steps: int, steps_per_epoch: int)
 
     Args:
         config: the optimizer.
-        steps: of the whole run, for the schedule's end.
+        steps: length of the whole run, at which the schedule ends.
         steps_per_epoch: batches that cover the data once.
 
     Returns:
@@ -143,7 +146,7 @@ def make_optimizer(config: OptimizerConfig, *, steps: int, steps_per_epoch: int)
         parts.append(optax.add_decayed_weights(config.weight_decay, mask=_kernels))
     schedule = make_schedule(config, steps=steps, steps_per_epoch=steps_per_epoch)
     parts.append(optax.inject_hyperparams(optax.scale_by_learning_rate)(schedule))
-    # Outside the chain: a skipped step must leave the moments alone too.
+    # Outside the chain, so that a skipped step leaves the moments unchanged too.
     return optax.apply_if_finite(optax.chain(*parts), config.max_nonfinite)
 
 
@@ -152,7 +155,7 @@ def _kernels(params):
 
 
 def learning_rate(opt_state) -> Array | None:
-    """The learning rate of the last step, from the state of an optimizer made by `make_optimizer`; None from another's.
+    """The learning rate of the last step, read from the state of an optimizer; None if `make_optimizer` did not make it.
 
     Example:
         >>> optimizer = make_optimizer(OptimizerConfig(learning_rate=0.25), steps=10, steps_per_epoch=5)

@@ -20,10 +20,10 @@ def curves(
     Args:
         metrics: the lines of metrics.jsonl.
         path: the PNG file to write.
-        title: above the picture.
+        title: the title of the figure.
         references: {name: loss}, drawn as horizontal lines.
-        monitor: the figure of an evaluation that chooses the best weights.
-        unit: of the model's loss, "token", "clip" ...: the loss is drawn in nats per unit.
+        monitor: the validation figure that chooses the best weights.
+        unit: the unit of the model's loss, "token", "clip" ...; the loss is drawn in nats per unit.
 
     Example:
         >>> import pathlib, tempfile
@@ -32,28 +32,29 @@ def curves(
         >>> path.read_bytes()[1:4]
         b'PNG'
     """
-    watched = _points(metrics, "validation", monitor) if monitor != "loss" else []
-    figure = new_figure(7, 6.2 if watched else 4.2)
-    panels = figure.subplots(2 if watched else 1, sharex=True, squeeze=False, height_ratios=(2, 1)[: 2 if watched else 1])[:, 0]
+    monitored = _points(metrics, "validation", monitor) if monitor != "loss" else []
+    rows = 2 if monitored else 1
+    figure = new_figure(7, 6.2 if monitored else 4.2)
+    panels = figure.subplots(rows, sharex=True, squeeze=False, height_ratios=(2, 1)[:rows])[:, 0]
     axes, last = panels[0], panels[-1]
     axes.set(ylabel=f"nats per {unit}", title=title)
     last.set(xlabel="steps")
-    if watched:
-        last.plot(*zip(*watched, strict=True), color="tab:orange", marker="o", markersize=3)
+    if monitored:
+        last.plot(*zip(*monitored, strict=True), color="tab:orange", marker="o", markersize=3)
         last.set(ylabel=f"validation {monitor.replace('_', ' ')}")
-    shown = []
+    losses = []
     for split, color in (("train", "tab:blue"), ("validation", "tab:orange")):
         points = _points(metrics, split, "loss")
         if points:
             marker = "o" if split == "validation" else None
             axes.plot(*zip(*points, strict=True), label=split, color=color, marker=marker, markersize=3)
-            shown += [loss for _, loss in points]
+            losses += [loss for _, loss in points]
     for (name, loss), color in zip((references or {}).items(), _greys(), strict=False):
         axes.axhline(loss, linestyle="--", linewidth=1, color=color)
         axes.annotate(f"{name} {loss:.2f}", (1, loss), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
-        shown.append(loss)
-    if shown:
-        low, high = min(shown), max(filter(math.isfinite, shown))
+        losses.append(loss)
+    if losses:
+        low, high = min(losses), max(filter(math.isfinite, losses))
         axes.set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.05 * (high - low + 1e-9))
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper right")

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, a plain line now and then anywhere else."""
+"""Progress: a bar on a terminal, and plain lines at intervals anywhere else."""
 
 import sys
 import time
@@ -10,10 +10,10 @@ class Progress:
     """The progress of training: rate, time left, losses.
 
     Args:
-        steps: of the whole run.
-        every: seconds between two plain lines, if `stream` is no terminal.
+        steps: length of the whole run.
+        every: seconds between two plain lines, if `stream` is not a terminal.
         stream: the text stream to write to; None: standard error.
-        unit: of the rate, see `Model.unit`.
+        unit: the unit of the rate, see `Model.unit`.
 
     Example:
         >>> with Progress(10, stream=sys.stdout, every=0.0, unit="token") as progress:
@@ -36,7 +36,7 @@ class Progress:
         self.close()
 
     def update(self, step: int, figures: dict[str, float]):
-        """Shows the step, the rate, the loss and every validation figure; a figure that is not given keeps its last value."""
+        """Shows the step, the rate, the loss and all validation figures; a figure that is missing keeps its last value."""
         now = time.monotonic()
         self._figures |= figures
         self._start = self._start or (step, now)
@@ -49,7 +49,7 @@ class Progress:
             print(text, file=self._stream, flush=True)
 
     def close(self):
-        """Leaves the bar as it stands."""
+        """Stops updating the bar, which stays visible."""
         if self._bar is not None:
             self._bar.stop()
 
@@ -74,7 +74,7 @@ def _bar(stream, steps: int):
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"), TimeRemainingColumn())
-    # On a terminal, printed lines are put above the bar; redirected output is left alone.
+    # On a terminal, rich puts printed lines above the bar; it must not touch redirected output.
     bar = Progress(*columns, console=Console(file=stream), auto_refresh=False, redirect_stdout=sys.stdout.isatty())
     bar.add_task("", total=steps, figures="")
     bar.start()

@@ -1,4 +1,4 @@
-"""The state of training: all that a step reads and writes, in one donated pytree."""
+"""The state of training: everything that a step reads and writes, in one donated pytree."""
 
 from typing import Any, NamedTuple
 
@@ -20,15 +20,15 @@ class TrainState(NamedTuple):
     """The state of training after a number of steps.
 
     Args:
-        step: int32, [], steps done.
-        params: the model's.
-        opt_state: the optimizer's.
+        step: int32, [], the number of steps done.
+        params: the model's parameters.
+        opt_state: the optimizer's state.
         carry: the model's state after the last batch, its noise turned off; leaves [B, ...].
         key: a typed key; step n draws from `fold_in(key, n)`.
         figures: {name: Weighted}, the figures of the steps since the last log, summed; "loss" is one of them.
         smooth: floating, [], the exponential average of the mean loss (0.999 old, 0.001 new), as min-char-rnn prints it.
-        trouble: int32, [3]: the first of the latest steps in a row that were not finite (-1: there is none), the index of its
-            first parameter whose gradient was not (-1: the loss itself), and 1 if the parameters are no longer finite.
+        trouble: int32, [3]: the first step of the current run of non-finite steps (-1: the last step was finite); the index of
+            that step's first parameter with a non-finite gradient (-1: the loss itself); 1 if the parameters are not finite.
     """
 
     step: Array
@@ -47,15 +47,15 @@ class TrainState(NamedTuple):
 
 
 def shardings(mesh: Mesh) -> TrainState:
-    """The sharding of each part of a TrainState: the carry's rows are split, everything else is everywhere."""
-    whole: Any = meshes.everywhere(mesh)
-    return TrainState(*[whole] * len(TrainState._fields))._replace(carry=meshes.rows(mesh))
+    """The sharding of each part of a TrainState: the rows of the carry are split, everything else is replicated."""
+    replicated: Any = meshes.everywhere(mesh)
+    return TrainState(*[replicated] * len(TrainState._fields))._replace(carry=meshes.rows(mesh))
 
 
 def place(mesh: Mesh, state: TrainState) -> TrainState:
-    """`state` copied onto the devices of a mesh."""
-    whole = meshes.replicate(mesh, state._replace(carry=()))
-    return whole._replace(carry=meshes.shard(mesh, state.carry))
+    """A copy of `state` on the devices of a mesh."""
+    replicated = meshes.replicate(mesh, state._replace(carry=()))
+    return replicated._replace(carry=meshes.shard(mesh, state.carry))
 
 
 def init_state(
@@ -74,16 +74,16 @@ def init_state(
         model: the model to train.
         optimizer: an optax transformation.
         batch_size: rows B of every batch, over all devices.
-        seed: of the parameters and of all dropout.
-        params: start from these (they are copied); None: `model.init`.
-        batch: of the training data, to learn the names of the model's figures from; None: the loss alone is summed.
+        seed: the seed of the parameters and of all dropout.
+        params: the initial parameters, which are copied; None: drawn by `model.init`.
+        batch: a training batch, from which the names of the model's figures are found; None: only the loss is summed.
         mesh: returned by `data_mesh`; None: one device.
 
     Returns:
         TrainState, placed on the devices.
 
     Raises:
-        InputError: batch_size does not divide by the number of devices, or a seed of more than 64 bits.
+        InputError: the number of devices does not divide batch_size, or the seed has more than 64 bits.
 
     Example:
         >>> from seqjax.cells.elman import Elman
@@ -124,3 +124,8 @@ def figure_names(model: Model, params: Params, batch: dict) -> tuple[str, ...]:
 
     names = jax.eval_shape(figures, params, batch)
     return ("loss", *(name for name in names if name != "loss"))
+
+
+def is_key(array) -> bool:
+    """True if an array holds typed PRNG keys."""
+    return jnp.issubdtype(array.dtype, jax.dtypes.prng_key)

@@ -12,7 +12,7 @@ from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.noise import reseed
 from seqjax.train import mesh as meshes
-from seqjax.train.state import NO_TROUBLE, TrainState, shardings
+from seqjax.train.state import NO_TROUBLE, TrainState, is_key, shardings
 from seqjax.types import Array
 
 _SMOOTHING = 0.001
@@ -25,11 +25,11 @@ def make_train_step(
     mesh: Mesh | None = None,
     loss_scale: Literal["mean", "sum"] = "mean",
 ) -> Callable[[TrainState, dict], TrainState]:
-    """A jitted training step over a data mesh: the mean is over the global batch, whatever the number of devices.
+    """A jitted training step over a data mesh; the mean is over the global batch, whatever the number of devices.
 
     The gradient is that of the mean loss ("mean"), or of the loss summed over the steps and averaged over the rows ("sum",
     as in min-char-rnn). No gradient passes into the carry: truncated backpropagation through time (Williams and Peng
-    1990). A step whose loss or gradient is not finite leaves the carry and the sums as they were.
+    1990). A step whose loss or gradient is not finite leaves the carry and the summed figures unchanged.
 
     Args:
         model: the model to train.
@@ -38,10 +38,10 @@ def make_train_step(
         loss_scale: "mean" or "sum".
 
     Returns:
-        step(state, batch) -> state. The state that goes in is donated: its arrays are gone afterwards.
+        step(state, batch) -> state. The input state is donated: its arrays are deleted.
 
     Raises:
-        InputError: loss_scale is neither.
+        InputError: loss_scale is neither "mean" nor "sum".
 
     Example:
         >>> from seqjax.cells.elman import Elman
@@ -73,7 +73,7 @@ def make_train_step(
         figures = jax.tree.map(lambda total: total.astype(state.smooth.dtype), figures)
         loss = figures["loss"]
         bad = ~jnp.stack([_finite(grad) for grad in jax.tree.leaves(grads)])
-        # A loss that is not finite makes every gradient so, and the optimizer skips the step.
+        # If the loss is not finite, every gradient is set to NaN, so that the optimizer skips the step.
         grads = jax.tree.map(lambda grad: jnp.where(_finite(loss.sum), grad, jnp.full_like(grad, jnp.nan)), grads)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -95,8 +95,8 @@ def make_train_step(
             trouble=_keep(~wrong, jnp.array(NO_TROUBLE, jnp.int32), trouble),
         )
         new = new._replace(step=state.step + 1)
-        # Explicit dtypes: a weak type that came back would compile the second step again.
-        return jax.tree.map(lambda a, old: a if _is_key(a) else jax.lax.convert_element_type(a, old.dtype), new, state)
+        # Explicit dtypes: returning a weak type would make the second step compile again.
+        return jax.tree.map(lambda a, old: a if is_key(a) else jax.lax.convert_element_type(a, old.dtype), new, state)
 
     return jax.jit(step, donate_argnums=0, in_shardings=(placed, meshes.rows(mesh)), out_shardings=placed)
 
@@ -107,7 +107,3 @@ def _finite(array) -> Array:
 
 def _keep(flag, if_true, if_false):
     return jax.tree.map(lambda a, b: jnp.where(flag, a, b), if_true, if_false)
-
-
-def _is_key(array) -> bool:
-    return jnp.issubdtype(array.dtype, jax.dtypes.prng_key)

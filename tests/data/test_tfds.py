@@ -58,7 +58,7 @@ def refusal(name, **options):
 
 def test_an_unknown_name_is_one_line(tmp_path, capfd):
     assert refusal("no_such_text", data_dir=tmp_path).startswith(
-        "tfds text no_such_text cannot be had: Dataset no_such_text not found"
+        "tfds text no_such_text cannot be read: Dataset no_such_text not found"
     )
     assert capfd.readouterr() == ("", "")
 

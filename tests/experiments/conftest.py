@@ -1,4 +1,4 @@
-"""Helpers for tests of any experiment's command: it runs in this process, and its files are compared."""
+"""Helpers for tests of an experiment's command, which runs in this process."""
 
 import contextlib
 import io
@@ -21,7 +21,7 @@ class Outcome(NamedTuple):
 
 
 class Terminal(io.TextIOWrapper):
-    """A standard input that is typed, as Python reads it in the POSIX locale."""
+    """A terminal as standard input, as Python opens it in the POSIX locale."""
 
     def __init__(self, typed: bytes):
         super().__init__(io.BytesIO(typed), encoding="utf-8", errors="surrogateescape")
@@ -42,7 +42,7 @@ class Command:
         with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
             try:
                 code = command_line.run_verbs(program.PROGRAM, program.VERBS, [str(argument) for argument in arguments])
-            except SystemExit as stop:  # the flag parser's own
+            except SystemExit as stop:  # raised by the flag parser
                 code = stop.code
             finally:
                 sys.stdin = before
@@ -50,7 +50,7 @@ class Command:
 
 
 class Interrupt:
-    """A run folder's method that a signal interrupts at a step."""
+    """Patches run folders so that SIGTERM arrives when they record a training step."""
 
     def __init__(self, monkeypatch, step):
         append = RunFolder.append_metrics
@@ -69,9 +69,9 @@ def refused(outcome, *messages):
     assert "Traceback" not in outcome.err
     if "For full helptext" not in outcome.err:
         assert len(outcome.err.splitlines()) == 1 and outcome.err.startswith("error: "), outcome.err
-    said = re.sub(r"[\s\u2502]+", " ", outcome.err)
+    message = re.sub(r"[\s\u2502]+", " ", outcome.err)
     for part in messages:
-        assert part in said, f"{part!r} is not in {said}"
+        assert part in message, f"{part!r} is not in {message}"
 
 
 def evaluation_of(folder, name) -> dict:
@@ -81,7 +81,7 @@ def evaluation_of(folder, name) -> dict:
 
 
 def contents(folder) -> dict:
-    """Every file below a folder, with its bytes and the time it was written."""
+    """Every file below a folder, with its bytes and modification time."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
@@ -91,7 +91,7 @@ def results_of(folder) -> dict:
 
 
 def figures_of(folder) -> list[dict]:
-    """A run's record without its clock."""
+    """The metrics of a run without the wall clock."""
     clock = ("seconds", "tokens_per_second")
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name not in clock} for line in lines]
@@ -99,6 +99,6 @@ def figures_of(folder) -> list[dict]:
 
 @pytest.fixture
 def nowhere(tmp_path, monkeypatch):
-    """An empty folder to stand in."""
+    """An empty folder, which is the current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -25,7 +25,7 @@ def host(state):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """(bench, folder, what was saved): the state after three steps."""
+    """(bench, folder of checkpoints, saved state): the state after three steps."""
     bench, folder = Bench(model=Toy(hidden=40)), tmp_path_factory.mktemp("saved") / "checkpoints"
     state = bench.state()
     for n in range(3):
@@ -83,13 +83,13 @@ def test_the_last_ones_are_kept_and_averaged(tmp_path):
             checkpoints.save("best", state, POSITION)
             snapshots.append(host(state).params)
         assert (checkpoints.steps("last"), checkpoints.steps("best"), checkpoints.step("last")) == ([3, 4, 5], [5], 5)
-    with Checkpoints(tmp_path, read_only=True) as checkpoints:  # reading takes nothing away
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:  # reading deletes nothing
         for n in (3, 1):
-            kept = snapshots[-n:]
-            mean = jax.tree.map(lambda *leaves: np.mean(np.array(leaves, np.float64), 0).astype(np.float32), *kept)
+            latest = snapshots[-n:]
+            mean = jax.tree.map(lambda *leaves: np.mean(np.array(leaves, np.float64), 0).astype(np.float32), *latest)
             jax.tree.map(np.testing.assert_array_equal, average(checkpoints, target, n), mean)
         for n in (0, 4):
-            with pytest.raises(InputError, match=f"last keeps 3 checkpoints: an average of {n} needs 1 to 3 of them"):
+            with pytest.raises(InputError, match=f"last keeps 3 checkpoints: an average of {n} is not possible, choose 1 to 3"):
                 average(checkpoints, target, n)
         jax.tree.map(np.testing.assert_array_equal, host(checkpoints.restore("last", bench.state())[0]), host(state))
     with Checkpoints(tmp_path, keep=2) as checkpoints:
@@ -119,15 +119,15 @@ def test_a_run_that_keeps_several_goes_on_from_the_last(tmp_path):
     bench = Bench()
     bench.train(tmp_path / "run", steps=7, save_every=2, keep=3)
     _, final = bench.train(tmp_path / "run", steps=12, save_every=2, keep=3)
-    _, whole = bench.train(tmp_path / "whole", steps=12, save_every=2, keep=3)
-    jax.tree.map(np.testing.assert_array_equal, final, whole)
+    _, uninterrupted = bench.train(tmp_path / "whole", steps=12, save_every=2, keep=3)
+    jax.tree.map(np.testing.assert_array_equal, final, uninterrupted)
     with Checkpoints(tmp_path / "run" / "checkpoints", read_only=True) as checkpoints:
         assert checkpoints.steps("last") == [8, 10, 12]
 
 
-def test_a_flipped_bit_is_told_in_one_line(saved, tmp_path):
+def test_a_flipped_bit_is_reported_in_one_line(saved, tmp_path):
     bench, folder, before = saved
-    told = []
+    messages = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size):
         copy = tmp_path / "copy"
         shutil.copytree(folder, copy)
@@ -141,21 +141,21 @@ def test_a_flipped_bit_is_told_in_one_line(saved, tmp_path):
             assert position == POSITION
             jax.tree.map(np.testing.assert_array_equal, host(state), before)
         except InputError as error:
-            told.append(str(error))
+            messages.append(str(error))
         shutil.rmtree(copy)
-    assert all("is damaged" in line and "\n" not in line and str(tmp_path) in line for line in told)
-    assert len(told) >= 5 and any("SHA-256" in line for line in told), told
+    assert all("is damaged" in line and "\n" not in line and str(tmp_path) in line for line in messages)
+    assert len(messages) >= 5 and any("SHA-256" in line for line in messages), messages
 
 
-def test_silent_damage_is_seen_by_the_hash(saved, monkeypatch):
-    """Orbax loads a flipped bit of array data without a word where its container has no checksum of it."""
+def test_silent_damage_is_detected_by_the_hash(saved, monkeypatch):
+    """Orbax loads a flipped bit of array data without an error where its container has no checksum of it."""
     from orbax.checkpoint import CheckpointManager
 
     bench, folder, _ = saved
-    whole = CheckpointManager.restore
+    restore = CheckpointManager.restore
 
     def flipped(self, *args, **kwargs):
-        items = whole(self, *args, **kwargs)
+        items = restore(self, *args, **kwargs)
         if "params" in items:
             items["params"]["net"]["out"].view(np.uint8)[0, 0] ^= 1
         return items
@@ -174,20 +174,20 @@ def test_another_structure_is_named(saved):
             InputError, match=r"another params.net.embedding: it was 'float32\[5, 40\]', now it is 'float32\[5, 3\]'"
         ):
             checkpoints.restore("last", Bench(model=Toy(hidden=3)).state())
-        with pytest.raises(InputError, match=r"no checkpoint in .*best: nothing was saved there"):
+        with pytest.raises(InputError, match=r"no checkpoint in .*best: nothing has been saved there"):
             checkpoints.restore("best", Bench().state())
 
 
 def test_other_data_is_named(saved):
     bench, folder, _ = saved
     with Checkpoints(folder, read_only=True) as checkpoints:
-        with pytest.raises(InputError, match=r"^cannot go on with another data.length: it was 6, now it is 7$"):
+        with pytest.raises(InputError, match=r"^cannot continue with another data.length: it was 6, now it is 7$"):
             resume(checkpoints, bench.state(), dataclasses.replace(bench.stream, length=7))
         assert resume(checkpoints, bench.state(), bench.stream)[1] == POSITION["data"]
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "difference"),
     [
         ({"a": [1, 2]}, {"a": [1, 3]}, "another x.a.1: it was 2, now it is 3"),
         ({"a": 1}, {"b": 1}, "another x.a: it was 1, now it is 'absent'"),
@@ -195,14 +195,14 @@ def test_other_data_is_named(saved):
         ("one", "two", "another x: it was 'one', now it is 'two'"),
     ],
 )
-def test_refuse_changes(old, new, told):
+def test_refuse_changes(old, new, difference):
     with pytest.raises(InputError) as error:
         refuse_changes("x", old, new)
-    assert str(error.value) == f"cannot go on with {told}"
+    assert str(error.value) == f"cannot continue with {difference}"
     refuse_changes("x", old, old)
 
 
-# Saves as fast as it can, saying each step before it starts to write it.
+# Saves as fast as it can, and prints each step before it starts to write it.
 ENDLESS = """
 import itertools, sys, numpy as np
 from seqjax.train.checkpoint import Checkpoints
@@ -215,18 +215,18 @@ with Checkpoints(sys.argv[1]) as checkpoints:
 """
 
 
-def test_a_process_killed_in_a_write_leaves_the_checkpoint_before_it(tmp_path):
+def test_a_process_killed_in_a_write_leaves_the_previous_checkpoint(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parents[2])}
     with subprocess.Popen(
         [sys.executable, "-c", ENDLESS, tmp_path], env=environment, stdout=subprocess.PIPE, text=True
     ) as process:
-        said = [int(next(process.stdout)) for _ in range(4)][-1]
+        printed = [int(next(process.stdout)) for _ in range(4)][-1]
         time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
-        said = int((process.stdout.read().split() or [said])[-1])
+        printed = int((process.stdout.read().split() or [printed])[-1])
     target = Bench(model=Toy(hidden=1000)).state()
     with Checkpoints(tmp_path) as checkpoints:  # hashes are verified
         state, position = checkpoints.restore("last", target)
-        assert int(state.step) == position["n"] >= said - 2
-        checkpoints.save("last", state._replace(step=np.int32(said + 1)), {"n": 0})  # over what the dead process left
-        assert checkpoints.step("last") == said + 1
+        assert int(state.step) == position["n"] >= printed - 2
+        checkpoints.save("last", state._replace(step=np.int32(printed + 1)), {"n": 0})  # over the killed process's files
+        assert checkpoints.step("last") == printed + 1

@@ -44,7 +44,7 @@ def losses(devices):
     mesh, model = data_mesh(devices), Tagger()
     state = init_state(model, optimizer, batch_size=32, seed=0, mesh=mesh)
     step = make_train_step(model, optimizer, mesh=mesh)
-    rng, found, before = np.random.default_rng(0), [], 0.0
+    rng, values, before = np.random.default_rng(0), [], 0.0
     for _ in range(20):
         batch = {
             "xs": rng.normal(size=(32, 7, 6)).astype(DTYPE),
@@ -53,9 +53,9 @@ def losses(devices):
         }
         state = step(state, shard(mesh, batch))
         total = float(state.loss.sum)
-        found.append(total - before)
+        values.append(total - before)
         before = total
-    return found
+    return values
 
 
 print(json.dumps([losses(jax.devices()[:1]), losses(jax.devices())]))
@@ -71,5 +71,5 @@ def test_losses_of_one_device_and_of_eight_are_the_same(dtype, tolerance, as_use
     assert done.returncode == 0, done.stderr
     one, eight = json.loads(done.stdout.splitlines()[-1])
     assert len(one) == 20
-    assert len({round(loss, 3) for loss in one}) > 10  # they move
+    assert len({round(loss, 3) for loss in one}) > 10  # they change
     assert all(abs(a - b) <= tolerance * abs(a) for a, b in zip(one, eight, strict=True)), list(zip(one, eight, strict=True))

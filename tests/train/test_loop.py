@@ -31,7 +31,7 @@ def bench():
 
 @pytest.fixture(scope="module")
 def whole(bench, tmp_path_factory):
-    """(folder, events, final state) of a run that nothing cut."""
+    """(folder, events, final state) of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     return folder, *bench.train(folder)
 
@@ -84,7 +84,7 @@ def test_a_signal_saves_and_resuming_changes_no_number(bench, whole, tmp_path, n
 
     before = signal.getsignal(number)
     events, _ = bench.train(tmp_path / "run", on_event=send)
-    # At a save the signal comes after the last look: one more step is done.
+    # A signal at a save comes after the last check for signals, so one more step is done.
     assert (events[-1].step, events[-1].kind) == (at[0] + (at[1] == "save"), "interrupted")
     assert signal.getsignal(number) == before
     events, final = bench.train(tmp_path / "run")
@@ -100,7 +100,7 @@ def test_a_crash_goes_back_to_the_last_save_and_changes_no_number(bench, whole, 
 
     with pytest.raises(RuntimeError):
         bench.train(tmp_path / "run", on_event=crash)
-    assert record(tmp_path / "run")[-1]["step"] == 8  # beyond the checkpoint of step 6
+    assert record(tmp_path / "run")[-1]["step"] == 8  # after the checkpoint of step 6
     same(bench.train(tmp_path / "run")[1], whole[2])
     assert record(tmp_path / "run") == record(whole[0])
 
@@ -116,11 +116,11 @@ def test_a_second_signal_kills(bench, tmp_path):
     def twice(event):
         os.kill(os.getpid(), signal.SIGINT)
         while signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-            time.sleep(0.001)  # two that come at once are one
+            time.sleep(0.001)  # two signals that come at once would count as one
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(10)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background it is ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored if the tests run in the background
     try:
         with pytest.raises(KeyboardInterrupt):
             bench.train(tmp_path / "run", on_event=twice)
@@ -153,9 +153,9 @@ def test_early_stopping_remembers_over_a_resume(bench, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("best", "scores", "kept"), [("highest", [1.0, 3.0, math.nan, 2.0, 9.0], 4), ("lowest", [3.0, 1.0, 2.0, math.inf], 4)]
+    ("best", "scores", "best_step"), [("highest", [1.0, 3.0, math.nan, 2.0, 9.0], 4), ("lowest", [3.0, 1.0, 2.0, math.inf], 4)]
 )
-def test_the_monitored_figure_decides_over_a_resume_too(bench, tmp_path, best, scores, kept):
+def test_the_monitored_figure_decides_over_a_resume_too(bench, tmp_path, best, scores, best_step):
     options = {"steps": 100, "eval_every": 2, "patience": 2, "monitor": "bleu", "best": best}
 
     def stop(event):
@@ -168,16 +168,16 @@ def test_the_monitored_figure_decides_over_a_resume_too(bench, tmp_path, best, s
         figures = lambda params, feed=feed: {"loss": 5.0, "bleu": next(feed)}  # noqa: E731
         events, final = bench.train(tmp_path / name, on_event=on_event, evaluate=figures, **options)
         ended.append((events[-1], final))
-    top = scores[kept // 2 - 1]
+    best_score = scores[best_step // 2 - 1]
     for event, _ in (ended[0], ended[2]):
-        assert (event.step, event.kind, event.figures["best"], event.figures["stopped_early"]) == (8, "end", top, 1.0)
+        assert (event.step, event.kind, event.figures["best"], event.figures["stopped_early"]) == (8, "end", best_score, 1.0)
     same(ended[0][1], ended[2][1])
     assert record(tmp_path / "whole") == record(tmp_path / "cut")
     lines = [line for line in record(tmp_path / "cut") if line["split"] == "validation"]
     assert [line["bleu"] for line in lines] == [x if math.isfinite(x) else None for x in scores[:4]]
-    assert lines[-1]["best"] == top and lines[-1]["loss"] == 5.0
+    assert lines[-1]["best"] == best_score and lines[-1]["loss"] == 5.0
     with Checkpoints(tmp_path / "cut" / "checkpoints", read_only=True) as checkpoints:
-        assert (checkpoints.step("best"), checkpoints.step("last")) == (kept, 8)
+        assert (checkpoints.step("best"), checkpoints.step("last")) == (best_step, 8)
 
 
 def test_an_evaluation_without_the_monitored_figure_is_refused(bench):
@@ -210,7 +210,7 @@ def test_the_rate_counts_the_losses_terms_between_the_stops(bench, monkeypatch):
     config = LoopConfig(steps=8, log_every=4, eval_every=3, save_every=5)
     terms = [int(bench.stream.batch(n)["mask"].sum()) for n in range(8)]
     assert len(set(terms)) > 1
-    for stop in (None, 5):  # a state that comes from between two logs has terms already
+    for stop in (None, 5):  # a state from between two logs has some terms already
         state = bench.state()
         for n in range(stop or 0):
             state = bench.step(state, bench.stream.batch(n))
@@ -227,7 +227,7 @@ def test_divergence_names_step_and_gradient_and_keeps_the_last_good_checkpoint(t
         bench.train(tmp_path / "run")
     folder = tmp_path / "run" / "checkpoints"
     assert str(error.value) == (
-        "diverged: the gradient of net/embedding is not finite since step 7 (seen at step 9); "
+        "diverged: the gradient of net/embedding has not been finite since step 7 (noticed at step 9); "
         f"step 6 is kept in {folder / 'last'}; lower the learning rate or clip"
     )
     assert isinstance(error.value, InputError)
@@ -271,7 +271,7 @@ def test_the_gradient_that_is_not_finite_is_the_one_named_with_any_optimizer():
     model, optimizer = Root(), optax.sgd(0.1)
     state = init_state(model, optimizer, batch_size=1, seed=0)
     config = LoopConfig(steps=3, log_every=1)
-    with pytest.raises(DivergedError, match=r"the gradient of b is not finite since step 1 .*; nothing was saved before"):
+    with pytest.raises(DivergedError, match=r"the gradient of b has not been finite since step 1 .*; nothing was saved before"):
         list(train_loop(state, make_train_step(model, optimizer), endless({"x": np.ones((1, 1), np.float32)}), config))
 
 
@@ -312,7 +312,7 @@ def test_a_loop_needs_no_folder(bench):
     assert [step for step, _ in shown] == [2, 4, 4] and shown[-1][1] == ["validation_loss"]
 
 
-def test_a_stream_that_ends_is_told(bench):
+def test_a_stream_that_ends_is_refused(bench):
     class Short(ToyStream):
         def __iter__(self):
             return iter([self.batch(n) for n in range(3)])
@@ -339,11 +339,11 @@ def test_epochs_are_resolved_to_steps():
 
 def test_a_run_is_loaded_with_the_best_params(bench, tmp_path):
     losses = iter([1.0, 2.0, 3.0])
-    kept = []
+    best_params = []
 
     def keep(event):
         if event.kind == "eval" and event.figures["loss"] == 1.0:
-            kept.append(jax.tree.map(np.array, jax.device_get(event.state.params)))
+            best_params.append(jax.tree.map(np.array, jax.device_get(event.state.params)))
 
     folder = tmp_path / "run"
     bench.train(folder, evaluate=lambda params: {"loss": next(losses)}, on_event=keep)
@@ -354,5 +354,5 @@ def test_a_run_is_loaded_with_the_best_params(bench, tmp_path):
     loaded = load_run(str(folder))
     assert loaded.model == bench.model and loaded.vocabulary is None and loaded.config == {"seed": 3}
     assert loaded.results == {"validation_loss": 1.0} and [line["step"] for line in loaded.metrics] == [4, 5, 8, 10, 12, 12]
-    same(kept[0], jax.device_get(loaded.params))
+    same(best_params[0], jax.device_get(loaded.params))
     assert {"jax", "python", "optax"} <= run.read_config()["versions"].keys()

@@ -11,7 +11,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch):
+def test_without_a_terminal_there_are_plain_lines_at_intervals(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     stream = io.StringIO()
@@ -56,7 +56,7 @@ def test_curves(tmp_path, references):
 
 
 @pytest.mark.parametrize(("scores", "panels"), [([10.0, None, 30.0], 2), ([None], 1)])
-def test_a_monitored_figure_has_a_panel_of_its_own(tmp_path, monkeypatch, scores, panels):
+def test_a_monitored_figure_has_a_separate_panel(tmp_path, monkeypatch, scores, panels):
     from matplotlib.figure import Figure
 
     drawn = []

@@ -22,21 +22,22 @@ def test_the_default_folder_and_its_latest_link(tmp_path, monkeypatch):
     assert latest.is_symlink() and latest.resolve() == (tmp_path / second.dir).resolve()
 
 
-def test_resuming_nothing_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"nothing to resume: .*none has no config.json, it is no run folder"):
+def test_resuming_nothing_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"nothing to resume: .*none has no config.json, so it is not a run folder"):
         RunFolder.resume(tmp_path / "none")
     RunFolder(tmp_path).write_config({})
-    with pytest.raises(InputError, match=r"nothing to resume: .* has no checkpoint yet, start the run anew"):
+    with pytest.raises(InputError, match=r"nothing to resume: .* has no checkpoint yet, start a new run"):
         RunFolder.resume(tmp_path)
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_loading_what_is_no_run_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"is no run folder: it has no config.json"):
+def test_loading_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"is not a run folder: it has no config.json"):
         load_run(tmp_path)
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(InputError, match=r"config.json is damaged"):
-        load_run(tmp_path)
+    for content, damage in (("{", ""), ("3", ": it has no preset, config"), ('["preset"]', ": it has no preset, config")):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(InputError, match=f"config.json is damaged{damage}"):
+            load_run(tmp_path)
 
 
 def test_metrics_are_lines(tmp_path):
@@ -69,18 +70,18 @@ def test_results_and_samples(tmp_path):
 def description(**changes):
     config = {"optimizer": {"learning_rate": 0.1}, "data": {"batch_size": 8}, "loop": {"steps": 5}, "run": {"dir": "a"}}
     model, vocabulary = {"type": "Toy", "hidden": 4}, {"type": "Characters", "symbols": ["a", "b"]}
-    whole = {"preset": "tiny", "config": config, "model": model, "vocabulary": vocabulary}
+    fields = {"preset": "tiny", "config": config, "model": model, "vocabulary": vocabulary}
     for path, value in changes.items():
         *parents, name = path.split("__")
-        table = whole
+        table = fields
         for parent in parents:
             table = table[parent]
         table[name] = value
-    return whole
+    return fields
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "difference"),
     [
         ({"config__optimizer__learning_rate": 0.2}, "optimizer.learning_rate: it was 0.1, now it is 0.2"),
         ({"config__data__batch_size": 9}, "data.batch_size: it was 8, now it is 9"),
@@ -88,10 +89,10 @@ def description(**changes):
         ({"vocabulary__symbols": ["a", "c"]}, "vocabulary.symbols.1: it was 'b', now it is 'c'"),
     ],
 )
-def test_what_may_not_change_is_named(change, told):
+def test_what_may_not_change_is_named(change, difference):
     with pytest.raises(InputError) as error:
         check_same_run(description(), description(**change))
-    assert str(error.value) == f"cannot go on with another {told}"
+    assert str(error.value) == f"cannot continue with another {difference}"
 
 
 def test_what_may_change():

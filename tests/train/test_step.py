@@ -19,7 +19,7 @@ from seqjax.train.state import init_state
 from seqjax.train.step import make_train_step
 from tests.train.toy import Bench, Toy, ToyStream
 
-# Prints the losses of one device and of all eight, and of one that goes on from a checkpoint of eight. {float64}: 0 or 1.
+# Prints the losses of one device, of eight, and of one that continues from a checkpoint of eight. {float64}: 0 or 1.
 EIGHT = """
 import json, sys
 import jax
@@ -61,7 +61,7 @@ def test_rows_that_do_not_divide_are_refused():
     class Two:
         size = 2
 
-    with pytest.raises(InputError, match="batch size 5 does not divide by 2 devices"):
+    with pytest.raises(InputError, match="batch size 5 is not divisible by 2 devices"):
         check_rows(Two(), 5)
 
 
@@ -83,7 +83,7 @@ def test_a_second_state_of_the_same_shapes_compiles_nothing():
     assert bench.step._cache_size() == 1
 
 
-def test_the_state_is_donated_and_given_params_are_not():
+def test_the_state_is_donated_and_initial_params_are_not():
     bench = Bench()
     params = bench.model.init(jax.random.key(0))
     first = bench.state(params=params)
@@ -91,9 +91,9 @@ def test_the_state_is_donated_and_given_params_are_not():
     assert first.params["net"]["out"].is_deleted() and first.carry.h.is_deleted()
     assert not params["net"]["out"].is_deleted()
     numpy_params = jax.tree.map(np.array, params)
-    kept = jax.tree.map(np.copy, numpy_params)
+    before = jax.tree.map(np.copy, numpy_params)
     bench.step(bench.state(params=numpy_params), bench.stream.batch(0))
-    jax.tree.map(np.testing.assert_array_equal, kept, numpy_params)
+    jax.tree.map(np.testing.assert_array_equal, before, numpy_params)
 
 
 def test_a_state_that_holds_one_array_twice_can_be_donated():
@@ -183,36 +183,35 @@ def test_evaluation_is_exact_over_every_target():
 
 
 class Counting(Toy):
-    """Counts the tokens that it predicts rightly."""
+    """Counts the tokens that it predicts correctly."""
 
     def figures(self, outputs, batch):
-        right = (outputs.argmax(-1) == batch["target"]) & batch["mask"]
-        return {"accuracy": Weighted(right.sum().astype(jnp.float32), batch["mask"].sum().astype(jnp.float32))} | super().figures(
-            outputs, batch
-        )
+        correct = (outputs.argmax(-1) == batch["target"]) & batch["mask"]
+        accuracy = Weighted(correct.sum().astype(jnp.float32), batch["mask"].sum().astype(jnp.float32))
+        return {"accuracy": accuracy} | super().figures(outputs, batch)
 
 
 def test_every_figure_of_a_model_is_summed_in_training_and_in_evaluation():
     bench, plain = Bench(model=Counting()), Bench()
     batches = [bench.stream.batch(n) for n in range(3)]
-    state, before, right = bench.state(batch=batches[0]), plain.state(), 0.0
+    state, before, correct = bench.state(batch=batches[0]), plain.state(), 0.0
     params = jax.tree.map(jnp.copy, state.params)
     assert state.figures.keys() == {"loss", "accuracy"} and before.figures.keys() == {"loss"}
     for n, batch in enumerate(batches):
         key = jax.random.fold_in(state.key, n)
         outputs = bench.model.apply(state.params, batch, state=state.carry, key=key)[1]
-        right += float(bench.model.figures(outputs, batch)["accuracy"].sum)
+        correct += float(bench.model.figures(outputs, batch)["accuracy"].sum)
         state, before = bench.step(state, batch), plain.step(before, batch)
-    assert float(state.figures["accuracy"].sum) == right and float(state.loss.weight) == float(state.figures["accuracy"].weight)
+    assert float(state.figures["accuracy"].sum) == correct and float(state.loss.weight) == float(state.figures["accuracy"].weight)
     np.testing.assert_allclose(float(state.loss.sum), float(before.loss.sum), rtol=1e-6)
 
     measured = evaluate(make_eval_step(bench.model), bench.model, params, batches)
     assert measured["loss"] == evaluate(plain.eval_step, plain.model, params, batches)["loss"]
-    carry, right = None, 0.0
+    carry, correct = None, 0.0
     for batch in batches:
         carry, outputs = bench.model.apply(params, batch, state=carry)
-        right += float(bench.model.figures(outputs, batch)["accuracy"].sum)
-    assert measured["accuracy"] == right / sum(batch["mask"].sum() for batch in batches)
+        correct += float(bench.model.figures(outputs, batch)["accuracy"].sum)
+    assert measured["accuracy"] == correct / sum(batch["mask"].sum() for batch in batches)
 
 
 def test_batches_are_copied_to_the_device():

@@ -69,7 +69,7 @@ class Toy(Model):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ToyStream:
-    """Batch n is a function of n: counting modulo SYMBOLS, masked here and there; its logits are NaN in `bad` batches."""
+    """Batch n is a function of n: counting modulo SYMBOLS, with random masks; its logits are NaN in `bad` batches."""
 
     rows: int = 8
     length: int = 6
@@ -113,7 +113,7 @@ class ToyIterator:
 
 
 class Bench:
-    """A toy run: all that an experiment puts together."""
+    """A toy run, with all the parts of an experiment."""
 
     def __init__(self, *, model=None, stream=None, mesh=None, optimizer=None, loss_scale="mean"):
         self.model, self.stream, self.mesh = model or Toy(), stream or ToyStream(), mesh
@@ -139,7 +139,7 @@ class Bench:
         return losses, jax.device_get(state.params)
 
     def train(self, folder, *, on_event=lambda event: None, evaluate=None, keep=1, monitor="loss", best="lowest", **config):
-        """Starts a run in `folder`, or goes on with the one that is there; returns (events, final state on the host)."""
+        """Starts a run in `folder`, or resumes the one there; returns (events, final state on the host)."""
         config = LoopConfig(**{"steps": 12, "log_every": 4, "eval_every": 5, "save_every": 3} | config)
         new = not (folder / "metrics.jsonl").exists()
         run = RunFolder.create(str(folder), experiment="toy", preset="tiny") if new else RunFolder(folder)

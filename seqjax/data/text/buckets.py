@@ -1,4 +1,4 @@
-"""Batches of pairs of similar lengths: few static shapes, little padding, and a position that is one integer."""
+"""Batches of pairs of similar lengths, with few static shapes and little padding; a position is one integer."""
 
 import dataclasses
 import hashlib
@@ -17,7 +17,7 @@ Shapes = tuple[tuple[int, int], ...]
 
 
 class Schedule(Protocol):
-    """A probability for every step, such as `seqjax.symbols.TeacherForcing`: a dataclass, which a stream's identity holds."""
+    """A probability for every step, such as `seqjax.symbols.TeacherForcing`; a dataclass, so that identities can hold it."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -27,20 +27,20 @@ class Schedule(Protocol):
 def bucket_shapes(source: Sequence[np.ndarray], target: Sequence[np.ndarray], count: int = 8) -> Shapes:
     """Batch shapes (S, T) in rising order, no side shrinking; every pair fits the last.
 
-        S_n = quantile(1 - (1 - n / count)^2) of the sources' lengths,   T_n the same of the targets'
+        S_n = quantile(1 - (1 - n / count)^2) of the source lengths,   T_n likewise of the target lengths
 
-    The square puts more shapes among the rare long pairs, which would otherwise be padded most: on Multi30k's sub-words the
-    8 shapes pad within 1 % of the best 8.
+    The square puts more shapes among the rare long pairs, which would otherwise be padded most: on Multi30k's sub-words,
+    padding with these 8 shapes is within 1 % of that with the best 8.
 
     Args:
         source, target: integer rows, [S] and [T] for each pair.
-        count: number of quantiles; equal shapes are merged.
+        count: the number of quantiles; equal shapes are merged.
 
     Returns:
         ((S, T), ...), at most `count` shapes.
 
     Raises:
-        InputError: there is no pair, or a count below 1.
+        InputError: there is no pair, or count is below 1.
 
     Example:
         >>> rows = [np.arange(n) for n in range(1, 101)]
@@ -48,7 +48,7 @@ def bucket_shapes(source: Sequence[np.ndarray], target: Sequence[np.ndarray], co
         ((56, 56), (89, 89), (100, 100))
     """
     if count < 1 or not len(source):
-        raise InputError(f"there are {len(source)} pairs and {count} buckets: at least 1 each")
+        raise InputError(f"there are {len(source)} pairs and {count} buckets: give at least 1 of each")
     points = 1 - (1 - np.arange(1, count + 1) / count) ** 2
     lengths = [np.array([len(row) for row in side]) for side in (source, target)]
     sides = [np.maximum(np.quantile(side, points, method="higher"), 1).tolist() for side in lengths]
@@ -60,23 +60,23 @@ class Buckets(Stream):
     """An endless stream of training batches of pairs; the pairs of a batch have similar lengths.
 
     A batch is a dict: `source` int32 [B, S], `source_lengths` int32 [B], `target` int32 [B, T], `target_lengths` int32 [B],
-    and under a `teacher_forcing` schedule that, float32 [B]; (S, T) is one of `shapes`, B is always the same. Padding is 0.
+    and, if there is a schedule, `teacher_forcing` float32 [B]; (S, T) is one of `shapes`, B is always the same. Padding is 0.
     A pair belongs to the first shape that it fits. Every pair comes once in an epoch: the pairs of each shape are shuffled
-    and cut into batches, the remainder goes to the next longer shape, the very last batch is filled up with rows of length 0,
-    and the batches are shuffled. All draws depend on (seed, epoch) alone, so that batch i is a pure function of the stream
+    and cut into batches; the remainder goes to the next longer shape; the last batch is filled up with rows of length 0;
+    then the batches are shuffled. All draws depend only on (seed, epoch), so that batch i is a pure function of the stream
     and i.
 
     Args:
         source: integer rows, [S] for each pair.
         target: integer rows, [T] for each pair, with the end symbol.
         batch_size: B.
-        seed: at least 0.
-        shapes: in rising order, as those from `bucket_shapes`; (): the eight that it gives.
-        teacher_forcing: None: always the truth.
+        seed: the seed of the shuffling, at least 0.
+        shapes: shapes in rising order, e.g. from `bucket_shapes`; (): its default of at most eight.
+        teacher_forcing: the probability that a step reads the true symbol; None: it always does.
 
     Raises:
-        InputError: sides of different counts, no pair, shapes that do not rise or that some pair does not fit, a batch size
-            below 1, or a negative seed.
+        InputError: the sides differ in number, there is no pair, the shapes do not rise or a pair fits none of them,
+            batch_size is below 1, or seed is negative.
 
     Example:
         >>> rows = [np.full(n, n) for n in (1, 2, 3, 1, 2)]
@@ -104,10 +104,10 @@ class Buckets(Stream):
             )
         shapes = _chain(self.shapes or bucket_shapes(self.source, self.target))
         object.__setattr__(self, "shapes", shapes)
-        if self._homes.max(initial=0) == len(shapes):
-            n = int(self._homes.argmax())
+        if self._bucket_of.max(initial=0) == len(shapes):
+            n = int(self._bucket_of.argmax())
             size = f"({len(self.source[n])}, {len(self.target[n])})"
-            raise InputError(f"pair {n} is of lengths {size}, over the longest shape {shapes[-1]}: drop it, or give a longer one")
+            raise InputError(f"pair {n} has lengths {size}, above the longest shape {shapes[-1]}: drop it, or give a longer one")
         if self.batch_size < 1 or self.seed < 0 or not len(self.source):
             sizes = f"{len(self.source)} pairs, batch size {self.batch_size}, seed {self.seed}"
             raise InputError(f"{sizes}: the first two must be at least 1, the seed at least 0")
@@ -139,8 +139,8 @@ class Buckets(Stream):
         return _flat(self.source), _flat(self.target)
 
     @cached_property
-    def _homes(self) -> np.ndarray:
-        return _homes(self._rows, self.shapes)
+    def _bucket_of(self) -> np.ndarray:
+        return _bucket_of(self._rows, self.shapes)
 
     @cached_property
     def _plans(self) -> dict[int, list]:
@@ -149,10 +149,10 @@ class Buckets(Stream):
     def _plan(self, epoch: int) -> list[tuple[tuple[int, int], np.ndarray]]:
         """(shape, indices of pairs [B]) for every batch of an epoch."""
         if epoch not in self._plans:
-            self._plans.clear()  # only the current epoch is read
+            self._plans.clear()  # only the current epoch is needed
             generator = np.random.default_rng((self.seed, epoch))
             order = generator.permutation(len(self.source))
-            batches = _deal(order, self._homes, self.shapes, self.batch_size)
+            batches = _deal(order, self._bucket_of, self.shapes, self.batch_size)
             self._plans[epoch] = [batches[n] for n in generator.permutation(len(batches))]
         return self._plans[epoch]
 
@@ -160,21 +160,21 @@ class Buckets(Stream):
 def evaluation_pairs(
     source: Sequence[np.ndarray], target: Sequence[np.ndarray] | None = None, *, batch_size: int, shapes: Shapes = ()
 ) -> list[Batch]:
-    """Batches that contain every pair once, with its index.
+    """Batches in which every pair comes once, with its index.
 
     Args:
         source: integer rows, [S] for each pair.
-        target: integer rows, [T] of each pair, with the end symbol; None: sources to translate; the batches have no target.
+        target: integer rows, [T] for each pair, with the end symbol; None: the batches have no target, as for translation.
         batch_size: B.
-        shapes: in rising order, best those of the training batches, so that nothing is compiled anew; if a pair is longer,
-            a shape of the longest lengths is added. (): `bucket_shapes` of these pairs.
+        shapes: shapes in rising order, preferably those of the training batches, which are compiled already; if a pair is
+            longer, a shape of the longest lengths is added. (): `bucket_shapes` of these pairs.
 
     Returns:
-        A list of dicts as those from `Buckets`, without teacher_forcing, with `index`, int32 [B]: the pair's position in
+        A list of batches like those of `Buckets`, without teacher_forcing, but with `index`, int32 [B]: the pair's position in
         `source`, -1 in the rows that fill up the last batch.
 
     Raises:
-        InputError: sides of different counts, no pair, shapes that do not rise, or a batch size below 1.
+        InputError: the sides differ in number, there is no pair, the shapes do not rise, or batch_size is below 1.
 
     Example:
         >>> rows = [np.array([5, 6]), np.array([7])]
@@ -184,16 +184,15 @@ def evaluation_pairs(
     """
     targets = [np.zeros(0, np.int32)] * len(source) if target is None else target
     if len(source) != len(targets) or batch_size < 1:
-        raise InputError(
-            f"{len(source)} sources, {len(targets)} targets, batch size {batch_size}: one target each, batch size at least 1"
-        )
+        sizes = f"{len(source)} sources, {len(targets)} targets, batch size {batch_size}"
+        raise InputError(f"{sizes}: give one target for each source, and a batch size of at least 1")
     rows = _flat(source), _flat(targets)
     chain = _chain(shapes or bucket_shapes(source, targets))
     longest = tuple(max(int(side.lengths.max(initial=0)), last) for side, last in zip(rows, chain[-1], strict=True))
     chain = chain if longest == chain[-1] else (*chain, (longest[0], longest[1]))
     batches = []
-    for shape, places in _deal(np.argsort(rows[0].lengths, kind="stable"), _homes(rows, chain), chain, batch_size):
-        batch = _batch(rows, places, shape) | {"index": places.astype(np.int32)}
+    for shape, indices in _deal(np.argsort(rows[0].lengths, kind="stable"), _bucket_of(rows, chain), chain, batch_size):
+        batch = _batch(rows, indices, shape) | {"index": indices.astype(np.int32)}
         batches.append({name: array for name, array in batch.items() if target is not None or not name.startswith("target")})
     return batches
 
@@ -215,36 +214,39 @@ def _chain(shapes) -> Shapes:
     chain = tuple((int(s), int(t)) for s, t in shapes)
     if min(chain[0]) < 1 or any(a >= b or a[1] > b[1] for a, b in pairwise(chain)):
         raise InputError(
-            f"shapes are {shapes}: each must be as long as the one before or longer on both sides, and all at least 1"
+            f"shapes are {shapes}: each must be larger than the one before, neither side may shrink, and all must be at least 1"
         )
     return chain
 
 
-def _homes(rows: tuple[_Rows, _Rows], chain: Shapes) -> np.ndarray:
+def _bucket_of(rows: tuple[_Rows, _Rows], chain: Shapes) -> np.ndarray:
     """The index of the first shape that each pair fits; len(chain) if it fits none."""
     sides = [np.searchsorted([shape[n] for shape in chain], side.lengths) for n, side in enumerate(rows)]
     return np.maximum(*sides)
 
 
-def _deal(order: np.ndarray, homes: np.ndarray, chain: Shapes, batch_size: int) -> list[tuple[tuple[int, int], np.ndarray]]:
-    """Cuts pairs in some order into batches (shape, pairs [B]); remainders go to the next shape, -1 fills up the last batch."""
-    batches, left = [], order[:0]
+def _deal(order: np.ndarray, buckets: np.ndarray, chain: Shapes, batch_size: int) -> list[tuple[tuple[int, int], np.ndarray]]:
+    """Cuts ordered pairs into batches (shape, indices [B]); remainders go to the next shape, -1 fills up the last batch."""
+    batches, remaining = [], order[:0]
     for n, shape in enumerate(chain):
-        left = np.concatenate([left, order[homes[order] == n]])
-        full = len(left) - len(left) % batch_size
-        batches += [(shape, rows) for rows in left[:full].reshape(-1, batch_size)]
-        left = left[full:]
-    if len(left):
-        batches.append((chain[homes[left].max()], np.concatenate([left, np.full(batch_size - len(left), -1)])))
+        remaining = np.concatenate([remaining, order[buckets[order] == n]])
+        full = len(remaining) - len(remaining) % batch_size
+        batches += [(shape, rows) for rows in remaining[:full].reshape(-1, batch_size)]
+        remaining = remaining[full:]
+    if len(remaining):
+        filled = np.concatenate([remaining, np.full(batch_size - len(remaining), -1)])
+        batches.append((chain[buckets[remaining].max()], filled))
     return batches
 
 
-def _batch(rows: tuple[_Rows, _Rows], places: np.ndarray, shape: tuple[int, int]) -> Batch:
+def _batch(rows: tuple[_Rows, _Rows], indices: np.ndarray, shape: tuple[int, int]) -> Batch:
+    """The batch of the pairs with some indices [B], padded to a shape; -1 gives a row of length 0."""
     batch = {}
     for name, side, width in zip(("source", "target"), rows, shape, strict=True):
-        lengths = np.where(places < 0, 0, side.lengths[places])
-        at = np.arange(width)
-        real = at < lengths[:, None]
-        batch[name] = np.where(real, side.flat[np.where(real, side.begins[places][:, None] + at, 0)], 0).astype(np.int32)
+        lengths = np.where(indices < 0, 0, side.lengths[indices])
+        columns = np.arange(width)
+        mask = columns < lengths[:, None]  # [B, width]
+        positions = np.where(mask, side.begins[indices][:, None] + columns, 0)  # [B, width]
+        batch[name] = np.where(mask, side.flat[positions], 0).astype(np.int32)
         batch[f"{name}_lengths"] = lengths.astype(np.int32)
     return batch

@@ -1,4 +1,4 @@
-"""Characters, and bytes, as symbols."""
+"""Vocabularies of characters and of bytes."""
 
 import codecs
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,15 +14,15 @@ from seqjax.serial import register
 @register
 @dataclass(frozen=True, kw_only=True)
 class CharacterVocabulary(Vocabulary):
-    """Unicode characters; id 0 starts every document, id 1 stands for characters that are rare in the training text or absent.
+    """Unicode characters; id 0 begins every document, id 1 stands for characters that are rare in the training text or absent.
 
     Args:
         characters: the distinct ordinary characters, in the order of their ids.
-        symbols: texts that stay whole, each one symbol ("<fr>"); their ids come before the characters'.
+        symbols: texts that are never split, each one symbol ("<fr>"); their ids come before the characters' ids.
         pad, unknown, start, end: as for `Vocabulary`.
 
     Raises:
-        InputError: a character twice, or wrong special symbols.
+        InputError: a character or symbol appears twice, or special symbols are invalid.
 
     Example:
         >>> vocabulary = CharacterVocabulary.from_text("hello")
@@ -58,16 +58,16 @@ class CharacterVocabulary(Vocabulary):
 
         Args:
             text: the training text.
-            min_count: a character seen less often becomes unknown.
-            max_size: the largest size, special symbols included; the most frequent characters are kept. None: no limit.
+            min_count: characters that occur less often are unknown.
+            max_size: the maximum size, special symbols included; the most frequent characters are kept. None: no limit.
             symbols: as for the class.
-            **special: ids of pad, unknown, start, end, if not those of the class.
+            **special: ids of pad, unknown, start or end that differ from the class's defaults.
 
         Returns:
             The vocabulary; its characters are in the order of their code points.
 
         Raises:
-            InputError: an empty text, or a limit that leaves no character.
+            InputError: the text is empty, or the limits exclude every character.
         """
         codes, counts = np.unique(_code_points("".join(split_at(text, symbols)[::2])), return_counts=True)
         counted = dict(zip(map(chr, codes.tolist()), counts.tolist(), strict=True))
@@ -86,10 +86,10 @@ class CharacterVocabulary(Vocabulary):
         return table
 
     def _look_up(self, text: str):
-        parts, table, whole_ids = split_at(text, self.symbols), self._table, dict(zip(self.symbols, self._ids, strict=False))
+        parts, table, symbol_ids = split_at(text, self.symbols), self._table, dict(zip(self.symbols, self._ids, strict=False))
         ids = [table[np.minimum(_code_points(part), len(table) - 1)] for part in parts[::2]]
         for n, symbol in enumerate(parts[1::2]):
-            ids[n] = np.append(ids[n], whole_ids[symbol])
+            ids[n] = np.append(ids[n], symbol_ids[symbol])
         return np.concatenate(ids), lambda missing: sorted(set("".join(parts[::2])) - set(self.characters))
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
@@ -104,13 +104,13 @@ class CharacterVocabulary(Vocabulary):
 @register
 @dataclass(frozen=True, kw_only=True)
 class ByteVocabulary(Vocabulary):
-    """The 256 bytes, which spell every text in UTF-8, followed by a start symbol.
+    """The 256 bytes, which can spell any text in UTF-8, followed by a start symbol.
 
     Args:
         pad, unknown, start, end: as for `Vocabulary`.
 
     Raises:
-        InputError: wrong special symbols.
+        InputError: special symbols are invalid.
 
     Example:
         >>> ByteVocabulary().encode("é").tolist(), ByteVocabulary().decode([256, 195, 169, 195]), len(ByteVocabulary())

@@ -1,4 +1,4 @@
-"""Text to learn from: files, folders, Python's own library, its manual, or a tfds text by name, each in three splits."""
+"""Corpora in three splits: files, folders, the source of Python's library, its manual, or a tfds text by name."""
 
 import ast
 import contextlib
@@ -21,11 +21,11 @@ _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idlelib", "l
 
 @dataclass(frozen=True)
 class Document:
-    """A text that is a sequence of its own.
+    """One text of a corpus, modelled as a separate sequence.
 
     Args:
-        name: its name at the source: a path, a topic.
-        text: its characters.
+        name: its name in the source, such as a path or a topic.
+        text: its text.
     """
 
     name: str
@@ -34,11 +34,11 @@ class Document:
 
 @dataclass(frozen=True, repr=False)
 class Corpus:
-    """Documents in three splits, and a record of where they come from.
+    """Documents in three splits, and a record of their provenance.
 
     Args:
         train, valid, test: the documents of each split; test may be empty.
-        record: its provenance, flat, of JSON values: source, python (the version, where the text depends on it), files
+        record: a flat dict of JSON values: source, python (the version, where the text depends on it), files
             (for tfds, examples), characters (of all and of each split), sha256 (of names and texts, split by split).
 
     Example:
@@ -63,11 +63,11 @@ def load(
     tfds: str | None = None,
     split: Sequence[float] = DEFAULT_SHARES,
 ) -> Corpus:
-    """The corpus that a command line asks for: a path, else a tfds name, else one of the corpora on every machine.
+    """Loads a corpus from a path, else by a tfds name, else one that comes with Python.
 
     Args:
         path: a UTF-8 file or a folder of them.
-        corpus: "stdlib" or "pydoc"; read only where neither path nor tfds is given.
+        corpus: "stdlib" or "pydoc", used if neither path nor tfds is given.
         tfds: the name of a text data set of TensorFlow Datasets.
         split: the shares of train, valid and test.
 
@@ -75,7 +75,7 @@ def load(
         The corpus.
 
     Raises:
-        InputError: path and tfds together, an unknown corpus, or what the chosen loader refuses.
+        InputError: path and tfds are both given, the corpus is unknown, or the chosen loader raises an error.
     """
     if path is not None and tfds is not None:
         raise InputError(f"path {path} and tfds {tfds} are both given: give one of them")
@@ -83,29 +83,29 @@ def load(
         return from_path(path, split)
     if tfds is not None:
         return from_tfds(tfds, split=split)
-    known = {"stdlib": stdlib, "pydoc": pydoc}
-    if corpus not in known:
-        raise InputError(f"corpus {corpus!r} is not known: choose one of {', '.join(known)}, or give a path")
-    return known[corpus](split)
+    loaders = {"stdlib": stdlib, "pydoc": pydoc}
+    if corpus not in loaders:
+        raise InputError(f"corpus {corpus!r} is not known: choose one of {', '.join(loaders)}, or give a path")
+    return loaders[corpus](split)
 
 
 def from_path(path: str | Path, split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
-    """Any UTF-8 file, or a folder of them; files named *.gz are unpacked.
+    """Loads a UTF-8 file, or a folder of them; files named *.gz are unpacked.
 
-    A single file is cut in order, by characters. In a folder (all files below it except hidden ones, sorted by their path
-    relative to it) a file with train, valid or test as a word of that path (`ptb.valid.txt`, `test/01.txt`; the last
-    such word counts) belongs to that split; a hash of the relative path decides about the others.
+    A single file is cut in order, by characters. A folder is read recursively without hidden files, sorted by relative path.
+    A file with train, valid or test as a word of that path (`ptb.valid.txt`, `test/01.txt`; the last such word counts)
+    belongs to that split; the others are split by a hash of the relative path.
 
     Args:
         path: the file or folder.
         split: the shares of train, valid and test.
 
     Returns:
-        The corpus; characters are as in the file, carriage returns included.
+        The corpus; its characters are those of the files, carriage returns included.
 
     Raises:
-        InputError: a missing or empty path, text that is not UTF-8 (with file and byte offset), a split that is not
-            three shares of sum 1, or that leaves train or valid empty.
+        InputError: the path is missing or empty, a text is not UTF-8 (with file and byte offset), or the split is not three
+            shares of sum 1 or leaves train or valid empty.
 
     Example:
         >>> import pathlib, tempfile
@@ -129,16 +129,16 @@ def from_path(path: str | Path, split: Sequence[float] = DEFAULT_SHARES) -> Corp
     names = sorted(name for name in files if not any(part.startswith(".") for part in name.split("/")))
     documents = [document for name in names if (document := Document(name, read_text(files[name]))).text]
     if not documents:
-        raise InputError(f"folder {path} holds no text ({len(names)} files, all empty): a corpus needs some")
+        raise InputError(f"folder {path} holds no text ({len(names)} files, all empty): a corpus needs text")
     return _corpus(str(path), _assign(documents, lambda name: _named_split(name) or hashed_split(name, shares)))
 
 
 def stdlib(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
-    """The source of Python's own standard library, which is on every machine; about nine million characters.
+    """Loads the source of Python's standard library, about nine million characters.
 
     All *.py files below sysconfig's stdlib path, except those in site-packages, dist-packages, test, tests, idlelib, lib2to3,
-    encodings and pydoc_data. Each file is a document; a hash of its relative path decides its split. Files that are not
-    UTF-8 are left out.
+    encodings and pydoc_data. Each file is a document, split by a hash of its relative path. Files that are not UTF-8 are left
+    out.
 
     Args:
         split: the shares of train, valid and test.
@@ -147,7 +147,7 @@ def stdlib(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
         The corpus; its record names the Python version.
 
     Raises:
-        InputError: this Python comes without its sources, or a wrong split.
+        InputError: this Python comes without its sources, or the split is invalid.
     """
     shares, root = checked_shares(split), Path(sysconfig.get_path("stdlib"))
     files = {file.relative_to(root).as_posix(): file for file in root.rglob("*.py")}
@@ -163,9 +163,9 @@ def stdlib(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
 
 
 def pydoc(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
-    """The topics of Python's manual, about 465,000 characters of English prose; each topic is a document.
+    """Loads the topics of Python's manual, about 465,000 characters of English prose; each topic is a document.
 
-    They are the dictionary in pydoc_data/topics.py, which is read, never executed; split by a hash of the topic's name.
+    They are the dictionary in pydoc_data/topics.py, which is parsed but never executed, split by a hash of the topic's name.
 
     Args:
         split: the shares of train, valid and test.
@@ -174,7 +174,7 @@ def pydoc(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
         The corpus; its record names the Python version.
 
     Raises:
-        InputError: this Python comes without its topics, or a wrong split.
+        InputError: this Python comes without the topics, or the split is invalid.
     """
     shares, path = checked_shares(split), Path(sysconfig.get_path("stdlib"), "pydoc_data", "topics.py")
     if not path.is_file():
@@ -187,29 +187,29 @@ def pydoc(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
 
 
 def from_tfds(name: str, data_dir: str | Path | None = None, *, split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
-    """A text data set of TensorFlow Datasets, read without TensorFlow; each example is a document.
+    """Loads a text data set of TensorFlow Datasets without TensorFlow; each example is a document.
 
-    Its train, validation (or valid) and test splits are taken as they are. A missing valid or test is cut from the end
-    of train, in the order train, valid, test: its share of train's characters. Some data sets can be prepared only by
-    TensorFlow itself: then install seqjax[tfds-tf].
+    Its train, validation (or valid) and test splits are used as they are. If valid or test is missing, its share of train's
+    characters is cut from the end of train, in the order train, valid, test. Some data sets need TensorFlow to be prepared:
+    for those, install seqjax[tfds-tf].
 
     Args:
-        name: as tfds knows it: "tiny_shakespeare", "lm1b".
-        data_dir: where tfds keeps its data; None: its own default.
+        name: the data set's name in tfds: "tiny_shakespeare", "lm1b".
+        data_dir: the folder where tfds stores data; None: tfds's default.
         split: the shares of a missing valid and test.
 
     Returns:
         The corpus.
 
     Raises:
-        InputError: an unknown name, no network, no text feature, no train split, or a wrong split.
+        InputError: the name is unknown, there is no network, text feature or train split, or the split is invalid.
     """
     shares = checked_shares(split)
     examples = read_examples(name, data_dir, _only_text, what="text", instead="a text with --data.path")
 
-    def documents(of: str) -> tuple[Document, ...]:
-        texts = (text for (text,) in examples.get(of, ()))
-        return tuple(Document(f"{of}/{n}", text) for n, text in enumerate(texts) if text)
+    def documents(split: str) -> tuple[Document, ...]:
+        texts = (text for (text,) in examples.get(split, ()))
+        return tuple(Document(f"{split}/{n}", text) for n, text in enumerate(texts) if text)
 
     train, valid, test = documents("train"), documents("validation") or documents("valid"), documents("test")
     missing = (0.0 if valid else shares[1], 0.0 if test else shares[2])
@@ -224,14 +224,14 @@ def _only_text(texts: Sequence[str], supervised) -> tuple[str, ...]:
 
 
 def _cut(documents: Sequence[Document], shares: Sequence[float]) -> tuple[tuple[Document, ...], ...]:
-    """Cuts the documents, in order, into shares of their characters; one that straddles an edge is cut in two."""
+    """Cuts the documents, in order, into shares of their characters; a document that straddles an edge is cut in two."""
     total = sum(len(document.text) for document in documents)
     edges = [round(total * share) for share in accumulate(shares, initial=0.0)]
     begins = accumulate((len(document.text) for document in documents), initial=0)
-    placed = list(zip(begins, documents, strict=False))
+    positioned = list(zip(begins, documents, strict=False))
 
     def between(low, high):
-        pieces = (Document(d.name, d.text[max(low - at, 0) : max(high - at, 0)]) for at, d in placed)
+        pieces = (Document(d.name, d.text[max(low - begin, 0) : max(high - begin, 0)]) for begin, d in positioned)
         return tuple(piece for piece in pieces if piece.text)
 
     return tuple(between(low, high) for low, high in pairwise(edges))
@@ -250,7 +250,7 @@ def _assign(documents: Iterable[Document], split_of) -> tuple[tuple[Document, ..
 
 
 def _corpus(source: str, splits: Sequence[Sequence[Document]], *, files: int | None = None, **facts) -> Corpus:
-    """The corpus with its record, to which `facts` are added; an empty train or valid split is refused."""
+    """The corpus with its record, `facts` included; an empty train or valid split is refused."""
     characters = {split: sum(len(d.text) for d in documents) for split, documents in zip(SPLITS, splits, strict=True)}
     for split in ("train", "valid"):
         if not characters[split]:

@@ -1,4 +1,4 @@
-"""Vocabularies built from training texts, and pairs of texts as pairs of symbol rows."""
+"""Vocabularies built from training texts, and pairs of texts encoded as rows of symbols."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -18,12 +18,12 @@ _SPECIAL = {"pad": 0, "unknown": 1, "start": 2, "end": 3}
 
 
 class Encoded(NamedTuple):
-    """Pairs of symbol rows.
+    """Encoded pairs: rows of symbols.
 
     Args:
         source: int32 [S] for each pair.
-        target: int32 [T] for each pair, with the vocabulary's end symbol (if it has one) as its last.
-        over_long: the number of pairs that were dropped, or cut, for their length.
+        target: int32 [T] for each pair, ending with the vocabulary's end symbol if it has one.
+        over_long: the number of pairs that were dropped or cut for their length.
     """
 
     source: tuple[np.ndarray, ...]
@@ -32,18 +32,18 @@ class Encoded(NamedTuple):
 
 
 def build_vocabulary(kind: str, text: str, *, min_count: int = 1, max_size: int | None = None) -> Vocabulary:
-    """The vocabulary of a training text, of a given kind.
+    """Builds a vocabulary from a training text.
 
     Args:
         kind: "character", "byte" or "word".
-        text: the training text (a byte vocabulary does not depend on it).
+        text: the training text; a byte vocabulary does not depend on it.
         min_count, max_size: as for `CharacterVocabulary.from_text`.
 
     Returns:
         The vocabulary.
 
     Raises:
-        InputError: an unknown kind, an empty text, or limits that leave no symbol.
+        InputError: the kind is unknown, the text is empty, or the limits exclude every symbol.
 
     Example:
         >>> build_vocabulary("word", "to be or not to be").size
@@ -68,24 +68,24 @@ def build_pair_vocabularies(
     byte_fallback: bool = False,
     symbols: Sequence[str] = (),
 ) -> tuple[Vocabulary, Vocabulary]:
-    """The vocabularies of source and target; pad, unknown, start and end are 0, 1, 2 and 3 in each.
+    """Builds the vocabularies of source and target; in each, pad, unknown, start and end are 0, 1, 2 and 3.
 
     Args:
         pairs: the training pairs.
         kind: "bpe", "unigram", "character" or "word".
-        target_kind: the target's kind, also "line": each target is one symbol, without an end symbol; None: `kind`.
-        joint: one vocabulary for both, of the texts of both.
-        max_size: the largest size of each; None: no limit (for sub-words 8,000).
-        min_count: a character, word or line seen less often becomes unknown.
-        byte_fallback: sub-words spell unknown characters in bytes.
-        symbols: texts of the source that stay whole, each one symbol ("<fr>").
+        target_kind: the target's kind; also "line", each target one symbol without an end symbol. None: as `kind`.
+        joint: build one vocabulary from the texts of both sides.
+        max_size: the maximum size of each; None: no limit (8,000 for sub-words).
+        min_count: characters, words and lines that occur less often are unknown.
+        byte_fallback: let sub-words spell unknown characters in bytes.
+        symbols: texts of the source that are never split, each one symbol ("<fr>").
 
     Returns:
-        (the source's, the target's); the same object twice if they are joint.
+        (source vocabulary, target vocabulary); the same object twice if they are joint.
 
     Raises:
-        InputError: an unknown kind, two kinds for a joint vocabulary, an option that a kind does not have, or a text that the
-            kind refuses.
+        InputError: an unknown kind, two kinds for a joint vocabulary, an option that does not apply to the kind, or a text that
+            the kind refuses.
 
     Example:
         >>> pairs = [Pair("<fr> two", "deux"), Pair("<fr> three", "trois")]
@@ -96,8 +96,8 @@ def build_pair_vocabularies(
     target_kind = target_kind or kind
     for name, side in ((kind, "source"), (target_kind, "target")):
         if name not in KINDS or (name, side) == ("line", "source"):
-            known = ", ".join(KINDS[:-1] if side == "source" else KINDS)
-            raise InputError(f"{side} vocabulary {name!r} is not known: choose one of {known}")
+            kinds = ", ".join(KINDS[:-1] if side == "source" else KINDS)
+            raise InputError(f"{side} vocabulary {name!r} is not known: choose one of {kinds}")
     if joint and target_kind != kind:
         raise InputError(f"a joint vocabulary cannot be of kinds {kind} and {target_kind}: give one kind")
     subwords = {"bpe", "unigram"}
@@ -132,22 +132,22 @@ def encode_pairs(
     max_length: int | None = None,
     over_long: str = "drop",
 ) -> Encoded:
-    """Encodes pairs of texts.
+    """Encodes pairs of texts as rows of symbols.
 
     Args:
-        pairs: texts.
+        pairs: the pairs.
         source, target: the vocabularies of the two sides.
-        max_length: the largest length of either side, the target's end symbol included; meant for training pairs, since a
+        max_length: the maximum length of either side, the target's end symbol included; for training pairs only, since a
             test figure should leave no pair out. None: no limit.
-        over_long: the treatment of a pair with a longer side: "drop" leaves it out, "cut" cuts each side to max_length
-            (the target keeps its end symbol).
+        over_long: "drop" leaves out a pair with a longer side, "cut" cuts each side to max_length (the target keeps its end
+            symbol).
 
     Returns:
-        Encoded.
+        The encoded pairs.
 
     Raises:
-        InputError: symbols outside a vocabulary without an unknown symbol, a max_length below 2, another over_long, or
-            nothing left.
+        InputError: a symbol is outside a vocabulary that has no unknown symbol, max_length is below 2, over_long is neither,
+            or no pair is left.
 
     Example:
         >>> vocabulary = CharacterVocabulary(characters="ab", pad=0, unknown=None, start=1, end=2)
@@ -177,11 +177,11 @@ def encode_pairs(
 
 
 def word_positions(vocabulary: Vocabulary, text: str) -> np.ndarray:
-    """The index of the word that each symbol of a text belongs to, for copying unknown words that a model attends to.
+    """The index of the word that each symbol of a text belongs to, for copying the word that a model attends to.
 
     Args:
-        vocabulary: of characters, bytes, words or sub-words.
-        text: words between white space; a space belongs to the word after it, and none stands at the end.
+        vocabulary: a vocabulary of characters, bytes, words or sub-words.
+        text: words separated by white space, with none at the end; white space belongs to the word after it.
 
     Returns:
         int32 [T], for each symbol of `vocabulary.encode(text)` an index into `text.split()`.

@@ -1,4 +1,4 @@
-"""Text files: UTF-8, plain or gzipped; errors in one line."""
+"""Text files in UTF-8, plain or gzipped."""
 
 import gzip
 import zlib
@@ -8,16 +8,16 @@ from seqjax.errors import InputError
 
 
 def read_text(path: str | Path) -> str:
-    r"""The text of a UTF-8 file; one named *.gz is unpacked.
+    r"""The text of a UTF-8 file; a file named *.gz is unpacked.
 
     Args:
-        path: the file; a pipe or a device too.
+        path: the file; it may be a pipe or a device.
 
     Returns:
-        Its characters unchanged, line ends and a byte order mark included.
+        The text unchanged, including line ends and a byte order mark.
 
     Raises:
-        InputError: the file is missing, a folder, damaged, or not UTF-8 (names line and byte offset).
+        InputError: the path is missing or a folder, or the file is damaged or not UTF-8 (with line and byte offset).
 
     Example:
         >>> import tempfile

@@ -17,14 +17,14 @@ def encode_documents(documents: Iterable[Document], vocabulary: Vocabulary) -> n
     """The symbols of documents, concatenated; each document begins with the vocabulary's start symbol, if it has one.
 
     Args:
-        documents: in the order in which they are concatenated.
-        vocabulary: encodes their texts.
+        documents: the documents, in order.
+        vocabulary: the vocabulary that encodes them.
 
     Returns:
         int32, [N].
 
     Raises:
-        InputError: symbols outside a vocabulary without an unknown symbol, or no documents.
+        InputError: there are no documents, or a symbol is outside a vocabulary that has no unknown symbol.
 
     Example:
         >>> from seqjax.data.text.characters import CharacterVocabulary
@@ -41,11 +41,11 @@ def encode_documents(documents: Iterable[Document], vocabulary: Vocabulary) -> n
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TextStream(Stream):
-    """An endless stream of training batches over one text.
+    """An endless stream of training batches of one text.
 
     A batch is a dict: `tokens` and `target` (the next symbols), int32 [B, T]; `target_mask`, bool [B, T], False where
-    the target opens a document, which is never predicted; `reset`, bool [B, T], True where the token opens a document,
-    and at the first step of every epoch. Within an epoch, row r of batch i + 1 continues where row r of batch i ended.
+    the target is the start of a document, which is never predicted; `reset`, bool [B, T], True where the token is the start
+    of a document, and at the first step of every epoch. Within an epoch, row r of batch i + 1 continues row r of batch i.
 
     The text is a ring of N symbols. Epoch 0 begins at symbol 0, epoch e at an offset drawn from (seed, e), so that its
     windows differ; it is cut into B rows of steps_per_epoch windows, and the few remaining symbols are skipped. Batch i is
@@ -55,11 +55,11 @@ class TextStream(Stream):
         tokens: integer, [N].
         batch_size: B.
         length: T.
-        start: the symbol that opens documents, or None (then only symbol 0 of the ring opens one).
-        seed: for the offsets of epochs, at least 0.
+        start: the symbol that begins every document; None: only the first symbol of the text begins one.
+        seed: the seed of the epochs' offsets, at least 0.
 
     Raises:
-        InputError: tokens of a wrong dtype or rank, a size below 1, a negative seed, or a text too short for one batch.
+        InputError: tokens have a wrong dtype or rank, a size is below 1, seed is negative, or the text is too short.
 
     Example:
         >>> stream = TextStream(tokens=np.array([0, 3, 4, 5, 6, 7, 8, 9, 3]), batch_size=2, length=2, start=0, seed=0)
@@ -105,22 +105,22 @@ class TextStream(Stream):
 
 
 def evaluation_batches(tokens: np.ndarray, *, batch_size: int, length: int, start: int | None) -> list[Batch]:
-    """Batches of one shape in which every target of a text counts exactly once.
+    """Batches of one shape in which every target of a text is counted exactly once.
 
-    The text is cut into batch_size contiguous rows, with as few windows as possible; the rest of the last rows repeats its
-    beginning, with False in target_mask. The state carries over from batch to batch.
+    The text is cut into batch_size contiguous rows, with as few windows as possible; the unused end of the last rows repeats
+    the beginning of the text, with False in target_mask. The state carries over from batch to batch.
 
     Args:
         tokens: integer, [N], N >= 2.
         batch_size: B.
         length: T.
-        start: the symbol that opens documents and is never a target, or None.
+        start: the symbol that begins every document and is never a target, or None.
 
     Returns:
-        A list of dicts as those from `TextStream`.
+        A list of batches like those of `TextStream`.
 
     Raises:
-        InputError: tokens of a wrong dtype or rank, fewer than 2, or a size below 1.
+        InputError: tokens have a wrong dtype or rank, there are fewer than 2, or a size is below 1.
 
     Example:
         >>> first, second = evaluation_batches(np.array([0, 3, 4, 5, 6, 7]), batch_size=2, length=2, start=0)
@@ -139,7 +139,7 @@ def evaluation_batches(tokens: np.ndarray, *, batch_size: int, length: int, star
 
 
 def _batch(tokens: np.ndarray, begins: np.ndarray, length: int, start: int | None, *, first: bool) -> Batch:
-    """The windows that begin at some positions [B] of the text, which is a ring."""
+    """The windows that begin at some positions [B] of the text, which wraps around."""
     positions = (begins[:, None] + np.arange(length + 1)) % tokens.size
     windows = tokens[positions]
     opens = positions == 0 if start is None else (positions == 0) | (windows == start)

@@ -1,4 +1,4 @@
-"""Pairs of texts to translate: two aligned files, a table, a tfds data set, or numbers in words, each in three splits."""
+"""Pairs of texts in three splits: from two aligned files, a table, a tfds data set, or numbers in words."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ _SMALL, _IRREGULAR = 1_000, 100
 
 
 class Pair(NamedTuple):
-    """A source text and its target text; white space around either is removed.
+    """A source text and its target text; the loaders strip white space around either.
 
     Args:
         source: the text to read.
@@ -33,14 +33,14 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Pairs:
-    """Pairs in three splits, and a record of where they come from.
+    """Pairs in three splits, and a record of their provenance.
 
-    A training pair with an empty side teaches nothing: it is left out, and counted. Validation and test keep every
-    line, so that line n of an output answers line n of the input.
+    Training pairs with an empty side are left out and counted. Validation and test keep every line, so that line n of an
+    output belongs to line n of the input.
 
     Args:
         train, valid, test: the pairs of each split; test may be empty.
-        record: their provenance, flat, of JSON values: source, pairs and sha256 (of all and of each split), empty (pairs
+        record: a flat dict of JSON values: source, pairs and sha256 (of all and of each split), empty (the number of pairs
             left out of train).
 
     Example:
@@ -71,23 +71,23 @@ def from_files(
     split: Sequence[float] = DEFAULT_SHARES,
     prepare: Prepare | None = None,
 ) -> Pairs:
-    r"""Two files of aligned lines: line n of the second translates line n of the first.
+    r"""Loads pairs from two files of aligned lines: line n of the second translates line n of the first.
 
-    A missing valid or test is taken out of train: its share of the sources, by a hash of the source, so that equal
-    sources stay together.
+    If valid or test is missing, its share of train is split off by a hash of the source, so that equal sources stay
+    together.
 
     Args:
-        train: the source's file and the target's, UTF-8, plain or *.gz.
+        train: the file of sources and the file of targets, UTF-8, plain or *.gz.
         valid, test: likewise, or None.
         split: the shares of a missing valid and test.
-        prepare: applied to each pair before the split, to lower-case it, say; None: nothing.
+        prepare: a function applied to each pair before the split, e.g. to lower-case it; None: pairs stay as they are.
 
     Returns:
         The pairs.
 
     Raises:
-        InputError: a missing or damaged file, text that is not UTF-8, files of different line counts (names both, and
-            the line at which their lengths diverge), a wrong split, or one that leaves train or valid empty.
+        InputError: a file is missing, damaged or not UTF-8, the line counts differ (with both, and the line at which the
+            lengths diverge), or the split is invalid or leaves train or valid empty.
 
     Example:
         >>> import tempfile
@@ -111,11 +111,11 @@ def from_tsv(
     split: Sequence[float] = DEFAULT_SHARES,
     prepare: Prepare | None = None,
 ) -> Pairs:
-    r"""A table of two columns: a source, a tab and its target in every line.
+    r"""Loads pairs from a table of two columns: every line is a source, a tab and its target.
 
     Args:
-        train: the file, UTF-8, plain or *.gz.
-        valid, test: likewise; a missing one is taken out of train as `from_files` does.
+        train: the table, UTF-8, plain or *.gz.
+        valid, test: likewise; if None, split off from train as in `from_files`.
         split: the shares of a missing valid and test.
         prepare: as for `from_files`.
 
@@ -123,8 +123,8 @@ def from_tsv(
         The pairs.
 
     Raises:
-        InputError: a missing or damaged file, text that is not UTF-8, a line of more or fewer columns (names it), a wrong
-            split, or one that leaves train or valid empty.
+        InputError: a file is missing, damaged or not UTF-8, a line has more or fewer columns (with its number), or the split
+            is invalid or leaves train or valid empty.
 
     Example:
         >>> import tempfile
@@ -139,17 +139,17 @@ def from_tsv(
 
 
 def unsplit(*files: str | Path, prepare: Prepare | None = None) -> tuple[tuple[Pair, ...], dict]:
-    r"""All the pairs of a table, or of two aligned files, in their order, for evaluation.
+    r"""Loads all pairs of a table, or of two aligned files, in order and without splitting, for evaluation.
 
     Args:
-        files: one table, or the source's file and the target's.
+        files: one table, or the file of sources and the file of targets.
         prepare: as for `from_files`.
 
     Returns:
-        (the pairs, also those with an empty side; their record: source, pairs, sha256).
+        (pairs, record): the pairs include those with an empty side; the record has source, pairs and sha256.
 
     Raises:
-        InputError: a file that `from_tsv` or `from_files` would refuse.
+        InputError: `from_tsv` or `from_files` would refuse a file.
 
     Example:
         >>> import tempfile
@@ -171,15 +171,15 @@ def from_tfds(
     split: Sequence[float] = DEFAULT_SHARES,
     prepare: Prepare | None = None,
 ) -> Pairs:
-    """A parallel data set of TensorFlow Datasets, read without TensorFlow.
+    """Loads a parallel data set of TensorFlow Datasets without TensorFlow.
 
-    Its train, validation (or valid) and test splits are taken as they are; a missing one is taken out of train as
-    `from_files` does.
+    Its train, validation (or valid) and test splits are used as they are; a missing valid or test is split off from train as
+    in `from_files`.
 
     Args:
-        name: as tfds knows it: "ted_hrlr_translate/pt_to_en", "wmt16_translate/de-en".
-        data_dir: where tfds keeps its data; None: its own default.
-        source: the feature to translate from ("en" for the other direction); None: the data set's own input.
+        name: the data set's name in tfds: "ted_hrlr_translate/pt_to_en", "wmt16_translate/de-en".
+        data_dir: the folder where tfds stores data; None: tfds's default.
+        source: the feature to translate from ("en" for the other direction); None: the data set's input.
         split: the shares of a missing valid and test.
         prepare: as for `from_files`.
 
@@ -187,7 +187,8 @@ def from_tfds(
         The pairs.
 
     Raises:
-        InputError: an unknown name, no network, no two text features, no such source, no train split, or a wrong split.
+        InputError: the name is unknown, there is no network, pair of text features, such source or train split, or the
+            split is invalid.
     """
 
     def choose(texts, supervised) -> tuple[str, ...]:
@@ -215,24 +216,24 @@ def numbers(
     seed: int = 0,
     prepare: Prepare | None = None,
 ) -> Pairs:
-    """Whole numbers from 0 to 999,999, from English words to other languages: real grammar, and nothing to download.
+    """Makes pairs of whole numbers from 0 to 999,999, from English words to other languages, without a download.
 
-    The first word of a source is the target language, "<fr>" or "<de>". All pairs of a number are in one split, so that
-    held-out numbers were never seen in any language. The numbers below 100, which contain nearly every word, are all for
-    training; of the numbers 100 to 999, which a random draw would rarely hit, 5 % go to validation, 5 % to test and the
-    rest to training; the others are drawn uniformly.
+    The first word of a source is a tag for the target language, "<fr>" or "<de>". All pairs of a number are in one split, so
+    that no language of training has a held-out number. The numbers below 100, which contain nearly every word, are all in
+    train; of the numbers 100 to 999, which a random draw would rarely hit, 5 % are in valid, 5 % in test and the rest in
+    train; the others are drawn uniformly.
 
     Args:
-        languages: codes that num2words knows.
-        train, valid, test: counts of numbers; each number gives a pair for every language.
-        seed: for the draw, at least 0.
+        languages: language codes of num2words.
+        train, valid, test: the count of numbers in each split; each number gives one pair for every language.
+        seed: the seed of the draw, at least 0.
         prepare: as for `from_files`.
 
     Returns:
-        The pairs, shuffled; its record also has languages.
+        The pairs, shuffled; the record also has languages and num2words, its version.
 
     Raises:
-        InputError: an unknown language, sizes below 1, or more than a million numbers in all.
+        InputError: a language is unknown, a size is below 1, the sizes sum to more than a million, or seed is negative.
 
     Example:
         >>> pairs = numbers(languages=("fr",), train=200, valid=1, test=1)
@@ -266,8 +267,8 @@ def _draw_numbers(sizes: tuple[int, ...], seed: int) -> list[list[int]]:
     """Distinct numbers for train, valid and test."""
     generator = np.random.default_rng(seed)
     irregular, small = generator.permutation(_IRREGULAR), generator.permutation(np.arange(_IRREGULAR, _SMALL))
-    few = len(small) // 20
-    reserved = (np.concatenate([irregular, small[2 * few :]]), small[:few], small[few : 2 * few])
+    share = len(small) // 20  # 5 %
+    reserved = (np.concatenate([irregular, small[2 * share :]]), small[:share], small[share : 2 * share])
     drawn = [numbers[:size] for numbers, size in zip(reserved, sizes, strict=True)]
     others = generator.permutation(np.setdiff1d(np.arange(NUMBERS), np.concatenate(drawn)))
     ends = np.cumsum([size - len(numbers) for size, numbers in zip(sizes, drawn, strict=True)])
@@ -285,7 +286,7 @@ def _aligned(source: str | Path, target: str | Path) -> list[tuple[str, str]]:
 
 
 def _surplus_line(sources: list[str], targets: list[str]) -> int:
-    """The most likely line (from 1) of the longer list's surplus, if it is in one place: the lengths then agree best.
+    """The line (from 1) at which removing the longer list's surplus lines makes the lengths agree best.
 
         argmin over k of  sum over i < k of (a_i - b_i)^2 + sum over i >= k of (a_(i+d) - b_i)^2
 
@@ -335,8 +336,8 @@ def _pairs(
     prepare: Prepare | None = None,
     **facts,
 ) -> Pairs:
-    """The pairs with their record; a split that is None is taken out of train, an empty train or valid is refused."""
-    read = {name: _prepared(of_split, prepare) for name, of_split in rows.items() if of_split is not None}
+    """The pairs with their record; a split that is None is split off from train, an empty train or valid is refused."""
+    read = {name: _prepared(texts, prepare) for name, texts in rows.items() if texts is not None}
     missing = [0.0 if name in read else share for name, share in zip(SPLITS[1:], shares[1:], strict=True)]
     rest: dict[str, list[Pair]] = {split: [] for split in SPLITS}
     for pair in read["train"]:
@@ -363,15 +364,15 @@ def load(
     *,
     prepare: Prepare | None = None,
 ) -> Pairs:
-    """The pairs that a config names: files, a tfds data set, or by default numbers in words.
+    """Loads pairs from files, or from a tfds data set; without either, makes numbers in words.
 
     Args:
-        train, valid, test: each two aligned files, or one table; (): that split is cut from train.
-        tfds: a data set by name, instead of files.
+        train, valid, test: two aligned files, or one table; an empty valid or test is split off from train.
+        tfds: the name of a data set, instead of files.
         prepare: as for `from_files`.
 
     Raises:
-        InputError: files and a data set, a wrong number of files, or anything that the other loaders refuse.
+        InputError: files and a data set are both given, the number of files is wrong, or the chosen loader raises an error.
     """
     files = dict(zip(SPLITS, (train, valid, test), strict=True))
     if tfds is not None:

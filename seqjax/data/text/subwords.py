@@ -1,4 +1,4 @@
-"""Sub-words as symbols, learned by byte-pair encoding or a unigram model."""
+"""Vocabularies of sub-words, learned by byte-pair encoding or a unigram model."""
 
 import base64
 import codecs
@@ -17,7 +17,7 @@ from seqjax.serial import register
 
 SPACE = "\u2581"  # the first character of a sub-word that begins a word
 _SPECIAL = {"pad": 0, "unknown": 1, "start": 2, "end": 3}
-RESERVED = ("<pad>", "<unk>", "<s>", "</s>")  # SentencePiece's names of the special symbols: no text can be a symbol of that name
+RESERVED = ("<pad>", "<unk>", "<s>", "</s>")  # SentencePiece's names of the special symbols
 
 
 @register
@@ -25,16 +25,16 @@ RESERVED = ("<pad>", "<unk>", "<s>", "</s>")  # SentencePiece's names of the spe
 class SubwordVocabulary(Vocabulary):
     """Sub-words that SentencePiece learns from a training text (extra `text`).
 
-    Runs of white space are read as one space, and white space at the ends is dropped; nothing else of a text is changed. No
-    sub-word spans two words.
+    Runs of white space are read as one space, and white space at the ends is dropped; the text is not normalised further.
+    No sub-word spans two words.
 
     Args:
-        model: the trained model of SentencePiece, in base64.
-        symbols: texts that stay whole, each one symbol ("<fr>"), as the model was trained with.
-        pad, unknown, start, end: those of the model: 0, 1, 2, 3.
+        model: the trained SentencePiece model, in base64.
+        symbols: texts that are never split, each one symbol ("<fr>"); the model must have been trained with them.
+        pad, unknown, start, end: their ids in the model: 0, 1, 2, 3.
 
     Raises:
-        InputError: the model is damaged, or has other symbols.
+        InputError: the model is damaged, or has other special symbols.
 
     Example:
         >>> vocabulary = SubwordVocabulary.from_text("low lower lowest\\n" * 9, max_size=20)
@@ -74,22 +74,22 @@ class SubwordVocabulary(Vocabulary):
         byte_fallback: bool = False,
         symbols: Sequence[str] = (),
     ) -> "SubwordVocabulary":
-        """The vocabulary of sub-words of a training text; the same text gives the same sub-words.
+        """Learns the sub-words of a training text; the same text always gives the same sub-words.
 
         Args:
-            text: the training text, a sentence or the like a line.
-            kind: "bpe" (the most frequent pair of neighbours is merged, again and again) or "unigram" (of many candidates
-                those are kept without which the text would be least likely).
-            max_size: the largest size, special symbols included; None: 8,000. A small text may have fewer.
-            byte_fallback: spell unknown characters in bytes (256 symbols), so that nothing is unknown.
+            text: the training text, e.g. one sentence on each line.
+            kind: "bpe" (merges the most frequent pair of neighbours repeatedly) or "unigram" (starts with many candidates and
+                keeps those whose removal would lower the text's likelihood most).
+            max_size: the maximum size, special symbols included; None: 8,000. A small text may give fewer symbols.
+            byte_fallback: spell unknown characters in bytes (256 more symbols), so that no text is unknown.
             symbols: as for the class.
 
         Returns:
             The vocabulary.
 
         Raises:
-            InputError: another kind, an empty text, one that is not UTF-8, a size below the number of the text's characters,
-                or a symbol whose name SentencePiece reserves.
+            InputError: an unknown kind, a text that is empty or not UTF-8, a max_size below the number of distinct characters,
+                or a symbol with a name that SentencePiece reserves.
         """
         with from_extra("text"):
             import sentencepiece
@@ -98,7 +98,7 @@ class SubwordVocabulary(Vocabulary):
             raise InputError(f'sub-words of kind {kind!r} are not known: choose "bpe" or "unigram"')
         reserved = [symbol for symbol in symbols if symbol in RESERVED]
         if reserved:
-            raise InputError(f"symbol {reserved[0]} is one of SentencePiece's own ({' '.join(RESERVED)}): leave it out")
+            raise InputError(f"symbol {reserved[0]} is reserved by SentencePiece, as are {' '.join(RESERVED)}: leave it out")
         _refuse_surrogates(text)
         parts = (" ".join(part.split()) for line in text.splitlines() for part in split_at(line, symbols)[::2])
         lines = [part for part in parts if part]
@@ -123,8 +123,8 @@ class SubwordVocabulary(Vocabulary):
             eos_id=_SPECIAL["end"],
             normalization_rule_name="identity",
             character_coverage=1.0,
-            max_sentence_length=2**30,  # the highest limit: no line is left out
-            num_threads=1,  # with more, a unigram model would depend on their timing
+            max_sentence_length=2**30,  # so high that no line is left out
+            num_threads=1,  # with several, a unigram model would depend on their timing
             minloglevel=2,
         )
         return cls(model=base64.b64encode(trained.getvalue()).decode(), symbols=tuple(symbols))
@@ -173,7 +173,7 @@ class SubwordVocabulary(Vocabulary):
 
 
 def _refuse_surrogates(text: str):
-    """Raises if UTF-8 cannot encode the text: a command line's argument may hold a byte of another encoding."""
+    """Raises InputError if UTF-8 cannot encode the text: a command-line argument may have bytes of another encoding."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""Tags: the first word of a source, such as "<fr>", names the language to translate to."""
+"""Tags: the first word of a source, such as "<fr>", names the language to translate into."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _TAG = re.compile(rf"(?!(?:{'|'.join(RESERVED)})\s)<\S+>(?=\s)")
 
 
 def source_tags(pairs: Sequence[Pair]) -> tuple[str, ...]:
-    """The tags that sources begin with, such as "<fr>" and "<de>", sorted; a literal "<unk>" or the like is text.
+    """The tags that sources begin with, such as "<fr>" and "<de>", sorted; the name of a special symbol is no tag.
 
     Example:
         >>> source_tags([Pair("<fr> two", "deux"), Pair("two < three", "yes"), Pair("<de> two", "zwei")])
@@ -24,7 +24,7 @@ def source_tags(pairs: Sequence[Pair]) -> tuple[str, ...]:
 
 
 def by_tag(pairs: Sequence[Pair]) -> dict[str, list[int]]:
-    """The indices of the pairs of each tag, by its name without the brackets; empty unless all have a tag, and not all the same.
+    """Indices of the pairs of each tag, "<" and ">" removed; {} unless every pair has a tag and there are at least two tags.
 
     Example:
         >>> by_tag([Pair("<fr> two", "deux"), Pair("<de> two", "zwei"), Pair("<fr> one", "un")])
@@ -50,5 +50,5 @@ def check_tag(tag: str, vocabulary: Vocabulary):
     """
     ids = vocabulary.encode(tag)
     if len(ids) != 1 or ids[0] == vocabulary.unknown:
-        known = ", ".join(getattr(vocabulary, "symbols", ()))
-        raise InputError(f"the vocabulary has no {tag}" + (f": it has {known}" if known else ""))
+        symbols = ", ".join(getattr(vocabulary, "symbols", ()))
+        raise InputError(f"the vocabulary has no {tag}" + (f": it has {symbols}" if symbols else ""))

@@ -1,4 +1,4 @@
-"""Text to symbols and back: character, byte and word vocabularies, as plain values."""
+"""The base class of vocabularies, which turn text into symbols and back, and what their files share."""
 
 import re
 from collections import Counter
@@ -17,14 +17,14 @@ _SPECIAL = ("pad", "unknown", "start", "end")
 class Vocabulary:
     """Base class of vocabularies: the special symbols, and the order of the ids.
 
-    The ordinary symbols take, in order, the ids that no special symbol has. A special symbol that is None does
-    not exist. Equal vocabularies are equal values; `seqjax.to_json` and `from_json` write and read them.
+    The ordinary symbols take, in order, the ids that no special symbol has. A special symbol that is None does not exist.
+    Vocabularies are values: they compare by content, and `seqjax.to_json` and `from_json` write and read them.
 
     Args:
         pad: id of the symbol that pads short rows, or None.
-        unknown: id that stands for every symbol outside the vocabulary, or None: then such a symbol is an error.
-        start: id of the symbol that opens every document and is never predicted, or None.
-        end: id of the symbol that closes a sequence (for words, a line), or None.
+        unknown: id that stands for every symbol outside the vocabulary; None: such a symbol is an error.
+        start: id of the symbol that begins every document and is never predicted, or None.
+        end: id of the symbol that ends a sequence (for words, a line), or None.
 
     Raises:
         InputError: two special symbols share an id, or one is not an id of the vocabulary.
@@ -38,7 +38,7 @@ class Vocabulary:
     def __post_init__(self):
         specials = [f"{name} {getattr(self, name)}" for name in _SPECIAL if getattr(self, name) is not None]
         if len(self._special_ids) < len(specials):
-            raise InputError(f"special symbols share an id ({', '.join(specials)}): give each its own")
+            raise InputError(f"special symbols share an id ({', '.join(specials)}): give each another id")
         if any(not 0 <= i < self.size for i in self._special_ids):
             raise InputError(f"a special symbol is outside the vocabulary ({', '.join(specials)}): ids are 0 to {self.size - 1}")
 
@@ -47,7 +47,7 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
-        """V, special symbols included."""
+        """The number of symbols V, special symbols included."""
         return len(self._symbols) + len(self._special_ids)
 
     @property
@@ -57,7 +57,7 @@ class Vocabulary:
 
     @classmethod
     def _specials(cls, ids: dict[str, int | None]) -> int:
-        """The number of special symbols; ids that are not given are the class's own."""
+        """The number of special symbols, with the class's defaults for those not in `ids`."""
         return sum(ids.get(name, getattr(cls, name)) is not None for name in _SPECIAL)
 
     @cached_property
@@ -70,17 +70,17 @@ class Vocabulary:
         return np.array([i for i in range(self.size) if i not in self._special_ids], np.int32)
 
     def encode(self, text: str, *, strict: bool = False) -> np.ndarray:
-        """The ids of a text; no start and no end symbol is added (a word vocabulary reads newlines as end symbols).
+        """The ids of a text, without a start or end symbol added (a word vocabulary reads newlines as end symbols).
 
         Args:
             text: any string.
-            strict: refuse symbols outside the vocabulary even if there is an unknown symbol (for prompts).
+            strict: refuse symbols outside the vocabulary even if there is an unknown symbol, e.g. in prompts.
 
         Returns:
             int32, [T].
 
         Raises:
-            InputError: symbols outside the vocabulary (names them), if there is no unknown symbol or under strict.
+            InputError: symbols outside the vocabulary, which the message names, under strict or without an unknown symbol.
         """
         ids, symbols = self._look_up(text)
         missing = ids < 0
@@ -93,11 +93,11 @@ class Vocabulary:
         return ids
 
     def _look_up(self, text: str):
-        """New int32 ids [T], -1 outside the vocabulary, and a function from a mask [T] to the names of the symbols under it."""
+        """A new array of ids, int32 [T], -1 outside the vocabulary; and a function from a mask [T] to the symbols it selects."""
         raise NotImplementedError
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of some ids; pad and start are left out, unknown is shown as such.
+        """The text of some ids, without pad and start symbols; an unknown symbol is shown by a mark.
 
         Args:
             ids: integers, [T].
@@ -106,21 +106,21 @@ class Vocabulary:
             The text.
 
         Raises:
-            InputError: an id that the vocabulary does not have.
+            InputError: an id is outside the vocabulary.
         """
         return "".join(self.stream(ids))
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """`decode` as an iterator: it gives the text of each id as soon as that id is read.
+        """Decodes incrementally: an iterator that gives the text of each id as soon as the id is read.
 
         Args:
-            ids: integers, one after another; may be endless.
+            ids: integers; may be endless.
 
         Returns:
-            An iterator over texts; joined they are the text from `decode`.
+            An iterator over texts; their concatenation is the text returned by `decode`.
 
         Raises:
-            InputError: an id that the vocabulary does not have.
+            InputError: an id is outside the vocabulary.
         """
         raise NotImplementedError
 
@@ -132,14 +132,14 @@ class Vocabulary:
 
 
 def split_at(text: str, symbols: Sequence[str]) -> list[str]:
-    """Splits a text at symbols that stay whole.
+    """Splits a text at some symbols, which stay whole.
 
     Args:
         text: any string.
-        symbols: texts; if several match, the longest is taken.
+        symbols: the texts to split at; of several that match, the longest is taken.
 
     Returns:
-        Texts and symbols in turn; the first and the last are texts, perhaps empty.
+        Texts and symbols alternating; the first and the last are texts, which may be empty.
 
     Example:
         >>> split_at("<fr> two", ("<fr>",))
@@ -157,20 +157,20 @@ def refuse_twice(what: str, symbols: Iterable[str]) -> None:
     """
     twice = [s for s, count in Counter(symbols).items() if count > 1]
     if twice:
-        raise InputError(f"{what} {twice[0]!r} stands twice in the vocabulary: give it once")
+        raise InputError(f"{what} {twice[0]!r} is twice in the vocabulary: give it once")
 
 
 def most_frequent(counts: dict[str, int], min_count: int, max_size: int | None, *, specials: int) -> list[str]:
-    """The symbols that a vocabulary keeps, by falling frequency; ties in alphabetical order.
+    """The symbols that a vocabulary keeps, in order of decreasing frequency; ties in alphabetical order.
 
     Args:
         counts: the frequency of each symbol in the training text.
-        min_count: the least frequency to keep a symbol.
-        max_size: most symbols, `specials` included; None: no limit.
+        min_count: the lowest frequency of a symbol that is kept.
+        max_size: the maximum number of symbols, `specials` included; None: no limit.
         specials: the number of special symbols.
 
     Returns:
-        Symbols.
+        The symbols.
 
     Raises:
         InputError: `counts` is empty, or no symbol is kept.
@@ -182,5 +182,5 @@ def most_frequent(counts: dict[str, int], min_count: int, max_size: int | None, 
         ranked = ranked[: max(max_size - specials, 0)]
     if not ranked:
         limits = f"min_count {min_count}, max_size {max_size} with {specials} special symbols"
-        raise InputError(f"the vocabulary's limits ({limits}) leave none of the text's {len(counts)} symbols: loosen them")
+        raise InputError(f"the vocabulary's limits ({limits}) exclude all of the text's {len(counts)} symbols: loosen them")
     return ranked

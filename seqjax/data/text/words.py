@@ -1,4 +1,4 @@
-"""Words, and whole lines, as symbols."""
+"""Vocabularies of words and of whole lines."""
 
 import re
 from collections import Counter
@@ -15,16 +15,16 @@ from seqjax.serial import register
 @register
 @dataclass(frozen=True, kw_only=True)
 class WordVocabulary(Vocabulary):
-    r"""Words between white space; a newline is the end symbol, as in language models of the Penn Treebank.
+    r"""Words separated by white space; a newline is the end symbol, as in language models of the Penn Treebank.
 
-    The words "<unk>" and "<eos>" of a text stand for the unknown and the end symbol.
+    The words "<unk>" and "<eos>" in a text are read as the unknown and the end symbol.
 
     Args:
         words: the distinct ordinary words, in the order of their ids.
         pad, unknown, start, end: as for `Vocabulary`.
 
     Raises:
-        InputError: a word twice, or wrong special symbols.
+        InputError: a word appears twice, or special symbols are invalid.
 
     Example:
         >>> vocabulary = WordVocabulary.from_text("the cat\nthe <unk>\n")
@@ -50,15 +50,15 @@ class WordVocabulary(Vocabulary):
 
         Args:
             text: the training text.
-            min_count: a word seen less often becomes unknown.
-            max_size: the largest size, special symbols included; the most frequent words are kept. None: no limit.
-            **special: ids of pad, unknown, start, end, if not those of the class.
+            min_count: words that occur less often are unknown.
+            max_size: the maximum size, special symbols included; the most frequent words are kept. None: no limit.
+            **special: ids of pad, unknown, start or end that differ from the class's defaults.
 
         Returns:
-            The vocabulary; its words are ordered by falling frequency, then alphabetically.
+            The vocabulary; its words are in order of decreasing frequency, then alphabetical.
 
         Raises:
-            InputError: an empty text, or a limit that leaves no word.
+            InputError: the text is empty, or the limits exclude every word.
         """
         counts = Counter(text.split())
         for literal in ("<unk>", "<eos>"):
@@ -82,24 +82,24 @@ class WordVocabulary(Vocabulary):
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
         words = {i: word for word, i in self._table.items()}
-        before = ""
+        separator = ""
         for i in self._checked(ids):
             word = words.get(i, "")
-            yield before + word if word not in ("", "\n") else word
-            before = before if not word else "" if word == "\n" else " "
+            yield separator + word if word not in ("", "\n") else word
+            separator = separator if not word else "" if word == "\n" else " "
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
 class LineVocabulary(Vocabulary):
-    r"""Whole lines: a text is one symbol, so that a model answers by choosing among the answers of the training text.
+    r"""Whole lines: each text is one symbol, so that a model answers by choosing one of the training answers.
 
     Args:
         lines: the distinct ordinary lines, in the order of their ids.
         pad, unknown, start, end: as for `Vocabulary`.
 
     Raises:
-        InputError: a line twice, or wrong special symbols.
+        InputError: a line appears twice, or special symbols are invalid.
 
     Example:
         >>> vocabulary = LineVocabulary.from_text("Thank you!\nI agree.\nThank you!")
@@ -122,14 +122,14 @@ class LineVocabulary(Vocabulary):
 
         Args:
             text: the training text.
-            min_count: a line seen less often becomes unknown.
-            max_size: the largest size, special symbols included; the most frequent lines are kept. None: no limit.
+            min_count: lines that occur less often are unknown.
+            max_size: the maximum size, special symbols included; the most frequent lines are kept. None: no limit.
 
         Returns:
-            The vocabulary; its lines are ordered by falling frequency, then alphabetically.
+            The vocabulary; its lines are in order of decreasing frequency, then alphabetical.
 
         Raises:
-            InputError: an empty text, or a limit that leaves no line.
+            InputError: the text is empty, or the limits exclude every line.
         """
         counts = Counter(line.strip() for line in text.split("\n"))
         counts.pop("", None)
@@ -147,8 +147,8 @@ class LineVocabulary(Vocabulary):
         return np.array([self._table.get(text.strip(), -1)], np.int32), lambda missing: [text.strip()]
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
-        lines, before = {i: line for line, i in self._table.items()} | {self.unknown: "\ufffd"}, ""
+        lines, separator = {i: line for line, i in self._table.items()} | {self.unknown: "\ufffd"}, ""
         for i in self._checked(ids):
             if i in lines:
-                yield before + lines[i]
-                before = "\n"
+                yield separator + lines[i]
+                separator = "\n"

@@ -1,1 +1,1 @@
-"""Run folders: written, described, loaded."""
+"""Run folders: writing, describing and loading them."""

@@ -1,4 +1,4 @@
-"""The description of a run, config.json: enough to load its model without the experiment that wrote it."""
+"""The description of a run, config.json, from which its model loads without the experiment that wrote it."""
 
 import json
 import platform
@@ -12,13 +12,13 @@ _PACKAGES = ("seqjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gr
 
 
 def describe_run(*, experiment: str, preset: str, overrides: dict, config: dict, model: Model, vocabulary=None, **more) -> dict:
-    """The contents of config.json: enough to load the model without the experiment, and to see what was run.
+    """The contents of config.json: the model and vocabulary, the settings, and the versions of packages.
 
     Args:
-        experiment, preset: names.
-        overrides: {flag: value} that differ from the preset.
+        experiment, preset: their names.
+        overrides: {flag: value} of the settings that differ from the preset.
         config: the experiment's configuration, nested and plain, e.g. returned by `dataclasses.asdict`.
-        model, vocabulary: of registered types.
+        model, vocabulary: values of types registered by `seqjax.serial.register`.
         **more: further entries, e.g. the record of the data.
 
     Returns:
@@ -45,23 +45,23 @@ def describe_run(*, experiment: str, preset: str, overrides: dict, config: dict,
 
 
 def check_same_run(old: dict, new: dict, *, free: tuple[str, ...] = ("loop", "run")):
-    """Refuses to resume a run as another one.
+    """Checks that a resumed run has the same model, vocabulary and configuration.
 
     Args:
-        old, new: two descriptions, returned by `read_config` and `describe_run`.
+        old, new: descriptions returned by `RunFolder.read_config` and `describe_run`.
         free: the parts of `config` that may differ.
 
     Raises:
-        InputError: another model, vocabulary or configuration; names the field, its old and its new value.
+        InputError: one of them differs; the message names the field with its old and new values.
 
     Example:
         >>> one, two = ({"model": None, "vocabulary": None, "config": {"batch": n, "loop": {"steps": n}}} for n in (8, 9))
         >>> check_same_run(one, two)
         Traceback (most recent call last):
-        seqjax.errors.InputError: cannot go on with another batch: it was 8, now it is 9
+        seqjax.errors.InputError: cannot continue with another batch: it was 8, now it is 9
     """
     before, after = ({key: part for key, part in table["config"].items() if key not in free} for table in (old, new))
-    refuse_changes("", before, after)  # first, because it names the flag
+    refuse_changes("", before, after)  # first, because its message names the flag
     for name in ("model", "vocabulary"):
         refuse_changes(name, old[name], new[name])
 

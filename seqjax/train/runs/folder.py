@@ -1,4 +1,4 @@
-"""A run's folder: its files, written whole or not at all."""
+"""The folder of a run, and the files in it."""
 
 import datetime
 import json
@@ -12,7 +12,7 @@ from seqjax.train.checkpoint import Checkpoints
 
 
 class RunFolder:
-    """The writer of a run's files.
+    """The reader and writer of a run's files.
 
     Args:
         dir: an existing run folder; `RunFolder.create` makes a new one.
@@ -25,12 +25,12 @@ class RunFolder:
 
     @classmethod
     def create(cls, dir: str | None, *, experiment: str, preset: str) -> "RunFolder":
-        """Makes a new folder, and a link `latest` beside it.
+        """Creates a new folder; one with the default name also gets a link `latest` beside it.
 
         Args:
             dir: the folder; None: runs/<experiment>/<preset>-<time>.
-            experiment: its name.
-            preset: its name.
+            experiment: the experiment's name.
+            preset: the preset's name.
 
         Raises:
             InputError: the folder exists.
@@ -58,14 +58,14 @@ class RunFolder:
         """Opens the folder of a run to continue.
 
         Raises:
-            InputError: there is no run in it, or it has saved nothing yet.
+            InputError: it is not a run folder, or has no checkpoint yet.
         """
         folder = cls(dir)
         if not (folder.dir / "config.json").exists():
-            raise InputError(f"nothing to resume: {folder.dir} has no config.json, it is no run folder")
+            raise InputError(f"nothing to resume: {folder.dir} has no config.json, so it is not a run folder")
         with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
             if checkpoints.step("last") is None:
-                raise InputError(f"nothing to resume: {folder.dir} has no checkpoint yet, start the run anew")
+                raise InputError(f"nothing to resume: {folder.dir} has no checkpoint yet, start a new run")
         return folder
 
     def write_config(self, description: dict):
@@ -80,15 +80,16 @@ class RunFolder:
         """The description in config.json.
 
         Raises:
-            InputError: there is no such file, or it is damaged.
+            InputError: the file is missing or damaged.
         """
         path = self.dir / "config.json"
         if not path.exists():
-            raise InputError(f"{self.dir} is no run folder: it has no config.json")
+            raise InputError(f"{self.dir} is not a run folder: it has no config.json")
         description = _read_json(path)
-        missing = [name for name in ("preset", "config", "model", "vocabulary") if name not in description]
-        if missing or not isinstance(description, dict):
-            raise InputError(f"{path} is damaged: it has no {', '.join(missing) or 'entries'}")
+        names = description if isinstance(description, dict) else ()
+        missing = [name for name in ("preset", "config", "model", "vocabulary") if name not in names]
+        if missing:
+            raise InputError(f"{path} is damaged: it has no {', '.join(missing)}")
         return description
 
     def append_metrics(self, *, step: int, split: str, **figures: float):
@@ -96,7 +97,7 @@ class RunFolder:
         self._append("metrics.jsonl", {"step": step, "split": split} | _finite(figures))
 
     def read_metrics(self) -> list[dict]:
-        """The lines of metrics.jsonl, without one that was cut short by a crash."""
+        """The lines of metrics.jsonl, except a last one that a crash cut short."""
         return self._lines("metrics.jsonl")
 
     def append_sample(self, *, step: int, **texts: str):
@@ -104,11 +105,11 @@ class RunFolder:
         self._append("samples.jsonl", {"step": step} | texts)
 
     def read_samples(self) -> list[dict]:
-        """The lines of samples.jsonl, without one that was cut short by a crash."""
+        """The lines of samples.jsonl, except a last one that a crash cut short."""
         return self._lines("samples.jsonl")
 
     def trim(self, step: int):
-        """Removes the metrics and samples after a step, which a resumed run writes again."""
+        """Removes the metrics and samples after a step, which the resumed run will write again."""
         for name in ("metrics.jsonl", "samples.jsonl"):
             if (self.dir / name).exists():
                 lines = [_line(record) for record in self._lines(name) if record["step"] <= step]
@@ -131,27 +132,27 @@ class RunFolder:
         _write_json(self.dir / "results.json", _finite(results))
 
     def read_results(self) -> dict:
-        """The figures in results.json; empty before a run has ended."""
+        """The figures in results.json; {} before the run has ended."""
         path = self.dir / "results.json"
         return _read_json(path) if path.exists() else {}
 
     def write_evaluation(self, name: str, results: dict):
-        """Writes eval-<name>.json: a later measurement, in the form of results.json.
+        """Writes the figures of a later evaluation to eval-<name>.json, in the format of results.json.
 
         Returns:
-            Its path.
+            The path of the file.
         """
         path = self.dir / f"eval-{name}.json"
         _write_json(path, _finite(results))
         return path
 
     def write_text(self, name: str, text: str):
-        """Writes a further file of the run."""
+        """Writes another file of the run."""
         _write_text(self.dir / name, text)
 
 
 def _write_text(path, text: str):
-    """Writes a file so that a crash leaves the whole of it, or nothing."""
+    """Writes a file atomically: after a crash it has its old or its new content."""
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
@@ -162,7 +163,7 @@ def _line(record: dict) -> str:
 
 
 def _finite(figures: dict) -> dict:
-    """The figures with None for those that are not finite: JSON has no number for them."""
+    """The figures, with None for each that is not finite, since JSON has no such numbers."""
     return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in figures.items()}
 
 

@@ -1,4 +1,4 @@
-"""A run read back, with its weights."""
+"""Runs read from their folders, with the weights."""
 
 import dataclasses
 from typing import Any
@@ -15,15 +15,15 @@ from seqjax.types import Params
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished or unfinished run, read back.
+    """A run, finished or not, as read from its folder.
 
     Args:
-        dir: its folder.
+        dir: the run's folder.
         config: the experiment's configuration, a nested plain dict.
         model: the trained model.
-        vocabulary: the meaning of its symbols, a tuple if there are several; None if it reads none.
-        params: the best, or the last if no best was saved.
-        metrics: a dict for each line of metrics.jsonl: step, split, figures; losses in nats per `model.unit`.
+        vocabulary: the vocabulary of its symbols, or a tuple of several; None if the model reads no symbols.
+        params: the best parameters, or the last if no best were saved.
+        metrics: a dict for each line of metrics.jsonl: step, split and figures; losses are in nats per `model.unit`.
         results: the final figures, flat; empty before the run has ended.
     """
 
@@ -37,7 +37,7 @@ class Run:
 
 
 def load_run(dir) -> Run:
-    """Reads a run folder; the experiment that wrote it is not needed.
+    """Loads a run from its folder, without the experiment that wrote it.
 
     Args:
         dir: the folder, e.g. runs/language_model/latest.
@@ -46,14 +46,14 @@ def load_run(dir) -> Run:
         Run, its weights on the default device.
 
     Raises:
-        InputError: it is no run folder, has no checkpoint, or is damaged, or its vocabulary does not fit its model.
+        InputError: it is not a run folder, has no checkpoint or is damaged, or its vocabulary does not fit its model.
 
     Example:
         >>> load_run("nowhere")
         Traceback (most recent call last):
-        seqjax.errors.InputError: nowhere is no run folder: it has no config.json
+        seqjax.errors.InputError: nowhere is not a run folder: it has no config.json
     """
-    import seqjax.data  # importing them registers their types
+    import seqjax.data  # the imports register the types of models and vocabularies
     import seqjax.models  # noqa: F401
 
     folder = RunFolder(dir)
@@ -78,7 +78,7 @@ def _check_vocabulary(dir, model: Model, vocabulary: Any):
     """Raises InputError unless the vocabularies have as many symbols as the model."""
     if vocabulary is None:
         return
-    sizes = tuple(len(one) for one in (vocabulary if isinstance(vocabulary, tuple) else (vocabulary,)))
+    sizes = tuple(map(len, vocabulary if isinstance(vocabulary, tuple) else (vocabulary,)))
     if sizes != model.vocabulary_sizes:
         symbols = f"its vocabularies have {list(sizes)} symbols, its model {list(model.vocabulary_sizes)}"
-        raise InputError(f"{dir}: {symbols}: its config.json was changed, train anew")
+        raise InputError(f"{dir}: {symbols}: its config.json was edited, train again")

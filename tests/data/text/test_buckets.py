@@ -84,9 +84,9 @@ def test_a_batch_is_a_function_of_its_position(stream):
         same(next(iterator), stream.batch(n))
     state = json.loads(json.dumps(iterator.get_state()))
     assert state == {"next_index": 15}
-    again = iter(other)
-    again.set_state(state)
-    same(next(again), stream.batch(15))
+    restored = iter(other)
+    restored.set_state(state)
+    same(next(restored), stream.batch(15))
 
 
 def test_epochs_differ_and_their_batches_are_not_sorted_by_length(stream):
@@ -177,12 +177,12 @@ ROWS = [np.array([1]), np.array([1, 2])]
     ("options", "message"),
     [
         ({"target": ROWS[:1]}, "there are 2 sources and 1 targets"),
-        ({"source": [], "target": []}, "there are 0 pairs and 8 buckets: at least 1 each"),
-        ({"shapes": ((1, 1),)}, "pair 1 is of lengths (2, 2), over the longest shape (1, 1)"),
-        ({"shapes": ((2, 1), (1, 2))}, "each must be as long as the one before or longer on both sides"),
-        ({"shapes": ((1, 2), (2, 1))}, "each must be as long"),
-        ({"shapes": ((2, 2), (2, 2))}, "each must be as long"),
-        ({"shapes": ((0, 1), (2, 2))}, "all at least 1"),
+        ({"source": [], "target": []}, "there are 0 pairs and 8 buckets: give at least 1 of each"),
+        ({"shapes": ((1, 1),)}, "pair 1 has lengths (2, 2), above the longest shape (1, 1)"),
+        ({"shapes": ((2, 1), (1, 2))}, "each must be larger than the one before, neither side may shrink"),
+        ({"shapes": ((1, 2), (2, 1))}, "each must be larger"),
+        ({"shapes": ((2, 2), (2, 2))}, "each must be larger"),
+        ({"shapes": ((0, 1), (2, 2))}, "all must be at least 1"),
         ({"batch_size": 0}, "2 pairs, batch size 0, seed 0: the first two must be at least 1"),
         ({"seed": -1}, "the seed at least 0"),
     ],
@@ -195,7 +195,7 @@ def test_wrong_buckets_are_refused(options, message):
 
 def test_wrong_evaluation_pairs_are_refused():
     for options in ({"target": ROWS[:1]}, {"batch_size": 0}):
-        with pytest.raises(InputError, match="one target each, batch size at least 1"):
+        with pytest.raises(InputError, match="give one target for each source, and a batch size of at least 1"):
             evaluation_pairs(ROWS, **{"target": ROWS, "batch_size": 1} | options)
 
 

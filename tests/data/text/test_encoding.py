@@ -78,7 +78,7 @@ def test_positions_cut_a_text_into_its_words(words):
         ({"kind": "word", "target_kind": "bpe", "joint": True}, "a joint vocabulary cannot be of kinds word and bpe"),
         ({"min_count": 2}, "min_count is 2: sub-words are limited by max_size alone"),
         ({"kind": "word", "byte_fallback": True}, "byte_fallback is for sub-words, not for word and word"),
-        ({"kind": "word", "min_count": 9}, "leave none of the text's"),
+        ({"kind": "word", "min_count": 9}, "exclude all of the text's"),
     ],
 )
 def test_vocabularies_that_cannot_be_built_are_refused(options, message):

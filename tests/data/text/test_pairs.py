@@ -190,12 +190,12 @@ def words():
 def test_numbers_are_words_and_a_number_is_in_one_split(words):
     splits = {split: getattr(words, split) for split in ("train", "valid", "test")}
     assert {split: len(pairs) for split, pairs in splits.items()} == {"train": 30_000, "valid": 1_000, "test": 2_000}
-    english = {split: {pair.source.split(" ", 1)[1] for pair in of_split} for split, of_split in splits.items()}
+    english = {split: {pair.source.split(" ", 1)[1] for pair in pairs} for split, pairs in splits.items()}
     assert {split: len(pairs) for split, pairs in english.items()} == {"train": 15_000, "valid": 500, "test": 1_000}
     assert not english["train"] & english["valid"] | english["train"] & english["test"] | english["valid"] & english["test"]
     assert {pair.source.split()[0] for pair in words.test} == {"<fr>", "<de>"}
-    known = {"<fr> eighty": "quatre-vingts", "<de> zero": "null", "<fr> seventy-one": "soixante et onze", "<de> one": "eins"}
-    assert {Pair(*pair) for pair in known.items()} <= set(words.train)
+    examples = {"<fr> eighty": "quatre-vingts", "<de> zero": "null", "<fr> seventy-one": "soixante et onze", "<de> one": "eins"}
+    assert {Pair(*pair) for pair in examples.items()} <= set(words.train)
 
 
 def test_training_numbers_hold_every_word(words):
@@ -258,6 +258,6 @@ def test_a_missing_split_of_tfds_is_taken_out_of_train():
 def test_what_is_no_parallel_data_set_is_refused(tmp_path):
     with tfds.testing.mock_data():
         message = refused(from_tfds, "mnist")
-        assert message.startswith("tfds pairs mnist cannot be had: it must have two text features")
+        assert message.startswith("tfds pairs mnist cannot be read: it must have two text features")
         assert "it has no fr to translate from, only pt and en" in refused(from_tfds, "ted_hrlr_translate/pt_to_en", source="fr")
     assert "(try another name, or files of your own)" in refused(from_tfds, "no_such_pairs", Path(tmp_path))

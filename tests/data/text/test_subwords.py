@@ -30,11 +30,11 @@ def vocabulary(request):
 
 
 def test_it_is_a_hashable_value_that_json_keeps_and_repr_hides_the_model(vocabulary):
-    again = serial.from_json(json.loads(json.dumps(serial.to_json(vocabulary))))
+    restored = serial.from_json(json.loads(json.dumps(serial.to_json(vocabulary))))
     assert (
-        again == vocabulary
-        and hash(again) == hash(vocabulary)
-        and again.encode(WORDS[0]).tolist() == vocabulary.encode(WORDS[0]).tolist()
+        restored == vocabulary
+        and hash(restored) == hash(vocabulary)
+        and restored.encode(WORDS[0]).tolist() == vocabulary.encode(WORDS[0]).tolist()
     )
     assert repr(vocabulary) == "SubwordVocabulary(pad=0, unknown=1, start=2, end=3, symbols=('<de>', '<fr>'))"
 
@@ -119,7 +119,7 @@ def test_a_small_text_has_fewer_symbols_than_it_may():
         (
             "abc",
             {"symbols": ("<fr>", "<unk>")},
-            "symbol <unk> is one of SentencePiece's own (<pad> <unk> <s> </s>)",
+            "symbol <unk> is reserved by SentencePiece, as are <pad> <unk> <s> </s>",
         ),
         ("caf\udce9", {}, "the text is not UTF-8: '\\udce9' at character 3, in 'caf\\udce9'"),
     ],
@@ -163,5 +163,5 @@ def test_lines_are_symbols():
     assert serial.from_json(json.loads(json.dumps(serial.to_json(vocabulary)))) == vocabulary
     with pytest.raises(InputError, match="outside the vocabulary of 5 symbols: 'no'"):
         vocabulary.encode("no", strict=True)
-    with pytest.raises(InputError, match="line 'a' stands twice"):
+    with pytest.raises(InputError, match="line 'a' is twice"):
         LineVocabulary(lines=("a", "a"))

@@ -25,10 +25,10 @@ VOCABULARIES = [
 
 @pytest.mark.parametrize("vocabulary", VOCABULARIES, ids=str)
 def test_a_vocabulary_is_a_hashable_value_that_json_keeps(vocabulary):
-    again = serial.from_json(json.loads(json.dumps(serial.to_json(vocabulary))))
-    assert again == vocabulary
-    assert hash(again) == hash(vocabulary)
-    assert type(again) is type(vocabulary)
+    restored = serial.from_json(json.loads(json.dumps(serial.to_json(vocabulary))))
+    assert restored == vocabulary
+    assert hash(restored) == hash(vocabulary)
+    assert type(restored) is type(vocabulary)
 
 
 @pytest.mark.parametrize("vocabulary", VOCABULARIES, ids=str)
@@ -129,11 +129,11 @@ def test_an_id_outside_the_vocabulary_is_refused(vocabulary, wrong):
     [
         (lambda: CharacterVocabulary(characters="ab", pad=0), "share an id"),
         (lambda: CharacterVocabulary(characters="ab", end=9), "outside the vocabulary"),
-        (lambda: CharacterVocabulary(characters="aba"), "character 'a' stands twice"),
-        (lambda: WordVocabulary(words=("a", "a")), "word 'a' stands twice"),
+        (lambda: CharacterVocabulary(characters="aba"), "character 'a' is twice"),
+        (lambda: WordVocabulary(words=("a", "a")), "word 'a' is twice"),
         (lambda: CharacterVocabulary.from_text(""), "text is empty"),
         (lambda: WordVocabulary.from_text(" \n"), "text is empty"),
-        (lambda: CharacterVocabulary.from_text("abc", min_count=2), "leave none of the text's 3 symbols"),
+        (lambda: CharacterVocabulary.from_text("abc", min_count=2), "exclude all of the text's 3 symbols"),
         (lambda: CharacterVocabulary.from_text("abc", max_size=2), "max_size 2 with 2 special symbols"),
         (lambda: build_vocabulary("syllable", "abc"), "choose one of character, byte, word"),
     ],
@@ -171,5 +171,5 @@ def test_special_ids_may_be_given_to_a_text_s_vocabulary(kind):
 
 
 def test_a_symbol_twice_is_refused():
-    with pytest.raises(InputError, match="symbol '<x>' stands twice"):
+    with pytest.raises(InputError, match="symbol '<x>' is twice"):
         CharacterVocabulary(characters="a", symbols=("<x>", "<x>"))

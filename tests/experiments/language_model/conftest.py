@@ -32,7 +32,7 @@ def text(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def train(text):
-    """A function of a new folder and more flags: trains in it."""
+    """A function of a new folder and more flags, which trains in the folder."""
 
     def run(folder, *flags) -> Outcome:
         return command("train", "--data.path", text, *SIZES, *PACE, "--run.dir", folder, *flags)
@@ -42,7 +42,7 @@ def train(text):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, train):
-    """(folder, outcome) of a run that nobody may change: its learning rate is so high that the best weights are not the last."""
+    """(folder, outcome) of a run that no test may change; its learning rate is so high that the best weights are not the last."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
     outcome = train(folder, "--optimizer.learning-rate", 5, "--optimizer.warmup-steps", 0, "--ngrams", 2, 3, 5)
     assert outcome.code == 0, outcome.err

@@ -23,7 +23,7 @@ from tests.experiments.language_model.conftest import PACE, SIZES, command, word
 
 @pytest.fixture
 def here(nowhere):
-    """A folder to stand in, with a good text and bad ones."""
+    """The current folder, with a good text and bad ones."""
     (nowhere / "good.txt").write_text(words(400))
     (nowhere / "empty.txt").write_text("")
     (nowhere / "short.txt").write_text(words(3))
@@ -45,7 +45,7 @@ TRAIN = {  # one of each kind of message goes through the command
     "text too short for a batch": (["--data.path", "short.txt"], ["tokens", "batch 2 x length 8 needs 17"]),
     "prompt outside the vocabulary": ([*GOOD, "--sample.prompt", "the \u00e9"], ["outside the vocabulary", "'\u00e9'"]),
     "unknown preset": ([*GOOD, "--preset", "huge"], ["unknown preset 'huge'", "tiny, min_char_rnn, karpathy_lstm"]),
-    "preset without a name": ([*GOOD, "--preset"], ["--preset", "without a value"]),
+    "preset without a name": ([*GOOD, "--preset"], ["--preset", "has no value"]),
     "unknown flag": ([*GOOD, "--model.hiden-size", 8], ["--model.hiden-size"]),
     "no number": ([*GOOD, "--loop.steps", "many"], ["--loop.steps", "many"]),
     "unknown cell": ([*GOOD, "--model.cell", "mamba"], ["mamba", "lstm", "gru", "elman"]),
@@ -56,8 +56,8 @@ TRAIN = {  # one of each kind of message goes through the command
     "resume of nothing": (["--resume", "missing"], ["nothing to resume", "missing"]),
     "resume of another folder": (["--resume", "kept"], ["nothing to resume", "kept"]),
     "resume before anything was saved": (["--resume", "begun"], ["nothing to resume", "begun", "no checkpoint"]),
-    "resume without a folder": (["--resume"], ["--resume", "without a value"]),
-    "weights of nothing": ([*GOOD, "--init-from", "kept"], ["kept is no run folder"]),
+    "resume without a folder": (["--resume"], ["--resume", "has no value"]),
+    "weights of nothing": ([*GOOD, "--init-from", "kept"], ["kept is not a run folder"]),
 }
 
 
@@ -109,8 +109,8 @@ def test_a_config_is_refused_before_anything_is_written(make, message, here):
 
 OTHERS = {
     "unknown verb": (["paint"], ["unknown verb 'paint'", "train, evaluate, sample, demo"]),
-    "sample of nothing": (["sample", "missing"], ["missing is no run folder"]),
-    "evaluation of nothing": (["evaluate", "missing"], ["missing is no run folder"]),
+    "sample of nothing": (["sample", "missing"], ["missing is not a run folder"]),
+    "evaluation of nothing": (["evaluate", "missing"], ["missing is not a run folder"]),
     "an unknown split": (["evaluate", "kept", "--split", "dev"], ["dev", "train", "valid", "test"]),
     "sample's unknown flag": (["sample", "kept", "--heat", 2], ["--heat"]),
     "demo's unknown flag": (["demo", "--presto"], ["--presto"]),
@@ -128,7 +128,7 @@ def test_other_verbs_refuse(arguments, messages, here):
 OF_A_RUN = {
     "prompt outside the vocabulary": (["sample", "RUN", "--prompt", "the \u00e9"], ["outside the vocabulary", "'\u00e9'"]),
     "length": (["sample", "RUN", "--length", 0], ["max_length is 0"]),
-    "a name in another folder": (["evaluate", "RUN", "--name", "../x"], ["--name ../x is no plain file name"]),
+    "a name in another folder": (["evaluate", "RUN", "--name", "../x"], ["--name ../x is not a plain file name"]),
     "more checkpoints than there are": (["sample", "RUN", "--average", 3], ["keeps 1 checkpoints", "an average of 3"]),
     "another text that is missing": (["evaluate", "RUN", "--data.path", "missing.txt"], ["missing.txt does not exist"]),
     "two texts": (["evaluate", "RUN", "--data.path", "good.txt", "--data.tfds", "lm1b"], ["good.txt", "lm1b"]),
@@ -154,7 +154,7 @@ def test_evaluation_of_a_split_that_the_text_lacks(here):
     assert contents(here) == before
 
 
-def test_a_damaged_checkpoint_is_told_and_not_resumed(here):
+def test_a_damaged_checkpoint_is_reported_and_not_resumed(here):
     assert command("train", *GOOD, *SIZES, *PACE, "--loop.steps", 1, "--run.dir", "run").code == 0
     for array in (here / "run" / "checkpoints" / "last").rglob("d/*"):
         array.write_bytes(bytes(byte ^ 0x10 for byte in array.read_bytes()))
@@ -177,26 +177,26 @@ def test_in_a_fresh_process_too(as_user, tmp_path):
         (["--model.init-scale", 1.6e38, "--model.dropout", 0.5], r"the gradient of (\S+)"),
     ],
 )
-def test_a_loss_that_is_not_finite_is_told_with_its_step_and_gradient(flags, what, here):
+def test_a_loss_that_is_not_finite_is_reported_with_its_step_and_gradient(flags, what, here):
     wild = ["--optimizer.name", "sgd", "--optimizer.warmup-steps", 0, "--optimizer.max-nonfinite", 2, *flags]
     outcome = command("train", *GOOD, *SIZES, *PACE, "--loop.steps", 9, "--loop.save-every", 1, *wild, "--run.dir", "run")
     lines = [line for line in outcome.err.splitlines() if not line.startswith("step ")]
     assert outcome.code == 2 and len(lines) == 1, outcome.err
     where = (here / "run" / "checkpoints" / "last").resolve()
     message = re.fullmatch(
-        rf"error: diverged: {what} is not finite since step (\d+) \(seen at step (\d+)\); "
+        rf"error: diverged: {what} has not been finite since step (\d+) \(noticed at step (\d+)\); "
         rf"step (\d+) is kept in {where}; lower the learning rate or clip",
         lines[0],
     )
     assert message, lines[0]
-    *name, first, seen, kept = message.groups()
-    assert 1 <= int(first) < int(seen) < 9 and int(kept) == int(seen) - 1
+    *name, first, noticed, saved = message.groups()
+    assert 1 <= int(first) < int(noticed) < 9 and int(saved) == int(noticed) - 1
     assert not (here / "run" / "results.json").exists()
 
     run = seqjax.load_run("run")
     leaves = {jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(run.params)}
     assert set(name) <= leaves
     with Checkpoints(RunFolder("run").checkpoints, read_only=True) as checkpoints:
-        assert checkpoints.step("last") == int(kept)
+        assert checkpoints.step("last") == int(saved)
         last = checkpoints.params(run.params, "last")
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(last))

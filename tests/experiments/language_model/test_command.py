@@ -23,7 +23,7 @@ from tests.experiments.language_model.conftest import PACE, SIZES, command, word
 
 
 def symbols_of(run, text, split):
-    """A split's symbols, cut here anew: 80, 10 and 10 per cent of the characters, in order."""
+    """The symbols of a split, recomputed: 80, 10 and 10 per cent of the characters, in order."""
     content = text.read_text()
     first, second = round(0.8 * len(content)), round(0.9 * len(content))
     part = {"train": content[:first], "valid": content[first:second], "test": content[second:]}[split]
@@ -117,7 +117,7 @@ def test_a_run_without_a_folder_gets_one_and_is_the_latest(text, tmp_path, monke
     last = outcome.out.splitlines()[-1]
     assert re.fullmatch(r"runs/language_model/modern_lstm-\d{8}-\d{6}", last)
     assert (tmp_path / "runs/language_model/latest").resolve() == (tmp_path / last).resolve()
-    assert command("sample", "--length", 3).code == 0  # the latest, without being told
+    assert command("sample", "--length", 3).code == 0  # the latest run is the default
 
 
 def test_bytes_are_a_vocabulary_too(train, tmp_path):
@@ -141,7 +141,7 @@ def test_the_recipes_of_papers_train(preset, text, tmp_path):
     assert np.isfinite(results["test_loss"])
     if preset == "zaremba_small":  # words
         assert results["test_perplexity"] == pytest.approx(np.exp(results["test_loss"]))
-        sampled = command("sample", tmp_path / "run", "--length", 5)  # no start symbol: what follows a line's end
+        sampled = command("sample", tmp_path / "run", "--length", 5)  # without a start symbol, a sample follows a line's end
         assert sampled.code == 0, sampled.err
         assert len(re.findall(r"\S+|\n", sampled.out[:-1])) == 5
 
@@ -151,7 +151,7 @@ def test_the_recipes_of_papers_train(preset, text, tmp_path):
 
 @pytest.fixture(scope="module")
 def draw(finished):
-    """A function of flags: what `sample` prints."""
+    """A function of flags that returns the text printed by `sample`."""
 
     def sample(*flags):
         outcome = command("sample", finished[0], "--length", 15, *flags)
@@ -221,9 +221,9 @@ def test_evaluate_measures_the_last_weights_too(finished, text, tmp_path):
     with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
         last = checkpoints.params(run.params, "last")
     expected = loss_of(run, last, symbols_of(run, text, "test"))
-    found = evaluation_of(tmp_path / "run", "test-last")
-    assert found["test_loss"] == pytest.approx(expected, abs=1e-4)
-    assert abs(found["test_loss"] - results_of(finished[0])["test_loss"]) > 1e-3  # they are not the best
+    figures = evaluation_of(tmp_path / "run", "test-last")
+    assert figures["test_loss"] == pytest.approx(expected, abs=1e-4)
+    assert abs(figures["test_loss"] - results_of(finished[0])["test_loss"]) > 1e-3  # they are not the best
 
 
 def test_evaluate_reads_another_text(finished, tmp_path):
@@ -232,15 +232,15 @@ def test_evaluate_reads_another_text(finished, tmp_path):
     other.write_text(words(100, seed=1) + "QUITE OTHER SYMBOLS")  # outside the vocabulary: unknown, and counted
     outcome = command("evaluate", tmp_path / "run", "--data.path", other, "--split", "all", "--name", "mine")
     assert outcome.code == 0, outcome.err
-    found = evaluation_of(tmp_path / "run", "mine")
+    figures = evaluation_of(tmp_path / "run", "mine")
     run = seqjax.load_run(finished[0])
     content, ids = other.read_text(), []
     for begin, end in itertools.pairwise(round(share * len(content)) for share in (0, 0.8, 0.9, 1)):
         ids.append(np.array([run.vocabulary.start, *run.vocabulary.encode(content[begin:end])]))
     losses = [(loss_of(run, run.params, part), len(part) - 1) for part in ids]
     expected = sum(loss * count for loss, count in losses) / sum(count for _, count in losses)
-    assert found["all_loss"] == pytest.approx(expected, abs=1e-4)
-    assert found["data_source"] == str(other)
+    assert figures["all_loss"] == pytest.approx(expected, abs=1e-4)
+    assert figures["data_source"] == str(other)
 
 
 def test_an_average_and_an_ensemble_are_measured_and_sampled(finished, text, tmp_path):
@@ -257,15 +257,15 @@ def test_an_average_and_an_ensemble_are_measured_and_sampled(finished, text, tmp
         command("sample", finished[0], *flags, "--ensemble", tmp_path / "run").out == command("sample", finished[0], *flags).out
     )
 
-    shutil.rmtree(tmp_path / "run" / "checkpoints" / "best")  # then the second member is the last weights
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "best")  # so that the second member has the last weights
     assert command("evaluate", tmp_path / "run", "--ensemble", finished[0], "--split", "valid").code == 0
     symbols = symbols_of(run, text, "valid")
     p = []
     for params in (last, run.params):
         _, logits = run.model.apply(params, {"tokens": symbols[None, :-1]})
         p.append(np.exp(jax.nn.log_softmax(logits)[0, np.arange(len(symbols) - 1), symbols[1:]]))
-    found = evaluation_of(tmp_path / "run", "valid-ensemble2")
-    assert found["validation_loss"] == pytest.approx(-np.log(np.mean(p, axis=0)).mean(), abs=1e-4)
+    figures = evaluation_of(tmp_path / "run", "valid-ensemble2")
+    assert figures["validation_loss"] == pytest.approx(-np.log(np.mean(p, axis=0)).mean(), abs=1e-4)
 
 
 # load_run
@@ -279,8 +279,8 @@ import seqjax
 from seqjax import decode
 run = seqjax.load_run(sys.argv[1])
 prompt = {"tokens": run.vocabulary.encode("the")[None], "tokens_lengths": np.array([3])}
-found = decode.sample(run.model, run.params, prompt, max_length=15, key=jax.random.key(4))
-print(run.vocabulary.decode(np.asarray(found.tokens[0])))
+sampled = decode.sample(run.model, run.params, prompt, max_length=15, key=jax.random.key(4))
+print(run.vocabulary.decode(np.asarray(sampled.tokens[0])))
 assert "experiments" not in sys.modules
 """
 
@@ -326,10 +326,10 @@ def test_the_demo_begins_a_definition_in_python_and_a_document_elsewhere(monkeyp
     class Enough(Exception):
         pass
 
-    def seen(config, **_):
+    def stop(config, **_):
         raise Enough(config.sample.prompt)
 
-    monkeypatch.setattr(program, "main", seen)
+    monkeypatch.setattr(program, "main", stop)
     python, short = ["--data.length", "9"], ["--sample.length", "9"]
     for flags, prompt in (
         ([*python, *short], "def "),

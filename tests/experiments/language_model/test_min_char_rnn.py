@@ -23,7 +23,7 @@ STEPS = 100
 
 
 class Original:
-    """Its weights (columns are what a matrix reads), its memory, and one turn of its loop."""
+    """The original program: weights (stored output x input), Adagrad's memory, and one iteration of its loop."""
 
     rate, length, bound = 0.1, 25, 5.0
 
@@ -37,14 +37,14 @@ class Original:
         self.clipped = 0
 
     def turn(self, inputs, targets):
-        """One update; the loss summed over the 25 symbols."""
+        """One update; returns the loss summed over the 25 symbols."""
         Wxh, Whh, Why, bh, by = (self.weights[name] for name in ("Wxh", "Whh", "Why", "bh", "by"))
         hs, ps, loss = [self.h], [], 0.0
-        for read, wanted in zip(inputs, targets, strict=True):
-            hs.append(np.tanh(Wxh[:, read] + Whh @ hs[-1] + bh))
+        for symbol, target in zip(inputs, targets, strict=True):
+            hs.append(np.tanh(Wxh[:, symbol] + Whh @ hs[-1] + bh))
             y = Why @ hs[-1] + by
             ps.append(np.exp(y) / np.exp(y).sum())
-            loss -= np.log(ps[-1][wanted])
+            loss -= np.log(ps[-1][target])
 
         grads = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
         from_later = np.zeros_like(self.h)
@@ -90,7 +90,7 @@ def test_it_is_the_original_step_for_step(some_text, x64):
     config = PRESETS["min_char_rnn"]
     text = load_text(dataclasses.replace(config.data, path=str(some_text)))
     stream, symbols = text.stream(config.data, config.seed), text.tokens["train"]
-    assert stream.steps_per_epoch > STEPS  # the original goes back to the beginning then, and we to another place
+    assert stream.steps_per_epoch > STEPS  # after an epoch, the original returns to the beginning and this stream does not
     model = build_model(config.model, text.vocabulary)
     original = Original(len(text.vocabulary), config.model.hidden_size)
     params = jax.tree.map(jnp.asarray, as_params(original.weights))
@@ -112,4 +112,4 @@ def test_it_is_the_original_step_for_step(some_text, x64):
         for ours, theirs in zip(jax.tree.leaves(state.params), jax.tree.leaves(as_params(original.weights)), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6, err_msg=f"weights after step {step}")
         np.testing.assert_allclose(state.carry[0].h[0], original.h, rtol=0, atol=1e-6, err_msg=f"hidden state after step {step}")
-    assert original.clipped > 5  # else the clip would not have been tried
+    assert original.clipped > 5  # so that clipping is tested

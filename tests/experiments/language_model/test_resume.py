@@ -13,13 +13,13 @@ from tests.experiments.language_model.conftest import PACE, SIZES, command, word
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory, train):
-    """A run that was told to stop after step 3 of 4; nobody may change it."""
+    """A run that a signal stopped after step 3 of 4; no test may change it."""
     folder = tmp_path_factory.mktemp("runs") / "stopped"
     with pytest.MonkeyPatch.context() as patch:
         Interrupt(patch, 3)
         outcome = train(folder, "--optimizer.learning-rate", 5, "--optimizer.warmup-steps", 0, "--ngrams", 2, 3, 5)
     assert outcome.code == 0, outcome.err
-    assert "stopped after step 3 of 4; to go on: " in outcome.out
+    assert "stopped after step 3 of 4; to continue: " in outcome.out
     assert f" -m experiments.language_model train --resume {folder}" in outcome.out
     assert outcome.out.splitlines()[-1] == str(folder)
     assert not (folder / "results.json").exists() and figures_of(folder)[-1]["step"] == 3
@@ -27,23 +27,23 @@ def stopped(tmp_path_factory, train):
 
 
 def test_resume_alone_goes_on_to_the_numbers_of_an_uninterrupted_run(stopped, finished, tmp_path):
-    folder, whole = tmp_path / "run", finished[0]
+    folder, uninterrupted = tmp_path / "run", finished[0]
     shutil.copytree(stopped, folder)
     outcome = command("train", "--resume", folder)
     assert outcome.code == 0, outcome.err
     assert outcome.out.splitlines()[-1] == str(folder)
-    assert figures_of(folder) == figures_of(whole)
-    assert (folder / "samples.jsonl").read_text() == (whole / "samples.jsonl").read_text()
+    assert figures_of(folder) == figures_of(uninterrupted)
+    assert (folder / "samples.jsonl").read_text() == (uninterrupted / "samples.jsonl").read_text()
     measured = ("validation_loss", "test_loss", "trigram_validation_loss", "steps")
-    assert [results_of(folder)[name] for name in measured] == [results_of(whole)[name] for name in measured]
-    for ours, theirs in zip(*(jax.tree.leaves(seqjax.load_run(run).params) for run in (folder, whole)), strict=True):
+    assert [results_of(folder)[name] for name in measured] == [results_of(uninterrupted)[name] for name in measured]
+    for ours, theirs in zip(*(jax.tree.leaves(seqjax.load_run(run).params) for run in (folder, uninterrupted)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_finished_run_goes_on_for_more_steps(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
-    again = command("train", "--resume", tmp_path / "run")  # nothing is left to do
-    assert again.code == 0, again.err
+    finished_again = command("train", "--resume", tmp_path / "run")  # all steps are done already
+    assert finished_again.code == 0, finished_again.err
     assert figures_of(tmp_path / "run") == figures_of(finished[0])
     more = command("train", "--resume", tmp_path / "run", "--loop.steps", 6, "--loop.log-every", 2)
     assert more.code == 0, more.err
@@ -52,7 +52,7 @@ def test_a_finished_run_goes_on_for_more_steps(finished, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "messages"),
     [
         (["--optimizer.learning-rate", 0.5], ["optimizer.learning_rate", "5", "0.5"]),
         (["--model.hidden-size", 9], ["hidden_size", "8", "9"]),
@@ -62,12 +62,12 @@ def test_a_finished_run_goes_on_for_more_steps(finished, tmp_path):
         (["--preset", "modern_lstm"], ["preset", "tiny", "modern_lstm"]),
     ],
 )
-def test_resume_refuses_another_run_and_names_what_differs(flags, told, stopped):
+def test_resume_refuses_another_run_and_names_what_differs(flags, messages, stopped):
     before = contents(stopped)
     outcome = command("train", "--resume", stopped, *flags)
     assert outcome.code == 2
     (line,) = outcome.err.splitlines()
-    assert line.startswith("error: cannot") and all(part in line for part in told), line
+    assert line.startswith("error: cannot") and all(part in line for part in messages), line
     assert contents(stopped) == before
 
 
@@ -81,14 +81,14 @@ def test_resume_refuses_a_text_that_has_changed(tmp_path):
     outcome = command("train", "--resume", folder, "--loop.steps", 2)
     assert outcome.code == 2
     (line,) = outcome.err.splitlines()
-    assert f"{text} (train, valid, test) has changed since {folder} was begun: put it back to go on" in line
+    assert f"{text} (train, valid, test) has changed since {folder} was started: restore it to continue" in line
     assert contents(folder) == before
 
 
 def test_init_from_takes_the_weights_and_nothing_else(finished, train, tmp_path):
-    still = ["--optimizer.learning-rate", 1e-30, "--loop.steps", 1, "--init-from", finished[0]]
+    frozen = ["--optimizer.learning-rate", 1e-30, "--loop.steps", 1, "--init-from", finished[0]]
     before = contents(finished[0])
-    assert train(tmp_path / "run", *still).code == 0
+    assert train(tmp_path / "run", *frozen).code == 0
     ours, theirs = seqjax.load_run(tmp_path / "run"), seqjax.load_run(finished[0])
     assert [line["step"] for line in ours.metrics] == [1, 1]
     for leaf, source in zip(jax.tree.leaves(ours.params), jax.tree.leaves(theirs.params), strict=True):
@@ -98,16 +98,16 @@ def test_init_from_takes_the_weights_and_nothing_else(finished, train, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "messages"),
     [
         (["--model.hidden-size", 9], ["hidden"]),
         (["--data.vocabulary", "byte"], ["vocabulary"]),
-        (["--init-from", "nowhere"], ["nowhere is no run folder"]),
+        (["--init-from", "nowhere"], ["nowhere is not a run folder"]),
     ],
 )
-def test_init_from_refuses_weights_that_do_not_fit(flags, told, finished, train, tmp_path):
+def test_init_from_refuses_weights_that_do_not_fit(flags, messages, finished, train, tmp_path):
     outcome = train(tmp_path / "run", "--init-from", finished[0], *flags)
     assert outcome.code == 2
     (line,) = outcome.err.splitlines()
-    assert all(part in line for part in told) or "params" in line, line
+    assert all(part in line for part in messages) or "params" in line, line
     assert not (tmp_path / "run").exists()

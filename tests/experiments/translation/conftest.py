@@ -20,13 +20,13 @@ command = Command(program)
 
 
 def lines(count: int, seed: int = 0) -> list[str]:
-    """Pairs with a tab: French in the order of the English, German from its end; one word or three."""
-    draw, found = random.Random(seed), []
+    """Lines of a table: French in the order of the English, German in reverse; one word or three."""
+    draw, rows = random.Random(seed), []
     for n in range(count):
         english = [draw.choice(ENGLISH) for _ in range(3 if n % 4 else 1)]
         for to, order in (("fr", 1), ("de", -1)):
-            found.append(f"<{to}> {' '.join(english)}\t{' '.join(WORDS[to][word] for word in english[::order])}\n")
-    return found
+            rows.append(f"<{to}> {' '.join(english)}\t{' '.join(WORDS[to][word] for word in english[::order])}\n")
+    return rows
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def train(files):
-    """A function of a new folder and more flags: trains in it."""
+    """A function of a new folder and more flags, which trains in the folder."""
     data = [part for name in ("train", "valid", "test") for part in (f"--data.{name}", files / f"{name}.tsv")]
 
     def run(folder, *flags) -> Outcome:
@@ -51,7 +51,7 @@ def train(files):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, train):
-    """(folder, outcome) of a run that nobody may change: its best weights are not its last."""
+    """(folder, outcome) of a run that no test may change; its best weights are not its last."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
     outcome = train(folder, "--monitor", "loss", "--keep", 2, "--optimizer.learning-rate", 0.3, "--optimizer.warmup-steps", 0)
     assert outcome.code == 0, outcome.err

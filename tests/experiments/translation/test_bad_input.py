@@ -18,13 +18,13 @@ from tests.experiments.translation.conftest import PACE, SIZES, command, lines
 
 @pytest.fixture
 def here(pairs_folder, finished, without_attention):
-    """The folder to stand in, once the runs are there."""
+    """The current folder, once the runs exist."""
     return pairs_folder
 
 
 @pytest.fixture
 def pairs_folder(nowhere):
-    """A folder to stand in, with good pairs and bad ones."""
+    """The current folder, with good pairs and bad ones."""
     (nowhere / "good.tsv").write_text("".join(lines(20)))
     (nowhere / "empty.tsv").write_text("")
     (nowhere / "blank.tsv").write_text("\t\n\n" * 5)
@@ -79,7 +79,7 @@ TRAIN = {  # one of each kind of message goes through the command
     "weights of another vocabulary": ([*GOOD, "--init-from", "PLAIN"], ["its vocabulary is not this text's"]),
     "another vocabulary": (
         ["--resume", "RUN", "--data.vocabulary-size", 12],
-        ["cannot go on with another data.vocabulary_size", "120", "12"],
+        ["cannot continue with another data.vocabulary_size", "120", "12"],
     ),
     "another model": (["--resume", "RUN", "--model.hidden-size", 9], ["model.hidden_size", "8", "9"]),
     "a seed of 67 bits": ([*GOOD, "--seed", 10**20], ["seed is 1000", "from 0 to 9223372036854775807"]),
@@ -115,7 +115,7 @@ CONFIGS = {  # the others are raised by the same functions that the command call
         lambda: build(attention="dot", heads=2, window=1),
         "Local needs an attention that gives scores.*MultiHead",
     ),
-    "coverage of dot attention": (lambda: build(attention="general", coverage=True), "coverage is for additive"),
+    "coverage of dot attention": (lambda: build(attention="general", coverage=True), "coverage needs additive"),
     "dot of other sizes": (lambda: build(attention="dot"), "8 units.*16 features.*model.merge sum"),
     "a bridge between unlike states": (
         lambda: jax.eval_shape(build(bridge="final").init, jax.random.key(0)),
@@ -161,7 +161,7 @@ def test_train_refuses(case, here, finished, without_attention):
 LATIN = "one\nnine é\n".encode("latin-1")
 OTHERS = {
     "unknown verb": (["paint"], ["unknown verb 'paint'", "train, translate, evaluate, score, attention"]),
-    "no run": (["translate", "missing"], ["missing is no run folder"]),
+    "no run": (["translate", "missing"], ["missing is not a run folder"]),
     "no file": (["translate", "RUN", "--input", "missing.txt"], ["missing.txt does not exist"]),
     "a file that is not UTF-8": (["translate", "RUN", "--input", "latin.tsv"], ["latin.tsv is not UTF-8 text", "line 2"]),
     "standard input that is not UTF-8": (["translate", "RUN"], ["standard input is not UTF-8 text: byte 0xe9 in line 2"]),
@@ -185,7 +185,7 @@ OTHERS = {
     "no pair to score": (["score", "RUN", "--data.test", "empty.tsv"], ["--data.test empty.tsv: there is no pair in it"]),
     "a folder of pairs": (["score", "RUN", "--data.test", "kept"], ["kept is a folder: give a UTF-8 text file"]),
     "pairs without a tab": (["evaluate", "RUN", "--data.test", "columns.tsv"], ["columns.tsv has 1 column in line 2"]),
-    "a name in another folder": (["evaluate", "RUN", "--name", "../../x"], ["--name ../../x is no plain file name"]),
+    "a name in another folder": (["evaluate", "RUN", "--name", "../../x"], ["--name ../../x is not a plain file name"]),
     "an unknown split": (["evaluate", "RUN", "--split", "dev"], ["dev", "train", "valid", "test"]),
 }
 
@@ -211,9 +211,9 @@ def test_vocabularies_that_are_not_the_model_s_are_refused(finished, tmp_path):
 def test_a_beam_wider_than_the_vocabulary_finds_what_there_is(finished):
     outcome = command("translate", finished[0], "--beam", 40, "--n-best", 40, "--max-length", 1, stdin=b"<fr> one\n")
     assert outcome.code == 0, outcome.err
-    found = [line.split(" ||| ") for line in outcome.out.splitlines()]
-    assert len({text for _, text, _ in found}) == len(found) == 20  # of 22 symbols two, pad and start, are never written
-    assert all(float(score) > -100 for _, _, score in found)
+    rows = [line.split(" ||| ") for line in outcome.out.splitlines()]
+    assert len({text for _, text, _ in rows}) == len(rows) == 20  # of 22 symbols two, pad and start, are never written
+    assert all(float(score) > -100 for _, _, score in rows)
 
 
 def test_in_a_fresh_process_too(as_user, tmp_path):

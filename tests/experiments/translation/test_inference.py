@@ -1,4 +1,4 @@
-"""What is done with a trained translator, verb by verb, through its real entry point."""
+"""The verbs that use a trained translator, through their real entry point."""
 
 import contextlib
 import gzip
@@ -42,15 +42,15 @@ def succeeded(*arguments, stdin=""):
 
 def n_best_of(text):
     """{line: [(translation, score), ...]}."""
-    found = {}
+    outputs = {}
     for line in text.splitlines():
         number, translation, score = re.fullmatch(r"(\d+) \|\|\| (.*) \|\|\| (-?\d+\.\d{4})", line).groups()
-        found.setdefault(int(number), []).append((translation, float(score)))
-    return found
+        outputs.setdefault(int(number), []).append((translation, float(score)))
+    return outputs
 
 
 def read_by_hand(run, source, symbols):
-    """(log-probability, attention weights [T, S]) of an output, a step at a time."""
+    """(log-probability, attention weights [T, S]) of an output, computed step by step."""
     ids = run.vocabulary[0].encode(source)
     memory, state, token = run.model.start(run.params, {"source": ids[None], "source_lengths": np.array([len(ids)])})
     nats, weights = 0.0, []
@@ -69,31 +69,31 @@ def test_a_file_standard_input_and_line_by_line_give_the_same(finished, nowhere)
     (nowhere / "in.txt").write_text("\ufeff" + as_text(LINES))
     (nowhere / "in.txt.gz").write_bytes(gzip.compress(as_text(LINES).replace("\n", "\r\n").encode()))
     translate = ["translate", finished[0], "--max-length", 6, "--min-length", 2, "--beam", 2]
-    whole = succeeded(*translate, stdin=as_text(LINES))
-    assert whole.count("\n") == len(LINES) and [not line for line in whole.splitlines()] == [False, True, False, True, False]
+    outputs = succeeded(*translate, stdin=as_text(LINES))
+    assert outputs.count("\n") == len(LINES) and [not line for line in outputs.splitlines()] == [False, True, False, True, False]
     for name in ("in.txt", "in.txt.gz"):
-        assert succeeded(*translate, "--input", name) == whole
-    assert "".join(succeeded(*translate, stdin=f"{line}\n") for line in LINES) == whole
+        assert succeeded(*translate, "--input", name) == outputs
+    assert "".join(succeeded(*translate, stdin=f"{line}\n") for line in LINES) == outputs
     assert succeeded(*translate, stdin="") == ""
-    assert succeeded(*translate, stdin=LINES[0]) == whole.splitlines()[0] + "\n"
+    assert succeeded(*translate, stdin=LINES[0]) == outputs.splitlines()[0] + "\n"
 
 
 def test_the_n_best_are_numbered_scored_and_in_order(finished):
     flags = ["--beam", 4, "--n-best", 3, "--length-penalty", 0.5]
-    found = n_best_of(succeeded("translate", finished[0], *flags, stdin=as_text(LINES)))
-    assert [*found] == [0, 1, 2, 3, 4] and found[1] == found[3] == [("", 0.0)]
+    n_best = n_best_of(succeeded("translate", finished[0], *flags, stdin=as_text(LINES)))
+    assert [*n_best] == [0, 1, 2, 3, 4] and n_best[1] == n_best[3] == [("", 0.0)]
     first = succeeded("translate", finished[0], *flags[:2], *flags[4:], stdin=as_text(LINES)).splitlines()
     for n in (0, 2, 4):
-        scores = [score for _, score in found[n]]
-        assert len(scores) == 3 and scores == sorted(scores, reverse=True) and found[n][0][0] == first[n]
+        scores = [score for _, score in n_best[n]]
+        assert len(scores) == 3 and scores == sorted(scores, reverse=True) and n_best[n][0][0] == first[n]
 
 
 def test_no_translation_of_a_line_is_given_twice(finished):
     flags = ["--n-best", 3, "--max-length", 6]
     groups = ["--beam", 6, "--groups", 3, "--diversity", 0]  # each finds the same two
     for search, count in ((groups, 2), (["--method", "sample", "--temperature", 1e-3], 1)):
-        for found in n_best_of(succeeded("translate", finished[0], *flags, *search, stdin=as_text(LINES[::2]))).values():
-            assert len({text for text, _ in found}) == len(found) == count
+        for outputs in n_best_of(succeeded("translate", finished[0], *flags, *search, stdin=as_text(LINES[::2]))).values():
+            assert len({text for text, _ in outputs}) == len(outputs) == count
 
 
 def test_attention_by_location_knows_lines_up_to_its_places(train, nowhere):
@@ -103,13 +103,13 @@ def test_attention_by_location_knows_lines_up_to_its_places(train, nowhere):
     assert succeeded("translate", "run", stdin=f"{fits}\n").count("\n") == 1
     refused(
         command("translate", "run", stdin=f"{fits}\n{fits} six\n".encode()),
-        "line 2 has 7 symbols, the model's attention by location knows 6 places",
+        "line 2 has 7 symbols, the model's attention by location has 6 places",
     )
 
 
 def test_to_puts_the_language_before_every_line(finished):
-    asked = succeeded("translate", finished[0], "--to", "de", stdin="one two\n\nnine\n")
-    assert asked == succeeded("translate", finished[0], stdin="<de> one two\n\n<de> nine\n")
+    translated = succeeded("translate", finished[0], "--to", "de", stdin="one two\n\nnine\n")
+    assert translated == succeeded("translate", finished[0], stdin="<de> one two\n\n<de> nine\n")
 
 
 def test_what_is_typed_is_answered_line_by_line(finished):
@@ -118,7 +118,7 @@ def test_what_is_typed_is_answered_line_by_line(finished):
     answers = succeeded("translate", finished[0], *flags, stdin=typed).splitlines()
     assert (outcome.code, outcome.out.splitlines(), outcome.err.count("> ")) == (0, answers, 4)  # prompts are not on stdout
     wrong = command("translate", finished[0], *flags, typed="\u00e9\n".encode("latin-1"))
-    assert (wrong.code, wrong.err.splitlines()[1:]) == (2, ["> error: what was typed is not UTF-8 text: byte 0xe9"])
+    assert (wrong.code, wrong.err.splitlines()[1:]) == (2, ["> error: the typed line is not UTF-8 text: byte 0xe9"])
 
 
 def test_streamed_lines_are_answered_as_they_come(finished, monkeypatch):
@@ -149,8 +149,8 @@ def test_a_translation_does_not_depend_on_the_other_lines(finished):
 def test_lines_unlike_those_of_training_are_counted(finished):
     lines = ["<fr> one", "", "<fr> zebra", "two", f"<de>{100 * ' two'}", "zebra"]
     outcome = command("translate", finished[0], "--beam", 1, "--max-length", 1, stdin=as_text(lines).encode())
-    told = "2 of unknown symbols only, 1 longer than 100 symbols, 2 without <de> or <fr> at their beginning"
-    assert (outcome.code, outcome.err) == (0, f"warning: lines unlike those of training: {told}\n")
+    message = "2 of unknown symbols only, 1 longer than 100 symbols, 2 without <de> or <fr> at their beginning"
+    assert (outcome.code, outcome.err) == (0, f"warning: lines unlike those of training: {message}\n")
     assert command("translate", finished[0], "--to", "fr", "--max-length", 1, stdin=b"one\n").err == ""
 
 
@@ -164,8 +164,8 @@ def test_any_text_can_be_printed_in_any_locale(monkeypatch):
 
 def test_streaming_is_greedy_or_the_first_draw(finished):
     for flags in (["--beam", 1], ["--method", "sample", "--temperature", 2.0, "--seed", 3]):
-        whole = succeeded("translate", finished[0], *flags, stdin=f"{LINES[0]}\n")
-        assert succeeded("translate", finished[0], *flags, "--stream", stdin=f"{LINES[0]}\n") == whole
+        outputs = succeeded("translate", finished[0], *flags, stdin=f"{LINES[0]}\n")
+        assert succeeded("translate", finished[0], *flags, "--stream", stdin=f"{LINES[0]}\n") == outputs
 
 
 def test_draws_go_by_the_seed_and_the_temperature(finished):
@@ -229,15 +229,15 @@ def test_evaluate_writes_its_own_files_and_leaves_the_rest(finished, files, tmp_
     out = succeeded("evaluate", tmp_path / "run", *LIKE_TRAINING, "--n-best", 2)
     name = f"eval-test-{results['data_sha256'][:8]}"
     assert out.splitlines()[-1] == str(tmp_path / "run" / f"{name}.json")
-    found = evaluation_of(tmp_path / "run", "test")
+    figures = evaluation_of(tmp_path / "run", "test")
     measured = [name for name in results if name.startswith("test_")]
     alone = [map(float, line.split()) for line in succeeded("score", finished[0], "--data.test", files / "test.tsv").splitlines()]
     nats, symbols = map(sum, zip(*alone, strict=True))
-    assert found["test_loss"] == pytest.approx(-nats / symbols, abs=1e-4)
-    assert {name: found[name] for name in measured} == pytest.approx(
+    assert figures["test_loss"] == pytest.approx(-nats / symbols, abs=1e-4)
+    assert {name: figures[name] for name in measured} == pytest.approx(
         {name: results[name] for name in measured}, rel=1e-6, abs=1e-6
     )
-    assert (found["checkpoint"], found["search_beam"], found["bleu_signature"]) == ("best", 2, results["bleu_signature"])
+    assert (figures["checkpoint"], figures["search_beam"], figures["bleu_signature"]) == ("best", 2, results["bleu_signature"])
     after = contents(tmp_path / "run")
     assert {name: after[name] for name in before} == before
     assert after.keys() - before.keys() == {f"{name}.json", f"{name}.txt", f"{name}.nbest"}
@@ -263,7 +263,7 @@ def test_evaluate_measures_other_pairs_and_other_weights(finished, files, tmp_pa
     assert last["checkpoint"] == "last" and abs(last["test_loss"] - mine["test_loss"]) > 1e-3
 
 
-def test_files_that_have_changed_are_told_and_not_gone_on_with(finished, files, nowhere):
+def test_files_that_have_changed_are_reported_and_a_run_is_not_resumed_with_them(finished, files, nowhere):
     shutil.copytree(finished[0], "run")
     for name in ("train.tsv", "valid.tsv", "test.tsv"):
         shutil.copy(files / name, name)
@@ -273,13 +273,13 @@ def test_files_that_have_changed_are_told_and_not_gone_on_with(finished, files, 
     with open("test.tsv", "a") as file:
         file.write("<fr> one\tun\n")
     outcome = command("evaluate", "run", *LIKE_TRAINING)
-    told = "warning: test.tsv (test) has changed since run was trained: the figures are of other data"
-    assert outcome.code == 0 and outcome.err.splitlines()[0] == told
+    message = "warning: test.tsv (test) has changed since run was trained: the figures are of other data"
+    assert outcome.code == 0 and outcome.err.splitlines()[0] == message
     assert "warning" not in command("evaluate", "run", *LIKE_TRAINING, "--split", "valid").err
     shutil.copy("test.tsv", "train.tsv")
     before = contents(nowhere)
-    told = "error: train.tsv test.tsv (train, test) has changed since run was begun: put it back to go on, or begin a new run"
-    refused(command("train", "--resume", "run", "--loop.steps", 6), told)
+    message = "error: train.tsv test.tsv (train, test) has changed since run was started"
+    refused(command("train", "--resume", "run", "--loop.steps", 6), f"{message}: restore it to continue, or start a new run")
     refused(command("train", "--resume", "run", "--data.train", "other.tsv"), "other.tsv does not exist")
     assert contents(nowhere) == before
 
@@ -310,12 +310,12 @@ def test_a_line_is_scored_alone_as_among_others(finished, nowhere):
 
 
 def test_the_score_of_a_translation_is_the_search_s_own(finished, nowhere):
-    found = n_best_of(
+    n_best = n_best_of(
         succeeded("translate", finished[0], "--beam", 5, "--n-best", 5, "--length-penalty", 0, stdin=f"{LINES[0]}\n")
     )
-    (nowhere / "pairs.tsv").write_text("".join(f"{LINES[0]}\t{text}\n" for text, _ in found[0] if text))
+    (nowhere / "pairs.tsv").write_text("".join(f"{LINES[0]}\t{text}\n" for text, _ in n_best[0] if text))
     scored = [float(line.split("\t")[0]) for line in succeeded("score", finished[0], "--data.test", "pairs.tsv").splitlines()]
-    assert scored == pytest.approx([score for text, score in found[0] if text], abs=2e-4) and len(scored) > 2
+    assert scored == pytest.approx([score for text, score in n_best[0] if text], abs=2e-4) and len(scored) > 2
 
 
 # attention
@@ -328,7 +328,7 @@ def size_of(png):
 
 def test_attention_draws_the_weights_of_every_symbol_written(finished, nowhere, monkeypatch):
     drawn, draw = [], inference.heat_map
-    monkeypatch.setattr(inference, "heat_map", lambda *given, **more: drawn.append(given) or draw(*given, **more))
+    monkeypatch.setattr(inference, "heat_map", lambda *args, **more: drawn.append(args) or draw(*args, **more))
     run, source = seqjax.load_run(finished[0]), "<de> six five three one"
     out = succeeded("attention", finished[0], "--source", source, "--target", "eins drei", "--out", "pair.png")
     assert out == "eins drei\npair.png\n"
@@ -353,9 +353,9 @@ def test_the_average_is_the_mean_of_the_last_checkpoints(finished, nowhere):
         assert checkpoints.steps("last") == [2, 4]
         last = checkpoints.params(shapes, "last")
     best = seqjax.load_run(finished[0]).params  # of step 2
-    found = Weights(dir=str(finished[0]), average=2).load(Seq2Seq, vocabularies=2)
-    for mean, *of in zip(*map(jax.tree.leaves, (found.params, last, best)), strict=True):
-        np.testing.assert_allclose(mean, (of[0] + np.asarray(of[1])) / 2, atol=1e-6)
+    average = Weights(dir=str(finished[0]), average=2).load(Seq2Seq, vocabularies=2)
+    for mean, *leaves in zip(*map(jax.tree.leaves, (average.params, last, best)), strict=True):
+        np.testing.assert_allclose(mean, (leaves[0] + np.asarray(leaves[1])) / 2, atol=1e-6)
     averaged = succeeded("translate", finished[0], "--average", 2, "--n-best", 2, stdin=f"{LINES[0]}\n")
     assert averaged != succeeded("translate", finished[0], "--n-best", 2, stdin=f"{LINES[0]}\n")
 
@@ -376,7 +376,7 @@ def test_an_ensemble_of_equal_runs_is_the_run(averaging, finished, files, tmp_pa
     alone = succeeded("score", tmp_path / "run", "--data.test", files / "test.tsv")
     assert succeeded("score", tmp_path / "run", "--data.test", files / "test.tsv", *ensemble) == alone
     succeeded("evaluate", tmp_path / "run", *LIKE_TRAINING, *ensemble)
-    found = evaluation_of(tmp_path / "run", "test-ensemble2")
+    figures = evaluation_of(tmp_path / "run", "test-ensemble2")
     nats, symbols = zip(*(map(float, line.split("\t")) for line in alone.splitlines()), strict=True)
-    assert found["test_loss"] == pytest.approx(-sum(nats) / sum(symbols), abs=1e-4)
-    assert found["test_chrf"] == results_of(finished[0])["test_chrf"] and found["ensemble"] == [str(tmp_path / "run")]
+    assert figures["test_loss"] == pytest.approx(-sum(nats) / sum(symbols), abs=1e-4)
+    assert figures["test_chrf"] == results_of(finished[0])["test_chrf"] and figures["ensemble"] == [str(tmp_path / "run")]

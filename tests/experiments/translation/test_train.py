@@ -1,4 +1,4 @@
-"""Training a translator through the real command: what it writes, that it goes on exactly, what is compiled when."""
+"""Training a translator through the real command: its files, exact resumption, and the number of compilations."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ from tests.catalog import leaving
 from tests.experiments.conftest import Interrupt, contents, figures_of, results_of
 from tests.experiments.translation.conftest import command, lines
 
-COMPILED = "/jax/core/compile/backend_compile_duration"  # of the persistent cache too
+COMPILED = "/jax/core/compile/backend_compile_duration"  # also recorded for hits in the persistent cache
 
 
 def pairs_of(path):
@@ -46,7 +46,7 @@ def loss_of(run, pairs, silent=None):
     return nats / count
 
 
-# What a run leaves.
+# The files of a run.
 
 
 def test_train_writes_every_file_of_a_run(finished, files):
@@ -74,7 +74,7 @@ def test_results_are_those_of_the_best_weights(finished, files):
         assert results[f"{name}_loss"] == pytest.approx(loss_of(run, pairs_of(files / f"{split}.tsv")), abs=1e-5)
         assert results[f"{name}_perplexity"] == pytest.approx(np.exp(results[f"{name}_loss"]))
     record = [line["loss"] for line in run.metrics if line["split"] == "validation"]
-    as_trained = loss_of(run, pairs_of(files / "valid.tsv"), silent=[])  # training has no symbol taken out
+    as_trained = loss_of(run, pairs_of(files / "valid.tsv"), silent=[])  # the training loss excludes no symbol
     assert min(record) == pytest.approx(as_trained, abs=1e-5) and record[1] > record[0] + 0.01
 
 
@@ -120,12 +120,12 @@ def test_pairs_left_out_or_cut_are_counted(train, nowhere):
     assert (results["data_empty"], results["data_over_long"], results["data_train_pairs"]) == (1, 1, 17)
 
     for rule, counts in (("drop", (16, 1)), ("cut", (17, 1))):
-        own = {"train": ("pairs.tsv",), "valid": ("pairs.tsv",), "units": "word", "joint": False}
-        text = load_pairs(Data(**own, max_length=4, over_long=rule))
+        sources = {"train": ("pairs.tsv",), "valid": ("pairs.tsv",), "units": "word", "joint": False}
+        text = load_pairs(Data(**sources, max_length=4, over_long=rule))
         source, target, over_long = text.encoded["train"]
         assert (max(map(len, source)), max(map(len, target))) == (4, 4)
         assert (len(source), over_long) == counts
-        assert max(map(len, text.encoded["valid"].source)) == 6  # what is measured is never left out or cut
+        assert max(map(len, text.encoded["valid"].source)) == 6  # pairs to measure are never left out or cut
 
 
 def test_what_would_be_equal_once_prepared_is_in_one_split(nowhere):
@@ -144,12 +144,12 @@ def test_the_literal_name_of_a_special_symbol_begins_a_text_as_any_word(nowhere)
     assert len(text.encoded["train"].source) == 5
 
 
-# Going on.
+# Resuming.
 
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory, train):
-    """Two runs alike, of which the figure is BLEU and the patience short: (uninterrupted, stopped after step 2)."""
+    """Two equal runs that monitor BLEU with little patience: (uninterrupted, stopped after step 2)."""
     flags = ["--monitor", "bleu", "--loop.steps", 6, "--loop.eval-every", 1, "--loop.patience", 2]
     flags += ["--scheduled-sampling.decay", "linear"]
     runs = tmp_path_factory.mktemp("runs")
@@ -163,16 +163,17 @@ def watched(tmp_path_factory, train):
 
 
 def test_resume_alone_goes_on_to_the_figures_and_the_early_stop_of_an_uninterrupted_run(watched, tmp_path):
-    whole, stopped = watched
+    uninterrupted, stopped = watched
     shutil.copytree(stopped, tmp_path / "run")
     outcome = command("train", "--resume", tmp_path / "run")
     assert outcome.code == 0, outcome.err
     record = figures_of(tmp_path / "run")
-    assert record == figures_of(whole) and record[-1]["step"] == 3  # BLEU did not rise after the first evaluation
-    assert (tmp_path / "run" / "samples.jsonl").read_text() == (whole / "samples.jsonl").read_text()
-    ours, theirs = (results_of(folder) for folder in (tmp_path / "run", whole))
+    assert record == figures_of(uninterrupted) and record[-1]["step"] == 3  # BLEU did not rise after the first evaluation
+    assert (tmp_path / "run" / "samples.jsonl").read_text() == (uninterrupted / "samples.jsonl").read_text()
+    ours, theirs = (results_of(folder) for folder in (tmp_path / "run", uninterrupted))
     assert ours.pop("seconds") > 0 and theirs.pop("seconds") > 0 and ours == theirs
-    for leaf, other in zip(*(jax.tree.leaves(seqjax.load_run(run).params) for run in (tmp_path / "run", whole)), strict=True):
+    runs = (seqjax.load_run(folder) for folder in (tmp_path / "run", uninterrupted))
+    for leaf, other in zip(*(jax.tree.leaves(run.params) for run in runs), strict=True):
         np.testing.assert_array_equal(leaf, other)
 
 
@@ -219,13 +220,13 @@ def test_nothing_is_compiled_once_all_shapes_were_seen(train, tmp_path, monkeypa
         spoken = [line.replace("<fr>", "<de>") for line in reversed(lines)]
         flags = ["translate", tmp_path / "run", "--beam", 3]
         assert command(*flags, stdin="".join(lines).encode()).code == 0
-        seen = len(compiled)
+        compiled_before = len(compiled)
         assert command(*flags, stdin="".join(spoken).encode()).code == 0
     finally:
         jax.monitoring.unregister_event_duration_listener(count)
     assert marks.keys() == {10, 20, 30} and marks[10] > 0
     assert marks[10] == marks[20] == marks[30]
-    assert len(compiled) == seen > marks[30]
+    assert len(compiled) == compiled_before > marks[30]
 
 
 # Configurations.
@@ -234,7 +235,7 @@ ENDS = {"linear": 0.0, "exponential": 0.5, "inverse_sigmoid": 0.5}
 
 
 @pytest.mark.parametrize("decay", ENDS)
-def test_a_schedule_begins_with_the_truth_and_reaches_its_mark_when_it_is_told_to(decay):
+def test_a_schedule_begins_with_true_symbols_and_reaches_its_end_after_its_share_of_the_run(decay):
     schedule = ScheduledSampling(decay=decay, over=0.5).schedule(1000)
     assert schedule is not None
     chances = [schedule.probability(step) for step in range(0, 1001, 50)]
@@ -244,7 +245,7 @@ def test_a_schedule_begins_with_the_truth_and_reaches_its_mark_when_it_is_told_t
     assert held is not None and held.probability(500) == pytest.approx(0.75) and held.probability(10_000) == 0.75
 
 
-KINDS = {  # flags, and what the config must then name
+KINDS = {  # flags, and the types that the config must then name
     "sutskever": ("--preset sutskever", ["LSTM"]),
     "bahdanau": (
         "--preset bahdanau --model.coverage --model.coverage-loss 0.5 --data.units unigram",
