@@ -121,6 +121,6 @@ def test_four_devices(as_user, tmp_path):
         "grads = jax.pmap(lambda x: jax.lax.psum(jax.grad(loss)(params, x, 'fused'), 'd'), 'd')(xs.reshape(4, 2, 5, 6))\n"
         "jax.tree.map(lambda a, b: close(a[0], b), grads, expected)\n"
     )
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    environment = os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"}
     done = as_user("-W", "ignore", script, env=environment | {"PYTHONPATH": os.getcwd()})
     assert done.returncode == 0, done.stderr

@@ -65,7 +65,7 @@ print(json.dumps([losses(jax.devices()[:1]), losses(jax.devices())]))
 @pytest.mark.parametrize(("dtype", "tolerance"), [pytest.param("float32", 1e-5, marks=pytest.mark.slow), ("float64", 1e-9)])
 def test_losses_of_one_device_and_of_eight_are_the_same(dtype, tolerance, as_user, tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
-    devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    devices = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     precision = {"JAX_ENABLE_X64": str(dtype == "float64"), "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
     done = as_user("program.py", dtype, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)} | devices | precision)
     assert done.returncode == 0, done.stderr

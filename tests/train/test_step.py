@@ -46,7 +46,7 @@ print(json.dumps({{"losses": [one.losses(20)[0], eight.losses(20)[0], moved], "s
 
 @pytest.mark.parametrize(("float64", "tolerance"), [(0, 1e-5), (1, 1e-9)])
 def test_eight_devices_give_the_losses_of_one(as_user, tmp_path, float64, tolerance):
-    devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    devices = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     environment = os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parents[2])} | devices
     done = as_user("-c", EIGHT.format(float64=float64), tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
