@@ -29,12 +29,12 @@ def forcing(p, rows=3):
 @pytest.mark.parametrize("name", leaving("bahdanau", of=["plain_stack", "bahdanau", "luong"]))
 @pytest.mark.parametrize("sampling", ["token", "sequence"])
 def test_always_the_truth_is_teacher_forcing(name, sampling):
-    """In values and in gradients, bit by bit, dropout included."""
+    """In values and in gradients, to the rounding of two programs, dropout included."""
     model = dataclasses.replace(MODELS[name], sampling=sampling)
     params, batch = initial(model), batch_for(model)
     plain, forced = (jax.jit(jax.value_and_grad(mean_loss(model, b, KEY)))(params) for b in (batch, batch | forcing(1.0)))
     for actual, expected in zip(jax.tree.leaves(forced), jax.tree.leaves(plain), strict=True):
-        np.testing.assert_array_equal(actual, expected)
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", leaving("plain", "bahdanau", of=["plain", "bahdanau", "coverage", "large_vocabulary"]))
