@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax.attention.memory import Memory, Read, masked_softmax, read_out
+from seqjax.attention.memory import Memory, masked_softmax
 from seqjax.attention.scores import Attention, take_sizes
 from seqjax.categorical import quantile
 from seqjax.products import product
@@ -28,7 +28,7 @@ class Hard(Attention):
         attention: gives the scores e: Additive, Dot, General or Location.
 
     Raises:
-        InputError: an attention with an `attend` of its own.
+        InputError: an attention with a `weigh` or an `attend` of its own.
 
     Example:
         >>> from seqjax.attention.scores import Dot
@@ -68,25 +68,17 @@ class Hard(Attention):
         """The keys of `attention`."""
         return self.attention.keys(params, values)
 
-    def attend(
-        self,
-        params: Params,
-        query: Array,
-        memory: Memory,
-        *,
-        coverage: Array | None = None,
-        steps: Array | None = None,
-        key: Array | None = None,
-        dot=product,
-    ) -> Read:
-        """The same as `Attention.attend`, with log_p [...]."""
-        p = masked_softmax(self.attention.scores(params, query, memory, coverage=coverage, dot=dot), memory.mask)  # [..., S]
+    def scores(self, params: Params, query: Array, memory: Memory, *, coverage: Array | None = None, dot=product) -> Array:
+        """The scores of `attention`."""
+        return self.attention.scores(params, query, memory, coverage=coverage, dot=dot)
+
+    def weigh(self, params: Params, query: Array, scores: Array, mask: Array, *, steps, key: Array | None, dot):
+        """One-hot weights [..., S] at the place drawn, and its log-probability [...]; without a key the softmax, and 0."""
+        p = masked_softmax(scores, mask)  # [..., S]
         if key is None:
-            return Read(read_out(p, memory.values), p, jnp.zeros(p.shape[:-1], p.dtype))
+            return p, jnp.zeros(p.shape[:-1], p.dtype)
         chance = jax.vmap(lambda k: jax.random.uniform(k, (), jnp.float32))(key.reshape(-1))  # one number a row, for any S
         place = quantile(p.reshape(-1, p.shape[-1]), chance).reshape(p.shape[:-1])
-        drawn = (jax.lax.broadcasted_iota(place.dtype, p.shape, p.ndim - 1) == place[..., None]) & memory.mask
+        drawn = (jax.lax.broadcasted_iota(place.dtype, p.shape, p.ndim - 1) == place[..., None]) & mask
         p_drawn = jnp.where(drawn, p, jnp.zeros((), p.dtype)).sum(axis=-1)  # 0 where all places are masked
-        log_p = jnp.log(jnp.where(p_drawn > 0, p_drawn, jnp.ones((), p.dtype)))
-        weights = drawn.astype(p.dtype)
-        return Read(read_out(weights, memory.values), weights, log_p)
+        return drawn.astype(p.dtype), jnp.log(jnp.where(p_drawn > 0, p_drawn, jnp.ones((), p.dtype)))

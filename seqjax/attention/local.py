@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax.attention.memory import Memory, Read, masked_softmax, read_out
+from seqjax.attention.memory import Memory, masked_softmax
 from seqjax.attention.scores import Attention, take_sizes
 from seqjax.checks import check_size
 from seqjax.initializers import glorot
@@ -74,7 +74,7 @@ class Local(Attention):
         predicted: whether the centre comes from the query.
 
     Raises:
-        InputError: a window below 1, or an attention with an `attend` of its own.
+        InputError: a window below 1, or an attention with a `weigh` or an `attend` of its own.
 
     Example:
         >>> from seqjax.attention.scores import Dot
@@ -126,20 +126,13 @@ class Local(Attention):
         """The keys of `attention`."""
         return self.attention.keys(params.get("attention", {}), values)
 
-    def attend(
-        self,
-        params: Params,
-        query: Array,
-        memory: Memory,
-        *,
-        coverage: Array | None = None,
-        steps: Array | None = None,
-        key: Array | None = None,
-        dot=product,
-    ) -> Read:
-        """The same as `Attention.attend`, within a window around the centre."""
-        scores = self.attention.scores(params.get("attention", {}), query, memory, coverage=coverage, dot=dot)
-        length = memory.mask.sum(axis=-1, dtype=scores.dtype)
+    def scores(self, params: Params, query: Array, memory: Memory, *, coverage: Array | None = None, dot=product) -> Array:
+        """The scores of `attention`."""
+        return self.attention.scores(params.get("attention", {}), query, memory, coverage=coverage, dot=dot)
+
+    def weigh(self, params: Params, query: Array, scores: Array, mask: Array, *, steps: Array | None, key, dot):
+        """The softmax [..., S] within a window around the centre; nothing is drawn."""
+        length = mask.sum(axis=-1, dtype=scores.dtype)
         if self.predicted:
             inner = jnp.tanh(dot(query, params["centre_kernel"]))
             vector = params["centre_vector"].astype(inner.dtype)
@@ -147,7 +140,7 @@ class Local(Attention):
         else:
             centre = jnp.minimum(jnp.asarray(steps).astype(scores.dtype), jnp.maximum(length - 1, 0))
         distance = jax.lax.broadcasted_iota(scores.dtype, scores.shape, scores.ndim - 1) - centre[..., None]
-        weights = masked_softmax(scores, memory.mask & (jnp.abs(distance) <= self.window))
+        weights = masked_softmax(scores, mask & (jnp.abs(distance) <= self.window))
         if self.predicted:
             weights = weights * jnp.exp(-2 * (distance / self.window) ** 2)
-        return Read(read_out(weights, memory.values), weights)
+        return weights, None

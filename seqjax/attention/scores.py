@@ -26,8 +26,8 @@ class Attention:
 
         e_s = score(query, value_s);  a = softmax of e over the real places;  context = sum over s of a_s value_s
 
-    A subclass defines `init`, `keys` and `scores`, or an `attend` of its own. Every product of the query with a kernel is
-    written `dot(query, kernel)`.
+    A subclass defines `init`, `keys` and `scores`; also `weigh`, if its weights are not the softmax of its scores, or `attend`,
+    if its context is not the mean of the values. Every product of the query with a kernel is written `dot(query, kernel)`.
 
     Args:
         query_size: Q, features of the query: the cell's hidden units.
@@ -145,15 +145,23 @@ class Attention:
         Returns:
             Read: context [..., context_size] and weights [..., S], float32 or wider; both 0 in rows that are all masked.
         """
-        weights = masked_softmax(self.scores(params, query, memory, coverage=coverage, dot=dot), memory.mask)
-        return Read(read_out(weights, memory.values), weights)
+        scores = self.scores(params, query, memory, coverage=coverage, dot=dot)
+        weights, log_p = self.weigh(params, query, scores, memory.mask, steps=steps, key=key, dot=dot)
+        return Read(read_out(weights, memory.values), weights, log_p)
+
+    def weigh(
+        self, params: Params, query: Array, scores: Array, mask: Array, *, steps: Array | None, key: Array | None, dot
+    ) -> tuple[Array, Array | None]:
+        """The weights [..., S] of scores [..., S], and the log-probability [...] of a draw or None; the rest as in `attend`."""
+        return masked_softmax(scores, mask), None
 
 
 def take_sizes(owner: Attention, attention: Attention):
     """Copy to `owner` the sizes of the attention whose scores it uses; raise InputError unless that attention gives scores."""
-    if not isinstance(attention, Attention) or type(attention).attend is not Attention.attend:
-        kind = type(attention).__name__
-        raise InputError(f"{type(owner).__name__} needs an attention that gives scores, such as General, not a {kind}")
+    kind = type(attention)
+    is_softmax = isinstance(attention, Attention) and kind.attend is Attention.attend and kind.weigh is Attention.weigh
+    if not is_softmax:
+        raise InputError(f"{type(owner).__name__} needs an attention that gives scores, such as General, not a {kind.__name__}")
     for name in ("query_size", "memory_size"):
         object.__setattr__(owner, name, getattr(attention, name))
 

@@ -129,10 +129,7 @@ class Ensemble:
         Raises:
             InputError: no member has attention.
         """
-        weights = [model.weights(member) for model, member in zip(self.models, state, strict=True) if model.attends]
-        if not weights:
-            raise InputError("no model of this ensemble has attention: there are no weights to show")
-        return jnp.stack(weights).mean(axis=0)
+        return jnp.stack([model.weights(member) for model, member in self._attending(state)]).mean(axis=0)
 
     def attended(self, memory: tuple) -> Array:
         """The positions that any member attends to, bool [B, S].
@@ -140,7 +137,11 @@ class Ensemble:
         Raises:
             InputError: no member has attention.
         """
-        masks = [model.attended(member) for model, member in zip(self.models, memory, strict=True) if model.attends]
-        if not masks:
-            raise InputError("no model of this ensemble has attention: there are no positions to attend to")
-        return functools.reduce(jnp.logical_or, masks)
+        return functools.reduce(jnp.logical_or, [model.attended(member) for model, member in self._attending(memory)])
+
+    def _attending(self, members: tuple) -> list[tuple[Any, Any]]:
+        """The members that attend, each with its part of a state or a memory."""
+        attending = [(model, member) for model, member in zip(self.models, members, strict=True) if model.attends]
+        if not attending:
+            raise InputError("no model of this ensemble has attention: there are no weights and no positions to attend to")
+        return attending

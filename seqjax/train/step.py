@@ -62,9 +62,8 @@ def make_train_step(
 
     def objective(params, state: TrainState, batch):
         carry, outputs = model.apply(params, batch, state=state.carry, key=jax.random.fold_in(state.key, state.step))
-        loss = model.loss(outputs, batch)
-        others = model.figures(outputs, batch) if len(state.figures) > 1 else {}
-        figures = {name: loss if name == "loss" else others[name] for name in state.figures}
+        figures = model.figures(outputs, batch)
+        loss, figures = figures["loss"], {name: figures[name] for name in state.figures}
         per_row = loss.sum / jax.tree.leaves(batch)[0].shape[0]
         return (loss.mean if loss_scale == "mean" else per_row), (reseed(carry, None), figures)
 
