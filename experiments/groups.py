@@ -37,6 +37,38 @@ class Recurrent:
         sizes = (input_size, *[self.hidden_size] * layers)
         return Stack.of(CELLS[self.cell], sizes=sizes, dropout=self.dropout, per=self.per)
 
+    def both_ways(self, input_size: int, layers: int, merge: Literal["concat", "sum", "mean"] = "concat") -> Chain:
+        """Layers that read in both directions, with dropout between them."""
+        dropout = (Dropout(self.dropout, per=self.per),) if self.dropout else ()
+        parts: list = []
+        for size in (input_size, *[self.hidden_size * (2 if merge == "concat" else 1)] * (layers - 1)):
+            cell = CELLS[self.cell](input_size=size, hidden_size=self.hidden_size)
+            parts += [*(dropout if parts else ()), Bidirectional(cell, merge=merge)]
+        return Chain(tuple(parts))
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader(Recurrent):
+    """A recurrent network that reads a sequence, which may do so in both directions."""
+
+    layers: int = 1
+    bidirectional: bool = False  # read in both directions; such a network cannot follow a stream
+
+    @property
+    def read_size(self) -> int:
+        """The number of features of the network's output."""
+        return self.hidden_size * (2 if self.bidirectional else 1)
+
+    def reader(self, input_size: int) -> Cell | SequenceLayer:
+        """The network, for inputs with `input_size` features.
+
+        Raises:
+            InputError: there is no layer.
+        """
+        if self.layers < 1:
+            raise InputError(f"model.layers is {self.layers}, it must be at least 1")
+        return self.both_ways(input_size, self.layers) if self.bidirectional else self.stack(input_size, self.layers)
+
 
 @dataclasses.dataclass(frozen=True)
 class RecurrentEncoder(Recurrent):
@@ -55,12 +87,7 @@ class RecurrentEncoder(Recurrent):
         """The encoder of inputs with `input_size` features."""
         if not self.bidirectional:
             return self.stack(input_size, self.encoder_layers)
-        dropout = (Dropout(self.dropout, per=self.per),) if self.dropout else ()
-        layers: list = []
-        for size in (input_size, *[self.encoded_size] * (self.encoder_layers - 1)):
-            cell = CELLS[self.cell](input_size=size, hidden_size=self.hidden_size)
-            layers += [*(dropout if layers else ()), Bidirectional(cell, merge=self.merge)]
-        return Chain(tuple(layers))
+        return self.both_ways(input_size, self.encoder_layers, self.merge)
 
 
 @dataclasses.dataclass(frozen=True)

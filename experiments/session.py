@@ -139,11 +139,12 @@ class Session:
             self.done, self._position, self._checkpoints = int(self.state.step), position, checkpoints
             yield self
 
-    def train(self, evaluate: Callable[[Params], dict[str, float]]) -> Iterator[training.Event]:
+    def train(self, evaluate: Callable[[Params], dict[str, float]] | None) -> Iterator[training.Event]:
         """Trains: yields every event, once it has been recorded and shown.
 
         Args:
-            evaluate: a function of params that returns the validation figures, `config.monitor` among them.
+            evaluate: a function of params that returns the validation figures, `config.monitor` among them; None: there is no
+                validation split, and the last weights are the best.
         """
         best = "lowest" if self.config.monitor == "loss" else "highest"
         outputs: dict[str, Any] = {"run": self.folder, "checkpoints": self._checkpoints, "position": self._position}
@@ -159,8 +160,8 @@ class Session:
         return training.evaluate(self._eval_step, self.model, params, batches)
 
     def draw_curves(self, event: training.Event, references: dict[str, float] | None = None):
-        """Draws curves.png after an evaluation or interruption; `references` are losses to compare with, by name."""
-        if event.kind in ("eval", "interrupted"):
+        """Draws curves.png after an evaluation and at the end; `references` are losses to compare with, by name."""
+        if event.kind in ("eval", "interrupted", "end"):
             title, options = f"{self.preset}: {self._data['source']}", {"monitor": self.config.monitor, "unit": self.model.unit}
             training.curves(self.folder.read_metrics(), self.folder.curves, title=title, references=references, **options)
 

@@ -28,12 +28,16 @@ class Weights:
     ensemble: Folders = ()  # more run folders, whose predictions are averaged with the first's
     averaging: Literal["probability", "log"] = "probability"  # of an ensemble: the mean of probabilities, or of their logarithms
 
-    def load(self, model_type: type, *, vocabularies: int = 1) -> "Loaded":
+    def load(
+        self, model_type: type | tuple[type, ...], *, vocabularies: int = 1, fuse: Callable[[tuple], Any] | None = None
+    ) -> "Loaded":
         """Loads the model, or an ensemble of several, with its parameters.
 
         Args:
-            model_type: the type of the experiment's models.
+            model_type: the type of the experiment's models, or several.
             vocabularies: the number of a model's vocabularies.
+            fuse: a function of the models of an ensemble that returns one, whose parameters are the tuple of theirs; None: a
+                decode.Ensemble.
 
         Raises:
             InputError: a folder has no run of this experiment, the runs of an ensemble differ in vocabulary, or there are too
@@ -44,14 +48,16 @@ class Weights:
             fits = isinstance(run.model, model_type) and len(run.model.vocabulary_sizes) == vocabularies
             if not fits or run.vocabulary is None:
                 model = f"its model is a {type(run.model).__name__} of {len(run.model.vocabulary_sizes)} vocabularies"
-                expected = f"it must be a {model_type.__name__} of {vocabularies}"
+                types = model_type if isinstance(model_type, tuple) else (model_type,)
+                expected = f"it must be a {' or '.join(each.__name__ for each in types)} of {vocabularies}"
                 raise InputError(f"{run.dir} is not a run of this experiment: {model}, {expected}")
             if run.vocabulary != runs[0].vocabulary:
                 raise InputError(f"--ensemble {run.dir}: its vocabularies are not those of {self.dir}")
         params = tuple(self._params(run) for run in runs)
         if len(runs) == 1:
             return Loaded(runs[0], runs[0].model, params[0], self)
-        return Loaded(runs[0], decode.Ensemble(tuple(run.model for run in runs), average=self.averaging), params, self)
+        models = tuple(run.model for run in runs)
+        return Loaded(runs[0], fuse(models) if fuse else decode.Ensemble(models, average=self.averaging), params, self)
 
     def _params(self, run: train.Run) -> Params:
         if self.checkpoint == "best" and self.average == 1:
