@@ -5,6 +5,7 @@ from seqjax.data.text.buckets import Buckets, bucket_shapes, evaluation_pairs
 from seqjax.data.text.characters import ByteVocabulary, CharacterVocabulary
 from seqjax.data.text.corpus import Corpus, Document, from_path, from_tfds, load, pydoc, stdlib
 from seqjax.data.text.encoding import Encoded, build_pair_vocabularies, build_vocabulary, encode_pairs, word_positions
+from seqjax.data.text.labelled import LabelledLine, LabelledText, from_tables, library_lines, read_table, split_words
 from seqjax.data.text.language import TextStream, encode_documents, evaluation_batches
 from seqjax.data.text.pairs import Pair, Pairs
 from seqjax.data.text.subwords import SubwordVocabulary
@@ -19,6 +20,8 @@ __all__ = [
     "Corpus",
     "Document",
     "Encoded",
+    "LabelledLine",
+    "LabelledText",
     "LineVocabulary",
     "Pair",
     "Pairs",
@@ -35,9 +38,13 @@ __all__ = [
     "evaluation_batches",
     "evaluation_pairs",
     "from_path",
+    "from_tables",
     "from_tfds",
+    "library_lines",
     "load",
     "pydoc",
+    "read_table",
+    "split_words",
     "stdlib",
     "word_positions",
 ]

@@ -1,0 +1,297 @@
+"""Labelled lines of text in three splits: from tables, or from the modules of Python's library."""
+
+import hashlib
+import platform
+import re
+import sysconfig
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, hashed_split
+from seqjax.data.text.files import read_text
+from seqjax.errors import InputError
+
+MODULES = (  # sizeable, and in the library of every Python from 3.11
+    "argparse", "ast", "asyncio", "difflib", "doctest", "email", "http", "inspect", "logging", "mailbox",
+    "multiprocessing", "optparse", "pickle", "ssl", "statistics", "subprocess", "tarfile", "typing", "unittest", "xml",
+)  # fmt: skip
+_SHORTEST = 12  # characters of a line of the library; shorter ones say little
+
+
+class LabelledLine(NamedTuple):
+    """A text and the name of its class.
+
+    Args:
+        label: the name of the class.
+        text: the text.
+    """
+
+    label: str
+    text: str
+
+
+Rows = tuple[LabelledLine, ...]
+Prepare = Callable[[str], str]
+
+
+@dataclass(frozen=True, repr=False)
+class LabelledText:
+    """Labelled lines in three splits, and a record of their provenance.
+
+    Args:
+        classes: the names of the classes; numbers are in numerical order, other names in alphabetical order.
+        train, valid, test: the lines of each split; test may be empty.
+        record: a flat dict of JSON values: source, classes (their number), lines and sha256 (of all and of each split), empty
+            (the number of lines left out because they have no text or no label).
+
+    Example:
+        >>> library_lines(modules=("ast", "typing"), per_module=500)
+        LabelledText(Python's library, 2 classes: 804 train, 90 valid, 106 test)
+    """
+
+    classes: tuple[str, ...]
+    train: Rows
+    valid: Rows
+    test: Rows
+    record: dict
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{self.record[split + '_lines']:,} {split}" for split in SPLITS)
+        return f"LabelledText({self.record['source']}, {len(self.classes)} classes: {sizes})"
+
+
+def split_words(text: str) -> str:
+    """A text with blanks between its words and its punctuation marks.
+
+    Args:
+        text: any string.
+
+    Returns:
+        Words (letters, digits and underscores) and single other characters, separated by one blank each.
+
+    Example:
+        >>> split_words("Who's  she?")
+        "Who ' s she ?"
+    """
+    return " ".join(re.findall(r"\w+|[^\w\s]", text))
+
+
+def read_table(path: str | Path, encoding: str = "utf-8") -> list[LabelledLine]:
+    r"""Reads a table of labelled lines, in order.
+
+    A line is `label<TAB>text`; in a file without any tab it is `label text`, split at the first blank. Blank lines are left out.
+
+    Args:
+        path: the file, plain or *.gz.
+        encoding: of the file, such as utf-8 or latin-1.
+
+    Returns:
+        The lines, with white space stripped from either part; the text or the label of a line may be empty.
+
+    Raises:
+        InputError: the file is missing, damaged, empty or in another encoding, or a line has more or fewer columns
+            (with its number).
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "questions.txt")
+        ...     _ = path.write_text("person Who was Galileo ?\nplace Where is Aspen ?\n")
+        ...     read_table(path)[1]
+        LabelledLine(label='place', text='Where is Aspen ?')
+    """
+    content = read_text(path, encoding).removeprefix("\ufeff")
+    separator, form = ("\t", "a label, a tab and a text") if "\t" in content else (" ", "a label, a blank and a text")
+    rows = []
+    for n, line in enumerate(content.split("\n"), 1):
+        if not line.strip():
+            continue
+        columns = line.split("\t") if separator == "\t" else line.strip().split(" ", 1)
+        if len(columns) != 2:
+            count = f"{len(columns)} column{'s' * (len(columns) > 1)}"
+            raise InputError(f"{path} has {count} in line {n:,}: a line is {form}")
+        rows.append(LabelledLine(columns[0].strip(), columns[1].strip()))
+    if not rows:
+        raise InputError(f"{path} holds no line: a line is a label, a tab and a text")
+    return rows
+
+
+def from_tables(
+    train: str | Path,
+    valid: str | Path | None = None,
+    test: str | Path | None = None,
+    *,
+    split: Sequence[float] = DEFAULT_SHARES,
+    prepare: Prepare | None = None,
+    encoding: str = "utf-8",
+) -> LabelledText:
+    r"""Loads labelled lines from tables; see `read_table`.
+
+    If valid or test is missing, its share of train is split off by a hash of the text, so that equal texts stay together.
+
+    Args:
+        train: the table.
+        valid, test: likewise, or None.
+        split: the shares of a missing valid and test.
+        prepare: a function applied to each text before the split, e.g. `str.lower`; None: texts stay as they are.
+        encoding: of the tables, such as utf-8 or latin-1.
+
+    Returns:
+        The lines; those without a label or a text are left out and counted.
+
+    Raises:
+        InputError: a table cannot be read, the split is invalid or leaves train or valid empty, or a label of valid or test
+            is not in train.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table = Path(folder, "films.tsv")
+        ...     _ = table.write_text("good\tA gem.\nbad\tToo long.\n")
+        ...     from_tables(table, valid=table, split=(1, 0, 0)).classes
+        ('bad', 'good')
+    """
+    files = zip(SPLITS, (train, valid, test), strict=True)
+    tables = {name: read_table(path, encoding) for name, path in files if path is not None}
+    return _labelled(str(train), tables, split, prepare)
+
+
+def library_lines(
+    modules: Sequence[str] = MODULES,
+    *,
+    per_module: int = 1000,
+    split: Sequence[float] = DEFAULT_SHARES,
+    prepare: Prepare | None = None,
+) -> LabelledText:
+    """Lines of Python's standard library, labelled by the module that they come from; nothing is downloaded.
+
+    A line is stripped of white space. Lines of fewer than 12 characters are left out, and so are lines that two of the modules
+    share. Of every module, `per_module` lines are drawn by their hash, so that classes are of equal sizes as far as the modules
+    are long enough.
+
+    Args:
+        modules: names of modules and packages; those that this Python lacks are left out.
+        per_module: the largest number of lines of a module, at least 1.
+        split: the shares of train, valid and test; a line's split depends on its hash.
+        prepare: as for `from_tables`.
+
+    Returns:
+        The lines; their record names the Python version.
+
+    Raises:
+        InputError: this Python comes without the sources of two of the modules, or the split is invalid.
+
+    Example:
+        >>> {line.label for line in library_lines(modules=("ast", "typing"), per_module=20).train} == {"ast", "typing"}
+        True
+    """
+    if per_module < 1:
+        raise InputError(f"per_module is {per_module}, it must be at least 1")
+    root, lines = Path(sysconfig.get_path("stdlib")), {}
+    for module in modules:
+        files = [root / f"{module}.py", *sorted((root / module).rglob("*.py"))]
+        texts = [file.read_bytes().decode("utf-8", "replace") for file in files if file.is_file() and "test" not in file.parts]
+        stripped = {line.strip() for text in texts for line in text.splitlines()}
+        lines[module] = {line for line in stripped if len(line) >= _SHORTEST}
+    counts = Counter(line for texts in lines.values() for line in texts)
+    kept = {module: sorted((line for line in texts if counts[line] == 1), key=_draw) for module, texts in lines.items()}
+    rows = [LabelledLine(module, line) for module, texts in kept.items() for line in texts[:per_module]]
+    if len({row.label for row in rows}) < 2:
+        raise InputError(f"this Python comes without its sources (no two of the modules below {root}): give tables")
+    rows.sort(key=lambda row: _draw(row.text))
+    return _labelled("Python's library", {"train": rows}, split, prepare, python=platform.python_version())
+
+
+def load(
+    train: str | None = None,
+    valid: str | None = None,
+    test: str | None = None,
+    *,
+    split: Sequence[float] = DEFAULT_SHARES,
+    prepare: Prepare | None = None,
+    encoding: str = "utf-8",
+) -> LabelledText:
+    """Loads labelled lines from tables; without a training table, lines of Python's library.
+
+    Args:
+        train, valid, test: tables; a missing valid or test is split off from train.
+        split, prepare, encoding: as for `from_tables`.
+
+    Raises:
+        InputError: valid or test is given without train, or the chosen loader raises an error.
+    """
+    if train is None and (valid or test):
+        raise InputError("data.valid or data.test is given without data.train: give the training table too")
+    if train is None:
+        return library_lines(split=split, prepare=prepare)
+    return from_tables(train, valid, test, split=split, prepare=prepare, encoding=encoding)
+
+
+def _labelled(
+    source: str,
+    tables: Mapping[str, Sequence[LabelledLine]],
+    shares: Sequence[float],
+    prepare: Prepare | None,
+    **facts,
+) -> LabelledText:
+    """The lines with their record; a missing split is split off from train."""
+    shares = checked_shares(shares)
+    change = prepare or (lambda text: text)
+    read = {name: [LabelledLine(label, change(text)) for label, text in rows] for name, rows in tables.items()}
+    missing = [0.0 if name in read else share for name, share in zip(SPLITS[1:], shares[1:], strict=True)]
+    splits: dict[str, list[LabelledLine]] = {name: [] for name in SPLITS}
+    for row in read["train"]:
+        splits[hashed_split(row.text, (1 - sum(missing), *missing))].append(row)
+    splits |= {name: rows for name, rows in read.items() if name != "train"}
+    complete = {name: tuple(row for row in rows if row.label and row.text) for name, rows in splits.items()}
+    for split in ("train", "valid"):
+        if not complete[split]:
+            counts = ", ".join(f"{name} {len(rows)}" for name, rows in complete.items())
+            raise InputError(f"{source}: the {split} split is empty (lines: {counts}): give more lines, or another split")
+    classes = sorted({row.label for row in complete["train"]}, key=_in_order)
+    for split in SPLITS[1:]:
+        check_classes(complete[split], classes, source=f"{source}: {split}")
+    record = {"source": source, **facts, "classes": len(classes), "lines": sum(map(len, complete.values()))}
+    record |= {f"{split}_lines": len(rows) for split, rows in complete.items()}
+    record |= {"empty": sum(map(len, splits.values())) - record["lines"], "sha256": lines_sha256(complete)}
+    record |= {f"{split}_sha256": lines_sha256({split: rows}) for split, rows in complete.items()}
+    return LabelledText(tuple(classes), *(complete[split] for split in SPLITS), record=record)
+
+
+def check_classes(rows: Sequence[LabelledLine], classes: Sequence[str], *, source: str) -> None:
+    """Checks that every label is one of the classes.
+
+    Args:
+        rows: the lines.
+        classes: the names of the classes.
+        source: the name of the lines, for the message.
+
+    Raises:
+        InputError: a label is not; the message names it.
+    """
+    unknown = sorted({row.label for row in rows} - set(classes), key=_in_order)
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        names = f"{' '.join(unknown[:5])}{more}"
+        raise InputError(f"{source} has labels that training has not: {names}; the classes are {' '.join(classes)}")
+
+
+def lines_sha256(splits: Mapping[str, Sequence[LabelledLine]]) -> str:
+    """The SHA-256 of the lines of some splits, by name, labels and names of splits included."""
+    digest = hashlib.sha256()
+    for split, rows in splits.items():
+        for row in rows:
+            digest.update(b"\0".join(part.encode("utf-8", "surrogatepass") for part in (split, *row)) + b"\0")
+    return digest.hexdigest()
+
+
+def _draw(text: str) -> bytes:
+    """A key for sorting in an order that is random, independent of `hashed_split`, and the same everywhere."""
+    return hashlib.sha256(b"draw\0" + text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _in_order(label: str):
+    return (0, int(label), "") if re.fullmatch(r"[0-9]{1,15}", label) else (1, 0, label)
