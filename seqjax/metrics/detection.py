@@ -1,0 +1,284 @@
+"""Measures of detection in time: average precision of detected segments and of frames, and early detection."""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from seqjax.errors import InputError
+from seqjax.metrics.classes import checked_labels, checked_scores
+from seqjax.metrics.segments import Segment, background_set, intersection_over_union, segments_of
+
+
+class Detection(NamedTuple):
+    """One detected activity from `start` up to, not including, `stop`, with its score.
+
+    Args:
+        label: the class.
+        start, stop: in the unit of the true segments: frames or seconds.
+        score: the confidence; only its order counts.
+    """
+
+    label: int
+    start: float
+    stop: float
+    score: float
+
+
+def detections(
+    scores,
+    *,
+    threshold: float | None = 0.5,
+    gap: int = 0,
+    shortest: int = 1,
+    background: int | Collection[int] | None = None,
+) -> list[Detection]:
+    """The detected segments of a recording, made from the scores of its frames.
+
+    For each class: the runs of frames whose score reaches the threshold; runs at most `gap` frames apart are merged; runs below
+    `shortest` frames are dropped. A detection's score is the mean of its class's scores from start to stop.
+
+    Args:
+        scores: floating, [T, C], of frames; probabilities, softmax or sigmoid.
+        threshold: the least score; None: a frame belongs to the class of its highest score, and to no other.
+        gap: frames.
+        shortest: frames.
+        background: the class or classes that are no activity.
+
+    Returns:
+        The detections by class, then by time; start and stop are ints, in frames.
+
+    Raises:
+        InputError: scores are not [T, C] or hold NaN; a negative gap, or a shortest below 1.
+
+    Example:
+        >>> detections([[0.1, 0.9], [0.1, 0.9], [0.8, 0.2], [0.3, 0.7]], gap=1, background=0)
+        [Detection(label=1, start=0, stop=4, score=0.675)]
+    """
+    scores = checked_scores(scores)
+    if gap < 0 or shortest < 1:
+        raise InputError(f"gap is {gap} and shortest {shortest}, they must be at least 0 and at least 1 frames")
+    if threshold is None:
+        active = scores.argmax(axis=1)[:, None] == np.arange(scores.shape[1])  # [T, C]
+    else:
+        active = scores >= threshold
+    detected = []
+    for label in range(scores.shape[1]):
+        if label in background_set(background):
+            continue
+        runs: list[tuple[int, int]] = []
+        for _, start, stop in segments_of(active[:, label].astype(np.int64), background=0):
+            if runs and start - runs[-1][1] <= gap:
+                start = runs.pop()[0]
+            runs.append((int(start), int(stop)))
+        for start, stop in runs:
+            if stop - start >= shortest:
+                detected.append(Detection(label, start, stop, float(scores[start:stop, label].mean())))
+    return detected
+
+
+def average_precision(
+    truths: Sequence[Sequence[Segment]], detected: Sequence[Sequence[Detection]], label: int, overlap: float = 0.5
+) -> float:
+    """Average precision of the detections of one class over all recordings; NaN if the class has no true segment.
+
+    By falling score (equal scores: in the order given), each detection takes the true segment of its recording that it overlaps
+    most among those that are free, if their intersection over union is at least `overlap`; otherwise it is a false positive.
+
+        AP = sum over detections n of  (recall[n] - recall[n-1]) max over m >= n of precision[m]
+
+    Args:
+        truths: for each recording, its true segments, of any classes.
+        detected: for each recording, its detections, of any classes.
+        label: the class.
+        overlap: the least intersection over union, above 0 and up to 1.
+
+    Returns:
+        0 to 1, or NaN.
+
+    Raises:
+        InputError: not one list of detections for each recording, an overlap out of range, a segment that does not stop after
+            its start, or a score that is NaN.
+
+    Example:
+        >>> truths = [[Segment(0, 0, 10), Segment(0, 20, 30)]]
+        >>> detected = [[Detection(0, 0, 9, 0.9), Detection(0, 50, 60, 0.8), Detection(0, 21, 30, 0.7)]]
+        >>> round(average_precision(truths, detected, label=0), 4)  # 1/2 of precision 1 and 1/2 of precision 2/3
+        0.8333
+
+    The matching and the interpolation are those of the ActivityNet and THUMOS challenges: Heilbron, Escorcia, Ghanem, Niebles
+    2015; Everingham et al. 2010.
+    """
+    _check_recordings(truths, detected, overlap)
+    targets = [[segment for segment in segments if segment.label == label] for segments in truths]
+    count = sum(map(len, targets))
+    if not count:
+        return float("nan")
+    ranked = sorted(
+        ((detection, i) for i, recording in enumerate(detected) for detection in recording if detection.label == label),
+        key=lambda pair: -pair[0].score,
+    )
+    taken: set[tuple[int, int]] = set()
+    hits = np.zeros(len(ranked))  # 1 for a true positive
+    for n, (detection, i) in enumerate(ranked):
+        overlaps = {j: intersection_over_union(detection, s) for j, s in enumerate(targets[i]) if (i, j) not in taken}
+        best = max(overlaps, key=lambda j: overlaps[j], default=None)
+        if best is not None and overlaps[best] >= overlap:
+            taken.add((i, best))
+            hits[n] = 1
+    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    highest = np.maximum.accumulate(precision[::-1])[::-1]  # of this and all later detections
+    return float((hits * highest).sum() / count)
+
+
+def mean_average_precision(
+    truths: Sequence[Sequence[Segment]], detected: Sequence[Sequence[Detection]], overlap: float = 0.5
+) -> float:
+    """mAP: the mean of `average_precision` over the classes that have a true segment; NaN if there is none.
+
+    Args:
+        truths, detected, overlap: as for `average_precision`.
+
+    Returns:
+        0 to 1, or NaN.
+
+    Raises:
+        InputError: as for `average_precision`.
+
+    Example:
+        >>> truths = [[Segment(0, 0, 10), Segment(1, 20, 30)]]
+        >>> mean_average_precision(truths, [[Detection(0, 0, 10, 0.9), Detection(2, 20, 30, 0.9)]])
+        0.5
+    """
+    _check_recordings(truths, detected, overlap)
+    labels = sorted({segment.label for segments in truths for segment in segments})
+    values = [average_precision(truths, detected, label, overlap) for label in labels]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def frame_average_precision(scores, targets) -> np.ndarray:
+    """Average precision of the frames' scores, a class at a time; NaN for a class without a positive frame.
+
+        AP = sum over thresholds n, from the highest score down, of  (recall[n] - recall[n-1]) precision[n]
+
+    Frames of equal score are ranked together: their order does not count.
+
+    Args:
+        scores: floating, [N, C], of the frames of all recordings together.
+        targets: integer, [N], -1 for a frame without a label, which is passed over; or bool, [N, C], where frames have several.
+
+    Returns:
+        float64, [C].
+
+    Raises:
+        InputError: wrong shapes, a NaN among the scores, or a target that is no class.
+
+    Example:
+        >>> frame_average_precision([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]], [0, 1, 0]).round(4).tolist()  # (1 + 2/3) / 2, 1/2
+        [0.8333, 0.5]
+    """
+    scores, targets = checked_scores(scores), np.asarray(targets)
+    classes = scores.shape[1]
+    if targets.dtype == np.bool_:
+        if targets.shape != scores.shape:
+            raise InputError(f"targets have shape {targets.shape}, bool targets need {scores.shape}, that of the scores")
+        positive = targets
+    else:
+        if targets.shape != scores.shape[:1]:
+            raise InputError(f"targets have shape {targets.shape}, {len(scores)} rows of scores need {scores.shape[:1]}")
+        labelled = targets != -1
+        scores = scores[labelled]
+        labels = checked_labels("targets", targets[labelled], None, classes)
+        positive = labels[:, None] == np.arange(classes)  # [N, C]
+    return np.array([_ranked_precision(scores[:, c], positive[:, c]) for c in range(classes)])
+
+
+class EarlyDetection(NamedTuple):
+    """Means over activities of the accuracy and the score after a share of each was seen.
+
+    Args:
+        fractions: floating, [F], the share seen, 0 to 1.
+        accuracy: floating, [F], the share of activities whose class has the highest score.
+        score: floating, [F], the mean score of the right class.
+    """
+
+    fractions: np.ndarray
+    accuracy: np.ndarray
+    score: np.ndarray
+
+
+def early_detection(
+    scores: Sequence, truths: Sequence[Sequence[Segment]], fractions: Sequence[float] | None = None
+) -> EarlyDetection:
+    """Accuracy and score of activities after 10, 20, ..., 100 % of each was seen.
+
+    After the share f of an activity of n frames, max(1, ceil(f n)) frames were seen; the scores of the last of them count. They
+    must come from a model that has read no later frame.
+
+    Args:
+        scores: for each recording, floating [T, C], of frames.
+        truths: for each recording, its activities; for a clip of one class that is [Segment(label, 0, T)].
+        fractions: floating, [F], above 0 and up to 1; None: 0.1, 0.2, ..., 1.
+
+    Returns:
+        EarlyDetection.
+
+    Raises:
+        InputError: no activities, not one list of segments for each recording, a segment that is empty or outside its recording,
+            a label that is no class, or a fraction out of range.
+
+    Example:
+        >>> scores = [[[0.4, 0.6], [0.5, 0.5], [0.8, 0.2], [0.9, 0.1]]]
+        >>> early = early_detection(scores, [[Segment(0, 0, 4)]], fractions=[0.25, 0.6])
+        >>> early.accuracy.tolist(), early.score.tolist()
+        ([0.0, 1.0], [0.4, 0.8])
+
+    Ma, Sigal, Sclaroff 2016, section 4.
+    """
+    shares = np.linspace(0.1, 1, 10) if fractions is None else np.asarray(fractions, np.float64)
+    if shares.ndim != 1 or not np.all((shares > 0) & (shares <= 1)):
+        raise InputError(f"fractions are {shares.tolist()}, they must be above 0 and at most 1")
+    if len(scores) != len(truths):
+        raise InputError(f"there are scores of {len(scores)} recordings and segments of {len(truths)}: they must be equal")
+    hits, own_scores = [], []  # for each activity [F]
+    for i, (frames, segments) in enumerate(zip(scores, truths, strict=True)):
+        frames = checked_scores(frames)
+        checked_labels(f"truths[{i}]", [segment.label for segment in segments], None, frames.shape[1])
+        for segment in segments:
+            label, start, stop = segment[:3]
+            if not 0 <= start < stop <= len(frames):
+                raise InputError(f"truths[{i}] has {segment}, it must lie within the recording's {len(frames)} frames")
+            # 0.3 * 10 is above 3 in floating point: without rounding a frame too many.
+            seen = np.maximum(np.ceil(np.round(shares * (stop - start), 9)), 1).astype(np.int64)
+            last = frames[int(start) + seen - 1]  # [F, C]
+            hits.append(last.argmax(axis=1) == label)
+            own_scores.append(last[:, label])
+    if not hits:
+        raise InputError("truths hold no activity, at least one is needed")
+    return EarlyDetection(shares, np.mean(hits, axis=0), np.mean(own_scores, axis=0))
+
+
+def _ranked_precision(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Average precision of one class: scores [N], positive bool [N]."""
+    if not positive.any():
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # the last of each group of equal scores
+    hits = np.cumsum(positive[order])[ends]
+    gains = np.diff(hits, prepend=0) / positive.sum()
+    return float((gains * hits / (ends + 1)).sum())
+
+
+def _check_recordings(truths, detected, overlap: float) -> None:
+    if len(truths) != len(detected):
+        raise InputError(f"there are {len(truths)} recordings and detections of {len(detected)}: the numbers must be equal")
+    if not 0 < overlap <= 1:
+        raise InputError(f"overlap is {overlap}, it must be above 0 and at most 1")
+    for segments in (*truths, *detected):
+        for segment in segments:
+            if not segment.stop > segment.start:
+                raise InputError(f"{segment} must stop after its start")
+    for detection in (detection for recording in detected for detection in recording):
+        if np.isnan(detection.score):
+            raise InputError(f"{detection} has a score that is no number")
