@@ -12,7 +12,7 @@ class Weighted(NamedTuple):
 
     Args:
         sum: floating, [].
-        weight: floating, [], the number of terms.
+        weight: floating, [], the number of terms, or the sum of their weights.
 
     Example:
         >>> total = Weighted(jnp.array(6.0), jnp.array(2.0)) + Weighted(jnp.array(2.0), jnp.array(2.0))
@@ -26,7 +26,7 @@ class Weighted(NamedTuple):
     @property
     def mean(self) -> Array:
         """`sum / weight`; 0 where the weight is 0."""
-        return self.sum / jnp.maximum(self.weight, 1)
+        return self.sum / jnp.where(self.weight > 0, self.weight, jnp.ones_like(self.weight))
 
     def __add__(self, other):
         return Weighted(self.sum + other.sum, self.weight + other.weight)

@@ -19,6 +19,7 @@ def cross_entropy(
     *,
     smoothing: float | Array = 0.0,
     class_weights: Array | Sequence[float] | None = None,
+    weights: Array | None = None,
 ) -> Weighted:
     """Softmax cross-entropy against integer targets, in nats.
 
@@ -31,13 +32,14 @@ def cross_entropy(
         smoothing: the share of the target distribution that is spread evenly over all V symbols, 0 to 1; a number or floating [].
         class_weights: w, floating [V], the factor of a target's loss by its class; None: all 1. `balanced_class_weights` makes
             some whose mean over the data is 1.
+        weights: floating, [...], at least 0: how much each target counts, in the sum and in the weight; None: 1.
 
     Returns:
-        Weighted: the sum, and as its weight the number of counted targets, whatever the class weights are: a frame's gradient
-        then does not depend on the classes of the other frames of its batch. float32 or wider.
+        Weighted: the sum, and as its weight the number of counted targets (or the sum of their `weights`), whatever the class
+        weights are: a frame's gradient then does not depend on the classes of the other frames of its batch. float32 or wider.
 
     Raises:
-        InputError: the class weights are not [V].
+        InputError: the class weights are not [V], or the weights have not the shape of the targets.
 
     Example:
         >>> float(cross_entropy(jnp.zeros((1, 2, 4)), jnp.array([[1, 3]])).mean)  # log 4
@@ -54,7 +56,7 @@ def cross_entropy(
         share = jnp.asarray(smoothing, logits.dtype)
         picked = (1 - share) * picked + share * logits.mean(axis=-1)
     nats = jax.nn.logsumexp(logits, axis=-1) - picked
-    return _counted(_by_class(nats, targets, class_weights, logits.shape[-1]), mask)
+    return _counted(_by_class(nats, targets, class_weights, logits.shape[-1]), mask, weights)
 
 
 def focal(
@@ -64,6 +66,7 @@ def focal(
     *,
     gamma: float = 2.0,
     class_weights: Array | Sequence[float] | None = None,
+    weights: Array | None = None,
 ) -> Weighted:
     """Focal loss over a softmax: cross-entropy in which well classified targets count little.
 
@@ -77,12 +80,13 @@ def focal(
         mask: bool, [...], True where a target counts; None: everywhere.
         gamma: at least 0.
         class_weights: w, the paper's alpha by class, floating [V]; None: all 1.
+        weights: as for `cross_entropy`.
 
     Returns:
-        Weighted: the sum, and as its weight the number of counted targets; float32 or wider.
+        Weighted: as for `cross_entropy`.
 
     Raises:
-        InputError: gamma is negative or not finite, or the class weights are not [V].
+        InputError: gamma is negative or not finite; otherwise as for `cross_entropy`.
 
     Example:
         >>> round(float(focal(jnp.zeros((1, 2)), jnp.array([1])).mean), 4)  # (1 - 1/2)^2 log 2
@@ -94,7 +98,7 @@ def focal(
     logits, targets = _without_padding(logits, targets, mask)
     log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], axis=-1)[..., 0]
     missing = jnp.maximum(-jnp.expm1(log_p), jnp.finfo(log_p.dtype).tiny)  # 1 - p; 0 ** (gamma - 1) would be infinite
-    return _counted(_by_class(-(missing**gamma) * log_p, targets, class_weights, logits.shape[-1]), mask)
+    return _counted(_by_class(-(missing**gamma) * log_p, targets, class_weights, logits.shape[-1]), mask, weights)
 
 
 def binary_cross_entropy(logits: Array, targets: Array, mask: Array | None = None) -> Weighted:
@@ -176,8 +180,15 @@ def _by_class(losses: Array, targets: Array, class_weights, classes: int) -> Arr
     return losses * weights[targets]
 
 
-def _counted(losses: Array, mask: Array | None) -> Weighted:
-    """The sum of the losses where the mask is True, and their number."""
-    if mask is None:
-        return Weighted(losses.sum(), jnp.asarray(losses.size, losses.dtype))
-    return Weighted(jnp.where(mask, losses, jnp.zeros((), losses.dtype)).sum(), mask.sum(dtype=losses.dtype))
+def _counted(losses: Array, mask: Array | None, weights: Array | None = None) -> Weighted:
+    """The sum of the losses where the mask is True, each times its weight, and the sum of these weights."""
+    zero = jnp.zeros((), losses.dtype)
+    if weights is None:
+        weight = jnp.asarray(losses.size, losses.dtype) if mask is None else mask.sum(dtype=losses.dtype)
+    else:
+        if weights.shape != losses.shape:
+            raise InputError(f"weights have shape {weights.shape}, targets have {losses.shape}: they must be equal")
+        weights = weights.astype(losses.dtype)
+        weights = weights if mask is None else jnp.where(mask, weights, zero)
+        losses, weight = losses * weights, weights.sum()
+    return Weighted((losses if mask is None else jnp.where(mask, losses, zero)).sum(), weight)

@@ -43,7 +43,8 @@ def score_ranking(logits: Array, targets: Array, mask: Array | None = None) -> W
         >>> round(float(loss.sum), 4), float(loss.weight)  # 0.9 - 0.6 in the third frame, 0.3 in the fourth
         (0.6, 4.0)
 
-    Ma, Sigal, Sclaroff 2016, Learning Activity Progression in LSTMs for Activity Detection and Early Detection, equations 7 and 8.
+    Ma, Sigal, Sclaroff 2016, Learning Activity Progression in LSTMs for Activity Detection and Early Detection, equations 7
+    and 8.
     """
     return _progression(logits, targets, mask, _score)
 

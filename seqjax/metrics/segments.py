@@ -3,6 +3,7 @@
 A frame without a true label (-1) belongs to no segment, neither true nor predicted.
 """
 
+import itertools
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -44,7 +45,7 @@ def segments_of(labels, background: int | Collection[int] | None = None) -> list
     labels = _checked_labels("labels", labels)
     left_out = background_set(background) | {-1}
     edges = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
-    runs = [Segment(int(labels[a]), a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if a < b]
+    runs = [Segment(int(labels[a]), a, b) for a, b in itertools.pairwise(edges) if a < b]
     return [run for run in runs if run.label not in left_out]
 
 
