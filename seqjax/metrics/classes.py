@@ -74,7 +74,7 @@ def video_scores(scores, labels, videos: Sequence[Hashable]) -> tuple[np.ndarray
 
 
 def confusion_matrix(labels, predicted, classes: int) -> np.ndarray:
-    """How often each class was taken for each: a row for a true class, a column for a predicted one.
+    """Counts of true classes (rows) and the classes predicted for them (columns).
 
     Matrices of parts of the data add up to that of the whole.
 
