@@ -9,7 +9,16 @@ if TYPE_CHECKING:
     from seqjax.compose import Dense, Dropout, RecurrentDropout, Residual, Stack
     from seqjax.contracts import Cell, CompositeCell, Model, SequenceLayer
     from seqjax.errors import InputError
-    from seqjax.layers import Bidirectional, Chain
+    from seqjax.layers import (
+        Bidirectional,
+        Chain,
+        LatePooling,
+        LocalPooling,
+        Pooling,
+        ScoreAveraging,
+        SlowPooling,
+        TimeConvolution,
+    )
     from seqjax.masks import last, masked_max, masked_mean
     from seqjax.noise import Noise, reseed
     from seqjax.recurrence.engine import explain, truncated, unroll
@@ -23,7 +32,16 @@ _HOMES = {
     "compose": ("Dense", "Dropout", "RecurrentDropout", "Residual", "Stack"),
     "contracts": ("Cell", "CompositeCell", "Model", "SequenceLayer"),
     "errors": ("InputError",),
-    "layers": ("Bidirectional", "Chain"),
+    "layers": (
+        "Bidirectional",
+        "Chain",
+        "LatePooling",
+        "LocalPooling",
+        "Pooling",
+        "ScoreAveraging",
+        "SlowPooling",
+        "TimeConvolution",
+    ),
     "masks": ("last", "masked_max", "masked_mean"),
     "noise": ("Noise", "reseed"),
     "recurrence.engine": ("explain", "truncated", "unroll"),
@@ -39,7 +57,7 @@ __all__ = [  # noqa: RUF022 (as in _HOMES)
     "Dense", "Dropout", "RecurrentDropout", "Residual", "Stack",
     "Cell", "CompositeCell", "Model", "SequenceLayer",
     "InputError",
-    "Bidirectional", "Chain",
+    "Bidirectional", "Chain", "LatePooling", "LocalPooling", "Pooling", "ScoreAveraging", "SlowPooling", "TimeConvolution",
     "last", "masked_max", "masked_mean",
     "Noise", "reseed",
     "explain", "truncated", "unroll",

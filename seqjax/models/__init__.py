@@ -1,8 +1,21 @@
 """Networks with a loss, built from cells. Importing this registers them and their parts, so that any run can be read."""
 
 from seqjax import attention, cells, compose, layers
+from seqjax.models.classifier import Classifier
 from seqjax.models.encoders import Features, Symbols
+from seqjax.models.frame_classifier import FrameClassifier
 from seqjax.models.language_model import LanguageModel
 from seqjax.models.seq2seq import Seq2Seq
 
-__all__ = ["Features", "LanguageModel", "Seq2Seq", "Symbols", "attention", "cells", "compose", "layers"]
+__all__ = [
+    "Classifier",
+    "Features",
+    "FrameClassifier",
+    "LanguageModel",
+    "Seq2Seq",
+    "Symbols",
+    "attention",
+    "cells",
+    "compose",
+    "layers",
+]

@@ -5,6 +5,7 @@ uses the others.
 """
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -15,12 +16,13 @@ from seqjax import masks
 from seqjax.checks import check_choice, check_rate, check_size
 from seqjax.contracts import Cell, SequenceLayer
 from seqjax.errors import InputError
+from seqjax.layers.chain import Chain
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
-from seqjax.symbols.checks import check_reads, check_sequences
+from seqjax.symbols.checks import check_sequences
 from seqjax.symbols.embedding import init_table, read_symbols
 from seqjax.tree import zero_where_not
-from seqjax.types import Array, Key, Params, State, at_least_float32
+from seqjax.types import Array, Key, Params, Shape, State, at_least_float32
 
 
 class Encoded(NamedTuple):
@@ -39,15 +41,17 @@ class Encoded(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """A part that reads the source of an encoder-decoder: symbols, feature vectors, an image.
+    """A part that reads a sequence for another: symbols, feature vectors, frames, an image.
 
         values [B, S, M], mask [B, S], summary = encode(params, batch)
+
+    One whose cell sees no later step can read online, piece by piece: the summary of a piece is the state of the next.
 
     Args:
         fields: each encoder declares its own, keyword-only.
 
     Returns:
-        A value to pass to a Seq2Seq.
+        A value to pass to a Seq2Seq or a Classifier.
 
     Example:
         >>> batch = {"features": jnp.ones((2, 3, 3, 8))}  # two images, a grid of 3 x 3 places
@@ -61,12 +65,39 @@ class Encoder:
         """The sizes of the vocabularies whose symbols it reads; () for other sources."""
         return ()
 
+    @functools.cached_property
+    def output_size(self) -> int:
+        """M, the features of a place."""
+        encoded = jax.eval_shape(lambda key: self.encode(self.init(key), self.blank()), jax.random.key(0))
+        if not hasattr(encoded.values, "shape"):
+            raise InputError(f"the encoder's values are a {type(encoded.values).__name__}, they must be an array [B, S, M]")
+        return encoded.values.shape[-1]
+
     def init(self, key: Key) -> Params:
         """Parameters, a nested plain dict of arrays."""
         raise NotImplementedError
 
     def blank(self) -> dict:
         """A batch of one row and one place, from which shapes are inferred."""
+        raise NotImplementedError
+
+    def initial_state(self, params: Params, rows: int) -> State:
+        """The state before the first piece, for reading online.
+
+        Args:
+            params: from `init`.
+            rows: B.
+
+        Returns:
+            A pytree of the structure, shapes and dtypes of a summary.
+
+        Raises:
+            InputError: it cannot read online, because it sees later steps.
+        """
+        raise NotImplementedError
+
+    def piece(self, x: Array) -> dict:
+        """A batch of one step: x [B, ...] under the word that it reads."""
         raise NotImplementedError
 
     def inputs(self, batch: dict) -> tuple[dict, Any]:
@@ -83,16 +114,20 @@ class Encoder:
         """
         raise NotImplementedError
 
-    def encode(self, params: Params, batch: dict, key: Key | None = None) -> Encoded:
+    def encode(self, params: Params, batch: dict, key: Key | None = None, state: State = None) -> Encoded:
         """Reads a batch.
 
         Args:
             params: from `init`.
             batch: a dict of arrays with B rows.
             key: feeds dropout; None: deterministic.
+            state: the summary of the piece before, or `initial_state`; None: the batch holds whole sequences.
 
         Returns:
             Encoded: values, mask and summary.
+
+        Raises:
+            InputError: a state, for an encoder that cannot read online.
         """
         raise NotImplementedError
 
@@ -104,7 +139,7 @@ class Symbols(Encoder):
 
         values, summary = outputs and final state of the cell over E x
 
-    A batch holds "source", integer [B, S], and "source_lengths", integer [B], 0 for a padding row.
+    A batch holds name, integer [B, S], and name_lengths, integer [B], 0 for a padding row.
 
     Args:
         size: V, symbols of the vocabulary.
@@ -113,6 +148,7 @@ class Symbols(Encoder):
         reverse: whether the cell reads the source from its end (Sutskever).
         dropout: rate on the embedding.
         per: one dropout mask for each "step", or one for the "sequence" (variational).
+        name: their key in the batch: "source", or "tokens" where a text is classified.
 
     Raises:
         InputError: parts that do not fit together.
@@ -135,12 +171,13 @@ class Symbols(Encoder):
     reverse: bool = False
     dropout: float = 0.0
     per: str = "step"
+    name: str = "source"
 
     def __post_init__(self):
         check_size(self, size=self.size, embedding_size=self.embedding_size)
         check_rate(self, self.dropout)
         check_choice(self, ("step", "sequence"), per=self.per)
-        _check_cell(self.cell, self.embedding_size, "embedding_size")
+        _check_cell(self.cell, (self.embedding_size,), f"embedding_size is {self.embedding_size}")
 
     def init(self, key: Key) -> Params:
         """`embedding` [V, E]; `cell`."""
@@ -148,39 +185,51 @@ class Symbols(Encoder):
         return {"embedding": init_table(k_embedding, (self.size, self.embedding_size)), "cell": self.cell.init(k_cell)}
 
     def blank(self) -> dict:
-        return {"source": jnp.zeros((1, 1), jnp.int32), "source_lengths": jnp.ones(1, jnp.int32)}
+        return self.piece(jnp.zeros(1, jnp.int32))
+
+    def initial_state(self, params: Params, rows: int) -> State:
+        _check_online(self.cell, self.reverse)
+        return self.cell.initial_state(params["cell"], (rows,))
+
+    def piece(self, x: Array) -> dict:
+        return {self.name: x[:, None], f"{self.name}_lengths": jnp.ones(len(x), jnp.int32)}
 
     def inputs(self, batch: dict) -> tuple[dict, Any]:
-        source, lengths = check_sequences(batch, "source", self.size, called="sources")
-        return {"source": source, "source_lengths": lengths}, batch["source_lengths"]
+        lengths = f"{self.name}_lengths"
+        called = "sources" if self.name == "source" else self.name
+        symbols, counts = check_sequences(batch, self.name, self.size, called=called)
+        return {self.name: symbols, lengths: counts}, batch[lengths]
 
-    def encode(self, params: Params, batch: dict, key: Key | None = None) -> Encoded:
+    def encode(self, params: Params, batch: dict, key: Key | None = None, state: State = None) -> Encoded:
+        if state is not None:
+            _check_online(self.cell, self.reverse)
         k_embedding, _, _, k_cell, *_ = [None] * 6 if key is None else jax.random.split(key, 6)
-        source, lengths = batch["source"], batch["source_lengths"]
+        symbols, lengths = batch[self.name], batch[f"{self.name}_lengths"]
         dropout = {"dropout": self.dropout, "per": self.per, "key": k_embedding}
-        cell_params, xs = read_symbols(self.cell, params["cell"], params["embedding"], source, **dropout)
-        final, values = unroll(self.cell, cell_params, xs, lengths=lengths, reverse=self.reverse, key=k_cell)
-        return Encoded(values, masks.from_lengths(lengths, source.shape[1]), final)
+        cell_params, xs = read_symbols(self.cell, params["cell"], params["embedding"], symbols, **dropout)
+        final, values = unroll(self.cell, cell_params, xs, state, lengths=lengths, reverse=self.reverse, key=k_cell)
+        return Encoded(values, masks.from_lengths(lengths, symbols.shape[1]), final)
 
 
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Features(Encoder):
-    """An encoder of feature vectors: frames of a video or of speech, or the grid of an image, row by row.
+    """An encoder of features: sensor values, poses, frames of a video or of speech, or the grid of an image, row by row.
 
         with a cell: values, summary = outputs and final state of the cell over x;    without: values = x, summary = mean of x
 
-    A batch holds name, floating [B, S, D], or [B, H, W, D] with S = H W places, and name_lengths, integer [B], the number of
-    real places; without it, all are real.
+    A batch holds name, floating [B, S, D] or [B, H, W, D] with S = H W places, or [B, S, *size] of any dtype where size is a
+    shape; and name_lengths, integer [B], the number of real places; without it, all are real. Pictures are read by a cell such
+    as Stack((Feedforward(...), LSTM(...))).
 
     Args:
-        size: D.
-        cell: a cell or a layer that reads the places in order; None: the decoder attends to the features themselves.
-        name: their key in the batch.
+        size: D; or the shape of a place, such as (H, W, C) of a video's frames.
+        cell: a cell or a layer that reads the places in order; None: the values are the features themselves.
+        name: their key in the batch, such as "features", "frames" or "flow".
         reverse: whether the cell reads from the end.
 
     Raises:
-        InputError: a cell that does not read D features.
+        InputError: a cell that does not read features of that shape, or a shape of several axes and no cell.
 
     Example:
         >>> from seqjax.cells.gru import GRU
@@ -192,54 +241,90 @@ class Features(Encoder):
     Xu et al. 2015, arXiv:1502.03044 (an image's grid); Venugopalan et al. 2015, arXiv:1505.00487 (frames).
     """
 
-    size: int
+    size: int | Shape
     cell: Cell | SequenceLayer | None = None
     name: str = "features"
     reverse: bool = False
 
     def __post_init__(self):
-        check_size(self, size=self.size)
+        if not isinstance(self.size, int):
+            object.__setattr__(self, "size", tuple(self.size))
+        for size in self.shape or (0,):
+            check_size(self, size=size)
         if self.cell is not None:
-            _check_cell(self.cell, self.size, "size")
+            _check_cell(self.cell, self.shape, f"size is {self.size}")
+        elif len(self.shape) > 1:
+            raise InputError(f"Features of shape {self.shape} need a cell that makes vectors of them: give a cell")
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of a place."""
+        return (self.size,) if isinstance(self.size, int) else self.size
 
     def init(self, key: Key) -> Params:
         """The parameters of the cell; {} without a cell."""
         return {} if self.cell is None else self.cell.init(jax.random.split(key, 6)[2])
 
     def blank(self) -> dict:
-        return {self.name: jnp.zeros((1, 1, self.size)), f"{self.name}_lengths": jnp.ones(1, jnp.int32)}
+        return {self.name: jnp.zeros((1, 1, *self.shape)), f"{self.name}_lengths": jnp.ones(1, jnp.int32)}
+
+    def initial_state(self, params: Params, rows: int) -> State:
+        """The initial state of the cell; zeros [B, D], which nothing reads, without a cell."""
+        if self.cell is None:
+            return jnp.zeros((rows, *self.shape))
+        _check_online(self.cell, self.reverse)
+        return self.cell.initial_state(params, (rows,))
+
+    def piece(self, x: Array) -> dict:
+        return {self.name: x[:, None]}
 
     def inputs(self, batch: dict) -> tuple[dict, Any]:
+        shapes = f"[B, S, {', '.join(map(str, self.shape))}]"
+        shapes += f" or [B, H, W, {self.size}]" if len(self.shape) == 1 else ""
         if self.name not in batch:
-            shapes = f"[B, S, {self.size}] or [B, H, W, {self.size}]"
             raise InputError(f'the batch has no "{self.name}": give a dict with "{self.name}" {shapes}')
         values = jnp.asarray(batch[self.name])
-        if values.ndim < 3 or values.shape[-1] != self.size or not jnp.issubdtype(values.dtype, jnp.floating):
-            raise InputError(
-                f'"{self.name}" has shape {values.shape} and dtype {values.dtype}, it must be floating, '
-                f"[B, S, {self.size}] or [B, H, W, {self.size}]"
-            )
-        rows, places = values.shape[0], int(np.prod(values.shape[1:-1]))
+        axes, rank = values.ndim - len(self.shape), len(self.shape)
+        fits = values.shape[axes:] == self.shape and (axes >= 2 if rank == 1 else axes == 2)
+        if not fits or not (rank > 1 or jnp.issubdtype(values.dtype, jnp.floating)):
+            must = "it must be " + "floating, " * (rank == 1) + shapes
+            raise InputError(f'"{self.name}" has shape {values.shape} and dtype {values.dtype}, {must}')
+        rows, places = values.shape[0], int(np.prod(values.shape[1:axes]))
         lengths = batch.get(f"{self.name}_lengths", np.full(rows, places, np.int32))
         masks.resolve(jnp.asarray(lengths), None, (rows, places))
         return {self.name: values, f"{self.name}_lengths": jnp.asarray(lengths)}, lengths
 
-    def encode(self, params: Params, batch: dict, key: Key | None = None) -> Encoded:
-        values = batch[self.name]
-        values = values.reshape(values.shape[0], -1, self.size)  # [B, S, D]
-        rows, places, _ = values.shape
+    def encode(self, params: Params, batch: dict, key: Key | None = None, state: State = None) -> Encoded:
+        values = jnp.asarray(batch[self.name])
+        values = values.reshape(values.shape[0], -1, *self.shape)  # [B, S, *shape]
+        rows, places = values.shape[:2]
         lengths = batch.get(f"{self.name}_lengths")
         mask = jnp.ones((rows, places), jnp.bool_) if lengths is None else masks.from_lengths(lengths, places)  # [B, S]
         if self.cell is None:
             values = zero_where_not(mask, values)
             count = jnp.maximum(mask.sum(axis=1, keepdims=True), 1).astype(at_least_float32(values.dtype))  # [B, 1]
             return Encoded(values, mask, values.sum(axis=1, dtype=count.dtype) / count)
+        if state is not None:
+            _check_online(self.cell, self.reverse)
         k_cell = None if key is None else jax.random.split(key, 6)[3]
-        final, values = unroll(self.cell, params, values, mask=mask, reverse=self.reverse, key=k_cell)
+        real = None if lengths is None else mask
+        final, values = unroll(self.cell, params, values, state, mask=real, reverse=self.reverse, key=k_cell)
         return Encoded(values, mask, final)
 
 
-def _check_cell(cell, size: int, name: str):
+def _check_cell(cell, shape: Shape, field: str):
     if not isinstance(cell, Cell | SequenceLayer):
         raise InputError(f"the encoder's cell is a {type(cell).__name__}, it must be a cell or a layer")
-    check_reads(cell, size, name, called="encoder's cell")
+    if cell.input_shape not in (None, shape):
+        raise InputError(f"the encoder's cell reads {cell.input_shape}, {field}: they must be equal")
+
+
+def _check_online(part, reverse: bool):
+    """Raise InputError unless a part can read a sequence piece by piece, carrying its state."""
+    if reverse:
+        raise InputError(f"{type(part).__name__} reads from the end (reverse=True), so it cannot read online")
+    if isinstance(part, Chain):
+        for inner in part.parts:
+            _check_online(inner, reverse)
+    elif not isinstance(part, Cell):
+        raise InputError(f"{type(part).__name__} sees later steps, so it cannot read online: take cells, such as a Stack")

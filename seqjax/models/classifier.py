@@ -1,0 +1,201 @@
+"""A classifier of clips: a reader, and a head that pools over time."""
+
+import dataclasses
+import functools
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.checks import check_rate
+from seqjax.contracts import Model
+from seqjax.errors import InputError
+from seqjax.layers.heads import Head
+from seqjax.losses import Weighted
+from seqjax.models.encoders import Encoder
+from seqjax.serial import register
+from seqjax.types import Array, Key, Params, State
+
+
+class ClipScores(NamedTuple):
+    """Outputs of a classifier of clips.
+
+    Args:
+        scores: [B, K, C], before the softmax: K predictions a clip.
+        gains: float32, [B, K]: their weights in the loss, which sum to 1 for a clip and to 0 for a padding row.
+        probabilities: [B, C].
+    """
+
+    scores: Array
+    gains: Array
+    probabilities: Array
+
+
+class OnlineState(NamedTuple):
+    """The state of a classifier that reads online.
+
+    Args:
+        encoder: the encoder's state.
+        head: the pooled frames so far.
+    """
+
+    encoder: State
+    head: State
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classifier(Model):
+    """A clip in, the distribution of its class out.
+
+        h_1 .. h_T = encoder(x_1 .. x_T);    p(class | x) = head(h)
+
+    A batch holds what the encoder reads, and "label", integer [B]; a row of length 0 is padding. Clips are videos, windows of
+    sensor data, sentences, sketches.
+
+    Args:
+        encoder: the reader: Features of frames, sensors or poses, or Symbols of a text.
+        head: pools over time; it has the number of classes. Its features are the encoder's.
+        class_weights: a weight for each class's part of the loss; None: all equal.
+        label_smoothing: the share of the target distribution that is spread evenly over all classes.
+
+    Raises:
+        InputError: parts that do not fit together.
+
+    Example:
+        >>> from seqjax.cells.lstm import LSTM
+        >>> from seqjax.layers.pooling import Pooling
+        >>> from seqjax.models.encoders import Features
+        >>> encoder = Features(size=6, cell=LSTM(input_size=6, hidden_size=8))
+        >>> model = Classifier(encoder=encoder, head=Pooling(features=8, classes=3))
+        >>> params = model.init(jax.random.key(0))
+        >>> batch = {"features": jnp.ones((2, 5, 6)), "features_lengths": jnp.array([5, 2]), "label": jnp.array([0, 2])}
+        >>> model.probabilities(params, batch).shape
+        (2, 3)
+        >>> _, outputs = model.apply(params, batch)
+        >>> {name: float(figure.weight) for name, figure in model.figures(outputs, batch).items()}
+        {'loss': 2.0, 'accuracy': 2.0}
+
+    Ng et al. 2015, arXiv:1503.08909; Donahue et al. 2015, arXiv:1411.4389.
+    """
+
+    unit: ClassVar[str] = "clip"
+    vocabulary_sizes = property(lambda self: (*self.encoder.vocabulary_sizes, self.head.classes))
+
+    encoder: Encoder
+    head: Head
+    class_weights: tuple[float, ...] | None = None
+    label_smoothing: float = 0.0
+
+    def __post_init__(self):
+        if not isinstance(self.encoder, Encoder):
+            raise InputError(f"the encoder is a {type(self.encoder).__name__}, it must be an Encoder such as Symbols or Features")
+        if not isinstance(self.head, Head):
+            raise InputError(f"the head is a {type(self.head).__name__}, it must be a Head such as Pooling or ScoreAveraging")
+        if self.head.features != self.encoder.output_size:
+            sizes = f"{self.head.features} features, the encoder gives {self.encoder.output_size}"
+            raise InputError(f"the head reads {sizes}: they must be equal")
+        check_rate(self, self.label_smoothing)
+        if self.class_weights is not None:
+            object.__setattr__(self, "class_weights", tuple(self.class_weights))
+            if len(self.class_weights) != self.classes or min(self.class_weights) < 0:
+                raise InputError(
+                    f"class_weights is {self.class_weights}, it must hold a number >= 0 for each of {self.classes} classes"
+                )
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return self.head.classes
+
+    def init(self, key: Key) -> Params:
+        """`encoder`; `head`."""
+        return {"encoder": self.encoder.init(key), "head": self.head.init(jax.random.split(key, 6)[1])}
+
+    def apply(self, params: Params, batch: dict, *, state: State = None, key: Key | None = None) -> tuple[tuple, ClipScores]:
+        """Scores of every clip.
+
+        Args:
+            params: from `init`.
+            batch: what the encoder reads.
+            state: not used.
+            key: feeds dropout; None: deterministic.
+
+        Returns:
+            ((), ClipScores).
+        """
+        hs, mask, _ = self.encoder.encode(params["encoder"], batch, key)
+        scores = self.head.apply(params["head"], hs, mask, None if key is None else jax.random.split(key, 6)[1])
+        return (), ClipScores(scores, self.head.gains(mask), self.head.probabilities(scores, mask))
+
+    def loss(self, outputs: ClipScores, batch: dict) -> Weighted:
+        """Cross-entropy in nats per clip against "label", integer [B]."""
+        scores, gains, _ = outputs
+        label = jnp.maximum(batch["label"], 0)  # [B]
+        if self.class_weights is not None:
+            gains = gains * jnp.asarray(self.class_weights, gains.dtype)[label][:, None]
+        gains = gains.astype(scores.dtype)
+        scores = jnp.where((gains > 0)[..., None], scores, jnp.zeros((), scores.dtype))
+        log_p = jax.nn.log_softmax(scores)  # [B, K, C]
+        index = jnp.broadcast_to(label[:, None, None], (*scores.shape[:2], 1))
+        picked = jnp.take_along_axis(log_p, index, axis=-1)[..., 0]  # [B, K]
+        nats = -(1 - self.label_smoothing) * picked - self.label_smoothing * log_p.mean(axis=-1)
+        return Weighted((gains * nats).sum(), gains.sum())
+
+    def figures(self, outputs: ClipScores, batch: dict) -> dict[str, Weighted]:
+        """The loss, and the accuracy of the most probable class."""
+        real = outputs.gains.sum(axis=1) > 0  # [B]
+        right = real & (outputs.probabilities.argmax(axis=-1) == batch["label"])
+        dtype = outputs.scores.dtype
+        return {"loss": self.loss(outputs, batch), "accuracy": Weighted(right.sum(dtype=dtype), real.sum(dtype=dtype))}
+
+    def probabilities(self, params: Params, batch: dict) -> Array:
+        """The probabilities of every clip's classes.
+
+        Args:
+            params: from `init`.
+            batch: what the encoder reads.
+
+        Returns:
+            [B, C].
+
+        Raises:
+            InputError: a batch that the encoder cannot read.
+        """
+        return _probabilities(self, params, self.encoder.inputs(batch)[0])
+
+    def start(self, params: Params, rows: int) -> OnlineState:
+        """The state before the first frame, for classifying online.
+
+        Args:
+            params: from `init`.
+            rows: B, clips that are read at once.
+
+        Returns:
+            OnlineState.
+
+        Raises:
+            InputError: a part that sees later frames, by name.
+        """
+        return OnlineState(self.encoder.initial_state(params["encoder"], rows), self.head.start(params["head"], rows))
+
+    def step(self, params: Params, state: OnlineState, x: Array) -> tuple[OnlineState, Array]:
+        """One more frame of every clip.
+
+        Args:
+            params: from `init`.
+            state: from `start` or the step before.
+            x: a frame (or a symbol) of every clip, [B, ...].
+
+        Returns:
+            (state, probabilities [B, C] of the clips so far), equal to `probabilities` of the clips cut off after x.
+        """
+        encoder = self.encoder
+        hs, _, encoder_state = encoder.encode(params["encoder"], encoder.piece(x), state=state.encoder)
+        head, probabilities = self.head.step(params["head"], state.head, hs[:, 0])
+        return OnlineState(encoder_state, head), probabilities
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _probabilities(model: Classifier, params: Params, batch: dict) -> Array:
+    return model.apply(params, batch)[1].probabilities
