@@ -16,6 +16,9 @@ from seqjax.compose import Dropout, Stack
 from seqjax.contracts import Cell, Decoder, SequenceLayer
 from seqjax.errors import InputError
 from seqjax.layers import Bidirectional, Chain
+from seqjax.layers.heads import Head
+from seqjax.layers.pooling import LatePooling, LocalPooling, Pooling, SlowPooling, TimeConvolution
+from seqjax.layers.score_averaging import ScoreAveraging
 from seqjax.noise import key_of
 from seqjax.symbols import TeacherForcing
 from seqjax.types import Params
@@ -68,6 +71,40 @@ class Reader(Recurrent):
         if self.layers < 1:
             raise InputError(f"model.layers is {self.layers}, it must be at least 1")
         return self.both_ways(input_size, self.layers) if self.bidirectional else self.stack(input_size, self.layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pooled:
+    """The head of a classifier of whole sequences."""
+
+    head: Literal["scores", "max", "mean", "last", "late", "slow", "local", "convolution"] = "scores"  # see seqjax.layers
+    average: Literal["uniform", "linear", "last", "max"] = "uniform"  # of the steps' probabilities; needs head scores
+    gain: Literal["uniform", "linear", "last"] = "uniform"  # of the steps' losses; needs head scores
+    head_layers: tuple[int, ...] = ()  # sizes of the head's layers before its last
+    pool_size: int = 10  # steps of a window; needs head slow or convolution
+    pool_stride: int = 5  # steps from window to window
+    pool_windows: int = 4  # windows of a sequence; needs head local
+    filters: int = 64  # of the convolution
+
+    def build_head(self, features: int, classes: int, dropout: float) -> Head:
+        """The head for outputs of `features` features.
+
+        Raises:
+            InputError: sizes do not fit together.
+        """
+        sizes = {"features": features, "classes": classes, "hidden": self.head_layers, "dropout": dropout}
+        windows = {"size": self.pool_size, "stride": self.pool_stride}
+        if self.head == "scores":
+            return ScoreAveraging(average=self.average, gain=self.gain, **sizes)
+        if self.head == "late":
+            return LatePooling(**sizes)
+        if self.head == "slow":
+            return SlowPooling(**windows, **sizes)
+        if self.head == "local":
+            return LocalPooling(windows=self.pool_windows, **sizes)
+        if self.head == "convolution":
+            return TimeConvolution(filters=self.filters, **windows, **sizes)
+        return Pooling(reduce=self.head, **sizes)
 
 
 @dataclasses.dataclass(frozen=True)

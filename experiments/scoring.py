@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-import jax
 import numpy as np
 
 from seqjax.types import Params
@@ -20,10 +19,9 @@ def predict_all(model: Any, params: Params, batches: Iterable[dict]) -> list[np.
     Returns:
         For each item an array [C], or [T_n, C] of its real steps.
     """
-    predict = jax.jit(model.probabilities)
     items: dict[int, np.ndarray] = {}
     for batch in batches:
-        scores = np.asarray(predict(params, batch))  # [B, C] or [B, T, C]
+        scores = np.asarray(model.probabilities(params, batch))  # [B, C] or [B, T, C]
         lengths = next(array for name, array in batch.items() if name.endswith("_lengths"))  # [B]
         for index, row, length in zip(batch["index"], scores, lengths, strict=True):
             if index >= 0:

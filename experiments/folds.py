@@ -1,0 +1,206 @@
+"""All folds of a data set, for several seeds, by one command: a run folder each; what is finished is not done again."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import pathlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments import command_line
+from experiments.session import Folder, read_config
+from seqjax.errors import InputError
+from seqjax.train import Run, RunFolder
+from seqjax.train.checkpoint import Checkpoints
+
+FILE = "folds.json"
+
+
+def run_folds(
+    argv: list[str], program: command_line.Program, main: Callable[..., Run], names: Callable[[Any], Sequence[str]], figure: str
+) -> dict[str, Any]:
+    """Trains every fold with every seed, prints a table, and writes folds.json; the same command continues an interrupted one.
+
+    Args:
+        argv: the flags of `train`, passed on to every run, and --seeds N: the seeds config.seed, config.seed + 1, ...
+        program: the experiment's command line; its Data has a field `fold`.
+        main: trains one run: main(config, preset=...).
+        names: a function of the data config that returns the names of the folds.
+        figure: the figure of the table, one of results.json.
+
+    Returns:
+        The content of folds.json.
+
+    Raises:
+        InputError: a wrong flag, a folder with the folds of another config, or a run that fails.
+    """
+    seeds, argv = command_line.take_flag(argv, "--seeds")
+    if not (seeds or "1").isdecimal() or int(seeds or 1) < 1:
+        raise InputError(f"--seeds is {seeds}, it must be a whole number of at least 1")
+    config, preset = read_config(argv, program)
+    if config.resume or config.data.fold is not None:
+        raise InputError("folds trains every fold: leave out --resume and --data.fold; the same command continues")
+    folder = pathlib.Path(config.run.dir or f"runs/{program.experiment}/folds-{preset}")
+    folds, rows = list(names(config.data)), []
+    _claim(folder, preset, config)
+    print(f"{len(folds)} folds, {int(seeds or 1)} seeds, in {folder}", flush=True)
+    plan = [(seed, n) for seed in range(config.seed, config.seed + int(seeds or 1)) for n in range(len(folds))]
+    with compiled_once():
+        for seed, n in plan:
+            start, name = time.monotonic(), f"{_plain(folds[n])}-seed{seed}"
+            data = dataclasses.replace(config.data, fold=n)
+            run = dataclasses.replace(config, seed=seed, data=data, run=Folder(str(folder / name)))
+            results = _results(run, main, preset)
+            if not results:
+                print(f"stopped in {folder / name}: the same command continues")
+                return {}
+            rows.append({"fold": folds[n], "seed": seed, "dir": name} | results)
+            took = f"{time.monotonic() - start:.0f} s"
+            print(f"  {len(rows)} of {len(plan)}: {name} {figure} {results[figure]:.4f} ({took})", flush=True)
+            summary = {"preset": preset, "config": _config(config), "runs": rows} | _means(rows)
+            _write(folder, summary)
+    print(table(rows, figure), json.dumps(summary["mean"], indent=1), folder / FILE, sep="\n")
+    return summary
+
+
+@contextlib.contextmanager
+def compiled_once() -> Iterator[None]:
+    """A context in which equal programs of several runs are compiled once, unless the user has a compilation cache already."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    if before[names[0]]:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            for name, value in zip(names, (folder, 0.0), strict=True):
+                jax.config.update(name, value)
+            yield
+        finally:
+            for name, value in before.items():
+                jax.config.update(name, value)
+
+
+def table(rows: Sequence[Mapping[str, Any]], figure: str) -> str:
+    """The figure of every fold and seed, and the means.
+
+    Example:
+        >>> rows = [{"fold": f, "seed": 0, "accuracy": a} for f, a in (("ann", 0.5), ("bob", 1.0))]
+        >>> print(table(rows, "accuracy"))
+        accuracy    seed 0
+        ann         0.5000
+        bob         1.0000
+        mean        0.7500
+    """
+    seeds, folds = sorted({row["seed"] for row in rows}), list(dict.fromkeys(row["fold"] for row in rows))
+    values = {(row["fold"], row["seed"]): row[figure] for row in rows}
+    width = max(map(len, (*folds, figure, "mean")))
+    lines = [f"{figure:{width}}" + "".join(f"    seed {seed}" for seed in seeds)]
+    for fold in folds:
+        lines.append(f"{fold:{width}}" + "".join(f"    {values[fold, seed]:.4f}" for seed in seeds))
+    means = [float(np.mean([row[figure] for row in rows if row["seed"] == seed])) for seed in seeds]
+    return "\n".join([*lines, f"{'mean':{width}}" + "".join(f"    {mean:.4f}" for mean in means)])
+
+
+def runs_of(folder: str, others: Sequence[str] = ()) -> list[tuple[str, tuple[str, ...]]] | None:
+    """The run folders in a folder of folds, each with those of the same fold and seed in other folders of folds.
+
+    Args:
+        folder: written by `run_folds`.
+        others: more of them, e.g. of another stream.
+
+    Returns:
+        [(run folder, run folders of the same name)]; None if `folder` holds no folds.
+
+    Raises:
+        InputError: one of the others has no finished run of that name.
+    """
+    path = pathlib.Path(folder, FILE)
+    if not path.exists():
+        return None
+    runs = []
+    for row in json.loads(path.read_text())["runs"]:
+        same = tuple(str(pathlib.Path(other, row["dir"])) for other in others)
+        for other in same:
+            if not RunFolder(other).read_results():
+                raise InputError(f"{other} is no finished run: run the folds of both with the same names and seeds")
+        runs.append((str(path.parent / row["dir"]), same))
+    return runs
+
+
+def mean_figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The means of the figures that all rows have.
+
+    Example:
+        >>> mean_figures([{"accuracy": 0.5, "dir": "a"}, {"accuracy": 1.0, "dir": "b"}])
+        {'accuracy': 0.75}
+    """
+    names = [name for name, value in rows[0].items() if isinstance(value, float)]
+    return {name: float(np.mean([row[name] for row in rows])) for name in names if all(row.get(name) is not None for row in rows)}
+
+
+def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The means over all runs, and the standard deviation over seeds of the means over folds."""
+    by_seed = [mean_figures([row for row in rows if row["seed"] == seed]) for seed in sorted({row["seed"] for row in rows})]
+    names = [name for name in by_seed[0] if all(name in means for means in by_seed)]
+    return {
+        "mean": mean_figures(rows),
+        "deviation": {name: float(np.std([means[name] for means in by_seed])) for name in names},
+        "by_seed": by_seed,
+    }
+
+
+def _results(config, main: Callable[..., Run], preset: str) -> dict[str, Any]:
+    """The results of a run: read if it has ended, else trained from its last checkpoint or anew; {} if it was interrupted."""
+    folder = RunFolder(config.run.dir)
+    results = folder.read_results()
+    if results:
+        return results
+    if folder.dir.exists():
+        with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+            begun = checkpoints.step("last") is not None
+        if begun:
+            config = dataclasses.replace(config, resume=config.run.dir)
+        else:
+            shutil.rmtree(folder.dir)  # nothing was saved
+    with contextlib.redirect_stdout(io.StringIO()):
+        return main(config, preset=preset).results
+
+
+def _claim(folder: pathlib.Path, preset: str, config):
+    """Makes the folder, or checks that it holds folds of the same config."""
+    path = folder / FILE
+    if path.exists():
+        before = json.loads(path.read_text())
+        changed = [name for name, value in _config(config).items() if before["config"].get(name) != value]
+        if before["preset"] != preset or changed:
+            raise InputError(f"{folder} holds folds with another {', '.join(changed) or 'preset'}: give another --run.dir")
+        return
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise InputError(f"{folder} exists and holds no folds: give another --run.dir") from None
+    _write(folder, {"preset": preset, "config": _config(config), "runs": []})
+
+
+def _config(config) -> dict[str, Any]:
+    flat = command_line.flatten(dataclasses.replace(config, run=Folder()))
+    return json.loads(json.dumps(flat))
+
+
+def _write(folder: pathlib.Path, content: dict[str, Any]):
+    part = folder / f"{FILE}.part"
+    part.write_text(json.dumps(content, indent=1) + "\n")
+    part.replace(folder / FILE)
+
+
+def _plain(name: str) -> str:
+    """A name without characters that folders cannot have."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
