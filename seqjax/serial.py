@@ -7,13 +7,14 @@ from seqjax.errors import InputError
 
 _TYPES: dict[str, type] = {}
 _FUNCTIONS: dict[str, Callable] = {}
+_FORMS: list[tuple[Callable, Callable]] = []  # (write, read) of other libraries' values
 
 
 def register(thing):
     """Register a dataclass type or a function under its name, for `to_json` and `from_json`.
 
     Args:
-        thing: a dataclass type whose fields are plain values, or a function.
+        thing: a dataclass type whose fields are plain values, such as a Flax Linen module of your own, or a function.
 
     Returns:
         `thing`, so that `register` can be a decorator.
@@ -38,12 +39,22 @@ def register(thing):
     return thing
 
 
+def add_form(write: Callable, read: Callable):
+    """Add the JSON forms of another library's values.
+
+    Args:
+        write: value -> its JSON form, or None for a value that it does not know.
+        read: a JSON object -> (value,), or None for an object that it does not know.
+    """
+    _FORMS.append((write, read))
+
+
 def to_json(value):
     """The JSON form of a value, for `json.dumps`.
 
     Args:
         value: None, bool, number, string, tuple or list, a registered function, or an instance of a registered
-            dataclass whose fields are such values.
+            dataclass whose fields are such values. Flax Linen's own modules and activations need no registration.
 
     Returns:
         None, bool, number, string, list, or dict; a dataclass is `{"type": name, field: ...}`, a function
@@ -60,18 +71,29 @@ def to_json(value):
         return value
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]
+    for write, _ in _FORMS:
+        if (form := write(value)) is not None:
+            return form
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        name = type(value).__name__
-        if _TYPES.get(name) is not type(value):
-            raise InputError(f"type {name} is not registered: call seqjax.register({name}) once")
+        name = registered_name(type(value))
         fields = [f.name for f in dataclasses.fields(value) if f.init]
         return {"type": name} | {field: to_json(getattr(value, field)) for field in fields}
     if callable(value):
-        name = getattr(value, "__name__", repr(value))
-        if _FUNCTIONS.get(name) is not value:
-            raise InputError(f"function {name} is not registered: call seqjax.register({name}) once")
-        return {"function": name}
+        return {"function": registered_name(value)}
     raise InputError(f"a {type(value).__name__} has no JSON form here: fields are numbers, strings, tuples, registered types")
+
+
+def registered_name(thing) -> str:
+    """The name of a registered type or function.
+
+    Raises:
+        InputError: it is not registered.
+    """
+    table, kind = (_TYPES, "type") if isinstance(thing, type) else (_FUNCTIONS, "function")
+    name = getattr(thing, "__name__", repr(thing))
+    if table.get(name) is not thing:
+        raise InputError(f"{kind} {name} is not registered: call seqjax.register({name}) once")
+    return name
 
 
 def from_json(data):
@@ -94,6 +116,9 @@ def from_json(data):
         return tuple(from_json(item) for item in data)
     if not isinstance(data, dict):
         return data
+    for _, read in _FORMS:
+        if (result := read(data)) is not None:
+            return result[0]
     if "function" in data:
         return _look_up(_FUNCTIONS, "function", data["function"])
     if "type" not in data:

@@ -6,14 +6,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Dropout, Elman, RecurrentDropout, Residual, Stack
+from seqjax import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    Chain,
+    Dense,
+    Dropout,
+    Elman,
+    Feedforward,
+    RecurrentDropout,
+    Residual,
+    Stack,
+    register,
+)
 from seqjax.attention import Additive, Attentive, Dot, General, Hard, Local, Location, MultiHead
 
 ELMAN = Elman(input_size=3, hidden_size=4)
 LSTM_3_4 = LSTM(input_size=3, hidden_size=4)
 LSTM_4_2 = LSTM(input_size=4, hidden_size=2)
 GRU_3_4 = GRU(input_size=3, hidden_size=4)
+
+
+@register
+class Patches(nn.Module):
+    """A convolution whose dropout follows its argument `train`, and a BatchNorm with constant statistics."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        x = nn.Conv(self.features, (3, 3), strides=2, name="conv")(x)
+        x = nn.BatchNorm(use_running_average=True)(x)
+        return nn.Dropout(0.3)(nn.tanh(x).mean((1, 2)), deterministic=not train)
 
 
 def attentive(cell, attention, **fields):
@@ -34,6 +61,9 @@ CATALOG = {
     "dense": Dense(3, 4),
     "dropout": Dropout(0.3, input_shape=(3,)),
     "dropout_sequence": Dropout(0.3, per="sequence", input_shape=(3,)),
+    "feedforward": Feedforward(nn.Sequential((nn.Dense(5), nn.relu, nn.Dropout(0.3), nn.Dense(4))), input_shape=(3,)),
+    "feedforward_frames": Feedforward(Patches(3), input_shape=(4, 4, 1)),
+    "feedforward_tokens": Feedforward(nn.Dense(4), input_shape=(3,)),
     "recurrent_dropout": RecurrentDropout(LSTM_3_4, 0.3),
     "recurrent_dropout_two_products": RecurrentDropout(GRU(input_size=3, hidden_size=4, reset_after=False), 0.3),
     "stack": Stack((Dropout(0.3), ELMAN, Dropout(0.3, per="sequence"), LSTM_4_2)),
@@ -60,7 +90,7 @@ CATALOG = {
     "multi_head": attentive(GRU_3_4, MultiHead(query_size=4, memory_size=6, hidden_size=8, heads=2), order="before"),
 }
 
-TOKENS = {"lstm_tokens", "stack_tokens", "luong_tokens"}  # fed integer tokens instead of features
+TOKENS = {"lstm_tokens", "stack_tokens", "luong_tokens", "feedforward_tokens"}  # fed integer tokens instead of features
 
 # The default suite checks one cell per mechanism; `make test-all` checks all.
 SLOW = {
@@ -68,7 +98,7 @@ SLOW = {
     "bidirectional",
     "gru_reset_before_heads", "gru_reset_before", "gru_heads", "lstm_heads", "recurrent_dropout", "stack_tokens",
     "bidirectional_sum", "luong", "multi_head", "bahdanau_coverage", "luong_stack", "luong_tokens", "luong_not_fed",
-    "luong_location", "luong_predicted", "luong_monotonic", "image_and_vector",
+    "feedforward", "feedforward_tokens", "luong_location", "luong_predicted", "luong_monotonic", "image_and_vector",
 }  # fmt: skip
 
 

@@ -1,15 +1,13 @@
 """One call of a backend: its options, and a cell's step under them."""
 
-import math
 from typing import Any, Literal, NamedTuple
 
 import jax
 
 from seqjax import noise, tree
-from seqjax.recurrence.chunks import recomputed
+from seqjax.recurrence.chunks import Remat, chunk_length, recomputed
 from seqjax.types import Array, output_dtype
 
-Remat = int | Literal["sqrt"] | None
 Collect = Literal["outputs", "states"]
 
 
@@ -106,7 +104,7 @@ def run_steps(all_steps, cell, params, xs, state, call: Call):
     if call.remat is None or not xs.shape[1]:
         state, ys = all_steps(step, constants, state, inputs)
     else:
-        length = math.isqrt(xs.shape[1] - 1) + 1 if call.remat == "sqrt" else call.remat
+        length = chunk_length(call.remat, xs.shape[1])
         state, ys = recomputed(chunk, constants, state, inputs, length, reverse=call.reverse)
     if call.collect == "states":
         keys_over_time = [key if key is None else jax.numpy.broadcast_to(key[:, None], xs.shape[:2]) for key in keys]

@@ -1,7 +1,8 @@
 """Chunked sequences: rematerialisation, and truncated backpropagation."""
 
 import functools
-from typing import Any, NamedTuple
+import math
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ import numpy as np
 from seqjax import tree
 from seqjax.recurrence.custom_transpose import is_floating, pick, put, with_linearization
 from seqjax.types import State, at_least_float32
+
+Remat = int | Literal["sqrt"] | None
 
 
 class _Cut(NamedTuple):
@@ -25,6 +28,11 @@ class _Leaves(NamedTuple):
     constants: list
     state: list
     inputs: list
+
+
+def chunk_length(remat: int | str, steps: int) -> int:
+    """The steps in a chunk for the option remat: a number, or "sqrt"."""
+    return math.isqrt(steps - 1) + 1 if remat == "sqrt" else int(remat)
 
 
 def chunked(run, state: State, xs, length: int, *, reverse: bool = False):

@@ -14,8 +14,8 @@ from seqjax import masks, noise, tree
 from seqjax.contracts import Cell, CompositeCell, SequenceLayer
 from seqjax.errors import InputError
 from seqjax.recurrence.backends import Backend, Choice, choose, recording
-from seqjax.recurrence.call import Call, Collect, Remat
-from seqjax.recurrence.chunks import chunked
+from seqjax.recurrence.call import Call, Collect
+from seqjax.recurrence.chunks import Remat, chunked
 from seqjax.types import Array, Key, Params, Shape, State, is_tokens
 
 _P = ParamSpec("_P")
