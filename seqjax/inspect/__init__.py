@@ -1,5 +1,7 @@
 """Looking into a trained network."""
 
+from seqjax.inspect.accuracies import accuracy_curves, confusion
+from seqjax.inspect.activities import class_colours, timeline
 from seqjax.inspect.attention import heat_map
 
-__all__ = ["heat_map"]
+__all__ = ["accuracy_curves", "class_colours", "confusion", "heat_map", "timeline"]
