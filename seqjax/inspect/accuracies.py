@@ -49,7 +49,7 @@ def confusion(path, matrix, classes: Sequence[str], *, title: str = ""):
     figure = new_figure(size + words + 2.0, size + words + 1.1)
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap=_blues_with_grey(), vmin=0, vmax=100, aspect="equal")
-    text: dict[str, Any] = {"fontsize": 8 if count <= MOST_NUMBERED else max(3.5, 60 * side), "parse_math": False}
+    text: dict[str, Any] = {"fontsize": float(np.clip(55 * side, 3.5, 8)), "parse_math": False}
     axes.set_xticks(range(count), names, rotation=90, **text)
     axes.set_yticks(range(count), [f"{name} ({n})" for name, n in zip(names, examples, strict=True)], **text)
     axes.tick_params(length=0)

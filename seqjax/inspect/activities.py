@@ -189,7 +189,8 @@ def _checked(classes, scores, rate, truth, predicted) -> dict[str, np.ndarray]:
 
 def _shown_classes(scores: np.ndarray, rows: dict[str, np.ndarray]) -> list[int]:
     """The classes that have a colour of their own: those of the rows by their number of frames, then those of high scores."""
-    frames = sum(np.bincount(labels[labels >= 0], minlength=scores.shape[1]) for labels in rows.values())
+    labels = np.concatenate(list(rows.values()))
+    frames = np.bincount(labels[labels >= 0], minlength=scores.shape[1])  # [C]
     highest = scores.max(axis=0)
     order = sorted(range(scores.shape[1]), key=lambda c: (-frames[c], -highest[c]))
     in_rows = [c for c in order if frames[c]]
@@ -255,7 +256,7 @@ def _draw_curves(axes, scores: np.ndarray, rate: float, shown: list[int], colour
     steps, classes = scores.shape
     size = -(-steps // MOST_POINTS)  # frames a point
     starts = np.arange(0, steps, size)
-    counts = np.diff(np.append(starts, steps))
+    counts = np.diff(starts, append=steps).astype(np.float64)
     points = np.add.reduceat(scores, starts) / counts[:, None]  # [points, C]
     times = (starts + counts / 2) / rate
     marker = "o" if steps <= 30 else None

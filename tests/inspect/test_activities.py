@@ -82,7 +82,7 @@ def test_squares_of_a_confusion_matrix_are_as_dark_as_their_shares(tmp_path):
     inspect.confusion(tmp_path / "a.png", matrix, [f"c{i}" for i in range(31)])
     picture = pixels(tmp_path / "a.png").sum(axis=2)
     dark = np.isclose(pixels(tmp_path / "a.png"), (8 / 255, 48 / 255, 107 / 255), atol=0.01).all(axis=2)
-    rows, columns = np.nonzero(dark[:, : int(0.8 * dark.shape[1])])  # without the colour bar
+    rows, columns = np.nonzero(dark[:, : int(0.91 * dark.shape[1])])  # without the colour bar
     left = columns < (columns.min() + columns.max()) / 2
     assert dark.sum() > 200 and rows[left].max() <= rows[~left].min() and picture.max() == 3
     inspect.confusion(tmp_path / "b.png", [[3, 1], [0, 0]], CLASSES[1:], title="two")
