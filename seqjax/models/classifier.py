@@ -7,11 +7,11 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.checks import check_rate
 from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.layers.heads import Head
 from seqjax.losses import Weighted
+from seqjax.losses.objective import accuracy, check_objective, objective
 from seqjax.models.encoders import Encoder
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, State
@@ -24,11 +24,13 @@ class ClipScores(NamedTuple):
         scores: [B, K, C], before the softmax: K predictions a clip.
         gains: float32, [B, K]: their weights in the loss, which sum to 1 for a clip and to 0 for a padding row.
         probabilities: [B, C].
+        training: floating, []: 1 in training, else 0.
     """
 
     scores: Array
     gains: Array
     probabilities: Array
+    training: Array
 
 
 class OnlineState(NamedTuple):
@@ -57,7 +59,8 @@ class Classifier(Model):
         encoder: the reader: Features of frames, sensors or poses, or Symbols of a text.
         head: pools over time; it has the number of classes. Its features are the encoder's.
         class_weights: a weight for each class's part of the loss; None: all equal.
-        label_smoothing: the share of the target distribution that is spread evenly over all classes.
+        label_smoothing: of the loss in training: the share of the target distribution that is spread evenly over all classes.
+        focal: the exponent gamma of the focal loss; None: cross-entropy.
 
     Raises:
         InputError: parts that do not fit together.
@@ -86,6 +89,7 @@ class Classifier(Model):
     head: Head
     class_weights: tuple[float, ...] | None = None
     label_smoothing: float = 0.0
+    focal: float | None = None
 
     def __post_init__(self):
         if not isinstance(self.encoder, Encoder):
@@ -95,13 +99,9 @@ class Classifier(Model):
         if self.head.features != self.encoder.output_size:
             sizes = f"{self.head.features} features, the encoder gives {self.encoder.output_size}"
             raise InputError(f"the head reads {sizes}: they must be equal")
-        check_rate(self, self.label_smoothing)
         if self.class_weights is not None:
             object.__setattr__(self, "class_weights", tuple(self.class_weights))
-            if len(self.class_weights) != self.classes or min(self.class_weights) < 0:
-                raise InputError(
-                    f"class_weights is {self.class_weights}, it must hold a number >= 0 for each of {self.classes} classes"
-                )
+        check_objective(self, self.classes)
 
     @property
     def classes(self) -> int:
@@ -126,28 +126,22 @@ class Classifier(Model):
         """
         hs, mask, _ = self.encoder.encode(params["encoder"], batch, key)
         scores = self.head.apply(params["head"], hs, mask, None if key is None else jax.random.split(key, 6)[1])
-        return (), ClipScores(scores, self.head.gains(mask), self.head.probabilities(scores, mask))
+        training = jnp.asarray(float(key is not None), scores.dtype)
+        return (), ClipScores(scores, self.head.gains(mask), self.head.probabilities(scores, mask), training)
 
     def loss(self, outputs: ClipScores, batch: dict) -> Weighted:
-        """Cross-entropy in nats per clip against "label", integer [B]."""
-        scores, gains, _ = outputs
-        label = jnp.maximum(batch["label"], 0)  # [B]
-        if self.class_weights is not None:
-            gains = gains * jnp.asarray(self.class_weights, gains.dtype)[label][:, None]
-        gains = gains.astype(scores.dtype)
-        scores = jnp.where((gains > 0)[..., None], scores, jnp.zeros((), scores.dtype))
-        log_p = jax.nn.log_softmax(scores)  # [B, K, C]
-        index = jnp.broadcast_to(label[:, None, None], (*scores.shape[:2], 1))
-        picked = jnp.take_along_axis(log_p, index, axis=-1)[..., 0]  # [B, K]
-        nats = -(1 - self.label_smoothing) * picked - self.label_smoothing * log_p.mean(axis=-1)
-        return Weighted((gains * nats).sum(), gains.sum())
+        """Cross-entropy in nats per clip, or the focal loss, against "label", integer [B]."""
+        gains = outputs.gains  # [B, K]
+        label = jnp.broadcast_to(jnp.asarray(batch["label"])[:, None], gains.shape)
+        return objective(self, outputs.scores, label, gains > 0, weights=gains, training=outputs.training)
+
+    def truth(self, outputs: ClipScores, batch: dict) -> tuple[Array, Array]:
+        """The classes [B] that the probabilities are compared with, and bool [B], True where there is a clip."""
+        return jnp.asarray(batch["label"]), outputs.gains.sum(axis=1) > 0
 
     def figures(self, outputs: ClipScores, batch: dict) -> dict[str, Weighted]:
         """The loss, and the accuracy of the most probable class."""
-        real = outputs.gains.sum(axis=1) > 0  # [B]
-        right = real & (outputs.probabilities.argmax(axis=-1) == batch["label"])
-        dtype = outputs.scores.dtype
-        return {"loss": self.loss(outputs, batch), "accuracy": Weighted(right.sum(dtype=dtype), real.sum(dtype=dtype))}
+        return {"loss": self.loss(outputs, batch), "accuracy": accuracy(outputs.probabilities, *self.truth(outputs, batch))}
 
     def probabilities(self, params: Params, batch: dict) -> Array:
         """The probabilities of every clip's classes.

@@ -7,11 +7,12 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.checks import check_rate, check_size
+from seqjax.checks import check_choice, check_rate, check_size, check_weights
 from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.layers.heads import fully_connected, init_layers
-from seqjax.losses import Weighted, cross_entropy
+from seqjax.losses import Weighted, binary_cross_entropy, margin_ranking, score_ranking
+from seqjax.losses.objective import accuracy, check_objective, objective
 from seqjax.models.encoders import Encoder
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, State
@@ -22,16 +23,15 @@ class FrameScores(NamedTuple):
 
     Args:
         scores: [B, T, C], before the softmax.
-        mask: bool, [B, T], True at real frames.
+        mask: bool, [B, T], True at frames that have a score.
+        probabilities: [B, T, C].
+        training: floating, []: 1 in training, else 0.
     """
 
     scores: Array
     mask: Array
-
-    @property
-    def probabilities(self) -> Array:
-        """[B, T, C]."""
-        return jax.nn.softmax(self.scores)
+    probabilities: Array
+    training: Array
 
 
 @register
@@ -42,13 +42,23 @@ class FrameClassifier(Model):
         h_1 .. h_T = encoder(x_1 .. x_T);    p(class_t | x) = softmax(W f(h_t) + b)
 
     A batch holds what the encoder reads; "target", integer [B, T], the class of every frame; and "target_mask", bool [B, T],
-    True where there is one (without it, at all real frames).
+    True where there is one (without it, at all real frames). The ranking losses ask that the score of an activity, or its lead,
+    never fall while the activity goes on: loss = L_c + ranking_weight L_r.
+
+    Where several classes may hold at once (exclusive=False), "target" is bool [B, T, C], p = sigmoid(W f(h_t) + b), and the
+    loss is the sum of the classes' binary cross-entropies.
 
     Args:
         encoder: the reader: Features of frames, sensors or poses, or Symbols of a text.
         classes: C.
         hidden: the sizes of the fully connected layers f before the last, with ReLU.
         dropout: rate before every fully connected layer.
+        ranking: None, "score" or "margin": the ranking loss.
+        ranking_weight: lambda, its factor.
+        class_weights: a weight for each class's part of L_c; None: all equal.
+        label_smoothing: of L_c in training: the share of the target distribution that is spread evenly over all classes.
+        focal: the exponent gamma of the focal loss as L_c; None: cross-entropy.
+        exclusive: whether a frame has exactly one class.
 
     Raises:
         InputError: parts that do not fit together.
@@ -64,6 +74,8 @@ class FrameClassifier(Model):
         >>> _, outputs = model.apply(params, batch)
         >>> {name: float(figure.weight) for name, figure in model.figures(outputs, batch).items()}
         {'loss': 7.0, 'accuracy': 7.0}
+
+    Ma, Sigal, Sclaroff 2016 (ranking losses).
     """
 
     unit: ClassVar[str] = "frame"
@@ -73,6 +85,12 @@ class FrameClassifier(Model):
     classes: int
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
+    ranking: str | None = None
+    ranking_weight: float = 1.0
+    class_weights: tuple[float, ...] | None = None
+    label_smoothing: float = 0.0
+    focal: float | None = None
+    exclusive: bool = True
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -82,6 +100,15 @@ class FrameClassifier(Model):
         for size in self.hidden:
             check_size(self, hidden=size)
         check_rate(self, self.dropout)
+        check_choice(self, (None, *_RANKING), ranking=self.ranking)
+        check_weights(ranking_weight=self.ranking_weight)
+        if self.class_weights is not None:
+            object.__setattr__(self, "class_weights", tuple(self.class_weights))
+        check_objective(self, self.classes)
+        if not self.exclusive and (self.ranking or self.class_weights or self.label_smoothing or self.focal is not None):
+            raise InputError(
+                "exclusive=False has no ranking, class_weights, label_smoothing or focal: they are for one class a frame"
+            )
 
     def init(self, key: Key) -> Params:
         """`encoder`; `output`: the fully connected layers."""
@@ -102,17 +129,36 @@ class FrameClassifier(Model):
         """
         hs, mask, _ = self.encoder.encode(params["encoder"], batch, key)
         k_output = None if key is None else jax.random.split(key, 6)[1]
-        return (), FrameScores(fully_connected(params["output"], hs, self.dropout, k_output), mask)
+        scores = fully_connected(params["output"], hs, self.dropout, k_output)
+        return (), FrameScores(scores, mask, self._p(scores), jnp.asarray(float(key is not None), scores.dtype))
+
+    def _p(self, scores: Array) -> Array:
+        return jax.nn.softmax(scores) if self.exclusive else jax.nn.sigmoid(scores)
+
+    def truth(self, outputs: FrameScores, batch: dict) -> tuple[Array, Array]:
+        """The classes [B, T] that the probabilities are compared with, and bool [B, T], True where there is one."""
+        mask = batch.get("target_mask")
+        return jnp.asarray(batch["target"]), outputs.mask if mask is None else outputs.mask & mask
 
     def loss(self, outputs: FrameScores, batch: dict) -> Weighted:
-        """Cross-entropy in nats per frame against "target", integer [B, T], where "target_mask" is True."""
-        return cross_entropy(outputs.scores, jnp.maximum(batch["target"], 0), _labelled(outputs, batch))
+        """The loss in nats per frame against "target"."""
+        return self.figures(outputs, batch)["loss"]
 
     def figures(self, outputs: FrameScores, batch: dict) -> dict[str, Weighted]:
-        """The loss, and the accuracy of the most probable class of every frame."""
-        labelled, dtype = _labelled(outputs, batch), outputs.scores.dtype
-        right = labelled & (outputs.scores.argmax(axis=-1) == batch["target"])
-        return {"loss": self.loss(outputs, batch), "accuracy": Weighted(right.sum(dtype=dtype), labelled.sum(dtype=dtype))}
+        """The loss; the accuracy of the most probable class, or of every class's presence; "ranking", the ranking loss alone."""
+        scores, (target, mask) = outputs.scores, self.truth(outputs, batch)
+        if not self.exclusive:
+            classes = jnp.broadcast_to(mask[..., None], scores.shape)
+            right = classes & ((scores > 0) == (target > 0))
+            counted = mask.sum(dtype=scores.dtype)
+            loss = Weighted(binary_cross_entropy(scores, target, mask).sum, counted)
+            return {"loss": loss, "accuracy": Weighted(right.sum(dtype=scores.dtype), counted * self.classes)}
+        loss = objective(self, scores, target, mask, training=outputs.training)
+        figures = {"loss": loss, "accuracy": accuracy(scores, target, mask)}
+        if self.ranking is not None:
+            ranking = _RANKING[self.ranking](scores, target, mask)
+            figures |= {"loss": Weighted(loss.sum + self.ranking_weight * ranking.sum, loss.weight), "ranking": ranking}
+        return figures
 
     def probabilities(self, params: Params, batch: dict) -> Array:
         """The probabilities of every frame's classes.
@@ -156,13 +202,10 @@ class FrameClassifier(Model):
             (state, probabilities [B, C] of that frame's class).
         """
         hs, _, state = self.encoder.encode(params["encoder"], self.encoder.piece(x), state=state)
-        return state, jax.nn.softmax(fully_connected(params["output"], hs[:, 0]))
+        return state, self._p(fully_connected(params["output"], hs[:, 0]))
 
 
-def _labelled(outputs: FrameScores, batch: dict) -> Array:
-    """The frames that count, bool [B, T]: real and labelled."""
-    mask = batch.get("target_mask")
-    return outputs.mask if mask is None else outputs.mask & mask
+_RANKING = {"score": score_ranking, "margin": margin_ranking}
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -11,6 +11,7 @@ import pytest
 
 from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Elman, InputError, Stack, from_json, to_json
 from seqjax.layers import LocalPooling, Pooling, ScoreAveraging
+from seqjax.losses import focal, margin_ranking, score_ranking
 from seqjax.models import Classifier, Features, FrameClassifier, Symbols
 
 D, H, C, T = 3, 4, 3, 6
@@ -49,7 +50,7 @@ def test_the_loss_is_the_mean_over_clips():
     weights, smoothing = (0.5, 1.0, 3.0), 0.1
     model = dataclasses.replace(CLIPS["averaged"], class_weights=weights, label_smoothing=smoothing)
     _, outputs = jax.jit(model.apply)(draw(model), BATCH)
-    figures = model.figures(outputs, BATCH)
+    figures = model.figures(outputs._replace(training=jnp.ones(())), BATCH)
     total = 0.0
     for row, length in enumerate(LENGTHS):
         label, log_p = BATCH["label"][row], log_softmax(outputs.scores[row, :length])
@@ -57,7 +58,10 @@ def test_the_loss_is_the_mean_over_clips():
         nats = -(1 - smoothing) * log_p[:, label] - smoothing * log_p.mean(-1)
         total += weights[label] * (gain * nats).sum()
     np.testing.assert_allclose(figures["loss"].sum, total, rtol=1e-5)
-    np.testing.assert_allclose(figures["loss"].weight, 3.0 + 0.5, rtol=1e-6)
+    assert float(figures["loss"].weight) == pytest.approx(2)
+    evaluated = model.figures(outputs, BATCH)["loss"].sum
+    assert float(evaluated) == pytest.approx(float(dataclasses.replace(model, label_smoothing=0.0).loss(outputs, BATCH).sum))
+    assert float(evaluated) != pytest.approx(total, rel=1e-3), "smoothing is for training alone"
     right = (np.asarray(outputs.probabilities).argmax(-1) == BATCH["label"])[:2].sum()
     assert (float(figures["accuracy"].sum), float(figures["accuracy"].weight)) == (right, 2.0)
 
@@ -93,6 +97,31 @@ def test_the_loss_of_frames_counts_labelled_frames():
     assert float(figures["loss"].weight) == float(figures["accuracy"].weight) == counted.sum()
     right = np.asarray(outputs.scores).argmax(-1) == target
     assert float(figures["accuracy"].sum) == right[counted].sum()
+
+
+@pytest.mark.parametrize(("ranking", "loss"), [("score", score_ranking), ("margin", margin_ranking)])
+def test_the_ranking_loss_is_added_with_its_weight(ranking, loss):
+    model = dataclasses.replace(FRAMES, ranking=ranking, ranking_weight=0.7, focal=2.0)
+    target = jnp.asarray(np.repeat(RNG.integers(0, C, (3, 2)), 3, axis=1))
+    batch = BATCH | {"target": target}
+    _, outputs = jax.jit(FRAMES.apply)(draw(FRAMES), batch)
+    figures, mask = model.figures(outputs, batch), np.arange(T) < LENGTHS[:, None]
+    expected = focal(outputs.scores, target, jnp.asarray(mask)).mean + 0.7 * loss(outputs.scores, target, jnp.asarray(mask)).mean
+    np.testing.assert_allclose(figures["loss"].mean, expected, rtol=1e-5)
+    assert float(figures["loss"].weight) == float(figures["ranking"].weight) == 9
+
+
+def test_classes_that_do_not_exclude_each_other():
+    model = dataclasses.replace(FRAMES, exclusive=False)
+    target, mask = RNG.integers(0, 2, (3, T, C)), np.arange(T) < LENGTHS[:, None]
+    batch = BATCH | {"target": target}
+    _, outputs = jax.jit(model.apply)(draw(model), batch)
+    p, figures = 1 / (1 + np.exp(-np.asarray(outputs.scores, np.float64))), model.figures(outputs, batch)
+    np.testing.assert_allclose(outputs.probabilities, p, rtol=1e-5)
+    nats = -np.where(target, np.log(p), np.log(1 - p)).sum(-1)
+    np.testing.assert_allclose(figures["loss"].sum, nats[mask].sum(), rtol=1e-5)
+    assert float(figures["loss"].weight) == mask.sum()
+    np.testing.assert_allclose(figures["accuracy"].mean, ((p > 0.5) == target)[mask].mean(), rtol=1e-6)
 
 
 def online(model, params, xs):
@@ -164,6 +193,9 @@ def test_a_classifier_is_a_value_and_json(model):
         (lambda: Classifier(encoder=LSTMS.cell, head=Pooling(features=4, classes=C)), "the encoder is a Stack"),  # pyright: ignore
         (lambda: Classifier(encoder=LSTMS, head=LSTMS), "the head is a Features, it must be a Head"),  # pyright: ignore
         (lambda: dataclasses.replace(CLIPS["lstm"], class_weights=(1.0,)), "a number >= 0 for each of 3 classes"),
+        (lambda: dataclasses.replace(CLIPS["lstm"], focal=2.0, label_smoothing=0.1), "label_smoothing must then be 0"),
+        (lambda: dataclasses.replace(FRAMES, ranking="both"), "ranking='both', it must be one of None, 'score', 'margin'"),
+        (lambda: dataclasses.replace(FRAMES, exclusive=False, ranking="score"), "exclusive=False has no ranking"),
         (lambda: Features(size=(2, 2, 3)), r"Features of shape \(2, 2, 3\) need a cell"),
         (lambda: Features(size=(2, 3), cell=LSTM(input_size=D, hidden_size=H)), r"cell reads \(3,\), size is \(2, 3\)"),
         (lambda: FrameClassifier(encoder=LSTMS, classes=0), "classes=0, it must be a positive integer"),
