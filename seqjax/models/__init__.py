@@ -5,6 +5,7 @@ from seqjax.models.classifier import Classifier
 from seqjax.models.encoders import Features, Symbols
 from seqjax.models.frame_classifier import FrameClassifier
 from seqjax.models.language_model import LanguageModel
+from seqjax.models.late_fusion import LateFusion, fit_weights
 from seqjax.models.seq2seq import Seq2Seq
 
 __all__ = [
@@ -12,10 +13,12 @@ __all__ = [
     "Features",
     "FrameClassifier",
     "LanguageModel",
+    "LateFusion",
     "Seq2Seq",
     "Symbols",
     "attention",
     "cells",
     "compose",
+    "fit_weights",
     "layers",
 ]

@@ -11,7 +11,7 @@ from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.layers.heads import Head
 from seqjax.losses import Weighted
-from seqjax.losses.objective import accuracy, check_objective, objective
+from seqjax.losses.classifiers import accuracy, check_objective, objective
 from seqjax.models.encoders import Encoder
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, State
@@ -135,13 +135,18 @@ class Classifier(Model):
         label = jnp.broadcast_to(jnp.asarray(batch["label"])[:, None], gains.shape)
         return objective(self, outputs.scores, label, gains > 0, weights=gains, training=outputs.training)
 
-    def truth(self, outputs: ClipScores, batch: dict) -> tuple[Array, Array]:
-        """The classes [B] that the probabilities are compared with, and bool [B], True where there is a clip."""
-        return jnp.asarray(batch["label"]), outputs.gains.sum(axis=1) > 0
-
     def figures(self, outputs: ClipScores, batch: dict) -> dict[str, Weighted]:
         """The loss, and the accuracy of the most probable class."""
-        return {"loss": self.loss(outputs, batch), "accuracy": accuracy(outputs.probabilities, *self.truth(outputs, batch))}
+        real = outputs.gains.sum(axis=1) > 0  # [B]
+        right = accuracy(outputs.probabilities, jnp.asarray(batch["label"]), real)
+        return {"loss": self.loss(outputs, batch), "accuracy": right}
+
+    def with_probabilities(self, outputs: ClipScores, probabilities: Array) -> ClipScores:
+        """The outputs of a model that gives these probabilities [B, C] instead, for the loss and the figures."""
+        p = jnp.maximum(probabilities, jnp.finfo(probabilities.dtype).tiny)
+        return outputs._replace(
+            scores=jnp.log(p)[:, None], gains=outputs.gains.sum(axis=1, keepdims=True), probabilities=probabilities
+        )
 
     def probabilities(self, params: Params, batch: dict) -> Array:
         """The probabilities of every clip's classes.

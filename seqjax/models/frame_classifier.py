@@ -12,7 +12,7 @@ from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.layers.heads import fully_connected, init_layers
 from seqjax.losses import Weighted, binary_cross_entropy, margin_ranking, score_ranking
-from seqjax.losses.objective import accuracy, check_objective, objective
+from seqjax.losses.classifiers import accuracy, check_objective, objective
 from seqjax.models.encoders import Encoder
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, State
@@ -135,7 +135,7 @@ class FrameClassifier(Model):
     def _p(self, scores: Array) -> Array:
         return jax.nn.softmax(scores) if self.exclusive else jax.nn.sigmoid(scores)
 
-    def truth(self, outputs: FrameScores, batch: dict) -> tuple[Array, Array]:
+    def _truth(self, outputs: FrameScores, batch: dict) -> tuple[Array, Array]:
         """The classes [B, T] that the probabilities are compared with, and bool [B, T], True where there is one."""
         mask = batch.get("target_mask")
         return jnp.asarray(batch["target"]), outputs.mask if mask is None else outputs.mask & mask
@@ -146,7 +146,7 @@ class FrameClassifier(Model):
 
     def figures(self, outputs: FrameScores, batch: dict) -> dict[str, Weighted]:
         """The loss; the accuracy of the most probable class, or of every class's presence; "ranking", the ranking loss alone."""
-        scores, (target, mask) = outputs.scores, self.truth(outputs, batch)
+        scores, (target, mask) = outputs.scores, self._truth(outputs, batch)
         if not self.exclusive:
             classes = jnp.broadcast_to(mask[..., None], scores.shape)
             right = classes & ((scores > 0) == (target > 0))
@@ -159,6 +159,14 @@ class FrameClassifier(Model):
             ranking = _RANKING[self.ranking](scores, target, mask)
             figures |= {"loss": Weighted(loss.sum + self.ranking_weight * ranking.sum, loss.weight), "ranking": ranking}
         return figures
+
+    def with_probabilities(self, outputs: FrameScores, probabilities: Array) -> FrameScores:
+        """The outputs of a model that gives these probabilities [B, T, C] instead, for the loss and the figures."""
+        tiny = jnp.finfo(probabilities.dtype).tiny
+        scores = jnp.log(jnp.maximum(probabilities, tiny))
+        if not self.exclusive:
+            scores = scores - jnp.log(jnp.maximum(1 - probabilities, tiny))
+        return outputs._replace(scores=scores, probabilities=probabilities)
 
     def probabilities(self, params: Params, batch: dict) -> Array:
         """The probabilities of every frame's classes.

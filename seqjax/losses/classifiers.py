@@ -1,4 +1,4 @@
-"""The loss of a classifier, chosen by its fields."""
+"""The loss and the accuracy of a classifier; its fields choose the loss."""
 
 import jax.numpy as jnp
 
