@@ -11,13 +11,12 @@ from seqjax.metrics.classes import (
 )
 from seqjax.metrics.detection import (
     Detection,
-    EarlyDetection,
     average_precision,
     detections,
-    early_detection,
     frame_average_precision,
     mean_average_precision,
 )
+from seqjax.metrics.early import EarlyDetection, accuracy_by_step, early_detection
 from seqjax.metrics.segments import (
     Segment,
     edit_score,
@@ -36,6 +35,7 @@ __all__ = [
     "EarlyDetection",
     "Segment",
     "accuracy",
+    "accuracy_by_step",
     "average_precision",
     "bits",
     "bleu",

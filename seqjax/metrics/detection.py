@@ -1,4 +1,4 @@
-"""Measures of detection in time: average precision of detected segments and of frames, and early detection."""
+"""Measures of detection in time: average precision of detected segments and of frames."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -191,71 +191,6 @@ def frame_average_precision(scores, targets) -> np.ndarray:
         labels = checked_labels("targets", targets[labelled], None, classes)
         positive = labels[:, None] == np.arange(classes)  # [N, C]
     return np.array([_ranked_precision(scores[:, c], positive[:, c]) for c in range(classes)])
-
-
-class EarlyDetection(NamedTuple):
-    """Means over activities of the accuracy and the score after a share of each was seen.
-
-    Args:
-        fractions: floating, [F], the share seen, 0 to 1.
-        accuracy: floating, [F], the share of activities whose class has the highest score.
-        score: floating, [F], the mean score of the right class.
-    """
-
-    fractions: np.ndarray
-    accuracy: np.ndarray
-    score: np.ndarray
-
-
-def early_detection(
-    scores: Sequence, truths: Sequence[Sequence[Segment]], fractions: Sequence[float] | None = None
-) -> EarlyDetection:
-    """Accuracy and score of activities after 10, 20, ..., 100 % of each was seen.
-
-    After the share f of an activity of n frames, max(1, ceil(f n)) frames were seen; the scores of the last of them count. They
-    must come from a model that has read no later frame.
-
-    Args:
-        scores: for each recording, floating [T, C], of frames.
-        truths: for each recording, its activities; for a clip of one class that is [Segment(label, 0, T)].
-        fractions: floating, [F], above 0 and up to 1; None: 0.1, 0.2, ..., 1.
-
-    Returns:
-        EarlyDetection.
-
-    Raises:
-        InputError: no activities, not one list of segments for each recording, a segment that is empty or outside its recording,
-            a label that is no class, or a fraction out of range.
-
-    Example:
-        >>> scores = [[[0.4, 0.6], [0.5, 0.5], [0.8, 0.2], [0.9, 0.1]]]
-        >>> early = early_detection(scores, [[Segment(0, 0, 4)]], fractions=[0.25, 0.6])
-        >>> early.accuracy.tolist(), early.score.tolist()
-        ([0.0, 1.0], [0.4, 0.8])
-
-    Ma, Sigal, Sclaroff 2016, section 4.
-    """
-    shares = np.linspace(0.1, 1, 10) if fractions is None else np.asarray(fractions, np.float64)
-    if shares.ndim != 1 or not np.all((shares > 0) & (shares <= 1)):
-        raise InputError(f"fractions are {shares.tolist()}, they must be above 0 and at most 1")
-    if len(scores) != len(truths):
-        raise InputError(f"there are scores of {len(scores)} recordings and segments of {len(truths)}: they must be equal")
-    hits, own_scores = [], []  # for each activity [F]
-    for i, (frames, segments) in enumerate(zip(scores, truths, strict=True)):
-        frames = checked_scores(frames)
-        checked_labels(f"truths[{i}]", [segment.label for segment in segments], None, frames.shape[1])
-        for segment in segments:
-            label, start, stop = segment[:3]
-            if not 0 <= start < stop <= len(frames):
-                raise InputError(f"truths[{i}] has {segment}, it must lie within the recording's {len(frames)} frames")
-            # 0.3 * 10 is above 3 in floating point: without rounding a frame too many.
-            seen = np.maximum(np.ceil(np.round(shares * (stop - start), 9)), 1).astype(np.int64)
-            last = frames[int(start) + seen - 1]  # [F, C]
-            hits.append(last.argmax(axis=1) == label)
-            own_scores.append(last[:, label])
-    if not hits:
-        raise InputError("truths hold no activity, at least one is needed")
-    return EarlyDetection(shares, np.mean(hits, axis=0), np.mean(own_scores, axis=0))
 
 
 def _ranked_precision(scores: np.ndarray, positive: np.ndarray) -> float:

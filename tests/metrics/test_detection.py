@@ -130,6 +130,14 @@ def test_early_detection_reads_the_last_frame_seen():
         assert early.accuracy[n - 1] == pytest.approx(accuracy) and early.score[n - 1] == pytest.approx(score)
 
 
+def test_accuracy_by_step_keeps_the_last_guess_of_a_sequence_that_has_ended():
+    rng = np.random.default_rng(0)
+    scores = [rng.random((steps, CLASSES)) for steps in (1, 4, 2, 6, 6)]
+    labels = rng.integers(0, CLASSES, 5)
+    expected = [np.mean([s[min(t, len(s) - 1)].argmax() == y for s, y in zip(scores, labels, strict=True)]) for t in range(6)]
+    np.testing.assert_allclose(metrics.accuracy_by_step(scores, labels), expected)
+
+
 SCORES = np.full((4, 2), 0.5)
 
 
@@ -145,6 +153,8 @@ SCORES = np.full((4, 2), 0.5)
         (lambda: metrics.frame_average_precision(SCORES, [0, 1]), r"targets have shape \(2,\)"),
         (lambda: metrics.frame_average_precision(SCORES, [0, 1, 2, 0]), "targets hold class 2"),
         (lambda: metrics.frame_average_precision(SCORES, np.ones((4, 3), bool)), r"bool targets need \(4, 2\)"),
+        (lambda: metrics.accuracy_by_step([], []), "no sequences"),
+        (lambda: metrics.accuracy_by_step([SCORES], [2]), "labels hold class 2"),
         (lambda: metrics.early_detection([SCORES], [[]]), "no activity"),
         (lambda: metrics.early_detection([SCORES], []), "scores of 1 recordings and segments of 0"),
         (lambda: metrics.early_detection([SCORES], [[Segment(0, 2, 5)]]), "within the recording's 4 frames"),
