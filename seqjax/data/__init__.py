@@ -1,6 +1,8 @@
-"""Corpora, pairs, vocabularies, and the streams of batches made from them, in plain NumPy without JAX."""
+"""Corpora, pairs, series, vocabularies, and the streams of batches made from them, in plain NumPy without JAX."""
 
 from seqjax.data.batches import Batch, Stream
+from seqjax.data.labels import Labels
+from seqjax.data.series import Series, SeriesStream, check_parts, evaluation_series, series_shapes, split_series
 from seqjax.data.text.buckets import Buckets, bucket_shapes, evaluation_pairs
 from seqjax.data.text.characters import ByteVocabulary, CharacterVocabulary
 from seqjax.data.text.corpus import Corpus, Document, from_path, from_tfds, load, pydoc, stdlib
@@ -22,9 +24,12 @@ __all__ = [
     "Encoded",
     "LabelledLine",
     "LabelledText",
+    "Labels",
     "LineVocabulary",
     "Pair",
     "Pairs",
+    "Series",
+    "SeriesStream",
     "Stream",
     "SubwordVocabulary",
     "TextStream",
@@ -33,10 +38,12 @@ __all__ = [
     "bucket_shapes",
     "build_pair_vocabularies",
     "build_vocabulary",
+    "check_parts",
     "encode_documents",
     "encode_pairs",
     "evaluation_batches",
     "evaluation_pairs",
+    "evaluation_series",
     "from_path",
     "from_tables",
     "from_tfds",
@@ -44,6 +51,8 @@ __all__ = [
     "load",
     "pydoc",
     "read_table",
+    "series_shapes",
+    "split_series",
     "split_words",
     "stdlib",
     "word_positions",

@@ -2,6 +2,7 @@
 
 import abc
 import sys
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,7 +13,8 @@ class Stream(abc.ABC):
     """An endless stream of training batches; batch i is a pure function of the stream and i.
 
     A subclass defines `batch`, `identity` and `steps_per_epoch`. The state of an iterator is its position, one integer,
-    which can be saved as JSON and is valid in every stream of equal identity.
+    which can be saved as JSON and is valid in every stream of equal identity. Where `threads` is above 0, that many threads make
+    batches ahead of the one that is asked for; the batches and their order stay the same.
 
     Example:
         >>> class Counting(Stream):
@@ -47,10 +49,32 @@ class Stream(abc.ABC):
             A dict of NumPy arrays, each [B, ...].
         """
 
+    @property
+    def threads(self) -> int:
+        """The number of threads that make batches ahead; 0 where the data are in memory and a batch takes microseconds."""
+        return 0
+
     def __iter__(self):
         """A grain iterator over the batches from position 0, with `get_state()` and `set_state({"next_index": position})`."""
-        import grain
+        return ahead(self.batch, sys.maxsize, self.threads)
 
-        # The data is in memory and a batch takes microseconds; for this case grain advises against threads.
-        options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
-        return iter(grain.MapDataset.range(sys.maxsize).map(self.batch).to_iter_dataset(options))
+
+def ahead(batch: Callable[[int], Batch], count: int, threads: int):
+    """A grain iterator over batches, made in threads ahead of the one that is asked for.
+
+    Args:
+        batch: a function from a position to a batch; several threads may call it at once.
+        count: the number of positions.
+        threads: the number of threads, each with one more batch waiting; 0: every batch is made when it is asked for.
+
+    Returns:
+        The iterator, with `get_state()` and `set_state({"next_index": position})`.
+
+    Example:
+        >>> [batch["tokens"].tolist() for batch in ahead(lambda n: {"tokens": np.full(2, n)}, 2, 1)]
+        [[0, 0], [1, 1]]
+    """
+    import grain
+
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    return iter(grain.MapDataset.range(count).map(batch).to_iter_dataset(options))

@@ -5,11 +5,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import numpy as np
 
+from seqjax.data import planning
 from seqjax.data.batches import Batch, Stream
 from seqjax.errors import InputError
 
@@ -47,12 +47,7 @@ def bucket_shapes(source: Sequence[np.ndarray], target: Sequence[np.ndarray], co
         >>> bucket_shapes(rows, rows, count=3)
         ((56, 56), (89, 89), (100, 100))
     """
-    if count < 1 or not len(source):
-        raise InputError(f"there are {len(source)} pairs and {count} buckets: give at least 1 of each")
-    points = 1 - (1 - np.arange(1, count + 1) / count) ** 2
-    lengths = [np.array([len(row) for row in side]) for side in (source, target)]
-    sides = [np.maximum(np.quantile(side, points, method="higher"), 1).tolist() for side in lengths]
-    return tuple(sorted(set(zip(*sides, strict=True))))
+    return cast(Shapes, planning.quantile_shapes(_lengths(source, target), count, what="pairs"))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,10 +97,11 @@ class Buckets(Stream):
             raise InputError(
                 f"there are {len(self.source)} sources and {len(self.target)} targets: give one target for each source"
             )
-        shapes = _chain(self.shapes or bucket_shapes(self.source, self.target))
+        shapes = planning.checked_shapes(self.shapes or bucket_shapes(self.source, self.target))
         object.__setattr__(self, "shapes", shapes)
-        if self._bucket_of.max(initial=0) == len(shapes):
-            n = int(self._bucket_of.argmax())
+        buckets = self._plans.buckets
+        if buckets.max(initial=0) == len(shapes):
+            n = int(buckets.argmax())
             size = f"({len(self.source[n])}, {len(self.target[n])})"
             raise InputError(f"pair {n} has lengths {size}, above the longest shape {shapes[-1]}: drop it, or give a longer one")
         if self.batch_size < 1 or self.seed < 0 or not len(self.source):
@@ -128,7 +124,7 @@ class Buckets(Stream):
 
     def batch(self, index: int) -> Batch:
         epoch, step = divmod(int(index), self.steps_per_epoch)
-        shape, rows = self._plan(epoch)[step]
+        shape, rows = self._plans.plan(epoch)[step]
         batch = _batch(self._rows, rows, shape)
         if self.teacher_forcing is not None:
             batch["teacher_forcing"] = np.full(self.batch_size, self.teacher_forcing.probability(int(index)), np.float32)
@@ -139,22 +135,9 @@ class Buckets(Stream):
         return _flat(self.source), _flat(self.target)
 
     @cached_property
-    def _bucket_of(self) -> np.ndarray:
-        return _bucket_of(self._rows, self.shapes)
-
-    @cached_property
-    def _plans(self) -> dict[int, list]:
-        return {}
-
-    def _plan(self, epoch: int) -> list[tuple[tuple[int, int], np.ndarray]]:
-        """(shape, indices of pairs [B]) for every batch of an epoch."""
-        if epoch not in self._plans:
-            self._plans.clear()  # only the current epoch is needed
-            generator = np.random.default_rng((self.seed, epoch))
-            order = generator.permutation(len(self.source))
-            batches = _deal(order, self._bucket_of, self.shapes, self.batch_size)
-            self._plans[epoch] = [batches[n] for n in generator.permutation(len(batches))]
-        return self._plans[epoch]
+    def _plans(self) -> planning.EpochPlans:
+        buckets = planning.buckets_of(_lengths(self.source, self.target), self.shapes)
+        return planning.EpochPlans(buckets=buckets, shapes=self.shapes, batch_size=self.batch_size, seed=self.seed)
 
 
 def evaluation_pairs(
@@ -187,11 +170,12 @@ def evaluation_pairs(
         sizes = f"{len(source)} sources, {len(targets)} targets, batch size {batch_size}"
         raise InputError(f"{sizes}: give one target for each source, and a batch size of at least 1")
     rows = _flat(source), _flat(targets)
-    chain = _chain(shapes or bucket_shapes(source, targets))
+    chain = planning.checked_shapes(shapes or bucket_shapes(source, targets))
     longest = tuple(max(int(side.lengths.max(initial=0)), last) for side, last in zip(rows, chain[-1], strict=True))
-    chain = chain if longest == chain[-1] else (*chain, (longest[0], longest[1]))
+    chain = chain if longest == chain[-1] else (*chain, longest)
+    buckets = planning.buckets_of(_lengths(source, targets), chain)
     batches = []
-    for shape, indices in _deal(np.argsort(rows[0].lengths, kind="stable"), _bucket_of(rows, chain), chain, batch_size):
+    for shape, indices in planning.deal(np.argsort(rows[0].lengths, kind="stable"), buckets, chain, batch_size):
         batch = _batch(rows, indices, shape) | {"index": indices.astype(np.int32)}
         batches.append({name: array for name, array in batch.items() if target is not None or not name.startswith("target")})
     return batches
@@ -210,36 +194,12 @@ def _flat(rows: Sequence[np.ndarray]) -> _Rows:
     return _Rows(np.concatenate([*rows, [0]]).astype(np.int32), np.cumsum(lengths) - lengths, lengths)
 
 
-def _chain(shapes) -> Shapes:
-    chain = tuple((int(s), int(t)) for s, t in shapes)
-    if min(chain[0]) < 1 or any(a >= b or a[1] > b[1] for a, b in pairwise(chain)):
-        raise InputError(
-            f"shapes are {shapes}: each must be larger than the one before, neither side may shrink, and all must be at least 1"
-        )
-    return chain
+def _lengths(source: Sequence[np.ndarray], target: Sequence[np.ndarray]) -> np.ndarray:
+    """The lengths of both sides, int [N, 2]."""
+    return np.stack([np.array([len(row) for row in side], np.int64) for side in (source, target)], axis=1)
 
 
-def _bucket_of(rows: tuple[_Rows, _Rows], chain: Shapes) -> np.ndarray:
-    """The index of the first shape that each pair fits; len(chain) if it fits none."""
-    sides = [np.searchsorted([shape[n] for shape in chain], side.lengths) for n, side in enumerate(rows)]
-    return np.maximum(*sides)
-
-
-def _deal(order: np.ndarray, buckets: np.ndarray, chain: Shapes, batch_size: int) -> list[tuple[tuple[int, int], np.ndarray]]:
-    """Cuts ordered pairs into batches (shape, indices [B]); remainders go to the next shape, -1 fills up the last batch."""
-    batches, remaining = [], order[:0]
-    for n, shape in enumerate(chain):
-        remaining = np.concatenate([remaining, order[buckets[order] == n]])
-        full = len(remaining) - len(remaining) % batch_size
-        batches += [(shape, rows) for rows in remaining[:full].reshape(-1, batch_size)]
-        remaining = remaining[full:]
-    if len(remaining):
-        filled = np.concatenate([remaining, np.full(batch_size - len(remaining), -1)])
-        batches.append((chain[buckets[remaining].max()], filled))
-    return batches
-
-
-def _batch(rows: tuple[_Rows, _Rows], indices: np.ndarray, shape: tuple[int, int]) -> Batch:
+def _batch(rows: tuple[_Rows, _Rows], indices: np.ndarray, shape: planning.Shape) -> Batch:
     """The batch of the pairs with some indices [B], padded to a shape; -1 gives a row of length 0."""
     batch = {}
     for name, side, width in zip(("source", "target"), rows, shape, strict=True):

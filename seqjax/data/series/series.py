@@ -1,0 +1,338 @@
+"""Labelled sequences of any kind: clips, poses, sensor signals, strokes; in memory, or read when they are needed."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from seqjax.data.labels import Labels
+from seqjax.data.series.parts import Parts, read_part
+from seqjax.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Series:
+    """Sequences with a class each, a class a step, or both.
+
+    Args:
+        inputs: by the word of the batch ("features", "frames", "flow", "tokens"), a sequence of arrays; array n is [T_n, ...],
+            T_n the same in every input. A list or tuple is held in memory and checked at once; any other sequence is read when
+            an item is needed, and needs `record["sha256"]`.
+        lengths: T_n, int [N], each at least 1.
+        classes: the classes of `labels` and `targets`.
+        names: a name for each item.
+        groups: the person, video or recording of each item, which splits never divide; (): each item is its own group.
+        labels: the class of each item, int [N], or None.
+        targets: the class of each step, int [T_n] an item, -1 where it is not labelled; or None.
+        rate: steps a second, or None.
+        record: facts about the data for the run's results: "source", "sha256", counts; JSON-able.
+        splits: published splits, indices by "train", "valid", "test"; several are "<name>/train" and so on.
+
+    Raises:
+        InputError: counts, lengths or sizes of features disagree, a class is not one of `classes`, features hold NaN or infinity
+            (named with the item and the step), or a published split divides a group.
+
+    Example:
+        >>> series = Series(
+        ...     inputs={"features": [np.zeros((4, 2), np.float32), np.ones((6, 2), np.float32)]},
+        ...     lengths=np.array([4, 6]),
+        ...     classes=Labels(names=("rest", "move")),
+        ...     names=("a", "b"),
+        ...     labels=np.array([0, 1]),
+        ... )
+        >>> len(series), series.shapes, series.take([1]).names
+        (2, {'features': (2,)}, ('b',))
+        >>> windows = series.windows(size=4, step=2)
+        >>> windows.names, windows.labels.tolist(), windows.groups
+        (('a[0:4]', 'b[0:4]', 'b[2:6]'), [0, 1, 1], ('a', 'b', 'b'))
+    """
+
+    inputs: Mapping[str, Sequence[np.ndarray]]
+    lengths: np.ndarray
+    classes: Labels
+    names: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+    labels: np.ndarray | None = None
+    targets: tuple[np.ndarray, ...] | None = None
+    rate: float | None = None
+    record: dict = field(default_factory=dict)
+    splits: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self):
+        labels, targets = self.labels, self.targets
+        for name, value in {
+            "inputs": {word: _in_memory(items) for word, items in self.inputs.items()},
+            "lengths": np.asarray(self.lengths, np.int64).reshape(-1),
+            "names": tuple(map(str, self.names)),
+            "groups": tuple(map(str, self.groups)) or tuple(map(str, self.names)),
+            "labels": None if labels is None else np.asarray(labels, np.int64).reshape(-1),
+            "targets": None if targets is None else tuple(np.asarray(target, np.int64) for target in targets),
+            "splits": {name: np.asarray(indices, np.int64).reshape(-1) for name, indices in self.splits.items()},
+        }.items():
+            object.__setattr__(self, name, value)
+        self._check_counts()
+        self._check_classes()
+        for word, items in self.inputs.items():
+            if isinstance(items, tuple):
+                for n in range(len(items)):
+                    self._check_item(word, n, items[n], int(self.lengths[n]))
+            elif "sha256" not in self.record:
+                raise InputError(f'{word} is read when it is needed: record needs "sha256", a hash of the data')
+        self._check_published_splits()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def in_memory(self) -> bool:
+        """True if every input is held in memory."""
+        return all(isinstance(items, tuple) for items in self.inputs.values())
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one step of each input: () for tokens, (D,) for features, (H, W, C) for frames."""
+        return {word: read_part(items, 0, 0, 1).shape[1:] for word, items in self.inputs.items()}
+
+    @property
+    def folds(self) -> tuple[str, ...]:
+        """The names of the folds that `split_series` offers: of several published splits, else of the groups."""
+        published = tuple(dict.fromkeys(name.partition("/")[0] for name in self.splits if "/" in name))
+        return published or tuple(dict.fromkeys(self.groups))
+
+    @cached_property
+    def identity(self) -> dict:
+        """Everything that a batch depends on, as JSON-able values; inputs in memory by their SHA-256."""
+        digest = hashlib.sha256()
+        lazy = self.record.get("sha256") if not self.in_memory else None
+        facts = [self.names, self.lengths.tolist(), list(self.classes.names), sorted(self.inputs), lazy]
+        digest.update(json.dumps(facts).encode())
+        arrays = [self.labels] if self.labels is not None else []
+        arrays += self.targets or ()
+        for word in sorted(self.inputs):
+            items = self.inputs[word]
+            arrays += items if isinstance(items, tuple) else ()
+        for array in arrays:
+            digest.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        return {"series": digest.hexdigest()}
+
+    def seconds(self, steps: float) -> float:
+        """The duration of some steps.
+
+        Raises:
+            InputError: the series has no rate.
+        """
+        if self.rate is None:
+            raise InputError("the data have no frame rate, so steps have no seconds: give rate, the steps a second")
+        return steps / self.rate
+
+    def read(self, index: int, begin: int = 0, end: int | None = None) -> dict[str, np.ndarray]:
+        """The inputs of an item from step `begin` to before `end`, {word: [end - begin, ...]}.
+
+        Raises:
+            InputError: an item that was read has another length or another size than it should have, or holds NaN.
+        """
+        end = int(self.lengths[index]) if end is None else end
+        arrays = {}
+        for word, items in self.inputs.items():
+            arrays[word] = items[index][begin:end] if isinstance(items, tuple) else read_part(items, index, begin, end)
+            if not isinstance(items, tuple):
+                self._check_item(word, index, arrays[word], end - begin)
+        return arrays
+
+    def only(self, *words: str) -> "Series":
+        """The same series with some of its inputs.
+
+        Raises:
+            InputError: there is no such input.
+        """
+        missing = [word for word in words if word not in self.inputs]
+        if missing or not words:
+            raise InputError(f"the data have no {missing or 'input'}: they have {', '.join(self.inputs)}")
+        return dataclasses.replace(self, inputs={word: self.inputs[word] for word in words})
+
+    def take(self, indices) -> "Series":
+        """Some of the items, in the order of `indices`; published splits go with their items."""
+        indices = np.asarray(indices, np.int64).reshape(-1)
+        return self._derived(indices)
+
+    def cut(self, indices, begins, ends, *, labels: np.ndarray | None = None, record: dict | None = None) -> "Series":
+        """Parts of items, each an item of its own, of the group of the item that it is cut from.
+
+        Args:
+            indices: the item of each part, int [M].
+            begins, ends: the part is [begin, end) of the item, int [M].
+            labels: the class of each part, int [M]; None: that of the item.
+            record: facts that are added to the record.
+
+        Returns:
+            The parts, named "name[begin:end]".
+        """
+        places = [(int(n), int(a), int(b)) for n, a, b in zip(indices, begins, ends, strict=True)]
+        inputs = {}
+        for word, items in self.inputs.items():
+            lazy = not isinstance(items, tuple)
+            inputs[word] = Parts(items, indices, begins, ends) if lazy else tuple(items[n][a:b] for n, a, b in places)
+        fields: dict = {} if labels is None else {"labels": labels}
+        return self._derived(
+            np.asarray(indices, np.int64),
+            inputs=inputs,
+            lengths=np.array([b - a for _, a, b in places], np.int64),
+            names=tuple(f"{self.names[n]}[{a}:{b}]" for n, a, b in places),
+            targets=None if self.targets is None else tuple(self.targets[n][a:b] for n, a, b in places),
+            record=self.record | (record or {}),
+            **fields,
+        )
+
+    def windows(self, size: int, step: int) -> "Series":
+        """Overlapping windows of every item.
+
+        Window k of an item is [k step, k step + size). Its class is the one that most of its steps have, the lower number of two
+        that are equal; a window with as many or more steps without a class is left out. Without targets it has the item's class.
+
+        Args:
+            size: the steps of a window, at least 1.
+            step: the steps from one window to the next, at least 1.
+
+        Returns:
+            The windows; the record counts those without a class ("unlabelled_windows") and the items that are too short
+            ("shorter_than_window").
+
+        Raises:
+            InputError: size or step is below 1, or no item is as long as a window.
+        """
+        if size < 1 or step < 1:
+            raise InputError(f"windows of {size} steps, one every {step}: both must be at least 1")
+        if self.lengths.max(initial=0) < size:
+            raise InputError(f"no item has {size} steps, the longest has {self.lengths.max(initial=0)}: give a smaller window")
+        counts = np.maximum((self.lengths - size) // step + 1, 0)  # [N]
+        indices = np.repeat(np.arange(len(self)), counts)  # [M]
+        begins = (np.arange(len(indices)) - np.repeat(np.cumsum(counts) - counts, counts)) * step  # [M]
+        record, labels = {"shorter_than_window": int((counts == 0).sum())}, None
+        if self.targets is not None:
+            labels = np.array([_majority(self.targets[n][a : a + size]) for n, a in zip(indices, begins, strict=True)], np.int64)
+            indices, begins, labels, unlabelled = (
+                indices[labels >= 0],
+                begins[labels >= 0],
+                labels[labels >= 0],
+                (labels < 0).sum(),
+            )
+            record["unlabelled_windows"] = int(unlabelled)
+        return self.cut(indices, begins, begins + size, labels=labels, record=record)
+
+    def segments(self) -> "Series":
+        """The longest parts of equal target, each an item with that class; steps without a class are left out.
+
+        Raises:
+            InputError: there are no targets, or no step has a class.
+        """
+        if self.targets is None:
+            raise InputError("the data have no class a step: segments need targets")
+        parts = []
+        for n, target in enumerate(self.targets):
+            edges = [0, *(np.flatnonzero(np.diff(target)) + 1).tolist(), len(target)]
+            parts += [(n, a, b, int(target[a])) for a, b in pairwise(edges) if target[a] >= 0]
+        if not parts:
+            raise InputError("no step has a class: there are no segments")
+        indices, begins, ends, labels = np.array(parts, np.int64).T
+        return self.cut(indices, begins, ends, labels=labels)
+
+    def with_classes(self, *names: str) -> "Series":
+        """The items of some classes, numbered anew in that order; steps of other classes count as not labelled.
+
+        Raises:
+            InputError: a name is not one of the classes, or no item is left.
+        """
+        numbers = np.full(len(self.classes) + 1, -1)  # the last is for -1, steps without a class
+        for new, name in enumerate(names):
+            numbers[self.classes.index(name)] = new
+        labels = None if self.labels is None else numbers[self.labels]  # [N]
+        kept = np.arange(len(self)) if labels is None else np.flatnonzero(labels >= 0)
+        if not len(kept):
+            raise InputError(f"no item has one of the classes {', '.join(names)}")
+        return self._derived(
+            kept,
+            classes=Labels(names=names),
+            labels=None if labels is None else labels[kept],
+            targets=None if self.targets is None else tuple(numbers[self.targets[n]] for n in kept),
+        )
+
+    def _derived(self, indices: np.ndarray, **fields) -> "Series":
+        """A series of the items with some indices [M], except for the fields that are given."""
+        if "inputs" not in fields:
+            fields["inputs"] = {
+                word: tuple(items[n] for n in indices) if isinstance(items, tuple) else Parts(items, indices)
+                for word, items in self.inputs.items()
+            }
+        defaults = {
+            "lengths": self.lengths[indices],
+            "names": tuple(self.names[n] for n in indices),
+            "groups": tuple(self.groups[n] for n in indices),
+            "labels": None if self.labels is None else self.labels[indices],
+            "targets": None if self.targets is None else tuple(self.targets[n] for n in indices),
+            "splits": {name: np.flatnonzero(np.isin(indices, rows)) for name, rows in self.splits.items()},
+        }
+        return dataclasses.replace(self, **defaults | fields)
+
+    def _check_counts(self):
+        count = len(self.names)
+        sizes = {"lengths": len(self.lengths), "groups": len(self.groups)} | {w: len(items) for w, items in self.inputs.items()}
+        sizes |= {} if self.labels is None else {"labels": len(self.labels)}
+        sizes |= {} if self.targets is None else {"targets": len(self.targets)}
+        wrong = [f"{size} {name}" for name, size in sizes.items() if size != count]
+        if wrong or not count or not self.inputs:
+            raise InputError(f"there are {count} names, {', '.join(wrong) or 'no items or no inputs'}: give one of each an item")
+        if self.lengths.min() < 1:
+            raise InputError(f"{self.names[int(self.lengths.argmin())]} has no steps: leave it out")
+        if self.rate is not None and not 0 < self.rate < np.inf:
+            raise InputError(f"rate is {self.rate}, it must be above 0: the steps a second")
+
+    def _check_classes(self):
+        limit = len(self.classes)
+        if self.labels is not None and not ((self.labels >= 0) & (self.labels < limit)).all():
+            n = int(np.flatnonzero((self.labels < 0) | (self.labels >= limit))[0])
+            raise InputError(f"{self.names[n]} has label {self.labels[n]}: there are {limit} classes, 0 to {limit - 1}")
+        for n, target in enumerate(self.targets or ()):
+            if target.shape != (self.lengths[n],):
+                raise InputError(f"{self.names[n]} has {self.lengths[n]} steps and targets {target.shape}: give one a step")
+            if not ((target >= -1) & (target < limit)).all():
+                t = int(np.flatnonzero((target < -1) | (target >= limit))[0])
+                raise InputError(
+                    f"{self.names[n]} has target {target[t]} at step {t}: there are {limit} classes, and -1 for none"
+                )
+
+    def _check_item(self, word: str, n: int, array: np.ndarray, length: int):
+        shape = self.shapes[word]
+        if array.shape[:1] != (length,):
+            raise InputError(f"{word} of {self.names[n]} has {len(array)} steps, it should have {length}")
+        if array.shape[1:] != shape:
+            sizes = f"size {list(array.shape[1:])} a step, {self.names[0]} has {list(shape)}"
+            raise InputError(f"{word} of {self.names[n]} has {sizes}: all items must have the same")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            t = int(np.flatnonzero(~np.isfinite(array.reshape(length, -1)).all(axis=1))[0])
+            raise InputError(f"{word} of {self.names[n]} is NaN or infinite at step {t}: repair it or leave the item out")
+
+    def _check_published_splits(self):
+        places: dict[str, dict[str, str]] = {}
+        for name, indices in self.splits.items():
+            if len(indices) and not (indices.min() >= 0 and indices.max() < len(self)):
+                raise InputError(f"split {name} has indices {indices.min()} to {indices.max()}: there are {len(self)} items")
+            groups = places.setdefault(name.rpartition("/")[0], {})
+            for group in {self.groups[n] for n in indices}:
+                if group in groups:
+                    raise InputError(f"group {group} is in the splits {groups[group]} and {name}: a group belongs to one")
+                groups[group] = name
+
+
+def _in_memory(items):
+    return tuple(np.asarray(item) for item in items) if isinstance(items, list | tuple | np.ndarray) else items
+
+
+def _majority(target: np.ndarray) -> int:
+    counts = np.bincount(target + 1)
+    labelled = counts[1:]
+    return int(labelled.argmax()) if labelled.size and labelled.max() > counts[0] else -1
