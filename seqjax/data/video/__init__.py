@@ -1,0 +1,35 @@
+"""Video: clips of many formats, segments, optical flow, augmentation, rendered clips, and frames that arrive one at a time."""
+
+from seqjax.data.video.augment import Augment
+from seqjax.data.video.clips import Clip, UnreadableClip
+from seqjax.data.video.flow import optical_flow
+from seqjax.data.video.folders import load_clips
+from seqjax.data.video.lazy import Flow, Frames, Kept, LazyClips
+from seqjax.data.video.places import find_clips, open_clip
+from seqjax.data.video.rendered import render_series
+from seqjax.data.video.segments import Segment, read_segments, segment_targets
+from seqjax.data.video.sources import TimedFrame, clip_frames, folder_frames, image_frames, number_frames, raw_frames
+
+__all__ = [
+    "Augment",
+    "Clip",
+    "Flow",
+    "Frames",
+    "Kept",
+    "LazyClips",
+    "Segment",
+    "TimedFrame",
+    "UnreadableClip",
+    "clip_frames",
+    "find_clips",
+    "folder_frames",
+    "image_frames",
+    "load_clips",
+    "number_frames",
+    "open_clip",
+    "optical_flow",
+    "raw_frames",
+    "read_segments",
+    "render_series",
+    "segment_targets",
+]
