@@ -22,7 +22,7 @@ from seqjax import train as training
 from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.serial import to_json
-from seqjax.train.mesh import describe
+from seqjax.train.mesh import describe, shard
 from seqjax.types import Params
 
 CHANGEABLE = {"changeable": True}  # the metadata of a field that may differ when a run is resumed
@@ -159,6 +159,24 @@ class Session:
         """The model's figures over some batches, {name: mean}."""
         return training.evaluate(self._eval_step, self.model, params, batches)
 
+    def train_reference(self, model: Model) -> Params:
+        """Trains another model on the same batches, for as many steps by the same optimizer, and keeps no files of it.
+
+        Args:
+            model: a model to compare with.
+
+        Returns:
+            Its parameters after the last step.
+        """
+        epoch, batches = self.stream.steps_per_epoch, iter(self.stream)
+        optimizer = training.make_optimizer(self.config.optimizer, steps=self.plan.steps, steps_per_epoch=epoch)
+        start = {"batch_size": self.stream.batch_size, "batch": self.stream.batch(0), "mesh": self.mesh}
+        state = training.init_state(model, optimizer, seed=self.config.seed, **start)
+        step = training.make_train_step(model, optimizer, mesh=self.mesh)
+        for _ in range(self.plan.steps):
+            state = step(state, shard(self.mesh, next(batches)))
+        return state.params
+
     def draw_curves(self, event: training.Event, references: dict[str, float] | None = None):
         """Draws curves.png after an evaluation and at the end; `references` are losses to compare with, by name."""
         if event.kind in ("eval", "interrupted", "end"):
@@ -190,7 +208,7 @@ class Session:
             return None
         folder = training.RunFolder(config.init_from)
         if folder.read_config()["vocabulary"] != to_json(self._vocabulary):
-            reason = "its vocabulary is not this text's, so its weights belong to other symbols"
+            reason = "its vocabulary is not that of these data, so its weights belong to other symbols or classes"
             raise InputError(f"--init-from {config.init_from}: {reason}")
         with training.Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
             return checkpoints.params(jax.eval_shape(self.model.init, jax.random.key(0)))

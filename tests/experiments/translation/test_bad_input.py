@@ -76,7 +76,7 @@ TRAIN = {  # one of each kind of message goes through the command
     ),
     "unknown monitor": ([*GOOD, "--monitor", "meteor"], ["meteor", "bleu", "exact_match"]),
     "run folder that exists": ([*GOOD, "--run.dir", "kept"], ["kept exists"]),
-    "weights of another vocabulary": ([*GOOD, "--init-from", "PLAIN"], ["its vocabulary is not this text's"]),
+    "weights of another vocabulary": ([*GOOD, "--init-from", "PLAIN"], ["its vocabulary is not that of these data"]),
     "another vocabulary": (
         ["--resume", "RUN", "--data.vocabulary-size", 12],
         ["cannot continue with another data.vocabulary_size", "120", "12"],
