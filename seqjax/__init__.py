@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from seqjax import attention, data, decode, inspect, losses, metrics, models, probabilistic, testing, train  # noqa: F401
     from seqjax.cells import GRU, LSTM, Elman
-    from seqjax.compose import Dense, Dropout, Feedforward, RecurrentDropout, Residual, Stack
+    from seqjax.compose import Dense, Dropout, Feedforward, RecurrentDropout, Residual, Stack, Standardize
     from seqjax.contracts import Cell, CompositeCell, Model, SequenceLayer
     from seqjax.errors import InputError
     from seqjax.layers import (
@@ -29,7 +29,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "cells": ("Elman", "GRU", "LSTM"),
-    "compose": ("Dense", "Dropout", "Feedforward", "RecurrentDropout", "Residual", "Stack"),
+    "compose": ("Dense", "Dropout", "Feedforward", "RecurrentDropout", "Residual", "Stack", "Standardize"),
     "contracts": ("Cell", "CompositeCell", "Model", "SequenceLayer"),
     "errors": ("InputError",),
     "layers": (
@@ -54,7 +54,7 @@ _FOLDERS = ("attention", "data", "decode", "inspect", "losses", "metrics", "mode
 
 __all__ = [  # noqa: RUF022 (as in _HOMES)
     "Elman", "GRU", "LSTM",
-    "Dense", "Dropout", "Feedforward", "RecurrentDropout", "Residual", "Stack",
+    "Dense", "Dropout", "Feedforward", "RecurrentDropout", "Residual", "Stack", "Standardize",
     "Cell", "CompositeCell", "Model", "SequenceLayer",
     "InputError",
     "Bidirectional", "Chain", "LatePooling", "LocalPooling", "Pooling", "ScoreAveraging", "SlowPooling", "TimeConvolution",

@@ -20,9 +20,10 @@ from seqjax import (
     RecurrentDropout,
     Residual,
     Stack,
+    Standardize,
     register,
 )
-from seqjax.attention import Additive, Attentive, Dot, General, Hard, Local, Location, MultiHead
+from seqjax.attention import Additive, Attentive, Dot, General, Hard, Local, Location, MultiHead, WindowAttention
 
 ELMAN = Elman(input_size=3, hidden_size=4)
 LSTM_3_4 = LSTM(input_size=3, hidden_size=4)
@@ -59,6 +60,7 @@ CATALOG = {
     "gru_heads": GRU(input_size=3, hidden_size=6, heads=2),
     "gru_reset_before_heads": GRU(input_size=3, hidden_size=6, heads=3, reset_after=False),
     "dense": Dense(3, 4),
+    "standardize": Standardize((1.0, 2.0, -1.0), (2.0, 0.5, 1.0)),
     "dropout": Dropout(0.3, input_shape=(3,)),
     "dropout_sequence": Dropout(0.3, per="sequence", input_shape=(3,)),
     "feedforward": Feedforward(nn.Sequential((nn.Dense(5), nn.relu, nn.Dropout(0.3), nn.Dense(4))), input_shape=(3,)),
@@ -88,6 +90,7 @@ CATALOG = {
     "image_and_vector": attentive(GRU_3_4, General(query_size=4, memory_size=6), memory="image", vectors=(("topic", 2),)),
     "hard": attentive(GRU_3_4, Hard(attention=General(query_size=4, memory_size=6))),
     "multi_head": attentive(GRU_3_4, MultiHead(query_size=4, memory_size=6, hidden_size=8, heads=2), order="before"),
+    "window": WindowAttention(cell=RecurrentDropout(GRU_3_4, 0.3), window=3, hidden_size=2),
 }
 
 TOKENS = {"lstm_tokens", "stack_tokens", "luong_tokens", "feedforward_tokens"}  # fed integer tokens instead of features
@@ -95,7 +98,7 @@ TOKENS = {"lstm_tokens", "stack_tokens", "luong_tokens", "feedforward_tokens"}  
 # The default suite checks one cell per mechanism; `make test-all` checks all.
 SLOW = {
     "elman", "elman_relu", "irnn", "lstm_tokens", "dropout_sequence", "recurrent_dropout_two_products", "residual",
-    "bidirectional",
+    "bidirectional", "window",
     "gru_reset_before_heads", "gru_reset_before", "gru_heads", "lstm_heads", "recurrent_dropout", "stack_tokens",
     "bidirectional_sum", "luong", "multi_head", "bahdanau_coverage", "luong_stack", "luong_tokens", "luong_not_fed",
     "feedforward", "feedforward_tokens", "luong_location", "luong_predicted", "luong_monotonic", "image_and_vector",

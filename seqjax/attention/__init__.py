@@ -6,6 +6,7 @@ from seqjax.attention.local import Local, Location
 from seqjax.attention.memory import Memory, Read
 from seqjax.attention.multi_head import MultiHead
 from seqjax.attention.scores import Additive, Attention, Dot, General
+from seqjax.attention.window import WindowAttention, WindowState
 
 __all__ = [
     "Additive",
@@ -20,4 +21,6 @@ __all__ = [
     "Memory",
     "MultiHead",
     "Read",
+    "WindowAttention",
+    "WindowState",
 ]

@@ -120,7 +120,7 @@ class Attentive(CompositeCell):
         check_choice(self, ("after", "before"), order=self.order)
         if not isinstance(self.attention, Attention):
             raise InputError(f"Attentive has attention={self.attention!r}, it must be an Attention such as Additive or Dot")
-        query = _hidden(self._shapes.state) if self.order == "before" else self._shapes.y
+        query = hidden_of(self._shapes.state) if self.order == "before" else self._shapes.y
         if query.shape != (self.attention.query_size,):
             raise InputError(f"the attention's query_size is {self.attention.query_size}, the cell gives {query.shape}")
         check_size(self, **dict(self.vectors))
@@ -231,7 +231,7 @@ class Attentive(CompositeCell):
             sums = {"coverage": state.coverage, "steps": state.steps}
             return self.attention.attend(params.get("attention", {}), query, memory, **sums, key=key, dot=dot)
 
-        before = attend(_hidden(state.cell)) if self.order == "before" else None
+        before = attend(hidden_of(state.cell)) if self.order == "before" else None
         if self.input_feeding:
             z = _fed(z, state.feed if before is None else before.context, params["feed_kernel"], dot)
         if self.vectors:
@@ -305,11 +305,13 @@ class _Recurrence(Cell):
         return self.attentive._step(params, state, z, dot, context)
 
 
-def _hidden(state) -> Any:
+def hidden_of(state) -> Any:
     """h of the topmost cell of a state."""
     states = [s for s in jax.tree.leaves(state, is_leaf=lambda s: hasattr(s, "h")) if hasattr(s, "h")]
     if not states:
-        raise InputError('order="before" attends with the h of the cell\'s state, and this state has no h: take order="after"')
+        raise InputError(
+            'attention before a step reads the h of the cell\'s state; this state has no h: take another cell, or order="after"'
+        )
     return states[-1].h
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.checks import check_choice, check_rate, check_size, check_weights
+from seqjax.checks import check_choice, check_integers, check_rate, check_size, check_weights
 from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.layers.heads import fully_connected, init_layers
@@ -15,6 +15,7 @@ from seqjax.losses import Weighted, binary_cross_entropy, margin_ranking, score_
 from seqjax.losses.classifiers import accuracy, check_objective, objective
 from seqjax.models.encoders import Encoder
 from seqjax.serial import register
+from seqjax.tree import zero_where_not
 from seqjax.types import Array, Key, Params, State
 
 
@@ -45,6 +46,13 @@ class FrameClassifier(Model):
     True where there is one (without it, at all real frames). The ranking losses ask that the score of an activity, or its lead,
     never fall while the activity goes on: loss = L_c + ranking_weight L_r.
 
+    Each step may label several frames (`outputs` and `offset`; a MultiLSTM, with a cell such as `WindowAttention`): step i gives
+    a score p_it to the frames t = i + offset - N + 1 .. i + offset, and a frame's score is the mean of its steps',
+
+        y_t = sum over i of beta_it p_it,   beta_it = b_(i - t) over the sum of those of the clip's steps that reach t
+
+    with b 1 or learned. A frame that no step reaches has no score and no loss.
+
     Where several classes may hold at once (exclusive=False), "target" is bool [B, T, C], p = sigmoid(W f(h_t) + b), and the
     loss is the sum of the classes' binary cross-entropies.
 
@@ -59,6 +67,9 @@ class FrameClassifier(Model):
         label_smoothing: of L_c in training: the share of the target distribution that is spread evenly over all classes.
         focal: the exponent gamma of the focal loss as L_c; None: cross-entropy.
         exclusive: whether a frame has exactly one class.
+        outputs: N, frames that each step labels.
+        offset: steps from each step to the last frame that it labels; above 0 it labels frames to come.
+        learned: whether b is learned, as the softmax of parameters that begin at 0.
 
     Raises:
         InputError: parts that do not fit together.
@@ -75,7 +86,7 @@ class FrameClassifier(Model):
         >>> {name: float(figure.weight) for name, figure in model.figures(outputs, batch).items()}
         {'loss': 7.0, 'accuracy': 7.0}
 
-    Ma, Sigal, Sclaroff 2016 (ranking losses).
+    Ma, Sigal, Sclaroff 2016 (ranking losses); Yeung et al. 2015, arXiv:1507.05738 (MultiLSTM, several classes a frame).
     """
 
     unit: ClassVar[str] = "frame"
@@ -91,12 +102,16 @@ class FrameClassifier(Model):
     label_smoothing: float = 0.0
     focal: float | None = None
     exclusive: bool = True
+    outputs: int = 1
+    offset: int = 0
+    learned: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(self.hidden))
         if not isinstance(self.encoder, Encoder):
             raise InputError(f"the encoder is a {type(self.encoder).__name__}, it must be an Encoder such as Symbols or Features")
-        check_size(self, classes=self.classes)
+        check_size(self, classes=self.classes, outputs=self.outputs)
+        check_integers(offset=self.offset)
         for size in self.hidden:
             check_size(self, hidden=size)
         check_rate(self, self.dropout)
@@ -111,9 +126,10 @@ class FrameClassifier(Model):
             )
 
     def init(self, key: Key) -> Params:
-        """`encoder`; `output`: the fully connected layers."""
-        sizes = (self.encoder.output_size, *self.hidden, self.classes)
-        return {"encoder": self.encoder.init(key), "output": init_layers(jax.random.split(key, 6)[1], sizes)}
+        """`encoder`; `output`: the fully connected layers, of N C outputs; `beta` [N], if learned."""
+        sizes = (self.encoder.output_size, *self.hidden, self.outputs * self.classes)
+        params = {"encoder": self.encoder.init(key), "output": init_layers(jax.random.split(key, 6)[1], sizes)}
+        return params | {"beta": jnp.zeros(self.outputs)} if self.learned else params
 
     def apply(self, params: Params, batch: dict, *, state: State = None, key: Key | None = None) -> tuple[tuple, FrameScores]:
         """Scores of every frame.
@@ -129,8 +145,24 @@ class FrameClassifier(Model):
         """
         hs, mask, _ = self.encoder.encode(params["encoder"], batch, key)
         k_output = None if key is None else jax.random.split(key, 6)[1]
-        scores = fully_connected(params["output"], hs, self.dropout, k_output)
+        scores = fully_connected(params["output"], hs, self.dropout, k_output)  # [B, T, N C]
+        if self.outputs > 1 or self.offset:
+            scores, mask = self._mean_of_steps(params, scores, mask)
         return (), FrameScores(scores, mask, self._p(scores), jnp.asarray(float(key is not None), scores.dtype))
+
+    def _mean_of_steps(self, params: Params, scores: Array, mask: Array) -> tuple[Array, Array]:
+        """The scores of every frame, [B, T, C], from those that each step gives, [B, T, N C]; and the frames that have some."""
+        rows, steps, count = *mask.shape, self.outputs
+        scores = scores.reshape(rows, steps, count, self.classes)
+        step = jnp.arange(steps)[:, None] - self.offset + jnp.arange(count)[None]  # [T, N]: step[t, j] gives frame t its output j
+        output = jnp.broadcast_to(jnp.arange(count)[None], step.shape)
+        within = jnp.clip(step, 0, max(steps - 1, 0))
+        reached = mask[:, within] & jnp.broadcast_to((step == within)[None], (rows, *step.shape))  # [B, T, N]
+        beta = jax.nn.softmax(params["beta"].astype(scores.dtype)) if self.learned else jnp.ones(count, scores.dtype)
+        beta = zero_where_not(reached, jnp.broadcast_to(beta, reached.shape))  # [B, T, N]
+        total = beta.sum(axis=-1, keepdims=True)
+        beta = beta / jnp.where(total > 0, total, jnp.ones((), total.dtype))
+        return jnp.einsum("btn,btnc->btc", beta, scores[:, within, output]), mask & reached.any(axis=-1)
 
     def _p(self, scores: Array) -> Array:
         return jax.nn.softmax(scores) if self.exclusive else jax.nn.sigmoid(scores)
@@ -194,8 +226,11 @@ class FrameClassifier(Model):
             The encoder's state.
 
         Raises:
-            InputError: a part that sees later frames, by name.
+            InputError: a part that sees later frames, by name, or steps that label other frames than their own.
         """
+        if self.outputs > 1 or self.offset:
+            labels = f"outputs={self.outputs} and offset={self.offset}"
+            raise InputError(f"FrameClassifier with {labels} labels other frames than the latest, so it cannot run online")
         return self.encoder.initial_state(params["encoder"], rows)
 
     def step(self, params: Params, state: State, x: Array) -> tuple[State, Array]:

@@ -249,7 +249,7 @@ def test_cells_that_cannot_be_fed_or_have_no_h_are_refused():
         InputError, match=r"a feed needs a cell that projects to floating vectors, Total\(\) projects to float32\(\)"
     ):
         Attentive(cell=Total(), attention=attention, output_size=2)
-    with pytest.raises(InputError, match='this state has no h: take order="after"'):
+    with pytest.raises(InputError, match='this state has no h: take another cell, or order="after"'):
         Attentive(cell=Total(), attention=attention, output_size=2, order="before")
     Attentive(cell=Total(), attention=attention, output_size=2, input_feeding=False)
 

@@ -1,0 +1,76 @@
+"""Standardisation: constants that bring features to mean 0 and scale 1, saved with the model."""
+
+import dataclasses
+import math
+
+import jax.numpy as jnp
+
+from seqjax.contracts import CompositeCell
+from seqjax.errors import InputError
+from seqjax.products import product
+from seqjax.serial import register
+from seqjax.types import Array, Key, Params, Shape, output_dtype
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class Standardize(CompositeCell):
+    """Features with a mean taken off, divided by a scale: y = (x - mean) / scale. No state and no parameters.
+
+    Mean and scale are fields, so they are saved with a run, no optimizer changes them, and they hold online too.
+
+    Args:
+        mean: one number for each of the last axis' features, such as the mean over the training data.
+        scale: one number for each, such as the standard deviation.
+        input_shape: the shape of one step of one row; None: (D,), D the number of means.
+
+    Raises:
+        InputError: lists of unequal length or of numbers that are not finite, a scale that is not above 0, or a shape whose last
+            axis has another size.
+
+    Example:
+        >>> Standardize((1.0, 2.0), (1.0, 4.0)).step({}, (), jnp.array([3.0, 2.0]))[1].tolist()
+        [2.0, 0.0]
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    input_shape: Shape | None = None  # type: ignore[assignment]
+
+    def __post_init__(self):
+        for name in ("mean", "scale"):
+            values = tuple(map(float, getattr(self, name)))
+            object.__setattr__(self, name, values)
+            wrong = [value for value in values if not math.isfinite(value) or (name == "scale" and value <= 0)]
+            if wrong:
+                must = "finite" if name == "mean" else "finite and above 0 (take 1 for a feature that never changes)"
+                raise InputError(f"Standardize has a {name} of {wrong[0]}, it must be {must}")
+        shape = (len(self.mean),) if self.input_shape is None else tuple(self.input_shape)
+        object.__setattr__(self, "input_shape", shape)
+        if not shape or not len(self.mean) == len(self.scale) == shape[-1]:
+            sizes = f"{len(self.mean)} means and {len(self.scale)} scales"
+            raise InputError(f"Standardize has {sizes} for features of shape {shape}: give one for each of the last axis")
+
+    def init(self, key: Key) -> Params:
+        """An empty dict."""
+        return {}
+
+    def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None):
+        """The empty tuple."""
+        return ()
+
+    def project(self, params: Params, xs: Array) -> Array:
+        """(xs - mean) / scale, in the dtype of xs, float32 for bytes."""
+        if jnp.issubdtype(xs.dtype, jnp.integer) and len(self.input_shape or ()) == 1:
+            raise InputError("Standardize reads floating features, and integer tokens are none: embed them first")
+        dtype = output_dtype(params, xs)
+        mean, scale = (jnp.asarray(values, dtype) for values in (self.mean, self.scale))
+        return (xs.astype(dtype) - jnp.broadcast_to(mean, xs.shape)) / jnp.broadcast_to(scale, xs.shape)
+
+    def recur(self, params: Params, state, z, *, dot=product, context=None):
+        """z unchanged."""
+        return state, z
+
+    def unroll(self, params: Params, xs: Array, state, **options):
+        """All steps at once."""
+        return state, self.project(params, xs)
