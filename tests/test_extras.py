@@ -14,6 +14,7 @@ CALLS = {  # a call, and its error
     "seqjax.data.SubwordVocabulary.from_text('a b')": "sentencepiece is not installed: pip install 'seqjax[text]'",
     "seqjax.data.text.pairs.numbers()": "num2words is not installed: pip install 'seqjax[text]'",
     "seqjax.inspect.heat_map([[1]], ['a'], ['b'], 'a.png')": "matplotlib is not installed: pip install 'seqjax[plots]'",
+    "seqjax.inspect.timeline('a.png', classes=['a'], scores=[[1.0]])": "matplotlib is not installed: pip install 'seqjax[plots]'",
     "seqjax.metrics.bleu(['a'], ['a'])": "sacrebleu is not installed: pip install 'seqjax[text]'",
 }
 WITHOUT_EXTRAS = f"""
