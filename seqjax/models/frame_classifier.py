@@ -181,7 +181,7 @@ class FrameClassifier(Model):
         scores, (target, mask) = outputs.scores, self._truth(outputs, batch)
         if not self.exclusive:
             classes = jnp.broadcast_to(mask[..., None], scores.shape)
-            right = classes & ((scores > 0) == (target > 0))
+            right = classes & ((scores > 0) == target.astype(jnp.bool_))
             counted = mask.sum(dtype=scores.dtype)
             loss = Weighted(binary_cross_entropy(scores, target, mask).sum, counted)
             return {"loss": loss, "accuracy": Weighted(right.sum(dtype=scores.dtype), counted * self.classes)}

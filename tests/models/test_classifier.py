@@ -9,16 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Elman, InputError, Stack, from_json, to_json
-from seqjax.layers import LocalPooling, Pooling, ScoreAveraging
+from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Elman, Feedforward, InputError, Stack, from_json, to_json
+from seqjax.layers import LatePooling, LocalPooling, Pooling, ScoreAveraging
 from seqjax.losses import focal, margin_ranking, score_ranking
 from seqjax.models import Classifier, Features, FrameClassifier, Symbols
+from tests.catalog import Patches
 
 D, H, C, T = 3, 4, 3, 6
 RNG = np.random.default_rng(0)
 LENGTHS = np.array([6, 3, 0])
 XS = RNG.normal(size=(3, T, D)).astype(np.float32)
 BATCH = {"features": XS, "features_lengths": LENGTHS, "label": np.array([2, 0, 0])}
+CONVOLUTIONS = Feedforward(Patches(3), input_shape=(4, 4, 1))
 LSTMS = Features(size=D, cell=Stack.of(LSTM, (D, H, H), dropout=0.2))
 CLIPS = {
     "lstm": Classifier(encoder=LSTMS, head=Pooling(features=H, classes=C)),
@@ -27,6 +29,10 @@ CLIPS = {
     "tokens": Classifier(
         encoder=Symbols(size=7, embedding_size=2, cell=Elman(input_size=2, hidden_size=H), name="tokens"),
         head=Pooling(features=H, classes=C, reduce="last"),
+    ),
+    "frames": Classifier(
+        encoder=Features(size=(4, 4, 1), name="frames", cell=Stack((CONVOLUTIONS, GRU(input_size=3, hidden_size=H)))),
+        head=LatePooling(features=H, classes=C, hidden=(5,)),
     ),
 }
 FRAMES = FrameClassifier(encoder=LSTMS, classes=C, hidden=(5,), dropout=0.3)
@@ -113,7 +119,7 @@ def test_the_ranking_loss_is_added_with_its_weight(ranking, loss):
 
 def test_classes_that_do_not_exclude_each_other():
     model = dataclasses.replace(FRAMES, exclusive=False)
-    target, mask = RNG.integers(0, 2, (3, T, C)), np.arange(T) < LENGTHS[:, None]
+    target, mask = RNG.integers(0, 2, (3, T, C)).astype(bool), np.arange(T) < LENGTHS[:, None]
     batch = BATCH | {"target": target}
     _, outputs = jax.jit(model.apply)(draw(model), batch)
     p, figures = 1 / (1 + np.exp(-np.asarray(outputs.scores, np.float64))), model.figures(outputs, batch)
@@ -140,7 +146,8 @@ def test_clips_online_equal_clips_offline(name):
     """After every frame, the probabilities are those of the clip cut off there."""
     model = CLIPS[name]
     word = model.encoder.name
-    xs = jnp.asarray(RNG.integers(0, 7, (2, T)) if word == "tokens" else XS[:2])
+    frames = RNG.integers(0, 256, (2, T, 4, 4, 1)).astype(np.uint8)
+    xs = jnp.asarray({"tokens": RNG.integers(0, 7, (2, T)), "features": XS[:2], "frames": frames}[word])
     steps = online(model, draw(model), xs)
     for t in (0, 2, T - 1):
         batch = {word: xs, f"{word}_lengths": jnp.array([t + 1, t + 1])}
