@@ -1,8 +1,8 @@
-"""Texts of TensorFlow Datasets, read without TensorFlow."""
+"""Data sets of TensorFlow Datasets, read without TensorFlow where their features allow it."""
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,15 +27,51 @@ def read_examples(name: str, data_dir, choose: Choose, *, what: str, instead: st
     Raises:
         InputError: an unknown name, no network, a data set that only TensorFlow can prepare, or an error from `choose`.
     """
+
+    def choose_texts(features: dict, keys) -> tuple[str, ...]:
+        from tensorflow_datasets.core.features import Text
+
+        return choose([key for key, feature in features.items() if isinstance(feature, Text)], keys)
+
+    with one_line(name, what=what, instead=instead):
+        chosen, sources = open_sources(name, data_dir, choose_texts)
+        examples = {split: [source[n] for n in range(len(source))] for split, source in sources.items()}
+    return {split: [tuple(_text(example[key]) for key in chosen) for example in rows] for split, rows in examples.items()}
+
+
+@contextlib.contextmanager
+def one_line(name: str, *, what: str, instead: str) -> Iterator[None]:
+    """A context in which every error about a data set of tfds becomes an InputError of one line.
+
+    Args:
+        name: the data set's name in tfds.
+        what, instead: the kind of data, and an alternative to suggest.
+
+    Raises:
+        InputError: anything was raised within.
+    """
     try:
-        return _read(name, data_dir, choose)
+        yield
     except Exception as error:  # tfds raises errors of many types whose messages fill pages
-        needs_tensorflow = isinstance(error, ImportError) and error.name == "tensorflow"
+        needs_tensorflow = isinstance(error, ImportError) and (error.name or "").split(".")[0] == "tensorflow"
         remedy = "pip install 'seqjax[tfds-tf]'" if needs_tensorflow else f"another name, or {instead}"
         raise InputError(f"tfds {what} {name} cannot be read: {_reason(error)} (try {remedy})") from None
 
 
-def _read(name: str, data_dir, choose: Choose) -> dict[str, list[tuple[str, ...]]]:
+def open_sources(
+    name: str, data_dir, choose: Callable[[dict, Any], Any], undecoded: Callable[[Any], Sequence[str]] = lambda chosen: ()
+) -> tuple[Any, dict[str, Any]]:
+    """The splits of a data set, downloaded and prepared if they are not there yet.
+
+    Args:
+        name: the data set's name in tfds.
+        data_dir: the folder where tfds stores data; None: tfds's default.
+        choose: a function of the features by name and the supervised keys (or None), called before anything is downloaded.
+        undecoded: a function of the value returned by `choose` that names the features whose images stay encoded.
+
+    Returns:
+        (the value returned by `choose`, {split: a sequence of examples}).
+    """
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
 
@@ -44,20 +80,23 @@ def _read(name: str, data_dir, choose: Choose) -> dict[str, list[tuple[str, ...]
     quiet = io.StringIO()  # swallows tfds's notices about missing packages and its progress bars
     try:
         with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-            import tensorflow_datasets.translate  # the import registers its builders
+            import tensorflow_datasets.translate
+            import tensorflow_datasets.video
 
             builder = tfds.builder(name, data_dir=data_dir, try_gcs=False, file_format="array_record")
             features: Any = builder.info.features
-            texts = [key for key, feature in features.items() if isinstance(feature, tfds.features.Text)]
-            chosen = choose(texts, builder.info.supervised_keys)
+            chosen = choose(dict(features.items()), builder.info.supervised_keys)
             builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
             splits = list(builder.info.splits) or ["train", "validation", "test"]  # tfds's mock data lists no splits
+
+            class Encoded(tfds.decode.SkipDecoding):  # leaves sequences of images encoded too
+                decode_batch_example_np = tfds.decode.SkipDecoding.decode_example_np
+
+            decoders: Any = {feature: Encoded() for feature in undecoded(chosen)}
             read: Any = builder.as_data_source
-            sources = {split: read(split=split) for split in splits}
-            examples = {split: [source[n] for n in range(len(source))] for split, source in sources.items()}
+            return chosen, {split: read(split=split, decoders=decoders or None) for split in splits}
     finally:
         downloader.MAX_RETRIES = retries
-    return {split: [tuple(_text(example[key]) for key in chosen) for example in rows] for split, rows in examples.items()}
 
 
 def _text(value: str | bytes) -> str:

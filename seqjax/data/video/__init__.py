@@ -9,6 +9,7 @@ from seqjax.data.video.places import find_clips, open_clip
 from seqjax.data.video.rendered import render_series
 from seqjax.data.video.segments import Segment, read_segments, segment_targets
 from seqjax.data.video.sources import TimedFrame, clip_frames, folder_frames, image_frames, number_frames, raw_frames
+from seqjax.data.video.tfds_clips import load_tfds
 
 __all__ = [
     "Augment",
@@ -25,6 +26,7 @@ __all__ = [
     "folder_frames",
     "image_frames",
     "load_clips",
+    "load_tfds",
     "number_frames",
     "open_clip",
     "optical_flow",
