@@ -46,8 +46,9 @@ def timeline(
         classes: the C names.
         scores: floating, [T, C], of frames; probabilities.
         rate: frames a second; None: the time is in frames.
-        frames: the pictures, [F, H, W], [F, H, W, 1] or [F, H, W, 3], uint8 0 to 255, bool, or floating 0 to 1 (another range is
-            stretched to it); F need not be T. A lazily indexed sequence is read only where it is drawn. None: no strip.
+        frames: the pictures, [F, H, W], [F, H, W, 1] or [F, H, W, 3], uint8 0 to 255 or 0 and 1, bool, or floating 0 to 1
+            (another range is stretched to it); F need not be T. A lazily indexed sequence is read only where it is drawn. None:
+            no strip.
         truth: integer, [T], -1 where there is no label; None: no row of true segments.
         predicted: integer, [T]; None: the classes of the highest scores.
         title: above the picture.
@@ -138,9 +139,10 @@ def class_colours(count: int) -> list[tuple[float, float, float]]:
             from matplotlib import colormaps
 
         pairs = colormaps["tab20"].colors  # pyright: ignore[reportAttributeAccessIssue]
-        strong, light = pairs[0::2], pairs[1::2]
-        order = [0, 1, 2, 3, 4, 6, 8, 9, 5, 7]  # grey last
-        return [tuple(side[i]) for side in (strong, light) for i in order][:count]
+        order = [0, 1, 2, 3, 4, 6, 8, 9, 5]  # without the greys, in which other classes are drawn
+        strong = [pairs[2 * i] for i in order] + [(0.13, 0.16, 0.33)]  # a dark blue
+        light = [pairs[2 * i + 1] for i in order] + [(0.0, 0.42, 0.40)]  # a dark green
+        return [*strong, *light][:count]
     shades = [(0.75, 0.85), (0.45, 0.95), (0.9, 0.55)]  # saturation and value, in turn
     return [colorsys.hsv_to_rgb(0.618034 * i % 1, *shades[i % 3]) for i in range(count)]
 
@@ -210,7 +212,7 @@ def _strip(frames: Sequence | None) -> tuple[list[np.ndarray], float]:
     places = ((np.arange(count) + 0.5) / count * len(frames)).astype(int)
     tiles = np.stack([np.asarray(frames[int(i)]).reshape(first.shape) for i in places])
     tiles = tiles[..., 0] if tiles.shape[-1] == 1 else tiles
-    if tiles.dtype == np.uint8:
+    if tiles.dtype == np.uint8 and tiles.max() > 1:  # silhouettes may be of 0 and 1
         tiles = tiles / 255
     tiles = tiles.astype(np.float64)
     if tiles.min() < 0 or tiles.max() > 1:

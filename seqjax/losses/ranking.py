@@ -3,6 +3,8 @@
 They are added to the classification loss of every frame: L = L_c + lambda L_r, where L_r is one of the two.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -79,6 +81,7 @@ def margin_ranking(logits: Array, targets: Array, mask: Array | None = None) -> 
     return _progression(logits, targets, mask, _margin)
 
 
+@functools.partial(jax.jit, static_argnums=3)
 def _progression(logits: Array, targets: Array, mask: Array | None, measure) -> Weighted:
     """The ranking loss of `measure(p [B, T, C], classes [B, T]) -> [B, T]`."""
     if logits.ndim != 3 or logits.shape[-1] < 2:
