@@ -1,7 +1,8 @@
 """Masks, which are made only in this file. True marks a real step, False padding.
 
-Padding is set to zero in three places: `_unroll` in recurrence/engine.py (inputs before the loop, outputs after it),
-`run_steps` in recurrence/call.py (the same in each chunk, with remat), and an attention's `remember` (its memory).
+Padding is set to zero in four places: `_unroll` in recurrence/engine.py (inputs before the loop, outputs after it),
+`run_steps` in recurrence/call.py (the same in each chunk, with remat), an attention's `remember` (its memory), and the
+convolutions of layers/ (what they read).
 """
 
 import functools

@@ -13,7 +13,9 @@ from seqjax import (
     LSTM,
     Bidirectional,
     Chain,
+    Convolution,
     Dense,
+    DilatedConvNet,
     Dropout,
     Elman,
     Feedforward,
@@ -21,6 +23,7 @@ from seqjax import (
     Residual,
     Stack,
     Standardize,
+    TemporalConvNet,
     register,
 )
 from seqjax.attention import Additive, Attentive, Dot, General, Hard, Local, Location, MultiHead, WindowAttention
@@ -74,6 +77,13 @@ CATALOG = {
     "bidirectional": Bidirectional(LSTM_3_4),
     "bidirectional_sum": Bidirectional(GRU_3_4, ELMAN, merge="sum"),
     "chain": Chain((Bidirectional(ELMAN, merge="mean"), Dropout(0.2), Bidirectional(LSTM_4_2))),
+    "convolution": Convolution(input_size=3, features=2, widths=(2, 3)),
+    "convolution_causal": Convolution(input_size=3, features=4, dilation=2, causal=True, activation="tanh"),
+    "convolution_tokens": Convolution(input_size=3, features=4, activation="gelu"),
+    "temporal_conv_net": TemporalConvNet(input_size=3, filters=(6, 5), width=3, dropout=0.2),
+    "temporal_conv_net_causal": TemporalConvNet(input_size=3, filters=(3, 2), width=2, causal=True),
+    "dilated_conv_net": DilatedConvNet(input_size=3, hidden_size=4, depth=2, dropout=0.3),
+    "chain_of_convolutions": Chain((Bidirectional(ELMAN), Convolution(input_size=8, features=3), LSTM_3_4)),
     "bahdanau": attentive(GRU_3_4, Additive(query_size=4, memory_size=6, hidden_size=5), order="before"),
     "bahdanau_coverage": attentive(
         RecurrentDropout(GRU_3_4, 0.3), Additive(query_size=4, memory_size=6, hidden_size=5, coverage=True), order="before"
@@ -93,7 +103,13 @@ CATALOG = {
     "window": WindowAttention(cell=RecurrentDropout(GRU_3_4, 0.3), window=3, hidden_size=2),
 }
 
-TOKENS = {"lstm_tokens", "stack_tokens", "luong_tokens", "feedforward_tokens"}  # fed integer tokens instead of features
+TOKENS = {
+    "lstm_tokens",
+    "stack_tokens",
+    "luong_tokens",
+    "feedforward_tokens",
+    "convolution_tokens",
+}  # fed integer tokens instead of features
 
 # The default suite checks one cell per mechanism; `make test-all` checks all.
 SLOW = {
@@ -101,7 +117,8 @@ SLOW = {
     "bidirectional", "window",
     "gru_reset_before_heads", "gru_reset_before", "gru_heads", "lstm_heads", "recurrent_dropout", "stack_tokens",
     "bidirectional_sum", "luong", "multi_head", "bahdanau_coverage", "luong_stack", "luong_tokens", "luong_not_fed",
-    "feedforward", "feedforward_tokens", "luong_location", "luong_predicted", "luong_monotonic", "image_and_vector",
+    "feedforward", "feedforward_tokens", "convolution", "convolution_causal", "convolution_tokens", "temporal_conv_net_causal",
+    "dilated_conv_net", "luong_location", "luong_predicted", "luong_monotonic", "image_and_vector",
 }  # fmt: skip
 
 

@@ -2,18 +2,23 @@
 
 from seqjax.layers.bidirectional import Bidirectional
 from seqjax.layers.chain import Chain
+from seqjax.layers.convolution import Convolution
 from seqjax.layers.heads import Head
 from seqjax.layers.pooling import LatePooling, LocalPooling, Pooling, SlowPooling, TimeConvolution
 from seqjax.layers.score_averaging import ScoreAveraging
+from seqjax.layers.temporal import DilatedConvNet, TemporalConvNet
 
 __all__ = [
     "Bidirectional",
     "Chain",
+    "Convolution",
+    "DilatedConvNet",
     "Head",
     "LatePooling",
     "LocalPooling",
     "Pooling",
     "ScoreAveraging",
     "SlowPooling",
+    "TemporalConvNet",
     "TimeConvolution",
 ]
