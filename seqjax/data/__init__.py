@@ -3,6 +3,7 @@
 from seqjax.data.batches import Batch, Stream
 from seqjax.data.labels import Labels
 from seqjax.data.series import Series, SeriesStream, check_parts, evaluation_series, series_shapes, split_series
+from seqjax.data.strokes import DistortedStrokes, load_omniglot, load_stroke3, read_drawing, stroke_ends
 from seqjax.data.text.buckets import Buckets, bucket_shapes, evaluation_pairs
 from seqjax.data.text.characters import ByteVocabulary, CharacterVocabulary
 from seqjax.data.text.corpus import Corpus, Document, from_path, from_tfds, load, pydoc, stdlib
@@ -12,6 +13,7 @@ from seqjax.data.text.language import TextStream, encode_documents, evaluation_b
 from seqjax.data.text.pairs import Pair, Pairs
 from seqjax.data.text.subwords import SubwordVocabulary
 from seqjax.data.text.vocabulary import Vocabulary
+from seqjax.data.text.word_dropout import WordDropout
 from seqjax.data.text.words import LineVocabulary, WordVocabulary
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "ByteVocabulary",
     "CharacterVocabulary",
     "Corpus",
+    "DistortedStrokes",
     "Document",
     "Encoded",
     "LabelledLine",
@@ -34,6 +37,7 @@ __all__ = [
     "SubwordVocabulary",
     "TextStream",
     "Vocabulary",
+    "WordDropout",
     "WordVocabulary",
     "bucket_shapes",
     "build_pair_vocabularies",
@@ -49,11 +53,15 @@ __all__ = [
     "from_tfds",
     "library_lines",
     "load",
+    "load_omniglot",
+    "load_stroke3",
     "pydoc",
+    "read_drawing",
     "read_table",
     "series_shapes",
     "split_series",
     "split_words",
     "stdlib",
+    "stroke_ends",
     "word_positions",
 ]
