@@ -4,7 +4,7 @@ from seqjax.data.video.augment import Augment
 from seqjax.data.video.clips import Clip, UnreadableClip
 from seqjax.data.video.flow import optical_flow
 from seqjax.data.video.folders import load_clips
-from seqjax.data.video.lazy import Flow, Frames, Kept, LazyClips
+from seqjax.data.video.lazy import Flow, Frames, Kept, LazyClips, with_flow
 from seqjax.data.video.places import find_clips, open_clip
 from seqjax.data.video.rendered import render_series
 from seqjax.data.video.segments import Segment, read_segments, segment_targets
@@ -34,4 +34,5 @@ __all__ = [
     "read_segments",
     "render_series",
     "segment_targets",
+    "with_flow",
 ]

@@ -26,7 +26,7 @@ class ArrayClip(Clip):
             if fortran:
                 raise UnreadableClip(f"{self.path} is in Fortran order: save np.ascontiguousarray(frames)")
             size = int(np.prod(shape[1:])) * dtype.itemsize
-            file.seek(begin * size, 1)
+            _skip(file, begin * size)
             for _ in range(begin, end):
                 data = file.read(size)
                 if len(data) < size:
@@ -97,6 +97,15 @@ def _array_file(path) -> Iterator[IO[bytes]]:
             raise InputError(f"{path} holds {', '.join(names) or 'nothing'}: name the array of frames {FRAMES!r}")
         with archive.open(name) as file:
             yield file
+
+
+def _skip(file: IO[bytes], count: int):
+    """Moves on by some bytes, in small pieces where they must be decompressed."""
+    if not isinstance(file, zipfile.ZipExtFile):
+        file.seek(count, 1)
+        return
+    while count > 0 and (piece := file.read(min(count, 2**18))):
+        count -= len(piece)
 
 
 def _header(file) -> tuple[tuple[int, ...], bool, np.dtype]:

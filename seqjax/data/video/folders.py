@@ -10,13 +10,12 @@ import numpy as np
 from seqjax.data.labels import Labels
 from seqjax.data.series import Series
 from seqjax.data.video.clips import Clip, Size, UnreadableClip
-from seqjax.data.video.lazy import Flow, Frames, Kept
+from seqjax.data.video.lazy import KEPT, Frames, Kept, with_flow
 from seqjax.data.video.places import Place, find_clips
 from seqjax.data.video.segments import read_segments, segment_targets
 from seqjax.errors import InputError
 
 SPLIT_FOLDERS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
-KEPT = 2**28  # bytes of decoded clips kept in memory
 NAMED = 20  # skipped clips that the record names
 
 
@@ -80,9 +79,6 @@ def load_clips(
     size = size or _common_size(clips)
     channels = 1 if grey else max(clip.channels for clip in clips)
     frames = Frames(clips, size=size, channels=channels, every=every)
-    inputs = {"frames": Kept(frames, keep)}
-    if flow:
-        inputs["flow"] = Kept(Flow(inputs["frames"], grid=grid), keep)
     class_names, splits = _classes_and_splits(names, label)
     listed = read_segments(segments) if segments is not None else None
     classes = sorted({*class_names, *(segment.label for segment in listed or ())})
@@ -92,9 +88,11 @@ def load_clips(
     if listed is not None:
         left_out = [name for name, _ in skipped]
         targets = segment_targets(listed, names, frames.lengths, rates, classes, every=every, ignored=left_out)
-    digest = hashlib.sha256("\n".join(f"{n} {clip.digest}" for n, clip in zip(names, clips, strict=True)).encode())
-    return Series(
-        inputs=inputs,
+    digest = hashlib.sha256(f"{size} {channels} {every}".encode())
+    for name, clip in zip(names, clips, strict=True):
+        digest.update(f"\n{name} {clip.digest}".encode())
+    series = Series(
+        inputs={"frames": Kept(frames, keep)},
         lengths=np.array(frames.lengths),
         classes=Labels(names=tuple(classes)),
         labels=np.array([classes.index(name) for name in class_names]) if class_names else None,
@@ -112,6 +110,7 @@ def load_clips(
         },
         splits=splits,
     )
+    return with_flow(series, grid, keep=keep) if flow else series
 
 
 def _open_all(root, unreadable: str) -> tuple[list[str], list[Clip], list[tuple[str, str]]]:

@@ -1,13 +1,19 @@
 """Sequences of clips' frames and flow that are read when they are needed, whole or a window at a time."""
 
+import dataclasses
+import hashlib
 import threading
 from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
 
+from seqjax.data.series import Series
+from seqjax.data.series.parts import read_part
 from seqjax.data.video.clips import Clip, Size
 from seqjax.data.video.flow import optical_flow
+
+KEPT = 2**28  # bytes of clips kept in memory
 
 
 class LazyClips(Sequence):
@@ -64,23 +70,39 @@ class Frames(LazyClips):
 
 
 class Flow(LazyClips):
-    """The optical flow of lazily read frames, `optical_flow` of each clip.
+    """The optical flow of clips, `optical_flow` of each, computed when it is needed.
 
     Args:
-        frames: the clips.
+        frames: the clips, uint8 [T, H, W, 1 or 3] each.
+        lengths: their numbers of frames.
         grid: (h, w) that the flow is averaged to; None: one vector a pixel.
     """
 
     dtype = np.float32
 
-    def __init__(self, frames: LazyClips, *, grid: Size | None = None):
-        self.frames, self.grid = frames, grid
-        self.lengths = frames.lengths
-        self.frame_shape = (*(grid or frames.frame_shape[:2]), 2)
+    def __init__(self, frames: Sequence[np.ndarray], lengths: Sequence[int], *, grid: Size | None = None):
+        self.frames, self.lengths, self.grid = frames, lengths, grid
+        self.frame_shape = (*(grid or read_part(frames, 0, 0, 1).shape[1:3]), 2)
 
     def read(self, n: int, begin: int, end: int) -> np.ndarray:
-        frames = self.frames.read(n, begin, min(end + 1, int(self.lengths[n])))
+        frames = read_part(self.frames, n, begin, min(end + 1, int(self.lengths[n])))
         return optical_flow(frames, grid=self.grid)[: end - begin]
+
+
+def with_flow(series: Series, grid: Size | None = None, *, keep: int = KEPT) -> Series:
+    """Clips with their optical flow beside their frames.
+
+    Args:
+        series: with an input `frames`, uint8 [T, H, W, 1 or 3].
+        grid: (h, w) that the flow is averaged to; None: one vector a pixel.
+        keep: bytes of flow that may stay in memory.
+
+    Returns:
+        The series with an input `flow`, float32 [T, h, w, 2], computed when it is needed.
+    """
+    flow = Kept(Flow(series.inputs["frames"], series.lengths.tolist(), grid=grid), keep)
+    digest = hashlib.sha256(f"{series.identity['series']} {grid}".encode()).hexdigest()
+    return dataclasses.replace(series, inputs={**series.inputs, "flow": flow}, record=series.record | {"sha256": digest})
 
 
 class Kept(LazyClips):

@@ -16,7 +16,7 @@ from seqjax.data.splits import SPLITS
 from seqjax.data.video.actions import CLASSES, IDLE, one_action, several_actions
 from seqjax.data.video.clips import Size
 from seqjax.data.video.figures import CANVAS, figures_of
-from seqjax.data.video.lazy import Kept, LazyClips
+from seqjax.data.video.lazy import KEPT, Kept, LazyClips, with_flow
 from seqjax.errors import InputError
 from seqjax.extras import from_extra
 
@@ -24,7 +24,6 @@ RATE = 10.0  # frames a second
 FIGURE = 0.6  # the side of a figure of scale 1, in shares of the frame
 SHAKE = 0.01  # standard deviation of the camera's place, in shares of the frame
 NOISE = 6.0  # standard deviation of a pixel's noise, of 255
-KEPT = 2**28  # bytes of rendered clips kept in memory
 
 
 class RenderedFrames(LazyClips):
@@ -59,6 +58,8 @@ def render_series(
     frames: tuple[int, int] = (16, 28),
     actions: tuple[int, int] = (3, 6),
     idle: bool = True,
+    flow: bool = False,
+    grid: Size | None = None,
 ) -> dict[str, Series]:
     """Rendered clips in three splits whose figures differ.
 
@@ -74,10 +75,12 @@ def render_series(
         frames: the least and greatest number of frames of an action.
         actions: the least and greatest number of actions in a long clip.
         idle: True: pauses between the actions of a long clip, of a class of their own.
+        flow: True: optical flow beside the frames, in pixels.
+        grid: (h, w) that the flow is averaged to; None: one vector a pixel.
 
     Returns:
-        {"train": `Series`, "valid": ..., "test": ...}, with inputs `frames`, uint8 [T, height, width, 1]; a clip's group is its
-        figure.
+        {"train": `Series`, "valid": ..., "test": ...}, with inputs `frames`, uint8 [T, height, width, 1], and `flow`, float32
+        [T, h, w, 2], if asked for; a clip's group is its figure.
 
     Raises:
         InputError: an argument outside its range, or OpenCV or scikit-learn is not installed.
@@ -99,9 +102,10 @@ def render_series(
             "first, and a seed of at least 0"
         )
     settings = {"kind": kind, "size": list(size), "frames": list(frames), "actions": list(actions), "idle": idle}
-    return {
+    splits = {
         split: _series(split, (seed, SPLITS.index(split)), count, settings) for split, count in zip(SPLITS, clips, strict=True)
     }
+    return {split: with_flow(series, grid) for split, series in splits.items()} if flow else splits
 
 
 def draw_clip(

@@ -14,11 +14,10 @@ from seqjax.data.labels import Labels
 from seqjax.data.series import Series
 from seqjax.data.video.clips import Clip, Size, UnreadableClip
 from seqjax.data.video.image_clips import GREY, decode_image
-from seqjax.data.video.lazy import Flow, Frames, Kept
+from seqjax.data.video.lazy import KEPT, Frames, Kept, with_flow
 from seqjax.errors import InputError
 from seqjax.extras import from_extra
 
-KEPT = 2**28  # bytes of decoded clips kept in memory
 INSTEAD = "a folder of clips"
 
 
@@ -93,12 +92,11 @@ def load_tfds(
         sizes = [f"{clip.path} is {clip.height}x{clip.width}" for clip in (clips[0], other)]
         raise InputError(f"{', '.join(sizes)}: give the size that all are resized to")
     channels = 1 if grey else max(clip.channels for clip in clips)
-    frames = Kept(Frames(clips, size=size or (clips[0].height, clips[0].width), channels=channels, every=every), keep)
-    inputs = {"frames": frames}
-    if flow:
-        inputs["flow"] = Kept(Flow(frames, grid=grid), keep)
-    return Series(
-        inputs=inputs,
+    size = size or (clips[0].height, clips[0].width)
+    frames = Kept(Frames(clips, size=size, channels=channels, every=every), keep)
+    digest = hashlib.sha256(f"{size} {channels} {every}".encode() + "".join(clip.digest for clip in clips).encode())
+    series = Series(
+        inputs={"frames": frames},
         lengths=np.array(frames.lengths),
         classes=Labels(names=tuple(classes)),
         labels=np.array(labels),
@@ -106,13 +104,14 @@ def load_tfds(
         rate=None if rate is None else rate / every,
         record={
             "source": f"tfds:{name}",
-            "sha256": hashlib.sha256("".join(clip.digest for clip in clips).encode()).hexdigest(),
+            "sha256": digest.hexdigest(),
             "clips": len(clips),
             "frames": int(sum(frames.lengths)),
             "skipped": 0,
         },
         splits=splits,
     )
+    return with_flow(series, grid, keep=keep) if flow else series
 
 
 def _choose(features: dict, keys) -> tuple[str, str, list[str]]:

@@ -1,6 +1,7 @@
 """Clips of every format: the same frames, whole or a window at a time, and one line for each that cannot be read."""
 
 import io
+import tracemalloc
 import zipfile
 
 import cv2
@@ -105,6 +106,18 @@ def test_a_window_decodes_no_further(tmp_path, monkeypatch):
     assert clip.read(2, 9).shape == (7, 32, 48, 3)  # the image outside the window is not looked at
     with pytest.raises(UnreadableClip, match=r"frame 9\.png cannot be decoded"):
         clip.read(2, 10)
+
+
+def test_a_window_of_a_large_array_needs_little_memory(tmp_path):
+    path = tmp_path / "clip.npz"
+    np.savez_compressed(path, frames=np.broadcast_to(np.arange(800, dtype=np.uint8)[:, None, None], (800, 160, 160)))  # 20 MB
+    clip = open_clip(path)
+    tracemalloc.start()
+    frames = clip.read(780, 790)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert frames[:, 5, 7, 0].tolist() == [n % 256 for n in range(780, 790)]
+    assert most < 3e6
 
 
 def test_silhouettes_and_floats_are_scaled(tmp_path):
@@ -225,6 +238,8 @@ def test_flow_beside_the_frames_and_kept_clips(tmp_path):
     whole = series.inputs["flow"][0]
     assert whole.shape == (6, 4, 6, 2) and not whole[-1].any() and np.abs(whole[0]).max() > 0.5
     np.testing.assert_array_equal(series.inputs["flow"].read(0, 2, 5), whole[2:5])
+    shapes = [load_clips(tmp_path, size=(32, 48), flow=True, grid=grid).identity for grid in (None, (4, 6), (2, 3))]
+    assert len({str(identity) for identity in shapes}) == 3
     for _ in range(2):
         np.testing.assert_array_equal(kept.inputs["flow"].read(0, 2, 5), whole[2:5])
 

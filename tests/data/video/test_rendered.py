@@ -92,6 +92,8 @@ def test_long_clips_have_a_target_for_every_frame():
     for n, target in enumerate(series.targets):
         assert len(target) == series.lengths[n] and target.min() >= 0
         assert series.inputs["frames"][n].shape == (len(target), 24, 40, 1)
+    moving = render_series(0, (4, 2, 2), kind="long", flow=True, grid=(3, 4))["train"]
+    assert moving.inputs["flow"].read(0, 5, 9).shape == (4, 3, 4, 2) and moving.identity != series.identity
     still = render_series(0, (4, 2, 2), kind="long", idle=False)["train"]
     assert still.classes.names == CLASSES
 
@@ -110,7 +112,7 @@ def test_no_figure_is_in_two_splits():
 
 def test_frames_without_order_tell_nothing_and_with_it_much():
     """Ridge classifiers on the mean frame, and on mean flow over time."""
-    splits = render_series(0, (360, 1, 180))
+    splits = render_series(0, (240, 1, 120))
     scores = {}
     for name in ("bag", "flow"):
         features, labels = [], []
