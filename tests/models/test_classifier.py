@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Elman, Feedforward, InputError, Stack, from_json, to_json
+from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Elman, Feedforward, InputError, Stack, Standardize, from_json, to_json
 from seqjax.layers import LatePooling, LocalPooling, Pooling, ScoreAveraging
 from seqjax.losses import focal, margin_ranking, score_ranking
 from seqjax.models import Classifier, Features, FrameClassifier, Symbols
@@ -21,7 +21,8 @@ LENGTHS = np.array([6, 3, 0])
 XS = RNG.normal(size=(3, T, D)).astype(np.float32)
 BATCH = {"features": XS, "features_lengths": LENGTHS, "label": np.array([2, 0, 0])}
 CONVOLUTIONS = Feedforward(Patches(3), input_shape=(4, 4, 1))
-LSTMS = Features(size=D, cell=Stack.of(LSTM, (D, H, H), dropout=0.2))
+SCALED = Standardize((0.1, -0.2, 0.3), (2.0, 0.5, 1.5))
+LSTMS = Features(size=D, cell=Stack((SCALED, *Stack.of(LSTM, (D, H, H), dropout=0.2).cells)))
 CLIPS = {
     "lstm": Classifier(encoder=LSTMS, head=Pooling(features=H, classes=C)),
     "averaged": Classifier(encoder=LSTMS, head=ScoreAveraging(features=H, classes=C, average="linear", gain="linear")),
