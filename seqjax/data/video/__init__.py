@@ -1,4 +1,4 @@
-"""Video: clips of many formats, segments, optical flow, augmentation, rendered clips, and frames that arrive one at a time."""
+"""Video: clips of many formats, optical flow, augmentation, rendered clips, and frames that arrive one at a time."""
 
 from seqjax.data.video.augment import Augment
 from seqjax.data.video.clips import Clip, UnreadableClip
@@ -7,7 +7,6 @@ from seqjax.data.video.folders import load_clips
 from seqjax.data.video.lazy import Flow, Frames, Kept, LazyClips, with_flow
 from seqjax.data.video.places import find_clips, open_clip
 from seqjax.data.video.rendered import render_series
-from seqjax.data.video.segments import Segment, read_segments, segment_targets
 from seqjax.data.video.sources import TimedFrame, clip_frames, folder_frames, image_frames, number_frames, raw_frames
 from seqjax.data.video.tfds_clips import load_tfds
 
@@ -18,7 +17,6 @@ __all__ = [
     "Frames",
     "Kept",
     "LazyClips",
-    "Segment",
     "TimedFrame",
     "UnreadableClip",
     "clip_frames",
@@ -31,8 +29,6 @@ __all__ = [
     "open_clip",
     "optical_flow",
     "raw_frames",
-    "read_segments",
     "render_series",
-    "segment_targets",
     "with_flow",
 ]

@@ -1,21 +1,19 @@
 """Folders and zips of clips, read into a Series."""
 
 import hashlib
-import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from seqjax.data.labels import Labels
-from seqjax.data.series import Series
+from seqjax.data.series import Series, read_segments, segment_targets
+from seqjax.data.series.layout import classes_and_splits, matched
 from seqjax.data.video.clips import Clip, Size, UnreadableClip
 from seqjax.data.video.lazy import KEPT, Frames, Kept, with_flow
 from seqjax.data.video.places import Place, find_clips
-from seqjax.data.video.segments import read_segments, segment_targets
 from seqjax.errors import InputError
 
-SPLIT_FOLDERS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
 NAMED = 20  # skipped clips that the record names
 
 
@@ -79,7 +77,7 @@ def load_clips(
     size = size or _common_size(clips)
     channels = 1 if grey else max(clip.channels for clip in clips)
     frames = Frames(clips, size=size, channels=channels, every=every)
-    class_names, splits = _classes_and_splits(names, label)
+    class_names, splits = classes_and_splits(names, label)
     listed = read_segments(segments) if segments is not None else None
     classes = sorted({*class_names, *(segment.label for segment in listed or ())})
     if not classes:
@@ -97,7 +95,7 @@ def load_clips(
         classes=Labels(names=tuple(classes)),
         labels=np.array([classes.index(name) for name in class_names]) if class_names else None,
         targets=targets,
-        groups=tuple(_matches(name, group, "group") for name in names) if group else tuple(names),
+        groups=tuple(matched(name, group, "group") for name in names) if group else tuple(names),
         names=tuple(names),
         rate=None if rates[0] is None or len(set(rates)) > 1 else rates[0] / every,
         record={
@@ -147,30 +145,3 @@ def _common_size(clips: list[Clip]) -> Size:
             sizes = f"{first.height}x{first.width}", f"{clip.height}x{clip.width}"
             raise InputError(f"{first.path} is {sizes[0]}, {clip.path} is {sizes[1]}: give the size that all are resized to")
     return first.height, first.width
-
-
-def _classes_and_splits(names: list[str], label: str | None) -> tuple[list[str], dict[str, np.ndarray]]:
-    """The class of each clip, [] if there are none, and the published splits."""
-    parts = [name.split("/") for name in names]
-    splits: dict[str, np.ndarray] = {}
-    if all(len(part) > 1 and part[0].lower() in SPLIT_FOLDERS for part in parts):
-        of_clip = np.array([SPLIT_FOLDERS[part[0].lower()] for part in parts])
-        splits = {split: np.flatnonzero(of_clip == split) for split in dict.fromkeys(SPLIT_FOLDERS.values()) if split in of_clip}
-        parts = [part[1:] for part in parts]
-    if label is not None:
-        return [_matches(name, label, "label") for name in names], splits
-    folders = [part[-2] for part in parts if len(part) > 1]
-    if folders and len(folders) < len(parts):
-        name = next("/".join(part) for part in parts if len(part) == 1)
-        raise InputError(f"{name} lies in no folder of a class, other clips do: move it, or give label=")
-    return folders, splits
-
-
-def _matches(name: str, pattern: str, option: str) -> str:
-    try:
-        match = re.search(pattern, name)
-    except re.error as error:
-        raise InputError(f"{option} is {pattern!r}, not a regular expression: {error}") from None
-    if match is None:
-        raise InputError(f"{option} {pattern!r} matches nothing in the clip's name {name}")
-    return match[1] if match.re.groups else match[0]

@@ -249,7 +249,7 @@ def test_flow_beside_the_frames_and_kept_clips(tmp_path):
     [
         ({"size": (8, 8), "unreadable": "maybe"}, "unreadable is 'maybe'"),
         ({}, "give the size that all are resized to"),
-        ({"size": (8, 8), "group": "person(.)"}, r"group 'person\(\.\)' matches nothing in the clip's name run/a.npy"),
+        ({"size": (8, 8), "group": "person(.)"}, r"group 'person\(\.\)' matches nothing in the name run/a.npy"),
         ({"size": (8, 8), "group": "("}, "not a regular expression"),
         ({"size": (8, 8), "segments": "none.csv"}, "none.csv is missing"),
     ],

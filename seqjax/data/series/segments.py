@@ -1,4 +1,4 @@
-"""Segments of clips, (clip, begin, end, class), read from CSV or JSON and made into a class for every frame."""
+"""Segments of clips and recordings, (clip, begin, end, class), from CSV or JSON, made into a class for every frame."""
 
 import csv
 import io

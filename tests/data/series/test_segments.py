@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from seqjax.data.video import Segment, load_clips, read_segments, segment_targets
+from seqjax.data.series import Segment, read_segments, segment_targets
+from seqjax.data.video import load_clips
 from seqjax.errors import InputError
 
 NAMES = ("one/a.avi", "two/a.avi", "two/b.avi")
