@@ -134,7 +134,7 @@ def binary_cross_entropy(logits: Array, targets: Array, mask: Array | None = Non
     return _counted(jax.nn.softplus(logits) - targets * logits, mask)
 
 
-def balanced_class_weights(counts) -> np.ndarray:
+def balanced_class_weights(counts) -> tuple[float, ...]:
     """Class weights in inverse proportion to the classes' numbers, of mean 1 over the data.
 
         w[c] = sum(counts) / (number of classes that occur * counts[c]);   1 for a class that does not occur
@@ -143,21 +143,21 @@ def balanced_class_weights(counts) -> np.ndarray:
         counts: integer, [C], the number of targets of each class in the training data.
 
     Returns:
-        float32 [C].
+        C numbers, a tuple as a classifier's field `class_weights` holds it.
 
     Raises:
         InputError: the counts are not a vector of numbers of at least 0.
 
     Example:
-        >>> balanced_class_weights([3, 1, 0]).tolist()  # 4 / (2 * 3), 4 / (2 * 1)
-        [0.6666666865348816, 2.0, 1.0]
+        >>> balanced_class_weights([3, 1, 0])  # 4 / (2 * 3), 4 / (2 * 1)
+        (0.6666666666666666, 2.0, 1.0)
     """
     counts = np.asarray(counts, np.float64)
     if counts.ndim != 1 or not np.all(np.isfinite(counts) & (counts >= 0)):
         raise InputError(f"counts are {counts.tolist()}, they must be one number of at least 0 for each class")
     occurs = counts > 0
     weights = counts.sum() / (max(occurs.sum(), 1) * np.where(occurs, counts, 1))
-    return np.where(occurs, weights, 1.0).astype(np.float32)
+    return tuple(np.where(occurs, weights, 1.0).tolist())
 
 
 def _without_padding(logits: Array, targets: Array, mask: Array | None) -> tuple[Array, Array]:

@@ -102,7 +102,7 @@ def test_binary_cross_entropy(batch, by_label):
 
 def test_balanced_class_weights_have_mean_1_over_the_data():
     counts = np.array([7, 0, 2, 11])
-    weights = losses.balanced_class_weights(counts)
+    weights = np.array(losses.balanced_class_weights(counts))
     assert float((counts * weights).sum() / counts.sum()) == pytest.approx(1)
     np.testing.assert_allclose((counts * weights)[counts > 0], 20 / 3, rtol=1e-6)
 
