@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from seqjax import attention, data, decode, inspect, losses, metrics, models, probabilistic, testing, train  # noqa: F401
+    from seqjax import attention, data, decode, inspect, losses, metrics, models, probabilistic, testing, train, vision  # noqa: F401
     from seqjax.cells import GRU, LSTM, Elman
     from seqjax.compose import Dense, Dropout, Feedforward, RecurrentDropout, Residual, Stack, Standardize
     from seqjax.contracts import Cell, CompositeCell, Model, SequenceLayer
@@ -55,8 +55,20 @@ _HOMES = {
     "train.runs.load": ("load_run",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-_REGISTER = ("attention", "cells", "compose", "layers")  # the folders whose types from_json reads
-_FOLDERS = ("attention", "data", "decode", "inspect", "losses", "metrics", "models", "probabilistic", "testing", "train")
+_REGISTER = ("attention", "cells", "compose", "layers", "vision")  # the folders whose types from_json reads
+_FOLDERS = (
+    "attention",
+    "data",
+    "decode",
+    "inspect",
+    "losses",
+    "metrics",
+    "models",
+    "probabilistic",
+    "testing",
+    "train",
+    "vision",
+)
 
 __all__ = [  # noqa: RUF022 (as in _HOMES)
     "Elman", "GRU", "LSTM",

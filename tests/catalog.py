@@ -27,6 +27,7 @@ from seqjax import (
     register,
 )
 from seqjax.attention import Additive, Attentive, Dot, General, Hard, Local, Location, MultiHead, WindowAttention
+from seqjax.vision import frame_encoder
 
 ELMAN = Elman(input_size=3, hidden_size=4)
 LSTM_3_4 = LSTM(input_size=3, hidden_size=4)
@@ -69,6 +70,7 @@ CATALOG = {
     "feedforward": Feedforward(nn.Sequential((nn.Dense(5), nn.relu, nn.Dropout(0.3), nn.Dense(4))), input_shape=(3,)),
     "feedforward_frames": Feedforward(Patches(3), input_shape=(4, 4, 1)),
     "feedforward_tokens": Feedforward(nn.Dense(4), input_shape=(3,)),
+    "frame_encoder": frame_encoder((7, 6, 2), channels=(4, 8), features=3, grid=1, dropout=0.2),
     "recurrent_dropout": RecurrentDropout(LSTM_3_4, 0.3),
     "recurrent_dropout_two_products": RecurrentDropout(GRU(input_size=3, hidden_size=4, reset_after=False), 0.3),
     "stack": Stack((Dropout(0.3), ELMAN, Dropout(0.3, per="sequence"), LSTM_4_2)),
@@ -117,8 +119,9 @@ SLOW = {
     "bidirectional", "window",
     "gru_reset_before_heads", "gru_reset_before", "gru_heads", "lstm_heads", "recurrent_dropout", "stack_tokens",
     "bidirectional_sum", "luong", "multi_head", "bahdanau_coverage", "luong_stack", "luong_tokens", "luong_not_fed",
-    "feedforward", "feedforward_tokens", "convolution", "convolution_causal", "convolution_tokens", "temporal_conv_net_causal",
-    "dilated_conv_net", "luong_location", "luong_predicted", "luong_monotonic", "image_and_vector",
+    "feedforward", "frame_encoder", "feedforward_tokens", "convolution", "convolution_causal", "convolution_tokens",
+    "temporal_conv_net_causal", "chain_of_convolutions", "dilated_conv_net",
+    "luong_location", "luong_predicted", "luong_monotonic", "image_and_vector",
 }  # fmt: skip
 
 

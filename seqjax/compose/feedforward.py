@@ -1,5 +1,6 @@
 """Flax Linen modules as cells: the one door for feed-forward networks, such as convolutions over frames."""
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -146,10 +147,8 @@ def _unhashable(module) -> str | None:
 
 def _apply(module, noisy: bool, variables: Params, xs: Array, rngs: dict[str, Key]):
     """The module's outputs for a batch [N, ...], with dropout or without."""
-    from flax import linen as nn
-
     constants = {name: values if name == "params" else jax.lax.stop_gradient(values) for name, values in variables.items()}
-    with nn.intercept_methods(functools.partial(_drop_if, noisy)):
+    with _as_in_linen(noisy):
         return module.apply(constants, xs, rngs=rngs, mutable=False, **_mode(module, noisy))
 
 
@@ -157,11 +156,20 @@ def _apply(module, noisy: bool, variables: Params, xs: Array, rngs: dict[str, Ke
 def _init(module, input_shape: Shape, key: Key) -> Params:
     """The module's variables as nested plain dicts."""
     from flax import core
-    from flax import linen as nn
 
-    with nn.intercept_methods(functools.partial(_drop_if, False)):
+    with _as_in_linen(False):
         variables = module.init(key, jnp.zeros((1, *input_shape), jnp.float32), **_mode(module, False))
     return core.unfreeze(core.meta.unbox(variables))
+
+
+@contextlib.contextmanager
+def _as_in_linen(noisy: bool):
+    """A context in which Linen's modules run: their Dropout follows the noise, and dtypes and ranks promote as Linen expects."""
+    from flax import linen as nn
+
+    promotion = jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
+    with nn.intercept_methods(functools.partial(_drop_if, noisy)), promotion[0], promotion[1]:
+        yield
 
 
 def _drop_if(noisy: bool, next_function, args, kwargs, context):

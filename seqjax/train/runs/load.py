@@ -54,7 +54,8 @@ def load_run(dir) -> Run:
         seqjax.errors.InputError: nowhere is not a run folder: it has no config.json
     """
     import seqjax.data  # the imports register the types of models and vocabularies
-    import seqjax.models  # noqa: F401
+    import seqjax.models
+    import seqjax.vision  # noqa: F401
 
     folder = RunFolder(dir)
     description = folder.read_config()
