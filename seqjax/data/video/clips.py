@@ -53,7 +53,7 @@ class Clip(abc.ABC):
         """The frames from begin to end, one at a time: uint8 [height, width, channels], fewer if the file ends early."""
 
     def read(
-        self, begin: int = 0, end: int | None = None, *, step: int = 1, size: Size | None = None, grey: bool = False
+        self, begin: int = 0, end: int | None = None, *, step: int = 1, size: Size | None = None, channels: int | None = None
     ) -> np.ndarray:
         """The frames begin, begin + step, ... below end; nothing else is kept in memory.
 
@@ -61,7 +61,7 @@ class Clip(abc.ABC):
             begin, end: frame numbers, 0 <= begin <= end <= frames; None: the clip's end.
             step: at least 1.
             size: (height, width) to resize to; None: the clip's own.
-            grey: True: one channel.
+            channels: 1 (grey) or 3 (RGB); None: the clip's own.
 
         Returns:
             uint8 [n, height, width, channels].
@@ -75,11 +75,12 @@ class Clip(abc.ABC):
             raise InputError(f"{self.path}: frames {begin} to {end} by {step} do not lie in its {self.frames}")
         height, width = size or (self.height, self.width)
         count = -(-(end - begin) // step)
-        frames = np.empty((count, height, width, 1 if grey else self.channels), np.uint8)
+        channels = channels or self.channels
+        frames = np.empty((count, height, width, channels), np.uint8)
         position = -1
         for position, frame in enumerate(self.decode(begin, end)):
             if position % step == 0:
-                frames[position // step] = convert(frame, size=(height, width), grey=grey)
+                frames[position // step] = convert(frame, size=(height, width), channels=channels)
         if position + 1 < end - begin:
             raise UnreadableClip(
                 f"{self.path} ends after frame {begin + position}, its header promises {self.frames} frames: write it anew"
@@ -123,30 +124,31 @@ def opencv() -> Iterator[Any]:
         _QUIET.leave(module.utils.logging)
 
 
-def convert(frame: np.ndarray, *, size: Size | None = None, grey: bool = False) -> np.ndarray:
-    """A frame in another size or in grey.
+def convert(frame: np.ndarray, *, size: Size | None = None, channels: int | None = None) -> np.ndarray:
+    """A frame in another size, or with another number of channels.
 
     Args:
         frame: uint8 [h, w, 1 or 3], RGB.
         size: (height, width), averaged over areas where it shrinks; None: as it is.
-        grey: True: one channel, by luminance.
+        channels: 1: grey, by luminance; 3: RGB; None: as it is.
 
     Returns:
         uint8 [height, width, 1 or 3].
 
     Example:
-        >>> convert(np.full((4, 4, 3), 7, np.uint8), size=(2, 2), grey=True)[..., 0].tolist()
+        >>> convert(np.full((4, 4, 3), 7, np.uint8), size=(2, 2), channels=1)[..., 0].tolist()
         [[7, 7], [7, 7]]
     """
     with from_extra("vision"):
         import cv2
 
-    if grey and frame.shape[-1] == 3:
+    if channels == 1 and frame.shape[-1] == 3:
         frame = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)
     if size is not None and size != frame.shape[:2]:
         shrinks = size[0] <= frame.shape[0] and size[1] <= frame.shape[1]
         frame = cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return frame.reshape(*frame.shape[:2], -1)
+    frame = frame.reshape(*frame.shape[:2], -1)
+    return np.repeat(frame, 3, -1) if channels == 3 and frame.shape[-1] == 1 else frame
 
 
 def file_digest(path, extent: int = 2**16) -> str:

@@ -65,8 +65,7 @@ class Frames(LazyClips):
         clip, every = self.clips[n], self.every
         *size, channels = self.frame_shape
         stop = max(begin * every, min((end - 1) * every + 1, clip.frames))
-        frames = clip.read(begin * every, stop, step=every, size=(size[0], size[1]), grey=channels == 1)
-        return frames if frames.shape[-1] == channels else np.repeat(frames, channels, -1)
+        return clip.read(begin * every, stop, step=every, size=(size[0], size[1]), channels=channels)
 
 
 class Flow(LazyClips):

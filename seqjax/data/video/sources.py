@@ -34,7 +34,7 @@ def clip_frames(path, *, size: Size | None = None, grey: bool = False, rate: flo
     Args:
         path: of a video file, a folder or zip of images, an .npy or .npz.
         size: (height, width) to resize to; None: the clip's own.
-        grey: True: one channel.
+        grey: True: one channel, else three.
         rate: frames a second of a clip that states none.
 
     Yields:
@@ -48,7 +48,7 @@ def clip_frames(path, *, size: Size | None = None, grey: bool = False, rate: flo
     if rate is None:
         raise InputError(f"{path} states no frame rate: give one (rate=25)")
     for n, frame in enumerate(clip.decode(0, clip.frames)):
-        yield TimedFrame(n / rate, convert(frame, size=size, grey=grey))
+        yield TimedFrame(n / rate, convert(frame, size=size, channels=1 if grey else 3))
 
 
 def folder_frames(
@@ -69,7 +69,7 @@ def folder_frames(
     Args:
         folder: the folder.
         size: (height, width) to resize to; None: the first image's size.
-        grey: True: one channel.
+        grey: True: one channel, else three.
         rate: frames a second; None: an image's time is that of its arrival.
         patience: the seconds without a further image after which the source ends.
         poll: the seconds between two looks into the folder.
@@ -149,7 +149,7 @@ def image_frames(stream: IO[bytes], *, size: Size | None = None, grey: bool = Fa
     Args:
         stream: of bytes.
         size: (height, width) to resize to; None: the first image's size.
-        grey: True: one channel.
+        grey: True: one channel, else three.
         rate: frames a second.
 
     Yields:

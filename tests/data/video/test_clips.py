@@ -79,7 +79,7 @@ def test_a_format_gives_its_frames_whole_and_by_windows(suffix, tmp_path):
     assert np.abs(whole.astype(int) - frames).mean() <= FORMATS[suffix]
     for begin, end, step in ((0, 1, 1), (3, 7, 1), (11, 12, 1), (2, 12, 3), (5, 5, 1)):
         np.testing.assert_array_equal(clip.read(begin, end, step=step), whole[begin:end:step])
-    small = clip.read(4, 6, size=(16, 24), grey=True)
+    small = clip.read(4, 6, size=(16, 24), channels=1)
     assert small.shape == (2, 16, 24, 1)
     grey = whole[4:6].reshape(2, 16, 2, 24, 2, 3).mean((2, 4)) @ [0.299, 0.587, 0.114]
     assert np.abs(small[..., 0] - grey).max() < 2
@@ -206,7 +206,7 @@ def test_a_folder_by_class(tmp_path):
     assert {split: rows.tolist() for split, rows in series.splits.items()} == {"train": [2, 3], "test": [0, 1]}
     assert series.record["skipped"] == 2 and "bad.mp4" in series.record["skipped_clips"]
     clip = open_clip(tmp_path / "train/walk/v_g02_b")
-    np.testing.assert_array_equal(series.inputs["frames"][3], clip.read(size=(16, 24), grey=True))
+    np.testing.assert_array_equal(series.inputs["frames"][3], clip.read(size=(16, 24), channels=1))
     assert series.inputs["frames"][0].shape == (6, 16, 24, 1) and frames.shape[0] == 12
     with pytest.raises(UnreadableClip, match=r"bad\.mp4"):
         load_clips(tmp_path, size=(16, 24), unreadable="refuse")

@@ -39,8 +39,11 @@ def test_a_clip_one_frame_at_a_time(tmp_path):
     np.save(tmp_path / "clip.npy", pictures())
     timed = list(clip_frames(tmp_path / "clip.npz", size=(5, 7), grey=True))
     assert [frame.seconds for frame in timed] == [0, 0.25, 0.5, 0.75, 1]
-    expected = open_clip(tmp_path / "clip.npz").read(size=(5, 7), grey=True)
+    expected = open_clip(tmp_path / "clip.npz").read(size=(5, 7), channels=1)
     np.testing.assert_array_equal(np.stack([frame.values for frame in timed]), expected)
+    np.save(tmp_path / "grey.npy", pictures()[..., :1])
+    colours = next(clip_frames(tmp_path / "grey.npy", rate=1)).values
+    np.testing.assert_array_equal(colours, np.repeat(pictures()[0, ..., :1], 3, -1))
     assert [frame.seconds for frame in clip_frames(tmp_path / "clip.npy", rate=2)][:2] == [0, 0.5]
     with pytest.raises(InputError, match=r"clip\.npy states no frame rate"):
         next(clip_frames(tmp_path / "clip.npy"))
