@@ -28,7 +28,7 @@ def load(folder, *, size: int = 48) -> Series:
     Returns:
         A `Series` with a class a clip, its group the person, 50 steps a second as the publication states; inputs
         `frames` uint8 [T, size, size, 1], 0 to 255, averages over squares of the crop, and
-        `features` float32 [T, 148]: averages over the crop's 12 x 12 squares, 0 to 1; the velocity (y, x) of the centre in
+        `features` float32 [T, 148]: averages over the crop's 12 x 12 squares, 0 to 3; the velocity (y, x) of the centre in
         2 pixels a step, at first 0; the silhouette's height and width in 67 pixels.
 
     Raises:
@@ -57,7 +57,7 @@ def load(folder, *, size: int = 48) -> Series:
         groups.append(person)
         crop, motion = _followed(np.moveaxis(mask, -1, 0))  # [T, 96, 96], [T, 4]
         frames.append(np.round(_averages(crop, size) * 255).astype(np.uint8)[..., None])
-        features.append(np.concatenate([_averages(crop, GRID).reshape(len(crop), -1), motion], axis=1).astype(np.float32))
+        features.append(np.concatenate([3 * _averages(crop, GRID).reshape(len(crop), -1), motion], axis=1).astype(np.float32))
     classes = Labels.of(labels)
     return Series(
         inputs={"frames": frames, "features": features},

@@ -45,6 +45,40 @@ class Parts(Sequence[np.ndarray]):
         return read_part(self._whole, int(self._indices[index]), offset + begin, offset + end)
 
 
+class Thinned(Sequence[np.ndarray]):
+    """Every so many-th step of the items of a lazily read sequence.
+
+    Args:
+        whole: the sequence.
+        lengths: of its items, int [N].
+        every: at least 1.
+
+    Example:
+        >>> Thinned([np.arange(6)], np.array([6]), 2)[0].tolist()
+        [0, 2, 4]
+    """
+
+    def __init__(self, whole: Sequence[np.ndarray], lengths: np.ndarray, every: int):
+        self._whole, self._lengths, self._every = whole, lengths, every
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Thinned": ...
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return Thinned(self._whole[index], self._lengths[index], self._every)
+        return self.read(index, 0, -(-int(self._lengths[index]) // self._every))
+
+    def read(self, index: int, begin: int, end: int) -> np.ndarray:
+        """The steps from `begin` to before `end` that are left of an item, [end - begin, ...]."""
+        last = min((end - 1) * self._every + 1, int(self._lengths[index]))
+        return read_part(self._whole, index, begin * self._every, max(last, begin * self._every))[:: self._every]
+
+
 def read_part(sequence: Sequence[np.ndarray], index: int, begin: int, end: int) -> np.ndarray:
     """The steps from `begin` to before `end` of an item, by the sequence's own `read` if it has one.
 

@@ -11,7 +11,8 @@ from itertools import pairwise
 import numpy as np
 
 from seqjax.data.labels import Labels
-from seqjax.data.series.parts import Parts, read_part
+from seqjax.data.series import checks
+from seqjax.data.series.parts import Parts, Thinned, read_part
 from seqjax.errors import InputError
 
 
@@ -75,15 +76,21 @@ class Series:
             "splits": {name: np.asarray(indices, np.int64).reshape(-1) for name, indices in self.splits.items()},
         }.items():
             object.__setattr__(self, name, value)
-        self._check_counts()
-        self._check_classes()
+        if not self.inputs:
+            raise InputError("there are no inputs: give at least one, such as features")
+        fields = {"groups": self.groups, "labels": self.labels, "targets": self.targets} | dict(self.inputs)
+        checks.check_counts(self.names, self.lengths, self.rate, fields)
+        if self.labels is not None:
+            checks.check_labels(self.names, self.labels, len(self.classes))
+        if self.targets is not None:
+            checks.check_targets(self.names, self.targets, self.lengths, len(self.classes))
         for word, items in self.inputs.items():
             if isinstance(items, tuple):
                 for n in range(len(items)):
                     self._check_item(word, n, items[n], int(self.lengths[n]))
             elif "sha256" not in self.record:
                 raise InputError(f'{word} is read when it is needed: record needs "sha256", a hash of the data')
-        self._check_published_splits()
+        checks.check_splits(self.splits, self.groups)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -250,13 +257,81 @@ class Series:
         numbers = np.full(len(self.classes) + 1, -1)  # the last is for -1, steps without a class
         for new, name in enumerate(names):
             numbers[self.classes.index(name)] = new
+        return self._mapped(numbers, Labels(names=names))
+
+    def renumbered(self, classes: Labels) -> "Series":
+        """The same items with the class numbers of an earlier run, whose classes may be more than these.
+
+        Raises:
+            InputError: a class that occurs is not one of `classes`.
+        """
+        arrays = [np.zeros(0, np.int64) if self.labels is None else self.labels, *(self.targets or ())]
+        numbers = np.full(len(self.classes) + 1, -1)  # the last is for -1, steps without a class
+        for n in set(np.concatenate(arrays).tolist()) - {-1}:
+            numbers[n] = classes.index(self.classes.names[n])
+        return self._mapped(numbers, classes)
+
+    def thin(self, every: int) -> "Series":
+        """Every so many-th step of every item, from its first on.
+
+        Raises:
+            InputError: every is below 1.
+        """
+        if every < 1:
+            raise InputError(f"every is {every}, it must be at least 1")
+        inputs = {
+            word: tuple(item[::every] for item in items) if isinstance(items, tuple) else Thinned(items, self.lengths, every)
+            for word, items in self.inputs.items()
+        }
+        return dataclasses.replace(
+            self,
+            inputs=inputs,
+            lengths=-(-self.lengths // every),
+            targets=None if self.targets is None else tuple(target[::every] for target in self.targets),
+            rate=None if self.rate is None else self.rate / every,
+            record=self.record | {"every": every},
+        )
+
+    def stack(self, size: int) -> "Series":
+        """So many steps of features as one step, [T // size, size D], with the class of its middle; the rest is left out.
+
+        Raises:
+            InputError: size is below 1, an item is shorter, or an input is not features [T, D] in memory.
+        """
+        wrong = [word for word, items in self.inputs.items() if not isinstance(items, tuple) or len(self.shapes[word]) != 1]
+        if size < 1 or wrong:
+            raise InputError(
+                f"stack is {size}, of {', '.join(wrong or self.inputs)}: give at least 1, and features [T, D] in memory"
+            )
+        if self.lengths.min() < size:
+            n = int(self.lengths.argmin())
+            raise InputError(f"{self.names[n]} has {self.lengths[n]} steps, too few for one of {size}: leave it out")
+        lengths = self.lengths // size  # [N]
+        inputs = {
+            word: tuple(item[: n * size].reshape(n, -1) for item, n in zip(items, lengths, strict=True))
+            for word, items in self.inputs.items()
+        }
+        targets = None
+        if self.targets is not None:
+            targets = tuple(target[size // 2 :: size][:n] for target, n in zip(self.targets, lengths, strict=True))
+        return dataclasses.replace(
+            self,
+            inputs=inputs,
+            lengths=lengths,
+            targets=targets,
+            rate=None if self.rate is None else self.rate / size,
+            record=self.record | {"stack": size},
+        )
+
+    def _mapped(self, numbers: np.ndarray, classes: Labels) -> "Series":
+        """The items whose class has a new number of at least 0; `numbers` [C + 1] are by class, the last is for none."""
         labels = None if self.labels is None else numbers[self.labels]  # [N]
         kept = np.arange(len(self)) if labels is None else np.flatnonzero(labels >= 0)
         if not len(kept):
-            raise InputError(f"no item has one of the classes {', '.join(names)}")
+            raise InputError(f"no item has one of the classes {', '.join(classes.names)}")
         return self._derived(
             kept,
-            classes=Labels(names=names),
+            classes=classes,
             labels=None if labels is None else labels[kept],
             targets=None if self.targets is None else tuple(numbers[self.targets[n]] for n in kept),
         )
@@ -278,54 +353,8 @@ class Series:
         }
         return dataclasses.replace(self, **defaults | fields)
 
-    def _check_counts(self):
-        count = len(self.names)
-        sizes = {"lengths": len(self.lengths), "groups": len(self.groups)} | {w: len(items) for w, items in self.inputs.items()}
-        sizes |= {} if self.labels is None else {"labels": len(self.labels)}
-        sizes |= {} if self.targets is None else {"targets": len(self.targets)}
-        wrong = [f"{size} {name}" for name, size in sizes.items() if size != count]
-        if wrong or not count or not self.inputs:
-            raise InputError(f"there are {count} names, {', '.join(wrong) or 'no items or no inputs'}: give one of each an item")
-        if self.lengths.min() < 1:
-            raise InputError(f"{self.names[int(self.lengths.argmin())]} has no steps: leave it out")
-        if self.rate is not None and not 0 < self.rate < np.inf:
-            raise InputError(f"rate is {self.rate}, it must be above 0: the steps a second")
-
-    def _check_classes(self):
-        limit = len(self.classes)
-        if self.labels is not None and not ((self.labels >= 0) & (self.labels < limit)).all():
-            n = int(np.flatnonzero((self.labels < 0) | (self.labels >= limit))[0])
-            raise InputError(f"{self.names[n]} has label {self.labels[n]}: there are {limit} classes, 0 to {limit - 1}")
-        for n, target in enumerate(self.targets or ()):
-            if target.shape != (self.lengths[n],):
-                raise InputError(f"{self.names[n]} has {self.lengths[n]} steps and targets {target.shape}: give one a step")
-            if not ((target >= -1) & (target < limit)).all():
-                t = int(np.flatnonzero((target < -1) | (target >= limit))[0])
-                raise InputError(
-                    f"{self.names[n]} has target {target[t]} at step {t}: there are {limit} classes, and -1 for none"
-                )
-
     def _check_item(self, word: str, n: int, array: np.ndarray, length: int):
-        shape = self.shapes[word]
-        if array.shape[:1] != (length,):
-            raise InputError(f"{word} of {self.names[n]} has {len(array)} steps, it should have {length}")
-        if array.shape[1:] != shape:
-            sizes = f"size {list(array.shape[1:])} a step, {self.names[0]} has {list(shape)}"
-            raise InputError(f"{word} of {self.names[n]} has {sizes}: all items must have the same")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            t = int(np.flatnonzero(~np.isfinite(array.reshape(length, -1)).all(axis=1))[0])
-            raise InputError(f"{word} of {self.names[n]} is NaN or infinite at step {t}: repair it or leave the item out")
-
-    def _check_published_splits(self):
-        places: dict[str, dict[str, str]] = {}
-        for name, indices in self.splits.items():
-            if len(indices) and not (indices.min() >= 0 and indices.max() < len(self)):
-                raise InputError(f"split {name} has indices {indices.min()} to {indices.max()}: there are {len(self)} items")
-            groups = places.setdefault(name.rpartition("/")[0], {})
-            for group in {self.groups[n] for n in indices}:
-                if group in groups:
-                    raise InputError(f"group {group} is in the splits {groups[group]} and {name}: a group belongs to one")
-                groups[group] = name
+        checks.check_item(f"{word} of {self.names[n]}", array, length, self.shapes[word], self.names[0])
 
 
 def _in_memory(items):

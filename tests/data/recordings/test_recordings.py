@@ -115,7 +115,7 @@ def test_weizmann_files(tmp_path):
     assert frames.shape == (5, 24, 24, 1) and frames.dtype == np.uint8
     assert (frames == frames[0]).all()  # the crop follows the person
     assert frames.sum() / 255 / 5 * 16 == pytest.approx(40 * 20, abs=1)
-    assert features[:, :144].sum(axis=1).tolist() == pytest.approx([800 / 64] * 5)
+    assert features[:, :144].sum(axis=1).tolist() == pytest.approx([3 * 800 / 64] * 5)
     np.testing.assert_allclose(features[:, 144:], [[0, 0, 40 / 67, 20 / 67]] + [[-0.5, 1.5, 40 / 67, 20 / 67]] * 4, rtol=1e-5)
 
 

@@ -68,6 +68,45 @@ def test_classes_are_chosen_and_numbered_anew():
         np.testing.assert_array_equal(target, np.select([old == 2, old == 0], [0, 1], -1))
 
 
+def test_classes_of_an_earlier_run_number_the_items():
+    series = make().with_classes("run", "rest")
+    earlier = Labels(names=("jump", "rest", "run"))
+    again = series.renumbered(earlier)
+    assert again.classes == earlier and again.names == series.names
+    assert [earlier.names[n] for n in again.labels] == [series.classes.names[n] for n in series.labels]
+    for target, old in zip(again.targets, series.targets, strict=True):
+        np.testing.assert_array_equal(target, np.select([old == 0, old == 1], [2, 1], -1))
+    assert make().take([0]).with_classes("rest").renumbered(Labels(names=("rest",))).labels.tolist() == [0]
+    with pytest.raises(InputError, match="class 'run' is not known: it must be one of rest, walk"):
+        series.renumbered(Labels(names=("rest", "walk")))
+
+
+@pytest.mark.parametrize("lazy", [None, Lazy, lambda items: Lazy(items, parts=True)])
+@pytest.mark.parametrize("every", [1, 2, 3, 20])
+def test_thinned_series_keep_every_nth_step(lazy, every):
+    whole, series = make().inputs["features"], make(lazy=lazy, rate=30)
+    thin = series.thin(every)
+    assert thin.rate == 30 / every and thin.groups == series.groups
+    for n, item in enumerate(whole):
+        kept = item[::every]
+        assert thin.lengths[n] == len(kept)
+        for begin in range(len(kept)):
+            for end in range(begin + 1, len(kept) + 1):
+                np.testing.assert_array_equal(thin.read(n, begin, end)["features"], kept[begin:end])
+        np.testing.assert_array_equal(thin.inputs["features"][n], kept)
+        np.testing.assert_array_equal(thin.targets[n], series.targets[n][::every])
+
+
+def test_stacked_series_have_several_steps_in_one():
+    series = make(rate=30)
+    stacked = series.stack(3)
+    assert stacked.shapes == {"features": (6,)} and stacked.lengths.tolist() == [1, 3, 1, 2] and stacked.rate == 10
+    for n, item in enumerate(series.inputs["features"]):
+        for step in range(stacked.lengths[n]):
+            np.testing.assert_array_equal(stacked.inputs["features"][n][step], item[3 * step : 3 * step + 3].ravel())
+            assert stacked.targets[n][step] == series.targets[n][3 * step + 1]
+
+
 def test_identity_is_that_of_the_data_and_not_of_its_place():
     series = make(record={"source": "here", "sha256": "0"})
     assert series.identity == make(record={"source": "there", "sha256": "1"}).identity
@@ -80,9 +119,9 @@ def test_identity_is_that_of_the_data_and_not_of_its_place():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"names": ("a",)}, "there are 1 names, 4 lengths, 4 groups, 4 features, 4 labels, 4 targets: give one of each"),
+        ({"names": ("a",)}, "there are 1 names, 4 lengths, 4 groups, 4 labels, 4 targets, 4 features: give one of each"),
         ({"groups": ("x",)}, "1 groups"),
-        ({"inputs": {}}, "no items or no inputs"),
+        ({"inputs": {}}, "there are no inputs"),
         ({"lengths": [5, 9, 3, 0]}, "d has no steps: leave it out"),
         ({"inputs": {"features": np.zeros((4, 5, 2))}}, "features of b has 5 steps, it should have 9"),
         ({"rate": 0}, "rate is 0, it must be above 0"),
@@ -126,6 +165,10 @@ def test_wrong_cuts_are_refused():
         (lambda: series.with_classes("swim"), "class 'swim' is not known: it must be one of rest, walk, run"),
         (lambda: make(labels=[0] * 4).with_classes("run"), "no item has one of the classes run"),
         (lambda: series.only("frames"), "the data have no ['frames']: they have features"),
+        (lambda: series.thin(0), "every is 0, it must be at least 1"),
+        (lambda: series.stack(0), "stack is 0, of features: give at least 1"),
+        (lambda: make(lazy=Lazy).stack(2), "features [T, D] in memory"),
+        (lambda: series.stack(4), "c has 3 steps, too few for one of 4"),
         (lambda: series.seconds(3), "the data have no frame rate"),
         (lambda: Labels(names=("a", "a")), "class 'a' is given twice"),
         (lambda: Labels(names=()), "there are no classes"),
