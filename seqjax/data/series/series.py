@@ -115,8 +115,9 @@ class Series:
     def identity(self) -> dict:
         """Everything that a batch depends on, as JSON-able values; inputs in memory by their SHA-256."""
         digest = hashlib.sha256()
-        lazy = self.record.get("sha256") if not self.in_memory else None
-        facts = [self.names, self.lengths.tolist(), list(self.classes.names), sorted(self.inputs), lazy]
+        lazy = None if self.in_memory else [self.record["sha256"], self.record.get("every")]
+        shapes = sorted((word, list(shape)) for word, shape in self.shapes.items())
+        facts = [self.names, self.lengths.tolist(), list(self.classes.names), shapes, lazy]
         digest.update(json.dumps(facts).encode())
         arrays = [self.labels] if self.labels is not None else []
         arrays += self.targets or ()

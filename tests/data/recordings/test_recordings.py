@@ -116,6 +116,9 @@ def test_weizmann_files(tmp_path):
     assert (frames == frames[0]).all()  # the crop follows the person
     assert frames.sum() / 255 / 5 * 16 == pytest.approx(40 * 20, abs=1)
     assert features[:, :144].sum(axis=1).tolist() == pytest.approx([3 * 800 / 64] * 5)
+    begun = weizmann.load(write_weizmann(tmp_path, ann_run=blob()[:, :, :3]), size=24)
+    for word, whole in (("frames", frames), ("features", features)):  # no step knows a later one
+        np.testing.assert_array_equal(begun.inputs[word][0], whole[:3])
     np.testing.assert_allclose(features[:, 144:], [[0, 0, 40 / 67, 20 / 67]] + [[-0.5, 1.5, 40 / 67, 20 / 67]] * 4, rtol=1e-5)
 
 

@@ -113,6 +113,7 @@ def test_identity_is_that_of_the_data_and_not_of_its_place():
     changes = [{"labels": [0, 0, 0, 0]}, {"targets": None}, {"names": tuple("wxyz")}, {"classes": Labels(names=tuple("rst"))}]
     others = [make(**change).identity for change in changes] + [series.take([1, 0, 2, 3]).identity, series.windows(3, 1).identity]
     others += [make(lazy=Lazy, record={"sha256": sha}).identity for sha in "01"]
+    others += [make((1, 1), lazy=Lazy).thin(every).identity for every in (2, 3)]
     assert len({other["series"] for other in [series.identity, *others]}) == len(others) + 1
 
 
