@@ -44,9 +44,11 @@ def _name(thing) -> str:
 
 
 def _write(value) -> dict | None:
-    """The JSON form of a module, an activation, or a scalar type such as jnp.bfloat16; None for other values."""
+    """The JSON form of a module, its type, an activation, or a scalar type such as jnp.bfloat16; None for other values."""
     if is_module(value):
         return {"type": _name(type(value))} | _fields(value)
+    if inspect.isclass(value) and "flax.linen" in sys.modules and _public(value.__name__) is value:
+        return {"class": _PREFIX + value.__name__}
     if isinstance(value, type(jnp.float32)):
         return {"dtype": jnp.dtype(value).name}
     if "flax.linen" in sys.modules and (name := getattr(value, "__name__", "")) in _FUNCTIONS and _public(name) is value:
@@ -73,7 +75,7 @@ def _read(data: dict) -> tuple | None:
     """The inverse of `_write`, for Linen's own types and functions."""
     if list(data) == ["dtype"]:
         return (getattr(jnp, data["dtype"]),)
-    for kind in ("type", "function"):
+    for kind in ("type", "class", "function"):
         name = data.get(kind)
         if isinstance(name, str) and name.startswith(_PREFIX):
             thing = _public(name.removeprefix(_PREFIX))

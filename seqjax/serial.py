@@ -53,12 +53,12 @@ def to_json(value):
     """The JSON form of a value, for `json.dumps`.
 
     Args:
-        value: None, bool, number, string, tuple or list, a registered function, or an instance of a registered
+        value: None, bool, number, string, tuple or list, a registered function or type, or an instance of a registered
             dataclass whose fields are such values. Flax Linen's own modules and activations need no registration.
 
     Returns:
         None, bool, number, string, list, or dict; a dataclass is `{"type": name, field: ...}`, a function
-        `{"function": name}`.
+        `{"function": name}`, a type `{"class": name}`.
 
     Raises:
         InputError: a type or a function that is not registered; names it.
@@ -78,6 +78,8 @@ def to_json(value):
         name = registered_name(type(value))
         fields = [f.name for f in dataclasses.fields(value) if f.init]
         return {"type": name} | {field: to_json(getattr(value, field)) for field in fields}
+    if isinstance(value, type):
+        return {"class": registered_name(value)}
     if callable(value):
         return {"function": registered_name(value)}
     raise InputError(f"a {type(value).__name__} has no JSON form here: fields are numbers, strings, tuples, registered types")
@@ -121,6 +123,8 @@ def from_json(data):
             return result[0]
     if "function" in data:
         return _look_up(_FUNCTIONS, "function", data["function"])
+    if "class" in data:
+        return _look_up(_TYPES, "class", data["class"])
     if "type" not in data:
         raise InputError(f'a JSON object with keys {sorted(data)} names no "type"')
     cls = _look_up(_TYPES, "type", data["type"])

@@ -34,7 +34,7 @@ class Feedforward(CompositeCell):
     to match.
 
     Its parameters are the module's variables, {"params": ...} and other collections, such as {"batch_stats": ...}, which
-    are constants: they get no gradient and are never updated.
+    are constants: they get no gradient and are never updated (weight decay would still shrink those of rank 2 and above).
 
     Args:
         module: a Linen module, such as `flax.linen.Dense(8)`; its fields must be hashable: tuples, not lists.
@@ -94,7 +94,10 @@ class Feedforward(CompositeCell):
         return state.advance(), self._outputs(params, z, keys)
 
     def unroll(self, params: Params, xs: Array, state: State, *, mask=None, reverse=False, remat=None, **options):
-        """All steps at once, or with remat chunk by chunk; the count of a step is the number of real steps before it."""
+        """All steps at once, or with remat chunk by chunk; the count of a step is the number of real steps before it.
+
+        The chunks of remat save memory at a price: on CPUs, XLA runs a convolution in a loop about ten times slower.
+        """
         keys = None  # [B, T]
         if _draws(self.module, self.input_shape):
             real = jnp.ones(xs.shape[:2], jnp.bool_) if mask is None else mask

@@ -156,6 +156,26 @@ def test_modules_have_a_json_form():
     assert from_json(data) == cell and hash(from_json(data)) == hash(cell)
 
 
+@seqjax.register
+class Normed(nn.Module):
+    """Applies a module whose type is a field."""
+
+    norm: type = nn.LayerNorm
+
+    @nn.compact
+    def __call__(self, x):
+        return self.norm()(x)
+
+
+def test_types_of_modules_have_a_json_form():
+    for norm, name in ((nn.RMSNorm, "linen.RMSNorm"), (Normed, "Normed")):
+        data = to_json(Feedforward(Normed(norm), input_shape=(3,)))
+        assert data["module"] == {"type": "Normed", "norm": {"class": name}}
+        assert from_json(json.loads(json.dumps(data))).module == Normed(norm)
+    with pytest.raises(InputError, match=r"type Listed is not registered: call seqjax\.register\(Listed\) once"):
+        to_json(Normed(Listed))
+
+
 def test_modules_without_a_json_form_are_refused_by_name():
     for module, message in (
         (Listed((1,)), r"type Listed is not registered: call seqjax\.register\(Listed\) once"),
