@@ -109,30 +109,33 @@ def table(rows: Sequence[Mapping[str, Any]], figure: str) -> str:
     return "\n".join([*lines, f"{'mean':{width}}" + "".join(f"    {mean:.4f}" for mean in means)])
 
 
-def runs_of(folder: str, others: Sequence[str] = ()) -> list[tuple[str, tuple[str, ...]]] | None:
-    """The run folders in a folder of folds, each with those of the same fold and seed in other folders of folds.
+def evaluate_folds(argv: list[str], folder: str, others: Sequence[str], evaluate: Callable[[list[str]], dict[str, float]]):
+    """Evaluates a run, or every run in a folder of folds and their mean.
 
     Args:
-        folder: written by `run_folds`.
-        others: more of them, e.g. of another stream.
-
-    Returns:
-        [(run folder, run folders of the same name)]; None if `folder` holds no folds.
+        argv: the flags of `evaluate`.
+        folder: its run folder, or one written by `run_folds`.
+        others: the folders of its --ensemble; of folds, the runs of the same fold and seed in them are taken.
+        evaluate: a function of the flags for one run.
 
     Raises:
-        InputError: one of the others has no finished run of that name.
+        InputError: one of the others lacks a run of that fold and seed.
     """
     path = pathlib.Path(folder, FILE)
     if not path.exists():
-        return None
-    runs = []
+        evaluate(argv)
+        return
+    rows = []
     for row in json.loads(path.read_text())["runs"]:
-        same = tuple(str(pathlib.Path(other, row["dir"])) for other in others)
-        for other in same:
-            if not RunFolder(other).read_results():
-                raise InputError(f"{other} is no finished run: run the folds of both with the same names and seeds")
-        runs.append((str(path.parent / row["dir"]), same))
-    return runs
+        places = {each: str(pathlib.Path(each, row["dir"])) for each in (folder, *others)}
+        print(places[folder])
+        for place in places.values():
+            if not RunFolder(place).read_results():
+                raise InputError(f"{place} is no finished run: train the same folds and seeds in all folders")
+        rows.append(evaluate([places.get(argument, argument) for argument in argv]))
+    if not rows:
+        raise InputError(f"{folder} has no finished fold yet")
+    print(f"mean of {len(rows)} runs", *[f"{name} {value:.4f}" for name, value in mean_figures(rows).items()], sep="\n")
 
 
 def mean_figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

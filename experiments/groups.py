@@ -3,19 +3,19 @@
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from seqjax import decode
-from seqjax.attention import Additive, Attention, Attentive, Dot, General, Local, Location, MultiHead
+from seqjax.attention import Additive, Attention, Attentive, Dot, General, Local, Location, MultiHead, WindowAttention
 from seqjax.cells.elman import Elman
 from seqjax.cells.gru import GRU
 from seqjax.cells.lstm import LSTM
 from seqjax.compose import Dropout, Stack
 from seqjax.contracts import Cell, Decoder, SequenceLayer
 from seqjax.errors import InputError
-from seqjax.layers import Bidirectional, Chain
+from seqjax.layers import Bidirectional, Chain, DilatedConvNet, TemporalConvNet
 from seqjax.layers.heads import Head
 from seqjax.layers.pooling import LatePooling, LocalPooling, Pooling, SlowPooling, TimeConvolution
 from seqjax.layers.score_averaging import ScoreAveraging
@@ -71,6 +71,35 @@ class Reader(Recurrent):
         if self.layers < 1:
             raise InputError(f"model.layers is {self.layers}, it must be at least 1")
         return self.both_ways(input_size, self.layers) if self.bidirectional else self.stack(input_size, self.layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class OverTime(Reader):
+    """A network over time: recurrent or of convolutions."""
+
+    kind: Literal["recurrent", "multi_lstm", "ed_tcn", "dilated_tcn", "none"] = "recurrent"
+    width: int = 9  # steps that a temporal convolution reads
+    causal: bool = False  # of a temporal convolution: read no later step
+    span: int = 5  # of a MultiLSTM: steps that each step reads, and that it labels
+    offset: int = 0  # of a MultiLSTM: steps from each step to the last that it labels
+
+    def over_time(self, size: int) -> tuple[list[Cell | SequenceLayer], int]:
+        """The network for `size` features a step, as a list of at most one part, and the number of features that it makes.
+
+        Raises:
+            InputError: sizes do not fit together.
+        """
+        if self.kind == "none":
+            return [], size
+        if self.kind == "recurrent":
+            return [self.reader(size)], self.read_size
+        hidden, layers = self.hidden_size, self.layers
+        if self.kind == "multi_lstm":
+            return [WindowAttention(cell=self.stack(size, layers), window=self.span, hidden_size=hidden)], hidden
+        shape: dict[str, Any] = {"input_size": size, "width": self.width, "causal": self.causal, "dropout": self.dropout}
+        if self.kind == "ed_tcn":
+            return [TemporalConvNet(filters=(hidden,) * layers, **shape)], hidden
+        return [DilatedConvNet(hidden_size=hidden, depth=layers, **shape)], hidden
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,3 +272,10 @@ class Drawing:
         """
         options = {"top_k": self.top_k, "top_p": self.top_p, "temperature": 0.0 if self.argmax else self.temperature}
         return decode.stream(model, params, batch, max_length=self.length, key=key_of(self.seed), **options)
+
+
+def joined(parts: list) -> Cell | SequenceLayer | None:
+    """Parts one after another: a Stack of cells, or a Chain if one of them sees a whole sequence."""
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    return Stack(tuple(parts)) if all(isinstance(part, Cell) for part in parts) else Chain(tuple(parts))

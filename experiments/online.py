@@ -1,33 +1,96 @@
-"""Guesses while a sequence is still coming in: one step at a time through a classifier, a guess printed every so often."""
+"""Steps that come in one at a time, from a file, a folder that fills or standard input, and a guess every so often."""
 
 import math
+import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from experiments.command_line import renamed
+from seqjax.data.video import TimedFrame, clip_frames, folder_frames, image_frames, number_frames
 from seqjax.errors import InputError
 from seqjax.types import Params
 
 
-def follow(
-    model: Any,
-    params: Params,
-    steps: Iterable[tuple[float, np.ndarray]],
-    names: Sequence[str],
+def read_steps(
+    path: str | None,
+    word: str,
+    shape: tuple[int, ...],
     *,
-    every: float,
-    restart: int | None,
+    rate: float | None = None,
+    every: int = 1,
+    patience: float = 0.0,
+) -> Iterator[TimedFrame]:
+    """The steps of a source as they come, prepared as a model reads them.
+
+    Args:
+        path: a clip, a folder that fills with images, or a table or .npy of features; None: standard input, with images one after
+            another, or with features, one step a line.
+        word, shape: the input that the model reads, "frames" or "features", and the shape of a step.
+        rate: steps a second of a source that states none.
+        every: keep one of so many frames; of features: the mean of so many steps.
+        patience: seconds after which a folder without a new image has ended.
+
+    Yields:
+        TimedFrame: the seconds from the first step, and a step of that shape.
+
+    Raises:
+        InputError: the source cannot be read, or no rate is known.
+    """
+    if word not in ("frames", "features"):
+        raise InputError(f"the model reads {word}, which no stream brings: give a run that reads frames or features")
+    if rate is None and (word == "features" or path is None):
+        raise InputError("no rate is known, so steps have no seconds: give --rate, the steps a second")
+    if path is not None and not os.path.exists(path):
+        raise InputError(f"{path} does not exist")
+    if word == "frames":
+        options: dict[str, Any] = {"size": shape[:2], "grey": shape[2] == 1, "rate": rate}
+        with renamed(rate="--rate"):
+            if path is None:
+                source = image_frames(sys.stdin.buffer, **options)
+            elif os.path.isdir(path):
+                source = folder_frames(path, patience=patience, **options)
+            else:
+                source = clip_frames(path, **options)
+            yield from (step for n, step in enumerate(source) if n % every == 0)
+        return
+    waiting: list[TimedFrame] = []
+    for step in _vectors(path, shape[0], rate or 1.0):
+        waiting.append(step)
+        if len(waiting) == every:
+            yield TimedFrame(step.seconds, np.mean([each.values for each in waiting], axis=0))
+            waiting = []
+
+
+def _vectors(path: str | None, width: int, rate: float) -> Iterator[TimedFrame]:
+    if path is None:
+        yield from number_frames(sys.stdin, width=width, rate=rate)
+    elif path.endswith(".npy"):
+        try:
+            rows = np.load(path, allow_pickle=False)
+        except ValueError as error:
+            raise InputError(f"{path} cannot be read as an array: {error}") from None
+        if rows.ndim != 2 or rows.shape[1] != width or not np.isfinite(rows).all():
+            raise InputError(f"{path} holds an array {rows.shape}: it must be [T, {width}], of finite numbers")
+        yield from (TimedFrame(n / rate, row.astype(np.float32)) for n, row in enumerate(rows))
+    else:
+        with open(path, encoding="utf-8", errors="replace") as lines, renamed(line=f"{path}, line"):
+            yield from number_frames(lines, width=width, rate=rate)
+
+
+def follow(
+    model: Any, params: Params, steps: Iterable[TimedFrame], names: Sequence[str], *, every: float, restart: int | None = None
 ) -> np.ndarray:
     """Prints the likeliest classes every so often as steps come in, and how fast they were read.
 
     Args:
         model: a classifier without a part that looks ahead.
         params: its parameters.
-        steps: (time in seconds, one step of what the model reads), as they come.
+        steps: (seconds, one step of what the model reads), as they come.
         names: of the classes.
         every: seconds from guess to guess.
         restart: begin anew after so many steps; None: never.
@@ -41,7 +104,7 @@ def follow(
     if not every > 0:
         raise InputError(f"--every is {every}, it must be above 0: seconds from guess to guess")
     step, first = jax.jit(model.step), model.start(params, 1)
-    state, scores, due, busy = first, [], 0.0, []
+    state, scores, due, busy, seconds = first, [], 0.0, [], 0.0
     for n, (seconds, values) in enumerate(steps):
         begun = time.perf_counter()
         state, probabilities = step(params, first if restart and n % restart == 0 else state, values[None])
@@ -51,8 +114,8 @@ def follow(
             print(guess(seconds, scores[-1], names), flush=True)
             due = (math.floor(seconds / every) + 1) * every
     if not scores:
-        raise InputError("the stream held no step: give at least one")
-    print(f"end       {guess(seconds, scores[-1], names)}", flush=True)
+        raise InputError("the stream held no whole step: give at least one")
+    print(f"end {guess(seconds, scores[-1], names)}", flush=True)
     if len(busy) > 1:  # the first step compiles
         print(f"{len(busy)} steps; the model reads {1 / np.mean(busy[1:]):,.0f} a second", file=sys.stderr)
     return np.stack(scores)

@@ -10,7 +10,7 @@ from seqjax import metrics
 from seqjax.data.series import Series
 from seqjax.errors import InputError
 from seqjax.inspect import accuracy_curves, confusion
-from seqjax.metrics import EarlyDetection, Segment
+from seqjax.metrics import Detection, EarlyDetection, Segment
 from seqjax.train import RunFolder
 from seqjax.types import Params
 
@@ -65,20 +65,18 @@ class Scores:
     def figures(self) -> dict[str, float]:
         """Accuracies of items, and of whole recordings if items are windows; or of steps, with edit score, F1 and mAP."""
         if self._by_item:
-            figures = {"accuracy": metrics.hit_at(self.flat, self.truths)}
-            if len(self._series.classes) > 5:
-                figures["hit_at_5"] = metrics.hit_at(self.flat, self.truths, 5)
+            counts = {"accuracy": 1} | ({"hit_at_5": 5} if len(self._series.classes) > 5 else {})
+            figures = {name: metrics.hit_at(self.flat, self.truths, count) for name, count in counts.items()}
             whole = [name.rpartition("[")[0] or name for name in self._series.names]
             if len(set(whole)) < len(whole) and self._series.targets is None:  # the windows of a recording have one class
-                figures["video_accuracy"] = metrics.hit_at(*metrics.video_scores(self.flat, self.truths, whole))
-                figures["video_hit_at_5"] = metrics.hit_at(*metrics.video_scores(self.flat, self.truths, whole), 5)
+                scores, labels = metrics.video_scores(self.flat, self.truths, whole)
+                figures |= {f"video_{name}": metrics.hit_at(scores, labels, count) for name, count in counts.items()}
         else:
             guesses = [scores.argmax(axis=-1) for scores in self.items]
             figures = metrics.segmentation_scores(self._series.targets or (), guesses)
             figures = {"accuracy": figures.pop("frame_accuracy")} | figures
-            detected = [metrics.detections(scores, threshold=None) for scores in self.items]
             for overlap in OVERLAPS:
-                figures[f"map_{100 * overlap:.0f}"] = metrics.mean_average_precision(self._segments(), detected, overlap)
+                figures[f"map_{100 * overlap:.0f}"] = metrics.mean_average_precision(self._segments(), self._detected(), overlap)
         return figures | {"mean_class_accuracy": metrics.mean_class_accuracy(self.confusion())}
 
     def confusion(self) -> np.ndarray:
@@ -115,10 +113,23 @@ class Scores:
     def _segments(self) -> list[list[Segment]]:
         return [metrics.segments_of(target, background=-1) for target in self._series.targets or ()]
 
+    def _detected(self) -> list[list[Detection]]:
+        """The segments of the likeliest class, without the steps that have no class."""
+        detected = []
+        for scores, target in zip(self.items, self._series.targets or (), strict=True):
+            runs = metrics.segments_of(np.where(target < 0, -1, scores.argmax(axis=-1)), background=-1)
+            detected.append([Detection(*run, float(scores[run.start : run.stop, run.label].mean())) for run in runs])
+        return detected
+
 
 def lengths_of(batch: dict) -> np.ndarray:
     """The numbers of real steps in the rows of a batch, int [B]."""
     return next(array for name, array in batch.items() if name.endswith("_lengths"))
+
+
+def models_of(model: Any) -> tuple:
+    """The models of a fusion, or the one model."""
+    return getattr(model, "models", (model,))
 
 
 def is_causal(model: Any, params: Params) -> bool:

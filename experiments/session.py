@@ -159,18 +159,20 @@ class Session:
         """The model's figures over some batches, {name: mean}."""
         return training.evaluate(self._eval_step, self.model, params, batches)
 
-    def train_reference(self, model: Model) -> Params:
-        """Trains another model on the same batches, for as many steps by the same optimizer, and keeps no files of it.
+    def train_reference(self, model: Model, stream=None) -> Params:
+        """Trains another model for as many steps by the same optimizer, and keeps no files of it.
 
         Args:
             model: a model to compare with.
+            stream: its training batches; None: those of the session.
 
         Returns:
             Its parameters after the last step.
         """
-        epoch, batches = self.stream.steps_per_epoch, iter(self.stream)
+        stream = stream or self.stream
+        epoch, batches = stream.steps_per_epoch, iter(stream)
         optimizer = training.make_optimizer(self.config.optimizer, steps=self.plan.steps, steps_per_epoch=epoch)
-        start = {"batch_size": self.stream.batch_size, "batch": self.stream.batch(0), "mesh": self.mesh}
+        start = {"batch_size": stream.batch_size, "batch": stream.batch(0), "mesh": self.mesh}
         state = training.init_state(model, optimizer, seed=self.config.seed, **start)
         step = training.make_train_step(model, optimizer, mesh=self.mesh)
         for _ in range(self.plan.steps):

@@ -107,6 +107,14 @@ def latest(program: command_line.Program) -> Callable[[], Weights]:
     return lambda: Weights(dir=f"runs/{program.experiment}/latest")
 
 
+def with_latest(argv: list[str], program: command_line.Program) -> list[str]:
+    """The arguments of a verb that takes a run's folder and a file, with the newest run before a file that stands alone."""
+    alone = argv and not argv[0].startswith("-") and not (argv[1:] and not argv[1].startswith("-"))
+    if alone and not Path(argv[0], "config.json").exists():
+        return [latest(program)().dir, *argv]
+    return argv
+
+
 def parse_verb(verb: type[Verb], argv: list[str], *, program: str, data: Any) -> tuple[Verb, bool]:
     """Parses the flags of a verb with `weights` and `data`; --data flags change the data of the run.
 

@@ -1,0 +1,1 @@
+"""Actions in videos, poses and sensor signals: `python -m experiments.action_recognition train | evaluate | predict | stream`."""

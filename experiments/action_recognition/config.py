@@ -1,0 +1,125 @@
+"""The config of an action recogniser, and the presets. Every field is a flag: --model.hidden-size 64."""
+
+import dataclasses
+from typing import ClassVar, Literal
+
+from experiments.command_line import Program
+from experiments.groups import OverTime, Pooled
+from experiments.session import Training
+from seqjax.data.video import Augment
+from seqjax.train import LoopConfig, OptimizerConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The clips or recordings, their splits and their batches."""
+
+    SOURCES: ClassVar = ("path", "recordings", "tfds", "rendered", "segments")  # a flag for one replaces the run's others
+
+    rendered: Literal["clips", "long"] = "clips"  # moving figures, drawn here: one action a clip, or several
+    path: str | None = None  # a folder or zip of clips by class, features likewise or as .npz, or the folder of `recordings`
+    recordings: Literal["hapt", "jhmdb", "salads", "ut_interaction", "weizmann"] | None = None  # a published data set
+    tfds: str | None = None  # a video data set of tensorflow-datasets, e.g. ucf101
+    segments: str | None = None  # a CSV or JSON of the actions in the clips of `path`: a class for every frame
+    inputs: Literal["frames", "flow", "features"] = "frames"  # the part of the data that the model reads
+    size: tuple[int, int] | None = None  # height and width of the frames; None: those of the clips (rendered: 32 32)
+    grey: bool = False  # read clips without colours
+    grid: tuple[int, int] | None = None  # height and width that the flow is averaged to
+    rate: float | None = None  # frames a second of clips that state none
+    label: str | None = None  # a regular expression for the class in a clip's name; None: its folder
+    group: str | None = None  # likewise for the person or video, which no two splits share; None: every clip by itself
+    unreadable: Literal["skip", "refuse"] = "skip"  # clips that cannot be read are named and counted, or refused
+    count: tuple[int, int, int] = (600, 120, 240)  # rendered clips to train, validate and test
+    every: int = 1  # keep one of so many frames; of sensor signals: the mean of so many steps
+    classes: tuple[str, ...] = ()  # the classes to tell apart; others are left out. Empty: all
+    cut: tuple[int, int] | None = None  # cut recordings into clips of so many steps, one every so many
+    window: int | None = None  # train on random windows of at most so many steps
+    augment: Augment = dataclasses.field(default_factory=Augment)  # of training clips
+    split: tuple[float, float, float] = (0.7, 0.1, 0.2)  # shares of the groups in train, valid and test
+    fold: int | None = None  # the test split: the n-th published one or group; `split` still says how much is valid
+    batch_size: int = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Network(OverTime, Pooled):
+    """The encoder of a step, the network over time, and the head of a clip."""
+
+    hidden_size: int = 64
+    standardize: bool = False  # bring the inputs to mean 0 and scale 1 over the training data
+    encoder: Literal["conv", "dense", "none"] = "none"  # a convolutional network or a layer reads every step
+    channels: tuple[int, ...] = (16, 32, 64)  # of the convolutional network
+    encoded_size: int = 64  # features that the encoder makes of a step
+    balanced: bool = False  # weigh the losses of the classes by one over their frequency
+    smoothing: float = 0.0  # label smoothing
+    focal: float | None = None  # the exponent of the focal loss; None: cross-entropy
+    ranking: Literal["none", "score", "margin"] = "none"  # of frames: L_s or L_m of Ma, Sigal and Sclaroff 2016
+    ranking_weight: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Training):
+    """Actions in clips, or in the frames of longer recordings."""
+
+    data: Data = Data()
+    model: Network = Network()
+    monitor: Literal["loss", "accuracy"] = "accuracy"  # of the validation split
+    bag_of_frames: bool = False  # train a classifier without order too, for comparison
+
+
+CLIPS = OptimizerConfig(name="adam", learning_rate=3e-3, schedule="cosine", warmup_steps=50, clip_norm=1.0)
+SMALL = OptimizerConfig(name="adam", learning_rate=3e-3, weight_decay=0.01, schedule="cosine", warmup_steps=20, clip_norm=1.0)
+PRESETS = {
+    # Rendered clips of moving figures and digits: minutes on two cores, nothing to download. The model reads their motion.
+    "tiny": Config(
+        data=Data(inputs="flow", grid=(16, 16), count=(1600, 120, 240)),
+        model=Network(cell="gru", encoder="conv", average="linear", gain="linear"),
+        optimizer=CLIPS,
+        loop=LoopConfig(epochs=8),
+        bag_of_frames=True,
+    ),
+    # The presets below read published data from --data.path. Their clips are few, so networks are small and dropout is high.
+    # HAPT, windows of 128 samples at 50 Hz of six basic activities; published split of subjects.
+    "hapt": Config(
+        data=Data(recordings="hapt", inputs="features", cut=(128, 64), split=(0.85, 0.15, 0.0), batch_size=64),
+        model=Network(layers=2, bidirectional=True, dropout=0.3),
+        optimizer=SMALL,
+        loop=LoopConfig(epochs=20),
+    ),
+    # HAPT, whole recordings at 10 Hz, twelve activities; a model that sees no later step, so that it can follow a stream.
+    "hapt_segments": Config(
+        data=Data(recordings="hapt", inputs="features", every=5, window=600, split=(0.85, 0.15, 0.0), batch_size=8),
+        model=Network(layers=2, dropout=0.3),
+        optimizer=SMALL,
+        loop=LoopConfig(epochs=150, eval_every=50),
+    ),
+    # Weizmann silhouettes, ten actions: folds leave one person out. Without validation people: the length is fixed.
+    "weizmann": Config(
+        data=Data(recordings="weizmann", inputs="features", window=48, split=(1.0, 0.0, 0.0)),
+        model=Network(dropout=0.5),
+        optimizer=SMALL,
+        loop=LoopConfig(epochs=60),
+    ),
+    # JHMDB poses, 14 classes, three splits.
+    "jhmdb": Config(
+        data=Data(recordings="jhmdb", inputs="features", split=(1.0, 0.0, 0.0)),
+        model=Network(bidirectional=True, dropout=0.5, smoothing=0.1),
+        optimizer=SMALL,
+        loop=LoopConfig(epochs=40),
+    ),
+    # 50 Salads, scores of a frame classifier in, five splits.
+    "salads": Config(
+        data=Data(recordings="salads", inputs="features", split=(1.0, 0.0, 0.0), batch_size=8),
+        model=Network(bidirectional=True, dropout=0.5),
+        optimizer=SMALL,
+        loop=LoopConfig(epochs=60),
+    ),
+    # UT-Interaction, six interactions of two people: folds leave one sequence out in each set. --data.inputs flow: motion.
+    "ut_interaction": Config(
+        data=Data(recordings="ut_interaction", inputs="features", split=(1.0, 0.0, 0.0), batch_size=18),
+        model=Network(bidirectional=True, dropout=0.5, smoothing=0.1),
+        optimizer=SMALL,
+        loop=LoopConfig(epochs=60),
+    ),
+}
+
+PROGRAM = Program("action_recognition", PRESETS)
