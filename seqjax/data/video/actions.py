@@ -11,32 +11,41 @@ from typing import NamedTuple
 
 import numpy as np
 
-LOW = np.array([0.25, 0.25, -100.0, -0.45])
-HIGH = np.array([0.75, 0.75, 100.0, 0.35])
+LOW = np.array([0.26, 0.26, -75.0, -0.4])
+HIGH = np.array([0.74, 0.74, 75.0, 0.3])
 IDLE = "idle"
 
 
 class Action(NamedTuple):
-    """A coordinate of the pose, its change (a range), and for a cycle whether it is the fast one of the pair."""
+    """A coordinate of the pose, its change (a range), and for a cycle the speed.
+
+    Args:
+        coordinate: 0 to 3, of the pose.
+        smallest, greatest: the change of the coordinate is drawn from this range.
+        sign: of the change.
+        cycle: "slow" or "fast"; None: a move.
+        tilt: for a cycle to both sides, as of a pendulum: the degrees that the figure tilts for a change of 1. None: to one side.
+    """
 
     coordinate: int
     smallest: float
     greatest: float
     sign: int = 1
-    cycle: str | None = None  # "slow", "fast"
+    cycle: str | None = None
+    tilt: float | None = None
 
 
 ACTIONS = {  # each beside the other of its pair
-    "rotate left": Action(2, 80, 150),
-    "rotate right": Action(2, 80, 150, -1),
+    "rotate left": Action(2, 75, 120),
+    "rotate right": Action(2, 75, 120, -1),
     "fall": Action(1, 0.28, 0.45),
     "rise": Action(1, 0.28, 0.45, -1),
-    "grow": Action(3, 0.45, 0.75),
-    "shrink": Action(3, 0.45, 0.75, -1),
+    "grow": Action(3, 0.42, 0.62),
+    "shrink": Action(3, 0.42, 0.62, -1),
     "cross right": Action(0, 0.28, 0.45),
     "cross left": Action(0, 0.28, 0.45, -1),
-    "sway": Action(2, 30, 50, cycle="slow"),
-    "wave": Action(2, 30, 50, cycle="fast"),
+    "sway": Action(0, 0.13, 0.2, cycle="slow", tilt=200),
+    "wave": Action(0, 0.13, 0.2, cycle="fast", tilt=200),
     "hop": Action(1, 0.18, 0.3, -1, cycle="slow"),
     "bounce": Action(1, 0.18, 0.3, -1, cycle="fast"),
 }
@@ -84,14 +93,15 @@ def path(action: str, pose: np.ndarray, change: float, ease: float, length: int)
     poses = np.repeat(np.asarray(pose, float)[None], length, 0)
     if action == IDLE:
         return poses
-    coordinate, _, _, sign, cycle = ACTIONS[action]
+    coordinate, _, _, sign, cycle, tilt = ACTIONS[action]
     if cycle is None:
         phase = np.arange(length) / max(length - 1, 1)
         shift = (1 - ease) * phase + ease * phase**2 * (3 - 2 * phase)
     else:
         turns = fast_turns(length) if cycle == "fast" else 1
         phase = (turns * np.arange(length) % length) / length
-        shift = np.sin(2 * np.pi * phase) if action in ("sway", "wave") else np.sin(np.pi * phase)
+        shift = np.sin(np.pi * phase) if tilt is None else np.sin(2 * np.pi * phase)
+        poses[:, 2] += (tilt or 0.0) * change * shift
     poses[:, coordinate] += sign * change * shift
     return poses
 
@@ -107,11 +117,10 @@ def draw_change(action: str, rng: np.random.Generator) -> float:
 
 
 def stays_inside(action: str, pose: np.ndarray, change: float) -> bool:
-    """True if the farthest pose of an action lies in the range of poses; a sway or wave always does."""
-    coordinate, _, _, sign, cycle = ACTIONS[action]
-    if cycle and coordinate == 2:
-        return True
-    return bool(LOW[coordinate] <= pose[coordinate] + sign * change <= HIGH[coordinate])
+    """True if the farthest places of an action lie in the range of poses; a tilt need not."""
+    coordinate, _, _, sign, _, tilt = ACTIONS[action]
+    sides = (sign,) if tilt is None else (1, -1)
+    return all(LOW[coordinate] <= pose[coordinate] + side * change <= HIGH[coordinate] for side in sides)
 
 
 def one_action(action: str, length: int, rng: np.random.Generator) -> np.ndarray:

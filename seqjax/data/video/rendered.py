@@ -21,9 +21,9 @@ from seqjax.errors import InputError
 from seqjax.extras import from_extra
 
 RATE = 10.0  # frames a second
-FIGURE = 0.6  # the side of a figure of scale 1, in shares of the frame
-SHAKE = 0.01  # standard deviation of the camera's place, in shares of the frame
-NOISE = 6.0  # standard deviation of a pixel's noise, of 255
+FIGURE = 0.65  # the side of a figure of scale 1, in shares of the frame
+SHAKE = 0.007  # standard deviation of the camera's place, in shares of the frame
+NOISE = 5.0  # standard deviation of a pixel's noise, of 255
 
 
 class RenderedFrames(LazyClips):
@@ -129,7 +129,7 @@ def draw_clip(
     height, width = size
     end = len(poses) if end is None else end
     light = rng.uniform(150, 230)
-    halved = cv2.resize(figure, (CANVAS // 2, CANVAS // 2), interpolation=cv2.INTER_AREA)
+    centre = CANVAS / 2
     spots = rng.uniform(0, rng.uniform(10, 70), (5, 5)).astype(np.float32)
     clutter = cv2.resize(spots, (width, height), interpolation=cv2.INTER_CUBIC)  # [height, width]
     shakes = rng.normal(0, SHAKE, (len(poses), 2))
@@ -137,13 +137,13 @@ def draw_clip(
     frames = np.empty((end - begin, height, width), np.uint8)
     for t in range(begin, end):
         x, y, angle, scale = poses[t]
-        zoom = np.exp(scale) * FIGURE * min(size) / CANVAS
-        image, zoom = (figure, zoom) if zoom > 0.75 else (halved, 2 * zoom)  # else thin limbs would be broken up
-        centre = len(image) / 2
+        # drawn twice as large and averaged, so that small figures keep their thin limbs
+        zoom = np.exp(scale) * FIGURE * 2 * min(size) / CANVAS
         matrix = cv2.getRotationMatrix2D((centre - 0.5, centre - 0.5), angle, zoom)
-        matrix[:, 2] += (np.array([x, y]) + shakes[t]) * (width, height) - centre
+        matrix[:, 2] += (np.array([x, y]) + shakes[t]) * (2 * width, 2 * height) - centre
+        shape = cv2.warpAffine(figure, matrix, (2 * width, 2 * height), flags=cv2.INTER_LINEAR)
         # [height, width], 0 to 1
-        shape = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR).astype(np.float32) / 255
+        shape = cv2.resize(shape, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
         noise = np.random.default_rng(noise_seeds[t]).standard_normal((height, width), np.float32) * NOISE
         frames[t - begin] = np.clip(clutter * (1 - shape) + light * shape + noise, 0, 255)
     return frames
