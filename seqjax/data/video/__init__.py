@@ -7,7 +7,7 @@ from seqjax.data.video.folders import load_clips
 from seqjax.data.video.lazy import Flow, Frames, Kept, LazyClips, with_flow
 from seqjax.data.video.places import find_clips, open_clip
 from seqjax.data.video.rendered import render_series
-from seqjax.data.video.sources import TimedFrame, clip_frames, folder_frames, image_frames, number_frames, raw_frames
+from seqjax.data.video.sources import TimedFrame, clip_frames, flow_frames, folder_frames, image_frames, number_frames, raw_frames
 from seqjax.data.video.tfds_clips import load_tfds
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "UnreadableClip",
     "clip_frames",
     "find_clips",
+    "flow_frames",
     "folder_frames",
     "image_frames",
     "load_clips",

@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
 
 from seqjax.data.video.clips import Size, convert
+from seqjax.data.video.flow import optical_flow
 from seqjax.data.video.image_clips import decode_image, is_image, natural_order
 from seqjax.data.video.places import open_clip
 from seqjax.errors import InputError
@@ -213,6 +214,30 @@ def number_frames(lines, *, width: int | None = None, rate: float = 25.0) -> Ite
             raise InputError(f"line {number} holds {len(values)} numbers, it must hold {width}")
         yield TimedFrame(n / rate, values)
         n += 1
+
+
+def flow_frames(frames: Iterable[TimedFrame], *, grid: Size | None = None) -> Iterator[TimedFrame]:
+    """The optical flow of frames that arrive one at a time, each as soon as the next frame is there.
+
+    Args:
+        frames: of a source, uint8 [H, W, 1 or 3] each.
+        grid: (h, w) that the flow is averaged to; None: one vector a pixel.
+
+    Yields:
+        `TimedFrame`: the time of a frame, and the flow to the next, float32 [h, w, 2]; 0 for the last, as of `optical_flow`.
+
+    Example:
+        >>> frames = [TimedFrame(t / 2, np.zeros((16, 16, 1), np.uint8)) for t in range(3)]
+        >>> [(frame.seconds, frame.values.shape) for frame in flow_frames(frames, grid=(2, 2))]
+        [(0.0, (2, 2, 2)), (0.5, (2, 2, 2)), (1.0, (2, 2, 2))]
+    """
+    before = None
+    for frame in frames:
+        if before is not None:
+            yield TimedFrame(before.seconds, optical_flow(np.stack([before.values, frame.values]), grid=grid)[0])
+        before = frame
+    if before is not None:
+        yield TimedFrame(before.seconds, optical_flow(before.values[None], grid=grid)[0])
 
 
 def image_end(data: bytes) -> int | None:

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seqjax.data.video import clip_frames, folder_frames, image_frames, number_frames, open_clip, raw_frames
+from seqjax.data.video import (
+    clip_frames,
+    flow_frames,
+    folder_frames,
+    image_frames,
+    number_frames,
+    open_clip,
+    optical_flow,
+    raw_frames,
+)
 from seqjax.errors import InputError
 
 
@@ -47,6 +56,15 @@ def test_a_clip_one_frame_at_a_time(tmp_path):
     assert [frame.seconds for frame in clip_frames(tmp_path / "clip.npy", rate=2)][:2] == [0, 0.5]
     with pytest.raises(InputError, match=r"clip\.npy states no frame rate"):
         next(clip_frames(tmp_path / "clip.npy"))
+
+
+def test_flow_one_frame_at_a_time_is_that_of_the_clip(tmp_path):
+    frames = np.stack([np.roll(pictures(1)[0], 2 * t, 1) for t in range(5)])
+    np.savez(tmp_path / "clip.npz", frames=frames, rate=4.0)
+    timed = list(flow_frames(clip_frames(tmp_path / "clip.npz", size=(20, 28), grey=True), grid=(5, 7)))
+    expected = optical_flow(open_clip(tmp_path / "clip.npz").read(size=(20, 28), channels=1), grid=(5, 7))
+    np.testing.assert_array_equal(np.stack([frame.values for frame in timed]), expected)
+    assert [frame.seconds for frame in timed] == [0, 0.25, 0.5, 0.75, 1] and np.abs(expected).max() > 0.5
 
 
 @pytest.mark.parametrize("most", [1, 7, 100, 10**6])
