@@ -70,7 +70,7 @@ CATALOG = {
     "feedforward": Feedforward(nn.Sequential((nn.Dense(5), nn.relu, nn.Dropout(0.3), nn.Dense(4))), input_shape=(3,)),
     "feedforward_frames": Feedforward(Patches(3), input_shape=(4, 4, 1)),
     "feedforward_tokens": Feedforward(nn.Dense(4), input_shape=(3,)),
-    "frame_encoder": frame_encoder((7, 6, 2), channels=(4, 8), features=3, grid=1, dropout=0.2),
+    "frame_encoder": frame_encoder((5, 4, 2), channels=(4,), features=3, grid=1, dropout=0.2),
     "recurrent_dropout": RecurrentDropout(LSTM_3_4, 0.3),
     "recurrent_dropout_two_products": RecurrentDropout(GRU(input_size=3, hidden_size=4, reset_after=False), 0.3),
     "stack": Stack((Dropout(0.3), ELMAN, Dropout(0.3, per="sequence"), LSTM_4_2)),

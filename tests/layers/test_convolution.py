@@ -110,7 +110,7 @@ def test_only_causal_layers_see_no_later_step(layer):
         layer = dataclasses.replace(layer, causal=causal)
         params = jax.tree.map(jnp.float32, perturbed(layer))
         ys = np.asarray(unroll(layer, params, np.concatenate([xs, changed]))[1])
-        moved = np.abs(ys[1:] - ys[:1]).max(axis=2) > 1e-6  # [change at t, output step]
+        moved = np.abs(ys[1:] - ys[:1]).max(axis=2) > 1e-4  # [change at t, output step]
         earlier = np.tril(moved, -1)
         assert moved[:9].any(axis=1).all() and earlier.any() != causal
 
