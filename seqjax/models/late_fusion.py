@@ -31,7 +31,7 @@ class LateFusion(Model):
         average: "probability" or "log".
 
     Raises:
-        InputError: no models, models of different kinds or classes, or weights that do not fit them.
+        InputError: no models, some that are no classifiers, models of different kinds or classes, or weights that do not fit.
 
     Example:
         >>> from seqjax.layers.pooling import Pooling
@@ -55,11 +55,11 @@ class LateFusion(Model):
         object.__setattr__(self, "models", tuple(self.models))
         check_choice(self, ("probability", "log"), average=self.average)
         check_positive(models=len(self.models))
+        kinds = list(map(_kind, self.models))
+        for i, kind in enumerate(kinds):
+            if kind != kinds[0]:
+                raise InputError(f"models 0 and {i} are a {kinds[0]} and a {kind}: they must be of one kind and its classes")
         first = self.models[0]
-        for i, model in enumerate(self.models[1:], 1):
-            if type(model) is not type(first) or model.classes != first.classes:
-                kinds = [f"{type(m).__name__} of {getattr(m, 'classes', 'no')} classes" for m in (first, model)]
-                raise InputError(f"models 0 and {i} are a {kinds[0]} and a {kinds[1]}: they must be of one kind and its classes")
         if self.average == "log" and not getattr(first, "exclusive", True):
             raise InputError('average="log" is for classes that exclude each other: take average="probability"')
         if self.weights is not None:
@@ -171,6 +171,14 @@ class LateFusion(Model):
         return jax.nn.softmax(jnp.tensordot(weights, jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny)), 1))
 
 
+def _kind(model) -> str:
+    """The type of a classifier and its classes, in words."""
+    if not hasattr(model, "with_probabilities"):
+        raise InputError(f"a {type(model).__name__} cannot be fused: give Classifiers or FrameClassifiers")
+    several = "" if getattr(model, "exclusive", True) else ", of which several may hold at once"
+    return f"{type(model).__name__} of {model.classes} classes{several}"
+
+
 def fit_weights(probabilities, labels, *, steps: int = 10_000) -> np.ndarray:
     """The weights of an arithmetic mean of probabilities that give the labels the greatest likelihood.
 
@@ -183,13 +191,13 @@ def fit_weights(probabilities, labels, *, steps: int = 10_000) -> np.ndarray:
     Args:
         probabilities: floating, [M, N, C], of M models on validation data; frames of all clips may be strung together.
         labels: integer, [N]; -1 where there is none.
-        steps: at most so many steps.
+        steps: the largest number of steps.
 
     Returns:
         float64, [M], for `LateFusion.weights`.
 
     Raises:
-        InputError: shapes that do not fit, or no labels.
+        InputError: shapes that do not fit, a number that is no probability, or no labels.
 
     Example:
         >>> p = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.5], [0.5, 0.5]]])
@@ -201,6 +209,8 @@ def fit_weights(probabilities, labels, *, steps: int = 10_000) -> np.ndarray:
         raise InputError(f"probabilities {p.shape} and labels {labels.shape} must be [M, N, C] and integers [N]")
     if labels.max(initial=-1) >= p.shape[2]:
         raise InputError(f"labels holds {labels.max()}, the probabilities are of {p.shape[2]} classes")
+    if not np.all((p >= 0) & (p < np.inf)):
+        raise InputError("probabilities hold a NaN, an infinite or a negative number, they must be numbers of at least 0")
     labelled = labels >= 0
     if not labelled.any():
         raise InputError("no label to fit weights to: give validation data with labels")
