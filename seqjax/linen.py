@@ -74,7 +74,10 @@ def _fields(module) -> dict:
 def _read(data: dict) -> tuple | None:
     """The inverse of `_write`, for Linen's own types and functions."""
     if list(data) == ["dtype"]:
-        return (getattr(jnp, data["dtype"]),)
+        dtype = getattr(jnp, str(data["dtype"]), None)
+        if not isinstance(dtype, type(jnp.float32)):
+            raise InputError(f"dtype {data['dtype']} is not known: jax.numpy has no such scalar type")
+        return (dtype,)
     for kind in ("type", "class", "function"):
         name = data.get(kind)
         if isinstance(name, str) and name.startswith(_PREFIX):

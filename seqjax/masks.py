@@ -1,8 +1,8 @@
 """Masks, which are made only in this file. True marks a real step, False padding.
 
-Padding is set to zero in four places: `_unroll` in recurrence/engine.py (inputs before the loop, outputs after it),
-`run_steps` in recurrence/call.py (the same in each chunk, with remat), an attention's `remember` (its memory), and the
-convolutions of layers/ (what they read).
+Padding is set to zero in these places: `_unroll` in recurrence/engine.py (inputs before the loop, outputs after it),
+`run_steps` in recurrence/call.py (the same in each chunk, with remat), an attention's `remember` (its memory), the
+convolutions and heads of layers/ (what they read), and `Features` without a cell in models/encoders.py (its values).
 """
 
 import functools

@@ -42,8 +42,8 @@ class WindowAttention(Cell):
         e_s = w . (tanh(W_h h_{t-1}) * tanh(W_v v_s)),   t - N < s <= t
         x_t = sum over s of softmax(e)_s v_s;    h_t = cell(h_{t-1}, x_t)
 
-    At the beginning the window holds the inputs that there are. Unlike `Attentive`, it needs no memory of the whole sequence, so
-    it runs online. Noisy if the cell inside is.
+    Before the N-th step the window holds all inputs so far. Unlike `Attentive`, the cell needs no memory of the whole sequence,
+    so it runs online. Noisy if the cell inside is.
 
     Args:
         cell: any cell that reads vectors and whose state has an h (of a Stack, the top cell's).

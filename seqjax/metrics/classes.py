@@ -42,7 +42,7 @@ def video_scores(scores, labels, videos: Sequence[Hashable]) -> tuple[np.ndarray
     """The scores of whole videos: the mean over the clips of each, for `hit_at(*video_scores(...))`.
 
     Args:
-        scores: floating, [N, C], of clips; probabilities, as the mean of logits is another thing.
+        scores: floating, [N, C], probabilities of clips (a mean of logits may rank the classes otherwise).
         labels: integer, [N].
         videos: the video of each clip, N names or numbers.
 

@@ -106,8 +106,9 @@ def average_precision(
         >>> round(average_precision(truths, detected, label=0), 4)  # 1/2 of precision 1 and 1/2 of precision 2/3
         0.8333
 
-    The matching and the interpolation are those of the ActivityNet and THUMOS challenges: Heilbron, Escorcia, Ghanem, Niebles
-    2015; Everingham et al. 2010.
+    The matching and the interpolation are those of the ActivityNet challenge, by which later papers measure on THUMOS too; the
+    THUMOS challenge's own program matches and interpolates in another way. Heilbron, Escorcia, Ghanem, Niebles 2015; Everingham
+    et al. 2010.
     """
     _check_recordings(truths, detected, overlap)
     targets = [[segment for segment in segments if segment.label == label] for segments in truths]

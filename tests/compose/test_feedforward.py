@@ -184,6 +184,9 @@ def test_modules_without_a_json_form_are_refused_by_name():
     ):
         with pytest.raises(InputError, match=message):
             to_json(Feedforward(module, input_shape=(3,)))
+    for name in ("save", "nothing"):
+        with pytest.raises(InputError, match=f"dtype {name} is not known: jax.numpy has no such scalar type"):
+            from_json({"dtype": name})
     for name in ("linen.Module", "linen.jit", "linen.nothing"):
         with pytest.raises(InputError, match=f"type {name} is not known: Flax Linen has no such module"):
             from_json({"type": name})
