@@ -28,10 +28,11 @@ def check_choice(owner, choices: tuple, **values):
             raise InputError(f"{type(owner).__name__} has {name}={value!r}, it must be one of {', '.join(map(repr, choices))}")
 
 
-def check_rate(owner, rate: float):
-    """Raise InputError unless 0 <= rate < 1."""
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
-        raise InputError(f"{type(owner).__name__} has rate={rate!r}, it must be a number of at least 0 and below 1")
+def check_rate(owner, **rates: float):
+    """Raise InputError unless every named rate is a number of at least 0 and below 1."""
+    for name, rate in rates.items():
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
+            raise InputError(f"{type(owner).__name__} has {name}={rate!r}, it must be a number of at least 0 and below 1")
 
 
 def check_integers(**values) -> None:

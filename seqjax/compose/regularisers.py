@@ -52,7 +52,7 @@ class RecurrentDropout(Cell):
 
     def __post_init__(self):
         check_cell_field(self, self.cell)
-        check_rate(self, self.rate)
+        check_rate(self, rate=self.rate)
 
     def __repr__(self):
         return f"RecurrentDropout({self.cell}, {self.rate}, noisy)"

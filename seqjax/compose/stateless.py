@@ -101,7 +101,7 @@ class Dropout(CompositeCell):
     input_shape: Shape | None = None  # type: ignore[assignment]
 
     def __post_init__(self):
-        check_rate(self, self.rate)
+        check_rate(self, rate=self.rate)
         check_choice(self, ("step", "sequence"), per=self.per)
         if self.input_shape is not None:
             object.__setattr__(self, "input_shape", tuple(self.input_shape))

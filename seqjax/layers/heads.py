@@ -20,8 +20,8 @@ class Head:
 
         scores [B, K, C] = apply(params, hs [B, T, F], mask [B, T]);    p [B, C] = probabilities(scores, mask)
 
-    Every head has fully connected layers, each a matrix product and a bias, with a ReLU between them; where the pooling over
-    time stands among them is what the heads differ in. Padding may hold anything, NaN included.
+    Every head has fully connected layers, each a matrix product and a bias, with a ReLU between them. Heads differ in where
+    among these layers they pool over time. Padding may hold anything, NaN included.
 
     Args:
         features: F.
@@ -53,7 +53,7 @@ class Head:
         check_size(self, features=self.features, classes=self.classes)
         for size in self.hidden:
             check_size(self, hidden=size)
-        check_rate(self, self.dropout)
+        check_rate(self, dropout=self.dropout)
 
     def init(self, key: Key) -> Params:
         """{"0": `kernel` and `bias` of the first fully connected layer, ...}."""

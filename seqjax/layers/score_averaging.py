@@ -59,9 +59,9 @@ class ScoreAveraging(Head):
         return gains / jnp.maximum(gains.sum(axis=1, keepdims=True), 1)
 
     def probabilities(self, scores: Array, mask: Array) -> Array:
-        p = zero_where_not(mask, jax.nn.softmax(zero_where_not(mask, scores)))  # [B, T, C]
+        p = jax.nn.softmax(zero_where_not(mask, scores))  # [B, T, C]
         if self.average == "max":
-            return _normalised(p.max(axis=1))
+            return _normalised(masks.masked_max(p, mask=mask))
         return _normalised(jnp.einsum("bt,btc->bc", _frame_weights(self.average, mask).astype(p.dtype), p))
 
     def start(self, params: Params, rows: int) -> Pooled:
@@ -71,16 +71,16 @@ class ScoreAveraging(Head):
         p = jax.nn.softmax(fully_connected(params, h))  # [B, C]
         if self.average == "linear":
             p = p * (state.count[:, None] + 1).astype(p.dtype)
-        state = pool_frame(state, p, {"max": "max", "last": "last"}.get(self.average, "mean"))
+        state = pool_frame(state, p, self.average if self.average in ("max", "last") else "mean")
         return state, _normalised(state.pooled)
 
 
-def _frame_weights(how: str, mask: Array) -> Array:
+def _frame_weights(scheme: str, mask: Array) -> Array:
     """Weights of the real frames, float32 [B, T], 0 at padding: 1, the number of the frame, or 1 at the last."""
     number = (masks.real_steps_before(mask) + 1) * mask.astype(jnp.int32)  # [B, T], 1 to L
-    if how == "linear":
+    if scheme == "linear":
         return number.astype(jnp.float32)
-    if how == "last":
+    if scheme == "last":
         return (mask & (number == mask.sum(axis=1, keepdims=True, dtype=jnp.int32))).astype(jnp.float32)
     return mask.astype(jnp.float32)
 

@@ -54,7 +54,7 @@ class TemporalConvNet(TemporalLayer):
             raise InputError("TemporalConvNet has no filters: give at least one level, such as filters=(48, 64)")
         check_size(self, input_size=self.input_size, width=self.width)
         check_size(self, **{f"filters[{i}]": features for i, features in enumerate(self.filters)})
-        check_rate(self, self.dropout)
+        check_rate(self, dropout=self.dropout)
 
     def init(self, key: Key) -> Params:
         """{"encoder_0", "encoder_1", ..., ..., "decoder_1", "decoder_0"}, each `kernel` [width, ., .] and `bias`."""
@@ -132,7 +132,7 @@ class DilatedConvNet(TemporalLayer):
 
     def __post_init__(self):
         check_size(self, input_size=self.input_size, hidden_size=self.hidden_size, depth=self.depth, width=self.width)
-        check_rate(self, self.dropout)
+        check_rate(self, dropout=self.dropout)
 
     def init(self, key: Key) -> Params:
         """ "input", then for each block "conv_l" and "out_l", each `kernel` [taps, ., H] and `bias` [H]."""

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from seqjax.checks import check_rate
+from seqjax.checks import check_rate, check_weights
 from seqjax.errors import InputError
 from seqjax.losses.classification import cross_entropy, focal
 from seqjax.types import Array
@@ -11,12 +11,16 @@ from seqjax.weighted import Weighted
 
 def check_objective(owner, classes: int):
     """Raise InputError unless the fields class_weights, label_smoothing and focal of a classifier fit each other."""
-    check_rate(owner, owner.label_smoothing)
+    check_rate(owner, label_smoothing=owner.label_smoothing)
     name, weights, gamma = type(owner).__name__, owner.class_weights, owner.focal
-    if weights is not None and (len(weights) != classes or not all(weight >= 0 for weight in weights)):
-        raise InputError(f"{name} has class_weights={weights}, it must hold a number >= 0 for each of {classes} classes")
-    if gamma is not None and (not gamma >= 0 or owner.label_smoothing):
-        raise InputError(f"{name} has focal={gamma}, it must be a number >= 0, and label_smoothing must then be 0")
+    if weights is not None:
+        if len(weights) != classes:
+            raise InputError(f"{name} has class_weights={weights}, it must hold a number for each of {classes} classes")
+        check_weights(**{f"class_weights[{i}]": weight for i, weight in enumerate(weights)})
+    if gamma is not None:
+        check_weights(focal=gamma)
+        if owner.label_smoothing:
+            raise InputError(f"{name} has focal={gamma} and label_smoothing={owner.label_smoothing}: give one of them")
 
 
 def objective(owner, scores: Array, targets: Array, mask: Array, *, weights: Array | None = None, training: Array) -> Weighted:

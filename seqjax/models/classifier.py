@@ -12,7 +12,7 @@ from seqjax.errors import InputError
 from seqjax.layers.heads import Head
 from seqjax.losses import Weighted
 from seqjax.losses.classifiers import accuracy, check_objective, objective
-from seqjax.models.encoders import Encoder
+from seqjax.models.encoders import Encoder, check_encoder
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, State
 
@@ -92,8 +92,7 @@ class Classifier(Model):
     focal: float | None = None
 
     def __post_init__(self):
-        if not isinstance(self.encoder, Encoder):
-            raise InputError(f"the encoder is a {type(self.encoder).__name__}, it must be an Encoder such as Symbols or Features")
+        check_encoder(self.encoder)
         if not isinstance(self.head, Head):
             raise InputError(f"the head is a {type(self.head).__name__}, it must be a Head such as Pooling or ScoreAveraging")
         if self.head.features != self.encoder.output_size:

@@ -92,7 +92,7 @@ class Encoder:
             A pytree of the structure, shapes and dtypes of a summary.
 
         Raises:
-            InputError: it cannot read online, because it sees later steps.
+            InputError: it cannot read online, because a part of it reads whole sequences.
         """
         raise NotImplementedError
 
@@ -175,7 +175,7 @@ class Symbols(Encoder):
 
     def __post_init__(self):
         check_size(self, size=self.size, embedding_size=self.embedding_size)
-        check_rate(self, self.dropout)
+        check_rate(self, dropout=self.dropout)
         check_choice(self, ("step", "sequence"), per=self.per)
         _check_cell(self.cell, (self.embedding_size,), f"embedding_size is {self.embedding_size}")
 
@@ -312,6 +312,12 @@ class Features(Encoder):
         return Encoded(values, mask, final)
 
 
+def check_encoder(encoder):
+    """Raise InputError unless a model's encoder is one."""
+    if not isinstance(encoder, Encoder):
+        raise InputError(f"the encoder is a {type(encoder).__name__}, it must be an Encoder such as Symbols or Features")
+
+
 def _check_cell(cell, shape: Shape, field: str):
     if not isinstance(cell, Cell | SequenceLayer):
         raise InputError(f"the encoder's cell is a {type(cell).__name__}, it must be a cell or a layer")
@@ -327,4 +333,4 @@ def _check_online(part, reverse: bool):
         for inner in part.parts:
             _check_online(inner, reverse)
     elif not isinstance(part, Cell):
-        raise InputError(f"{type(part).__name__} sees later steps, so it cannot read online: take cells, such as a Stack")
+        raise InputError(f"{type(part).__name__} reads whole sequences, so it cannot read online: take cells, such as a Stack")

@@ -13,7 +13,7 @@ from seqjax.errors import InputError
 from seqjax.layers.heads import fully_connected, init_layers
 from seqjax.losses import Weighted, binary_cross_entropy, margin_ranking, score_ranking
 from seqjax.losses.classifiers import accuracy, check_objective, objective
-from seqjax.models.encoders import Encoder
+from seqjax.models.encoders import Encoder, check_encoder
 from seqjax.serial import register
 from seqjax.tree import zero_where_not
 from seqjax.types import Array, Key, Params, State
@@ -49,9 +49,9 @@ class FrameClassifier(Model):
     Each step may label several frames (`outputs` and `offset`; a MultiLSTM, with a cell such as `WindowAttention`): step i gives
     a score p_it to the frames t = i + offset - N + 1 .. i + offset, and a frame's score is the mean of its steps',
 
-        y_t = sum over i of beta_it p_it,   beta_it = b_(i - t) over the sum of those of the clip's steps that reach t
+        y_t = sum over i of beta_it p_it,   beta_it = b_(i + offset - t) over the sum of those of the clip's steps that reach t
 
-    with b 1 or learned. A frame that no step reaches has no score and no loss.
+    with b_0 .. b_(N-1) all 1 or learned. A frame that no step reaches has no score and no loss.
 
     Where several classes may hold at once (exclusive=False), "target" is bool [B, T, C], p = sigmoid(W f(h_t) + b), and the
     loss is the sum of the classes' binary cross-entropies.
@@ -108,13 +108,12 @@ class FrameClassifier(Model):
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        if not isinstance(self.encoder, Encoder):
-            raise InputError(f"the encoder is a {type(self.encoder).__name__}, it must be an Encoder such as Symbols or Features")
+        check_encoder(self.encoder)
         check_size(self, classes=self.classes, outputs=self.outputs)
         check_integers(offset=self.offset)
         for size in self.hidden:
             check_size(self, hidden=size)
-        check_rate(self, self.dropout)
+        check_rate(self, dropout=self.dropout)
         check_choice(self, (None, *_RANKING), ranking=self.ranking)
         check_weights(ranking_weight=self.ranking_weight)
         if self.class_weights is not None:

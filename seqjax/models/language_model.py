@@ -75,7 +75,7 @@ class LanguageModel(Model):
     def __post_init__(self):
         check_size(self, vocabulary_size=self.vocabulary_size)
         check_cell_field(self, self.cell)
-        check_rate(self, self.dropout)
+        check_rate(self, dropout=self.dropout)
         check_choice(self, ("step", "sequence"), per=self.per)
         if self.embedding_size is not None:
             check_size(self, embedding_size=self.embedding_size)

@@ -14,7 +14,7 @@ from seqjax.checks import check_choice, check_rate, check_size, check_weights
 from seqjax.contracts import Cell, Model, check_cell_field
 from seqjax.errors import InputError
 from seqjax.losses import Weighted, cross_entropy
-from seqjax.models.encoders import Encoder
+from seqjax.models.encoders import Encoder, check_encoder
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
 from seqjax.symbols.checks import check_reads, check_shared_embedding, check_tied
@@ -127,11 +127,10 @@ class Seq2Seq(Model):
     coverage_loss: float = 0.0
 
     def __post_init__(self):
-        if not isinstance(self.encoder, Encoder):
-            raise InputError(f"the encoder is a {type(self.encoder).__name__}, it must be an Encoder such as Symbols or Features")
+        check_encoder(self.encoder)
         check_size(self, target_size=self.target_size, embedding_size=self.embedding_size)
         check_cell_field(self, self.decoder)
-        check_rate(self, self.dropout)
+        check_rate(self, dropout=self.dropout)
         check_choice(self, ("step", "sequence"), per=self.per)
         check_choice(self, ("token", "sequence"), sampling=self.sampling)
         check_choice(self, ("none", "target", "all"), tied=self.tied)

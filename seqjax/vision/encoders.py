@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from seqjax.checks import check_positive
+from seqjax.checks import check_rate, check_size
 from seqjax.compose.feedforward import Feedforward
 from seqjax.errors import InputError
 from seqjax.serial import register
@@ -102,7 +102,7 @@ def frame_encoder(
         Feedforward, whose output has the shape (F,).
 
     Raises:
-        InputError: an input_shape that is not (H, W, C), or a size that is not positive.
+        InputError: an input_shape that is not (H, W, C), a size that is not positive, or a dropout that is not a rate.
 
     Example:
         >>> import jax
@@ -113,8 +113,7 @@ def frame_encoder(
     """
     if len(input_shape) != 3:
         raise InputError(f"frame_encoder has input_shape={tuple(input_shape)}, it must be (height, width, channels)")
-    check_positive(features=features, grid=grid, **{f"channels[{i}]": size for i, size in enumerate(channels)})
-    if not 0 <= dropout < 1:
-        raise InputError(f"frame_encoder has dropout={dropout!r}, it must be a number of at least 0 and below 1")
     net = ConvNet(channels=tuple(channels), features=features, grid=grid, dropout=dropout)
+    check_size(net, features=features, grid=grid, **{f"channels[{i}]": size for i, size in enumerate(channels)})
+    check_rate(net, dropout=dropout)
     return Feedforward(net, input_shape=tuple(input_shape))

@@ -155,7 +155,10 @@ def test_convolutions_read_a_source_for_an_encoder():
         (lambda: Convolution(input_size=3, features=2, activation="sine"), "activation='sine', it must be one of 'relu'"),
         (lambda: TemporalConvNet(input_size=3, filters=()), "TemporalConvNet has no filters: give at least one level"),
         (lambda: TemporalConvNet(input_size=3, filters=(4, -1)), r"TemporalConvNet has filters\[1\]=-1"),
-        (lambda: DilatedConvNet(input_size=3, hidden_size=4, dropout=1.0), r"rate=1\.0, it must be a number of at least 0"),
+        (
+            lambda: DilatedConvNet(input_size=3, hidden_size=4, dropout=1.0),
+            r"DilatedConvNet has dropout=1\.0, it must be a number of at least 0",
+        ),
         (lambda: DilatedConvNet(input_size=3, hidden_size=4, depth=0), "DilatedConvNet has depth=0"),
     ],
 )

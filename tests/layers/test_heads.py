@@ -152,6 +152,15 @@ def test_online_equals_offline_at_every_frame(name):
     np.testing.assert_allclose(*both(params, hs), atol=1e-6)
 
 
+@every_head
+def test_clips_without_a_step_have_no_weight(name):
+    """A batch may be padded to no step at all."""
+    head = HEADS[name]
+    hs, mask = jnp.zeros((2, 0, F)), jnp.zeros((2, 0), bool)
+    scores = head.apply(draw(head, np.float32), hs, mask)
+    assert not head.gains(mask).any() and np.isfinite(head.probabilities(scores, mask)).all()
+
+
 @pytest.mark.parametrize("name", ["slow", "local", "convolution"])
 def test_a_head_that_needs_the_whole_clip_says_so(name):
     head = HEADS[name]
@@ -182,6 +191,7 @@ def test_a_head_is_a_value_and_json(name):
         (lambda: LatePooling(**SIZES), "LatePooling has no hidden layer"),
         (lambda: SlowPooling(**SIZES, hidden=(5,), size=3, stride=4), "stride=4, it must be at most size=3"),
         (lambda: ScoreAveraging(**SIZES, gain="max"), "gain='max', it must be one of 'uniform', 'linear', 'last'"),
+        (lambda: Pooling(**SIZES, dropout=1.0), "Pooling has dropout=1.0, it must be a number of at least 0 and below 1"),
         (lambda: Pooling(features=0, classes=2), "features=0, it must be a positive integer"),
     ],
 )

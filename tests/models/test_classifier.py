@@ -9,7 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Elman, Feedforward, InputError, Stack, Standardize, from_json, to_json
+from seqjax import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    Chain,
+    Convolution,
+    Dense,
+    Elman,
+    Feedforward,
+    InputError,
+    Stack,
+    Standardize,
+    from_json,
+    to_json,
+)
 from seqjax.layers import LatePooling, LocalPooling, Pooling, ScoreAveraging
 from seqjax.losses import focal, margin_ranking, score_ranking
 from seqjax.models import Classifier, Features, FrameClassifier, Symbols
@@ -173,12 +187,13 @@ def test_a_sequence_in_pieces_is_the_sequence_in_one():
 @pytest.mark.parametrize(
     ("cell", "head", "line"),
     [
-        (Bidirectional(GRU(input_size=D, hidden_size=2)), Pooling, "Bidirectional sees later steps, so it cannot read online"),
-        (Chain((Dense(D, D), Bidirectional(GRU(input_size=D, hidden_size=2)))), Pooling, "Bidirectional sees later steps"),
+        (Bidirectional(GRU(input_size=D, hidden_size=2)), Pooling, "Bidirectional reads whole sequences, so it cannot read"),
+        (Chain((Dense(D, D), Bidirectional(GRU(input_size=D, hidden_size=2)))), Pooling, "Bidirectional reads whole sequences"),
+        (Convolution(input_size=D, features=4, causal=True), Pooling, "Convolution reads whole sequences"),
         (GRU(input_size=D, hidden_size=4), LocalPooling, "LocalPooling needs the whole clip"),
     ],
 )
-def test_online_parts_that_see_later_frames_are_refused(cell, head, line):
+def test_online_parts_that_read_whole_sequences_are_refused(cell, head, line):
     model = Classifier(encoder=Features(size=D, cell=cell), head=head(features=4, classes=C))
     with pytest.raises(InputError, match=line):
         model.start(draw(model), 1)
@@ -200,8 +215,12 @@ def test_a_classifier_is_a_value_and_json(model):
         ),
         (lambda: Classifier(encoder=LSTMS.cell, head=Pooling(features=4, classes=C)), "the encoder is a Stack"),  # pyright: ignore
         (lambda: Classifier(encoder=LSTMS, head=LSTMS), "the head is a Features, it must be a Head"),  # pyright: ignore
-        (lambda: dataclasses.replace(CLIPS["lstm"], class_weights=(1.0,)), "a number >= 0 for each of 3 classes"),
-        (lambda: dataclasses.replace(CLIPS["lstm"], focal=2.0, label_smoothing=0.1), "label_smoothing must then be 0"),
+        (lambda: dataclasses.replace(CLIPS["lstm"], class_weights=(1.0,)), "a number for each of 3 classes"),
+        (lambda: dataclasses.replace(FRAMES, class_weights=(1, np.inf, 1)), r"class_weights\[1\] is inf, it must be"),
+        (lambda: dataclasses.replace(FRAMES, focal=-1.0), "focal is -1.0, it must be at least 0 and finite"),
+        (lambda: dataclasses.replace(FRAMES, label_smoothing=1.5), "has label_smoothing=1.5, it must be a number"),
+        (lambda: dataclasses.replace(FRAMES, dropout=1.0), "FrameClassifier has dropout=1.0, it must be a number"),
+        (lambda: dataclasses.replace(CLIPS["lstm"], focal=2.0, label_smoothing=0.1), "focal=2.0 and label_smoothing=0.1"),
         (lambda: dataclasses.replace(FRAMES, ranking="both"), "ranking='both', it must be one of None, 'score', 'margin'"),
         (lambda: dataclasses.replace(FRAMES, exclusive=False, ranking="score"), "exclusive=False has no ranking"),
         (lambda: Features(size=(2, 2, 3)), r"Features of shape \(2, 2, 3\) need a cell"),

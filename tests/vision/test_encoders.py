@@ -89,9 +89,9 @@ def test_pixels_without_convolutions_and_the_json_form():
     ("arguments", "message"),
     [
         ({"input_shape": (8, 8)}, r"frame_encoder has input_shape=\(8, 8\), it must be \(height, width, channels\)"),
-        ({"input_shape": (8, 8, 1), "channels": (4, 0)}, r"channels\[1\] is 0, it must be at least 1"),
+        ({"input_shape": (8, 8, 1), "channels": (4, 0)}, r"ConvNet has channels\[1\]=0, it must be a positive integer"),
         ({"input_shape": (8, 0, 1)}, r"Feedforward has input_shape\[1\]=0, it must be a positive integer"),
-        ({"input_shape": (8, 8, 1), "dropout": 1.0}, r"frame_encoder has dropout=1\.0, it must be a number of at least 0"),
+        ({"input_shape": (8, 8, 1), "dropout": 1.0}, r"ConvNet has dropout=1\.0, it must be a number of at least 0"),
     ],
 )
 def test_wrong_shapes_are_refused(arguments, message):
