@@ -3,12 +3,20 @@
 from seqjax.data.batches import Batch, Stream
 from seqjax.data.labels import Labels
 from seqjax.data.series import Series, SeriesStream, check_parts, evaluation_series, series_shapes, split_series
-from seqjax.data.strokes import DistortedStrokes, load_omniglot, load_stroke3, read_drawing, stroke_ends
+from seqjax.data.strokes import (
+    DistortedStrokes,
+    first_strokes,
+    growing_drawings,
+    load_omniglot,
+    load_stroke3,
+    read_drawing,
+    stroke_ends,
+)
 from seqjax.data.text.buckets import Buckets, bucket_shapes, evaluation_pairs
 from seqjax.data.text.characters import ByteVocabulary, CharacterVocabulary
 from seqjax.data.text.corpus import Corpus, Document, from_path, from_tfds, load, pydoc, stdlib
 from seqjax.data.text.encoding import Encoded, build_pair_vocabularies, build_vocabulary, encode_pairs, word_positions
-from seqjax.data.text.labelled import LabelledLine, LabelledText, from_tables, library_lines, read_table, split_words
+from seqjax.data.text.labelled import LabelledLine, LabelledText, from_tables, library_lines, line_series, read_table, split_words
 from seqjax.data.text.language import TextStream, encode_documents, evaluation_batches
 from seqjax.data.text.pairs import Pair, Pairs
 from seqjax.data.text.subwords import SubwordVocabulary
@@ -48,10 +56,13 @@ __all__ = [
     "evaluation_batches",
     "evaluation_pairs",
     "evaluation_series",
+    "first_strokes",
     "from_path",
     "from_tables",
     "from_tfds",
+    "growing_drawings",
     "library_lines",
+    "line_series",
     "load",
     "load_omniglot",
     "load_stroke3",

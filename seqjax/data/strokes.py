@@ -5,7 +5,7 @@ import hashlib
 import io
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -15,6 +15,7 @@ from seqjax.data.series import Series
 from seqjax.data.splits import SPLITS
 from seqjax.errors import InputError
 
+PLACES = 10  # units of places, in units of moves
 TEST_DRAWERS = 5  # of Omniglot's 20 drawers of an alphabet, the last ones
 
 
@@ -29,7 +30,7 @@ def load_omniglot(path: str | Path, *, spacing: float = 5.0) -> Series:
         spacing: see `read_drawing`.
 
     Returns:
-        Series with the input "features", float32 [T, 3] of each drawing.
+        Series with the input "features", float32 [T, 5] of each drawing.
 
     Raises:
         InputError: the zip is missing or damaged, has no drawings, or a drawing cannot be read (named).
@@ -125,22 +126,23 @@ def load_stroke3(path: str | Path) -> dict[str, Series]:
 def read_drawing(text: str, *, spacing: float = 5.0) -> np.ndarray:
     """A drawing in Omniglot's form as points at equal distances along its strokes.
 
-    The text has the line START, then `x,y,milliseconds` for each point of the pen, and BREAK at the end of each stroke. A
-    point is its move from the point before, divided by `spacing`, and 1 where the pen is lifted after it. No point depends
-    on later strokes, so that the points of the first strokes are the first points of the whole drawing.
+    The text has the line START, then `x,y,milliseconds` for each point of the pen, and BREAK at the end of each stroke. A point
+    is (dx, dy, lifted, x, y): its move from the point before, 1 where the pen is lifted after it, and its place seen from the
+    first point. Moves are in units of `spacing`, places in units of ten. No point depends on later strokes, so that the
+    points of the first strokes are the first points of the whole drawing.
 
     Args:
         text: the lines; the last stroke may lack its BREAK.
         spacing: the distance of two points of a stroke, nearly: every stroke keeps both of its ends.
 
     Returns:
-        float32, [T, 3].
+        float32, [T, 5].
 
     Raises:
         InputError: a line is none of these (with its number), no point is in it, or the spacing is not above 0.
 
     Example:
-        >>> read_drawing("START\\n0,0,0\\n10,0,50\\nBREAK\\n10,20,90\\nBREAK").tolist()
+        >>> read_drawing("START\\n0,0,0\\n10,0,50\\nBREAK\\n10,20,90\\nBREAK")[:, :3].tolist()
         [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 1.0], [0.0, 4.0, 1.0]]
     """
     if not spacing > 0:
@@ -159,14 +161,43 @@ def read_drawing(text: str, *, spacing: float = 5.0) -> np.ndarray:
     moves = np.diff(points, axis=0, prepend=points[:1]) / spacing  # [T, 2]
     lifted = np.zeros(len(points))  # [T]
     lifted[np.cumsum([len(stroke) for stroke in placed]) - 1] = 1
-    return np.column_stack([moves, lifted]).astype(np.float32)
+    return np.column_stack([moves, lifted, moves.cumsum(axis=0) / PLACES]).astype(np.float32)
+
+
+def growing_drawings(lines: Iterable[str], *, spacing: float = 5.0) -> Iterator[tuple[int, np.ndarray]]:
+    """Drawings while they are drawn: an iterator that gives the strokes so far at the end of every stroke.
+
+    Args:
+        lines: START before each drawing, and the lines of `read_drawing`, as they come.
+        spacing: see `read_drawing`.
+
+    Returns:
+        An iterator over (number of strokes, float32 [T, 5]).
+
+    Raises:
+        InputError: as for `read_drawing`; the line is counted from START.
+
+    Example:
+        >>> lines = ["START", "0,0,0", "10,0,50", "BREAK", "10,20,90", "BREAK"]
+        >>> [(count, len(points)) for count, points in growing_drawings(lines)]
+        [(1, 3), (2, 4)]
+    """
+    drawing, count = [], 0
+    for line in map(str.strip, lines):
+        if line == "START":
+            drawing, count = [line], 0
+        else:
+            drawing.append(line)
+        if line == "BREAK":
+            count += 1
+            yield count, read_drawing("\n".join(drawing), spacing=spacing)
 
 
 def stroke_ends(features: np.ndarray) -> np.ndarray:
     """The numbers of points of the first 1, 2, ... strokes of a drawing.
 
     Args:
-        features: [T, 3], with 1 in the last column where the pen is lifted.
+        features: [T, 3 or 5], with 1 in the third column where the pen is lifted.
 
     Returns:
         int, [strokes].
@@ -178,6 +209,29 @@ def stroke_ends(features: np.ndarray) -> np.ndarray:
     return np.flatnonzero(features[:, 2] > 0.5) + 1
 
 
+def first_strokes(series: Series) -> tuple[Series, np.ndarray]:
+    """The beginnings of drawings: up to the end of the first stroke, of the second, and so on to the whole drawing.
+
+    Args:
+        series: drawings, with the input "features".
+
+    Returns:
+        (beginnings, counts): the beginnings of each drawing one after another, and how many each has, int [N].
+
+    Example:
+        >>> drawing = read_drawing("START\\n0,0,0\\n10,0,50\\nBREAK\\n10,20,90\\nBREAK")
+        >>> classes = Labels(names=("hook",))
+        >>> series = Series(inputs={"features": [drawing]}, lengths=[4], classes=classes, names=("a",), labels=[0])
+        >>> beginnings, counts = first_strokes(series)
+        >>> beginnings.lengths.tolist(), counts.tolist()
+        ([3, 4], [2])
+    """
+    ends = [stroke_ends(series.read(n)["features"]) for n in range(len(series))]
+    counts = np.array([len(each) for each in ends], np.int64)  # [N]
+    stops = np.concatenate(ends)  # [sum of counts]
+    return series.cut(np.repeat(np.arange(len(series)), counts), np.zeros_like(stops), stops), counts
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistortedStrokes:
     """Draws a drawing otherwise: turned, stretched and shaken a little, an `augment` of a SeriesStream.
@@ -185,6 +239,7 @@ class DistortedStrokes:
         (dx, dy) = A (dx, dy) + e,    A = rotation(a) [[s, k], [0, t]]
 
     with a ~ N(0, turn^2), log s and log t ~ N(0, stretch^2), k ~ N(0, shear^2) for a drawing, e ~ N(0, shake^2) for a point.
+    Places follow the moves.
 
     Args:
         turn: standard deviation of the angle, in radians.
@@ -214,6 +269,12 @@ class DistortedStrokes:
             if not getattr(self, field) >= 0:
                 raise InputError(f"{field} is {getattr(self, field)}, it must be at least 0")
 
+    @classmethod
+    def of_strength(cls, strength: float) -> "DistortedStrokes":
+        """All default deviations times a number."""
+        sizes = {"turn": cls.turn, "stretch": cls.stretch, "shear": cls.shear, "shake": cls.shake}
+        return cls(**{name: strength * size for name, size in sizes.items()})  # pyright: ignore[reportArgumentType]
+
     def __call__(self, inputs: dict[str, np.ndarray], generator: np.random.Generator) -> dict[str, np.ndarray]:
         features = inputs[self.name]
         angle, shear = self.turn * generator.standard_normal(), self.shear * generator.standard_normal()
@@ -221,7 +282,9 @@ class DistortedStrokes:
         rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
         moves = features[:, :2] @ (rotation @ np.array([[width, shear], [0.0, height]])).T  # [T, 2]
         moves = moves + self.shake * generator.standard_normal(moves.shape)
-        return inputs | {self.name: np.column_stack([moves, features[:, 2]]).astype(np.float32)}
+        places = moves.cumsum(axis=0) / PLACES  # [T, 2], or [T, 0] of strokes without places
+        columns = [moves, features[:, 2], places[:, : features.shape[1] - 3]]
+        return inputs | {self.name: np.column_stack(columns).astype(np.float32)}
 
 
 def _point(word: str, line: int) -> tuple[float, float]:

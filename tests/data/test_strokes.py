@@ -7,7 +7,17 @@ import zipfile
 import numpy as np
 import pytest
 
-from seqjax.data.strokes import DistortedStrokes, load_omniglot, load_stroke3, read_drawing, stroke_ends
+from seqjax.data.labels import Labels
+from seqjax.data.series import Series
+from seqjax.data.strokes import (
+    DistortedStrokes,
+    first_strokes,
+    growing_drawings,
+    load_omniglot,
+    load_stroke3,
+    read_drawing,
+    stroke_ends,
+)
 from seqjax.errors import InputError
 
 
@@ -30,6 +40,7 @@ def test_every_stroke_is_walked_from_end_to_end_in_equal_steps(drawing):
     places = features[:, :2].astype(float).cumsum(axis=0) * 2.0 + drawing[0][0]  # [T, 2]
     ends = stroke_ends(features)
     assert len(ends) == 3 and ends[-1] == len(features)
+    np.testing.assert_allclose(features[:, 3:] * 10 * 2.0, places - drawing[0][0], atol=1e-4)
     for stroke, begin, end in zip(drawing, [0, *ends[:-1]], ends, strict=True):
         walked = places[begin:end]
         np.testing.assert_allclose(walked[[0, -1]], stroke[[0, -1]], atol=1e-4)
@@ -51,8 +62,31 @@ def test_later_strokes_change_no_earlier_point(drawing):
     np.testing.assert_array_equal(read_drawing(text_of(drawing).strip().removesuffix("BREAK")), whole)
 
 
+def test_a_drawing_grows_by_a_stroke_at_a_time(drawing):
+    lines = (text_of(drawing) + "\n" + text_of(drawing[1:])).splitlines()
+    grown = list(growing_drawings(lines))
+    assert [count for count, _ in grown] == [1, 2, 3, 1, 2]
+    for (_, points), strokes in zip(grown, (drawing[:1], drawing[:2], drawing, drawing[1:2], drawing[1:]), strict=True):
+        np.testing.assert_array_equal(points, read_drawing(text_of(strokes)))
+
+
+def test_the_beginnings_of_a_series_of_drawings(drawing):
+    items = [read_drawing(text_of(strokes)) for strokes in (drawing, drawing[1:2])]
+    series = Series(
+        inputs={"features": items},
+        lengths=np.array([len(item) for item in items]),
+        classes=Labels(names=("a", "b")),
+        names=("x", "y"),
+        labels=np.array([0, 1]),
+    )
+    beginnings, counts = first_strokes(series)
+    assert counts.tolist() == [3, 1] and beginnings.labels.tolist() == [0, 0, 0, 1]
+    for n, strokes in enumerate((drawing[:1], drawing[:2], drawing, drawing[1:2])):
+        np.testing.assert_array_equal(beginnings.read(n)["features"], read_drawing(text_of(strokes)))
+
+
 def test_a_point_alone_is_a_stroke():
-    assert read_drawing("START\n5,5,0\n5,5,9\nBREAK\n").tolist() == [[0, 0, 1]]
+    assert read_drawing("START\n5,5,0\n5,5,9\nBREAK\n").tolist() == [[0, 0, 1, 0, 0]]
 
 
 @pytest.fixture
@@ -110,8 +144,10 @@ def test_distortion_is_one_linear_map_of_a_drawing_and_noise_of_its_points(drawi
     matrix, residual, *_ = np.linalg.lstsq(moves, steady[:, :2].astype(float), rcond=None)
     assert residual.max() < 1e-6 and not np.allclose(matrix, np.eye(2), atol=0.01)
     np.testing.assert_array_equal(steady[:, 2], inputs["features"][:, 2])
+    np.testing.assert_allclose(steady[:, 3:], steady[:, :2].cumsum(axis=0) / 10, atol=1e-5)
     same = DistortedStrokes(turn=0.0, stretch=0.0, shear=0.0, shake=0.0)(inputs, np.random.default_rng(3))["features"]
     np.testing.assert_allclose(same, inputs["features"], atol=1e-6)
+    assert DistortedStrokes.of_strength(2.0) == DistortedStrokes(turn=0.3, stretch=0.3, shear=0.2, shake=0.2)
     long = {"features": np.zeros((5000, 3), np.float32)}
     shaken = DistortedStrokes(turn=0.0, stretch=0.0, shear=0.0, shake=0.5)(long, np.random.default_rng(3))["features"]
     assert shaken[:, :2].std() == pytest.approx(0.5, rel=0.05) and shaken.dtype == np.float32

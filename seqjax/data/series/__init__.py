@@ -1,6 +1,6 @@
 """Labelled sequences: clips, poses, sensor signals, strokes; their splits, windows and batches."""
 
-from seqjax.data.series.files import load_series
+from seqjax.data.series.files import load_series, read_item
 from seqjax.data.series.moments import feature_moments
 from seqjax.data.series.segments import Segment, read_segments, segment_targets
 from seqjax.data.series.series import Series
@@ -16,6 +16,7 @@ __all__ = [
     "evaluation_series",
     "feature_moments",
     "load_series",
+    "read_item",
     "read_segments",
     "segment_targets",
     "series_shapes",

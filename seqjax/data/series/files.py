@@ -116,7 +116,7 @@ def _folder(path: Path, label: str | None, group: str | None, segments, rate: fl
         raise InputError(f"{path} has no {', '.join(SUFFIXES)}: give <class>/<item>, or an .npz file")
     names = [p.relative_to(path).as_posix() for p in paths]
     labels, splits = classes_and_splits(names, label)
-    items = [_item(p) for p in paths]
+    items = [read_item(p) for p in paths]
     listed = read_segments(segments) if segments is not None else []
     if not labels and not listed:
         raise InputError(f"the items of {path} have no class: put them into folders by class, or give label or segments")
@@ -137,8 +137,28 @@ def _folder(path: Path, label: str | None, group: str | None, segments, rate: fl
     )
 
 
-def _item(path: Path) -> np.ndarray:
-    """The features of one file, [T, D]."""
+def read_item(path: str | Path) -> np.ndarray:
+    """The features of one item's file.
+
+    Args:
+        path: .npy of [T, D] or [T], .npz with such a `features`, or .csv, a row for each step, with or without a header.
+
+    Returns:
+        Numbers, [T, D].
+
+    Raises:
+        InputError: the file is missing or damaged, is of another kind, or does not hold numbers.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "walk.csv")
+        >>> _ = path.write_text("x,y\\n1,2\\n3,4\\n")
+        >>> read_item(path).tolist()
+        [[1.0, 2.0], [3.0, 4.0]]
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        raise InputError(f"{path} is no file of one item: give {', '.join(SUFFIXES)}")
     suffix = path.suffix.lower()
     if suffix == ".npy":
         try:

@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from seqjax.data.labels import Labels
+from seqjax.data.series import Series
 from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, hashed_split
 from seqjax.data.text.files import read_text
+from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
 
 MODULES = (  # sizeable, and in the library of every Python from 3.11
@@ -34,7 +39,7 @@ class LabelledLine(NamedTuple):
 
 
 Rows = tuple[LabelledLine, ...]
-Prepare = Callable[[str], str]
+Prepare = Callable[[LabelledLine], LabelledLine]
 
 
 @dataclass(frozen=True, repr=False)
@@ -136,7 +141,7 @@ def from_tables(
         train: the table.
         valid, test: likewise, or None.
         split: the shares of a missing valid and test.
-        prepare: a function applied to each text before the split, e.g. `str.lower`; None: texts stay as they are.
+        prepare: a function applied to each line before the split, e.g. to lower-case it; None: lines stay as they are.
         encoding: of the tables, such as utf-8 or latin-1.
 
     Returns:
@@ -230,6 +235,78 @@ def load(
     return from_tables(train, valid, test, split=split, prepare=prepare, encoding=encoding)
 
 
+def unsplit(
+    path: str | Path, *, prepare: Prepare | None = None, encoding: str = "utf-8"
+) -> tuple[tuple[LabelledLine, ...], dict]:
+    r"""Loads all lines of a table in order and without splitting, for evaluation.
+
+    Args:
+        path: the table; see `read_table`.
+        prepare, encoding: as for `from_tables`.
+
+    Returns:
+        (rows, record): the lines with a label and a text; the record has source, lines, empty (the number of others) and sha256.
+
+    Raises:
+        InputError: the table cannot be read, or no line has both.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "films.tsv")
+        ...     _ = path.write_text("good\tA gem.\n")
+        ...     unsplit(path)[0]
+        (LabelledLine(label='good', text='A gem.'),)
+    """
+    lines = [prepare(row) for row in read_table(path, encoding)] if prepare else read_table(path, encoding)
+    rows = tuple(row for row in lines if row.label and row.text)
+    if not rows:
+        raise InputError(f"{path} holds no line with a label and a text")
+    facts = {"lines": len(rows), "empty": len(lines) - len(rows), "sha256": _sha256({"all": rows})}
+    return rows, {"source": str(path)} | facts
+
+
+def line_series(
+    rows: Sequence[LabelledLine], words: Vocabulary, classes: Labels, *, max_length: int | None = None, source: str = "the text"
+) -> Series:
+    """Labelled lines as a Series of symbols.
+
+    Args:
+        rows: the lines; all with a label, or none.
+        words: the vocabulary.
+        classes: the classes.
+        max_length: the largest number of symbols of a line, further ones are cut off; None: no limit.
+        source: the name of the lines, for messages.
+
+    Returns:
+        Series with the input "tokens", int32 [T] of each line, and labels if the lines have some.
+
+    Raises:
+        InputError: a label is not one of the classes, a line has no symbol, or the vocabulary refuses one.
+
+    Example:
+        >>> from seqjax.data.text.words import WordVocabulary
+        >>> words, classes = WordVocabulary.from_text("a gem"), Labels(names=("bad", "good"))
+        >>> series = line_series([LabelledLine("good", "a gem")], words, classes)
+        >>> series.read(0)["tokens"].tolist(), series.labels.tolist()
+        ([2, 3], [1])
+    """
+    if max_length is not None and max_length < 1:
+        raise InputError(f"max_length is {max_length}, it must be at least 1")
+    labelled = any(row.label for row in rows)
+    if labelled:
+        _check_labels(rows, classes.names, source)
+    tokens = [words.encode(row.text)[:max_length] for row in rows]
+    number = {name: n for n, name in enumerate(classes.names)}
+    return Series(
+        inputs={"tokens": tokens},
+        lengths=np.array([len(row) for row in tokens], np.int64),
+        classes=classes,
+        names=tuple(f"line {n}" for n in range(1, len(rows) + 1)),
+        labels=np.array([number[row.label] for row in rows], np.int64) if labelled else None,
+    )
+
+
 def _labelled(
     source: str,
     tables: Mapping[str, Sequence[LabelledLine]],
@@ -239,8 +316,7 @@ def _labelled(
 ) -> LabelledText:
     """The lines with their record; a missing split is split off from train."""
     shares = checked_shares(shares)
-    change = prepare or (lambda text: text)
-    read = {name: [LabelledLine(label, change(text)) for label, text in rows] for name, rows in tables.items()}
+    read = {name: list(map(prepare, rows)) if prepare else list(rows) for name, rows in tables.items()}
     missing = [0.0 if name in read else share for name, share in zip(SPLITS[1:], shares[1:], strict=True)]
     splits: dict[str, list[LabelledLine]] = {name: [] for name in SPLITS}
     for row in read["train"]:
@@ -253,25 +329,16 @@ def _labelled(
             raise InputError(f"{source}: the {split} split is empty (lines: {counts}): give more lines, or another split")
     classes = sorted({row.label for row in complete["train"]}, key=_in_order)
     for split in SPLITS[1:]:
-        check_classes(complete[split], classes, source=f"{source}: {split}")
+        _check_labels(complete[split], classes, f"{source}: {split}")
     record = {"source": source, **facts, "classes": len(classes), "lines": sum(map(len, complete.values()))}
     record |= {f"{split}_lines": len(rows) for split, rows in complete.items()}
-    record |= {"empty": sum(map(len, splits.values())) - record["lines"], "sha256": lines_sha256(complete)}
-    record |= {f"{split}_sha256": lines_sha256({split: rows}) for split, rows in complete.items()}
+    record |= {"empty": sum(map(len, splits.values())) - record["lines"], "sha256": _sha256(complete)}
+    record |= {f"{split}_sha256": _sha256({split: rows}) for split, rows in complete.items()}
     return LabelledText(tuple(classes), *(complete[split] for split in SPLITS), record=record)
 
 
-def check_classes(rows: Sequence[LabelledLine], classes: Sequence[str], *, source: str) -> None:
-    """Checks that every label is one of the classes.
-
-    Args:
-        rows: the lines.
-        classes: the names of the classes.
-        source: the name of the lines, for the message.
-
-    Raises:
-        InputError: a label is not; the message names it.
-    """
+def _check_labels(rows: Sequence[LabelledLine], classes: Sequence[str], source: str):
+    """Raises InputError unless every label is one of the classes."""
     unknown = sorted({row.label for row in rows} - set(classes), key=_in_order)
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
@@ -279,8 +346,7 @@ def check_classes(rows: Sequence[LabelledLine], classes: Sequence[str], *, sourc
         raise InputError(f"{source} has labels that training has not: {names}; the classes are {' '.join(classes)}")
 
 
-def lines_sha256(splits: Mapping[str, Sequence[LabelledLine]]) -> str:
-    """The SHA-256 of the lines of some splits, by name, labels and names of splits included."""
+def _sha256(splits: Mapping[str, Sequence[LabelledLine]]) -> str:
     digest = hashlib.sha256()
     for split, rows in splits.items():
         for row in rows:

@@ -7,17 +7,19 @@ from collections import Counter
 
 import pytest
 
+from seqjax.data.labels import Labels
 from seqjax.data.splits import SPLITS, hashed_split
 from seqjax.data.text.labelled import (
     LabelledLine,
-    check_classes,
     from_tables,
     library_lines,
-    lines_sha256,
+    line_series,
     load,
     read_table,
     split_words,
+    unsplit,
 )
+from seqjax.data.text.words import WordVocabulary
 from seqjax.errors import InputError
 
 
@@ -70,11 +72,10 @@ def test_a_missing_split_is_split_off_by_the_text(write):
 
 def test_the_record_counts_what_is_left_out_and_hashes_what_is_left(write):
     path, held_out = write("a.tsv", b"x\tOne\ny\t\n\ttwo\ny\tthree\n"), write("b.tsv", b"y\tFour\n")
-    text = from_tables(path, held_out, held_out, prepare=str.lower)
+    text = from_tables(path, held_out, held_out, prepare=lambda row: row._replace(text=row.text.lower()))
     assert (text.train, text.valid) == ((("x", "one"), ("y", "three")), (("y", "four"),))
     record = text.record
     assert (record["source"], record["classes"], record["lines"], record["empty"]) == (str(path), 2, 4, 2)
-    assert record["train_sha256"] == lines_sha256({"train": text.train})
     hashes = {record["sha256"], *(record[f"{split}_sha256"] for split in SPLITS)}
     assert len(hashes) == 4  # the same lines in another split are other data
     assert from_tables(path, held_out, held_out).record["sha256"] not in hashes
@@ -106,6 +107,18 @@ def test_lines_of_the_library_have_one_module_each():
     }
 
 
+def test_lines_become_a_series_of_symbols_with_their_classes(write):
+    rows, record = unsplit(
+        write("t", b"b\tone two zwei\na\t\na\ttwo\n"), prepare=lambda row: row._replace(label=row.label.strip())
+    )
+    assert rows == (("b", "one two zwei"), ("a", "two")) and (record["lines"], record["empty"]) == (2, 1)
+    series = line_series(rows, WORDS, CLASSES)
+    assert [row.tolist() for row in series.inputs["tokens"]] == [[2, 3, 1], [3]] and series.labels.tolist() == [1, 0]
+    cut = line_series([row._replace(label="") for row in rows], WORDS, CLASSES, max_length=2)
+    assert cut.lengths.tolist() == [2, 1] and cut.labels is None and cut.classes == CLASSES
+
+
+WORDS, CLASSES = WordVocabulary(words=("one", "two"), end=None, pad=0), Labels(names=("a", "b"))
 REFUSALS = {
     "no columns": (lambda write: read_table(write("t", b"a b\nlonely\n")), "1 column in line 2: a line is a label, a blank"),
     "too many columns": (lambda write: read_table(write("t", b"a\tb\tc\n")), "3 columns in line 1: a line is a label, a tab"),
@@ -120,9 +133,12 @@ REFUSALS = {
         "t: test has labels that training has not: z; the classes are a",
     ),
     "many new classes": (
-        lambda write: check_classes([LabelledLine(str(n), "x") for n in range(9)], "ab", source="f"),
+        lambda write: line_series([LabelledLine(str(n), "x") for n in range(9)], WORDS, CLASSES, source="f"),
         "f has labels that training has not: 0 1 2 3 4 and 4 more; the classes are a b",
     ),
+    "no length": (lambda write: line_series([LabelledLine("a", "x")], WORDS, CLASSES, max_length=0), "max_length is 0"),
+    "a text without a word": (lambda write: line_series([LabelledLine("a", " ")], WORDS, CLASSES), "line 1"),
+    "a table without texts": (lambda write: unsplit(write("t", b"a\t\n")), "holds no line with a label and a text"),
     "test alone": (lambda write: load(test="t"), "data.valid or data.test is given without data.train"),
     "no sources": (lambda write: library_lines(("ast", "no_such_module")), "this Python comes without its sources"),
     "no lines of a module": (lambda write: library_lines(per_module=0), "per_module is 0, it must be at least 1"),

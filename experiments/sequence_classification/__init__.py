@@ -1,0 +1,1 @@
+"""Classification of sentences, pen strokes and other sequences."""

@@ -1,0 +1,131 @@
+"""The config of a classifier of sequences, and the presets. Every field is a flag: --model.hidden-size 256."""
+
+import dataclasses
+from typing import ClassVar, Literal
+
+from experiments.command_line import Program
+from experiments.groups import Pooled, Reader
+from experiments.session import Training
+from seqjax.data.labels import Labels
+from seqjax.data.series import Series
+from seqjax.data.text.vocabulary import Vocabulary
+from seqjax.layers import Convolution
+from seqjax.models import Classifier, Features, Symbols
+from seqjax.train import LoopConfig, OptimizerConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The sequences, their classes and their batches."""
+
+    SOURCES: ClassVar = ("train", "valid", "test", "strokes", "series")  # a flag for one replaces the run's others
+
+    train: str | None = None  # a table, label<TAB>text or label text; .gz too. None: lines of Python's library, by module
+    valid: str | None = None  # likewise; None: split off from train
+    test: str | None = None  # likewise
+    strokes: str | None = None  # Omniglot's zip of pen strokes; instead of tables
+    series: str | None = None  # an .npz of series, or a folder of them by class; instead of tables
+    split: tuple[float, float, float] = (0.8, 0.1, 0.1)  # shares of training, validation and test where they are not given
+    names: tuple[str, ...] = ()  # new names for the labels of tables: 0=negative 1=positive
+    encoding: str = "utf-8"  # of the tables
+    lowercase: bool = True
+    min_count: int = 1  # words that occur less often in the training text are unknown
+    max_size: int | None = None  # maximum size of the vocabulary
+    max_length: int = 200  # words of a text; further ones are cut off
+    word_dropout: float = 0.0  # share of the training words that are read as unknown
+    distort: float = 0.0  # strength of the random distortion of training drawings, such as 1
+    batch_size: int = 50  # sequences of a batch, over all devices
+
+    @property
+    def is_text(self) -> bool:
+        """True for tables of text, and for the default."""
+        return self.strokes is None and self.series is None
+
+
+@dataclasses.dataclass(frozen=True)
+class Network(Reader, Pooled):
+    """A recurrent or a convolutional network, and the head that pools its outputs over time."""
+
+    kind: Literal["recurrent", "convolutional"] = "recurrent"
+    dropout: float = 0.5  # between layers, and before each layer of the head
+    embedding_size: int = 128
+    embedding_dropout: float = 0.5
+    channels: int = 100  # filters of each width of a convolutional network
+    widths: tuple[int, ...] = (3, 4, 5)  # of the filters of a convolutional network
+    label_smoothing: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Training):
+    """A classifier of sequences."""
+
+    data: Data = Data()
+    model: Network = Network()
+    monitor: Literal["loss", "accuracy"] = "accuracy"
+
+
+def build_model(config: Network, words: Vocabulary | None, classes: Labels, series: Series) -> Classifier:
+    """Builds the model of a config.
+
+    Args:
+        config: its sizes.
+        words: the vocabulary of texts; None: sequences of feature vectors.
+        classes: the classes.
+        series: training sequences, which give the number of features.
+
+    Raises:
+        InputError: sizes or options do not fit together.
+    """
+    size = config.embedding_size if words is not None else int(series.shapes["features"][0])
+    if config.kind == "convolutional":
+        network = Convolution(input_size=size, features=config.channels, widths=config.widths)
+        features = config.channels * len(config.widths)
+    else:
+        network, features = config.reader(size), config.read_size
+    if words is None:
+        encoder = Features(size=size, cell=network)
+    else:
+        rates = {"dropout": config.embedding_dropout, "per": config.per}
+        encoder = Symbols(size=len(words), embedding_size=size, cell=network, name="tokens", **rates)
+    head = config.build_head(features, len(classes), config.dropout)
+    return Classifier(encoder=encoder, head=head, label_smoothing=config.label_smoothing)
+
+
+ADAM = OptimizerConfig(learning_rate=2e-3, schedule="cosine", warmup_steps=50, clip_norm=5.0, weight_decay=1e-4)
+BOTH_WAYS = Network(cell="gru", hidden_size=96, bidirectional=True, head="max")
+PRESETS = {
+    # Lines of 20 modules of Python's library: a minute or two on two cores, nothing to download.
+    "tiny": Config(
+        data=Data(batch_size=100),
+        model=dataclasses.replace(BOTH_WAYS, hidden_size=64, embedding_size=64, embedding_dropout=0.3),
+        optimizer=dataclasses.replace(ADAM, learning_rate=4e-3),
+        loop=LoopConfig(epochs=5),
+    ),
+    # TREC's questions (Li, Roth 2002), 6 classes of answers. Files are given with --data.train and --data.test.
+    "trec": Config(
+        data=Data(
+            names=("0=description", "1=entity", "2=abbreviation", "3=person", "4=place", "5=number"),
+            split=(0.9, 0.1, 0.0),
+            encoding="latin-1",
+        ),
+        model=BOTH_WAYS,
+        optimizer=ADAM,
+        loop=LoopConfig(epochs=12),
+    ),
+    # The Stanford Sentiment Treebank's whole sentences (Socher et al. 2013), two classes.
+    "sst2": Config(
+        data=Data(names=("0=negative", "1=positive")),
+        model=BOTH_WAYS,
+        optimizer=ADAM,
+        loop=LoopConfig(epochs=6),
+    ),
+    # Omniglot's characters, as they are drawn (Lake et al. 2015): 5 alphabets, tested on drawers who are not in training.
+    "omniglot": Config(
+        data=Data(distort=1.0, batch_size=32),
+        model=Network(cell="lstm", hidden_size=128, head="scores", gain="linear", average="last", dropout=0.3),
+        optimizer=dataclasses.replace(ADAM, learning_rate=0.01),
+        loop=LoopConfig(epochs=40),
+    ),
+}
+
+PROGRAM = Program("sequence_classification", PRESETS)
