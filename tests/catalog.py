@@ -82,7 +82,7 @@ CATALOG = {
     "convolution": Convolution(input_size=3, features=2, widths=(2, 3)),
     "convolution_causal": Convolution(input_size=3, features=4, dilation=2, causal=True, activation="tanh"),
     "convolution_tokens": Convolution(input_size=3, features=4, activation="gelu"),
-    "temporal_conv_net": TemporalConvNet(input_size=3, filters=(6, 5), width=3, dropout=0.2),
+    "temporal_conv_net": TemporalConvNet(input_size=3, filters=(6,), width=3, dropout=0.2),
     "temporal_conv_net_causal": TemporalConvNet(input_size=3, filters=(3, 2), width=2, causal=True),
     "dilated_conv_net": DilatedConvNet(input_size=3, hidden_size=4, depth=2, dropout=0.3),
     "chain_of_convolutions": Chain((Bidirectional(ELMAN), Convolution(input_size=8, features=3), LSTM_3_4)),

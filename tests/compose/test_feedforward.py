@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 
 import seqjax
-from seqjax import GRU, Feedforward, InputError, Stack, from_json, to_json, unroll
+from seqjax import Feedforward, InputError, from_json, to_json, unroll
 from seqjax.models import LanguageModel
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.runs.description import describe_run
@@ -204,8 +204,7 @@ class Mixer(nn.Module):
 
 
 def test_a_run_with_a_module_of_the_user_is_loaded(tmp_path):
-    cell = Stack((Feedforward(Mixer(3), input_shape=(4,)), GRU(input_size=3, hidden_size=2)))
-    model = LanguageModel(vocabulary_size=5, embedding_size=4, cell=cell)
+    model = LanguageModel(vocabulary_size=5, embedding_size=4, cell=Feedforward(Mixer(3), input_shape=(4,)))
     about = describe_run(experiment="toy", preset="tiny", overrides={}, config={}, model=model)
     folder = RunFolder.create(str(tmp_path / "run"), experiment="toy", preset="tiny")
     folder.write_config(about)
