@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from experiments.command_line import renamed
-from seqjax.data.video import TimedFrame, clip_frames, folder_frames, image_frames, number_frames
+from seqjax.data.video import TimedFrame, clip_frames, folder_frames, image_frames, number_frames, optical_flow
 from seqjax.errors import InputError
 from seqjax.types import Params
 
@@ -23,6 +23,8 @@ def read_steps(
     *,
     rate: float | None = None,
     every: int = 1,
+    average: bool = False,
+    size: tuple[int, int] | None = None,
     patience: float = 0.0,
 ) -> Iterator[TimedFrame]:
     """The steps of a source as they come, prepared as a model reads them.
@@ -30,9 +32,11 @@ def read_steps(
     Args:
         path: a clip, a folder that fills with images, or a table or .npy of features; None: standard input, with images one after
             another, or with features, one step a line.
-        word, shape: the input that the model reads, "frames" or "features", and the shape of a step.
+        word, shape: the input that the model reads, "frames", "flow" or "features", and the shape of a step.
         rate: steps a second of a source that states none.
-        every: keep one of so many frames; of features: the mean of so many steps.
+        every: keep one of so many steps.
+        average: make one step of the mean of so many, rather than of the first.
+        size: height and width of the frames from which flow is computed.
         patience: seconds after which a folder without a new image has ended.
 
     Yields:
@@ -41,29 +45,45 @@ def read_steps(
     Raises:
         InputError: the source cannot be read, or no rate is known.
     """
-    if word not in ("frames", "features"):
-        raise InputError(f"the model reads {word}, which no stream brings: give a run that reads frames or features")
     if rate is None and (word == "features" or path is None):
         raise InputError("no rate is known, so steps have no seconds: give --rate, the steps a second")
     if path is not None and not os.path.exists(path):
         raise InputError(f"{path} does not exist")
-    if word == "frames":
-        options: dict[str, Any] = {"size": shape[:2], "grey": shape[2] == 1, "rate": rate}
-        with renamed(rate="--rate"):
-            if path is None:
-                source = image_frames(sys.stdin.buffer, **options)
-            elif os.path.isdir(path):
-                source = folder_frames(path, patience=patience, **options)
-            else:
-                source = clip_frames(path, **options)
-            yield from (step for n, step in enumerate(source) if n % every == 0)
+    if word != "features":
+        grey, size = word == "frames" and shape[2] == 1, size if word == "flow" else (shape[0], shape[1])
+        frames = (step for n, step in enumerate(_frames(path, patience, size=size, grey=grey, rate=rate)) if n % every == 0)
+        yield from _flow(frames, (shape[0], shape[1])) if word == "flow" else frames
         return
     waiting: list[TimedFrame] = []
-    for step in _vectors(path, shape[0], rate or 1.0):
+    for n, step in enumerate(_vectors(path, shape[0], rate or 1.0)):
+        if not average:
+            yield from [step] * (n % every == 0)
+            continue
         waiting.append(step)
         if len(waiting) == every:
             yield TimedFrame(step.seconds, np.mean([each.values for each in waiting], axis=0))
             waiting = []
+
+
+def _frames(path: str | None, patience: float, **options: Any) -> Iterator[TimedFrame]:
+    with renamed(rate="--rate"):
+        if path is None:
+            yield from image_frames(sys.stdin.buffer, **options)
+        elif os.path.isdir(path):
+            yield from folder_frames(path, patience=patience, **options)
+        else:
+            yield from clip_frames(path, **options)
+
+
+def _flow(frames: Iterator[TimedFrame], grid: tuple[int, int]) -> Iterator[TimedFrame]:
+    """The optical flow of each frame to the next, as soon as that is there; that of the last is 0."""
+    before = None
+    for frame in frames:
+        if before is not None:
+            yield TimedFrame(before.seconds, optical_flow(np.stack([before.values, frame.values]), grid=grid)[0])
+        before = frame
+    if before is not None:
+        yield TimedFrame(before.seconds, np.zeros((*grid, 2), np.float32))
 
 
 def _vectors(path: str | None, width: int, rate: float) -> Iterator[TimedFrame]:

@@ -66,6 +66,7 @@ def read_recording(
     *,
     rate: float | None,
     every: int = 1,
+    average: bool = False,
     size: tuple[int, int] | None,
 ) -> Recording:
     """Reads a clip, or a table or .npy of features, as models read it.
@@ -74,14 +75,15 @@ def read_recording(
         path: the file.
         shapes: of the steps that the models read, by the words of a batch.
         rate: steps a second of a file that states none.
-        every: keep one of so many frames; of features: the mean of so many steps.
+        every: keep one of so many steps.
+        average: make one step of features of the mean of so many.
         size: height and width of the frames from which flow is computed, if no model reads frames.
 
     Raises:
         InputError: the file cannot be read.
     """
     if "features" in shapes:
-        steps = list(read_steps(path, "features", shapes["features"], rate=rate or 1.0, every=every))
+        steps = list(read_steps(path, "features", shapes["features"], rate=rate or 1.0, every=every, average=average))
         if not steps:
             raise InputError(f"{path} holds no whole step of {shapes['features'][0]} numbers")
         return Recording(path, {"features": np.stack([step.values for step in steps])}, rate and rate / every)

@@ -108,11 +108,15 @@ def latest(program: command_line.Program) -> Callable[[], Weights]:
 
 
 def with_latest(argv: list[str], program: command_line.Program) -> list[str]:
-    """The arguments of a verb that takes a run's folder and a file, with the newest run before a file that stands alone."""
-    alone = argv and not argv[0].startswith("-") and not (argv[1:] and not argv[1].startswith("-"))
-    if alone and not Path(argv[0], "config.json").exists():
-        return [latest(program)().dir, *argv]
-    return argv
+    """The arguments of a verb that takes a run's folder and a file: [DIR] [FILE] as DIR --input FILE.
+
+    A file that stands alone is for the newest run.
+    """
+    count = next((n for n, argument in enumerate(argv) if argument.startswith("-")), len(argv))
+    names, flags = argv[:count], argv[count:]
+    if len(names) == 1 and not Path(names[0], "config.json").exists():
+        names = [latest(program)().dir, *names]
+    return [*names[:1], *(["--input", *names[1:]] if names[1:] else ()), *flags]
 
 
 def parse_verb(verb: type[Verb], argv: list[str], *, program: str, data: Any) -> tuple[Verb, bool]:

@@ -18,7 +18,7 @@ class Data:
 
     rendered: Literal["clips", "long"] = "clips"  # moving figures, drawn here: one action a clip, or several
     path: str | None = None  # a folder or zip of clips by class, features likewise or as .npz, or the folder of `recordings`
-    recordings: Literal["hapt", "jhmdb", "salads", "ut_interaction", "weizmann"] | None = None  # a published data set
+    recordings: Literal["hapt", "hapt_windows", "jhmdb", "salads", "ut_interaction", "weizmann"] | None = None  # published data
     tfds: str | None = None  # a video data set of tensorflow-datasets, e.g. ucf101
     segments: str | None = None  # a CSV or JSON of the actions in the clips of `path`: a class for every frame
     inputs: Literal["frames", "flow", "features"] = "frames"  # the part of the data that the model reads
@@ -30,7 +30,7 @@ class Data:
     group: str | None = None  # likewise for the person or video, which no two splits share; None: every clip by itself
     unreadable: Literal["skip", "refuse"] = "skip"  # clips that cannot be read are named and counted, or refused
     count: tuple[int, int, int] = (600, 120, 240)  # rendered clips to train, validate and test
-    every: int = 1  # keep one of so many frames; of sensor signals: the mean of so many steps
+    every: int = 1  # keep one of so many steps; of HAPT: the mean of so many
     classes: tuple[str, ...] = ()  # the classes to tell apart; others are left out. Empty: all
     cut: tuple[int, int] | None = None  # cut recordings into clips of so many steps, one every so many
     window: int | None = None  # train on random windows of at most so many steps
@@ -80,7 +80,7 @@ PRESETS = {
     # The presets below read published data from --data.path. Their clips are few, so networks are small and dropout is high.
     # HAPT, windows of 128 samples at 50 Hz of six basic activities; published split of subjects.
     "hapt": Config(
-        data=Data(recordings="hapt", inputs="features", cut=(128, 64), split=(0.85, 0.15, 0.0), batch_size=64),
+        data=Data(recordings="hapt_windows", inputs="features", cut=(128, 64), split=(0.85, 0.15, 0.0), batch_size=64),
         model=Network(layers=2, bidirectional=True, dropout=0.3),
         optimizer=SMALL,
         loop=LoopConfig(epochs=20),

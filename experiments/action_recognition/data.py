@@ -8,12 +8,10 @@ from experiments.action_recognition.config import Data
 from experiments.command_line import renamed
 from experiments.labelled import Labelled
 from seqjax.data.labels import Labels
-from seqjax.data.recordings import hapt, jhmdb, salads, ut_interaction, weizmann
+from seqjax.data.recordings import READERS, hapt, ut_interaction
 from seqjax.data.series import Series, load_series, split_series
 from seqjax.data.video import load_clips, load_tfds, render_series
 from seqjax.errors import InputError
-
-READERS = {"jhmdb": jhmdb.load, "salads": salads.load, "weizmann": weizmann.load}
 
 
 def load_actions(data: Data, classes: Labels | None = None) -> Labelled:
@@ -37,9 +35,8 @@ def load_actions(data: Data, classes: Labels | None = None) -> Labelled:
             splits = split_series(source, shares=data.split, fold=data.fold)
     first = next(iter(splits.values()))
     if classes is not None and classes != first.classes:
-        for name in set(first.classes.names) - set(classes.names):
-            raise InputError(f"{first.record['source']} has the class {name!r}, which the run does not know: {classes.names}")
-        splits = {name: series.with_classes(*classes.names) for name, series in splits.items()}
+        with renamed(**{"class": f"{first.record['source']}: the class"}):
+            splits = {name: series.renumbered(classes) for name, series in splits.items()}
     return Labelled(first.record | {"rate": first.rate}, classes or first.classes, splits)
 
 
@@ -61,8 +58,9 @@ def _read(data: Data) -> Series | dict[str, Series]:
         if data.recordings or data.segments:
             raise InputError("--data.recordings and --data.segments need --data.path, the folder of the files")
         source = render_series(0, data.count, kind=data.rendered, size=data.size or (32, 32), **flow)
-    elif data.recordings == "hapt" and data.cut:
-        source = hapt.load_windows(path, size=data.cut[0], step=data.cut[1], every=data.every)
+    elif data.recordings == "hapt_windows":
+        size, step = data.cut or (128, 64)
+        return hapt.load_windows(path, size=size, step=step, every=data.every)
     elif data.recordings == "hapt":
         source = hapt.load(path, every=data.every)
     elif data.recordings == "ut_interaction":
@@ -70,14 +68,12 @@ def _read(data: Data) -> Series | dict[str, Series]:
     elif data.recordings is not None:
         source = READERS[data.recordings](path)
     else:
-        copied = ("label", "group", "segments", "rate")
-        options = {name: getattr(data, name) for name in copied}
-        with renamed(**{name: f"--data.{name}" for name in copied}):
-            if data.inputs == "features":
-                source = load_series(path, **options)
-            else:
-                options |= {"size": data.size, "grey": data.grey, "every": data.every, "unreadable": data.unreadable}
-                source = load_clips(path, **options, **flow)
+        options = {name: getattr(data, name) for name in ("label", "group", "segments", "rate")}
+        if data.inputs == "features":
+            source = load_series(path, **options)
+        else:
+            options |= {name: getattr(data, name) for name in ("size", "grey", "every", "unreadable")}
+            source = load_clips(path, **options, **flow)
     if isinstance(source, dict):
         return {split: _prepared(data, series) for split, series in source.items()}
     return _prepared(data, source)
@@ -85,4 +81,6 @@ def _read(data: Data) -> Series | dict[str, Series]:
 
 def _prepared(data: Data, series: Series) -> Series:
     series = series.with_classes(*data.classes) if data.classes else series
-    return series.windows(*data.cut) if data.cut and data.recordings != "hapt" else series
+    thinned = data.recordings == "hapt" or (data.path is not None and not data.recordings and data.inputs != "features")
+    series = series if data.every == 1 or thinned else series.thin(data.every)
+    return series.windows(*data.cut) if data.cut else series

@@ -3,9 +3,9 @@
 import dataclasses
 import json
 from dataclasses import field
-from typing import Literal
+from typing import Any, Literal
 
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes
 
 from experiments import command_line
 from experiments.action_recognition.config import PROGRAM, Data
@@ -75,11 +75,11 @@ class Predict:
     """Classifies one recording, and draws its timeline."""
 
     weights: OmitArgPrefixes[Weights] = field(default_factory=latest(PROGRAM))
-    file: Positional[str | None] = None  # a clip, or a table or .npy of features; None: a recording of the run's data
+    input: str | None = None  # a clip, or a table or .npy of features; None: a recording of the run's data
     data: Data = field(default_factory=Data)
     split: Literal["train", "valid", "test"] = "test"
     index: int = 0  # the recording of that split
-    segments: str | None = None  # a CSV or JSON of the true segments of `file`
+    segments: str | None = None  # a CSV or JSON of the true segments of `input`
     rate: float | None = None  # steps a second of a file that states none; None: as in the run's data
     out: str = "timeline.png"
 
@@ -89,14 +89,13 @@ def predict(argv: list[str]):
     config, _ = parse_verb(Predict, with_latest(argv, PROGRAM), program=f"{PROGRAM} predict", data=Data())
     loaded, data = load(config.weights), config.data
     shapes = {model.encoder.name: model.encoder.shape for model in models_of(loaded.model)}
-    if config.file is None:
+    if config.input is None:
         actions = load_actions(data, loaded.run.vocabulary)
         actions.check_reads(loaded.model)
         recording = pick_recording(actions.splits, config.split, config.index)
     else:
-        rate = config.rate or raw_rate(config.weights.dir, data)
-        recording = read_recording(config.file, shapes, rate=rate, every=data.every, size=data.size)
-        check_reads(loaded.model, config.file, recording.shapes)
+        recording = read_recording(config.input, shapes, **preparation(config.weights.dir, data, config.rate))
+        check_reads(loaded.model, config.input, recording.shapes)
     if config.segments is not None:
         recording = with_truth(recording, config.segments, loaded.run.vocabulary)
     facts = draw_recording(loaded.model, loaded.params, recording, loaded.run.vocabulary.names, config.out)
@@ -108,7 +107,7 @@ class Stream:
     """Guesses while frames come in."""
 
     weights: OmitArgPrefixes[Weights] = field(default_factory=latest(PROGRAM))
-    file: Positional[str | None] = None  # a clip, a folder that fills with images, or a table of features; None: standard input
+    input: str | None = None  # a clip, a folder that fills with images, or a table of features; None: standard input
     rate: float | None = None  # steps a second of a source that states none; None: as in the run's data
     every: float = 1.0  # seconds from guess to guess
     restart: int | None = None  # begin anew after so many steps; None: after the clip length that the run's data were cut to
@@ -121,16 +120,18 @@ def stream(argv: list[str]):
     loaded, description = load(config.weights), RunFolder(config.weights.dir).read_config()
     data = command_line.from_dict(Data(), description["config"]["data"])
     [(word, shape)] = {(model.encoder.name, model.encoder.shape) for model in models_of(loaded.model)}
-    prepared = {"rate": config.rate or raw_rate(config.weights.dir, data), "every": data.every}
-    steps = read_steps(config.file, word, shape, patience=config.patience, **prepared)
+    prepared = preparation(config.weights.dir, data, config.rate)
+    steps = read_steps(config.input, word, shape, patience=config.patience, **prepared)
     restart = config.restart or (data.cut[0] if data.cut else None)
     follow(loaded.model, loaded.params, steps, loaded.run.vocabulary.names, every=config.every, restart=restart)
 
 
-def raw_rate(folder: str, data: Data) -> float | None:
-    """The steps a second of a run's data as they were recorded, if known."""
-    rate = RunFolder(folder).read_config()["data"].get("rate")
-    return data.rate if rate is None else rate * data.every
+def preparation(folder: str, data: Data, rate: float | None) -> dict[str, Any]:
+    """The options of `read_steps` that prepare steps as those of a run were; a rate is that before steps are left out."""
+    known = RunFolder(folder).read_config()["data"].get("rate")
+    options = {"rate": rate or data.rate or (known and known * data.every), "every": data.every}
+    size = data.size or ((32, 32) if data.path is data.tfds is None else None)
+    return options | {"average": (data.recordings or "").startswith("hapt"), "size": size}
 
 
 VERBS = {"evaluate": evaluate, "predict": predict, "stream": stream}
