@@ -30,8 +30,8 @@ class Feedforward(CompositeCell):
     values / 255, other integers floats; integer tokens, which need an input_shape (D,), become one-hot vectors.
 
     Noisy if the module draws dropout: every row and step has its own key (rng "dropout"). A `Dropout` inside is on with a key
-    and the identity without; an argument of the module's `__call__` named `deterministic`, or `train` or `training`, is set
-    to match.
+    and the identity without; an argument of a `__call__` named `deterministic`, `train` or `training` is set to match, where
+    the calling module leaves it open.
 
     Its parameters are the module's variables, {"params": ...} and other collections, such as {"batch_stats": ...}, which
     are constants: they get no gradient and are never updated (weight decay would still shrink those of rank 2 and above).
@@ -152,7 +152,7 @@ def _apply(module, noisy: bool, variables: Params, xs: Array, rngs: dict[str, Ke
     """The module's outputs for a batch [N, ...], with dropout or without."""
     constants = {name: values if name == "params" else jax.lax.stop_gradient(values) for name, values in variables.items()}
     with _as_in_linen(noisy):
-        return module.apply(constants, xs, rngs=rngs, mutable=False, **_mode(module, noisy))
+        return module.apply(constants, xs, rngs=rngs, mutable=False)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -161,7 +161,7 @@ def _init(module, input_shape: Shape, key: Key) -> Params:
     from flax import core
 
     with _as_in_linen(False):
-        variables = module.init(key, jnp.zeros((1, *input_shape), jnp.float32), **_mode(module, False))
+        variables = module.init(key, jnp.zeros((1, *input_shape), jnp.float32))
     return core.unfreeze(core.meta.unbox(variables))
 
 
@@ -171,21 +171,33 @@ def _as_in_linen(noisy: bool):
     from flax import linen as nn
 
     promotion = jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
-    with nn.intercept_methods(functools.partial(_drop_if, noisy)), promotion[0], promotion[1]:
+    with nn.intercept_methods(functools.partial(_call_if, noisy)), promotion[0], promotion[1]:
         yield
 
 
-def _drop_if(noisy: bool, next_function, args, kwargs, context):
-    """Intercept Linen's Dropout: the identity without noise; with it, on unless the module itself says otherwise.
+def _call_if(noisy: bool, next_function, args, kwargs, context):
+    """Intercept a call inside the module: tell it whether there is noise, unless its caller has said so."""
+    from flax import linen as nn
+
+    module = context.module
+    if context.method_name != "__call__":
+        return next_function(*args, **kwargs)
+    names = list(inspect.signature(type(module).__call__).parameters)[1:]
+    given = dict(zip(names, args, strict=False)) | kwargs
+    if isinstance(module, nn.Dropout):
+        return _drop_if(noisy, module, given)
+    modes = {"deterministic": not noisy, "train": noisy, "training": noisy}
+    unset = {
+        name: on for name, on in modes.items() if name in names and name not in given and getattr(module, name, None) is None
+    }
+    return next_function(*args, **kwargs, **unset)
+
+
+def _drop_if(noisy: bool, dropout, given: dict):
+    """Linen's Dropout: the identity without noise; with it, on unless the module itself says otherwise.
 
     The draws are those of `seqjax.noise.drop`, the same in float32 and float64.
     """
-    from flax import linen as nn
-
-    dropout = context.module
-    if context.method_name != "__call__" or not isinstance(dropout, nn.Dropout):
-        return next_function(*args, **kwargs)
-    given = dict(zip(("inputs", "deterministic", "rng"), args, strict=False)) | kwargs
     xs, argument = given["inputs"], given.get("deterministic")
     if not noisy or (dropout.deterministic if argument is None else argument) or dropout.rate == 0:
         return xs
@@ -195,14 +207,7 @@ def _drop_if(noisy: bool, next_function, args, kwargs, context):
         return jnp.zeros_like(xs)
     dims = {axis % xs.ndim for axis in dropout.broadcast_dims}
     scale = noise.drop(key, dropout.rate, jnp.ones([1 if i in dims else n for i, n in enumerate(xs.shape)], xs.dtype))
-    return xs * jnp.broadcast_to(scale, xs.shape)
-
-
-def _mode(module, noisy: bool) -> dict[str, bool]:
-    """The arguments of a module's `__call__` that say whether it is being trained."""
-    parameters = inspect.signature(type(module).__call__).parameters
-    modes = {"deterministic": not noisy, "train": noisy, "training": noisy}
-    return {name: on for name, on in modes.items() if name in parameters and getattr(module, name, None) is None}
+    return jnp.where(scale > 0, xs * scale, jnp.zeros((), xs.dtype))
 
 
 @functools.lru_cache(maxsize=256)

@@ -139,6 +139,29 @@ def test_a_wrong_input_shape_is_refused(shape):
         Feedforward(nn.Dense(3), shape)
 
 
+class Silent(nn.Module):
+    """Calls a module that could drop, and says that it must not."""
+
+    @nn.compact
+    def __call__(self, x):
+        return Jitter("dropout")(x, deterministic=True)
+
+
+def test_modules_inside_know_of_the_noise_unless_their_caller_decides():
+    attention = nn.MultiHeadDotProductAttention(num_heads=1, dropout_rate=0.5)  # it must be told
+    key = jax.random.key(0)
+    for module, shape, noisy in (
+        (nn.Sequential((Patches(3), nn.tanh)), (4, 4, 1), True),
+        (nn.Sequential((attention,)), (3, 2), True),
+        (Silent(), (3,), False),
+    ):
+        cell = Feedforward(module, input_shape=shape)
+        params, xs = cell.init(key), np.random.default_rng(0).normal(size=(1, 2, *shape)).astype(np.float32)
+        assert bool(cell.initial_state(params)) == noisy
+        off, on = unroll(cell, params, xs)[1], unroll(cell, params, xs, key=key)[1]
+        assert bool((off != on).any()) == noisy
+
+
 def test_a_module_that_draws_from_dropout_itself_is_fed():
     cell = Feedforward(Jitter("dropout"), input_shape=(3,))
     _, ys = unroll(cell, {}, jnp.zeros((2, 4, 3)), key=jax.random.key(0))
