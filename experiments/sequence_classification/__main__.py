@@ -67,9 +67,10 @@ def main(config: Config, *, preset: str = "custom") -> Run:
             session.draw_curves(event)
 
     def measure(params) -> dict:
-        figures = {}
-        for split in (name for name in SPLITS[1:] if name in sequences.splits):
-            figures |= split_figures(session.folder, split, model, params, sequences, split, **shapes)
+        figures, splits = {}, [name for name in SPLITS[1:] if name in sequences.splits]
+        for split in splits:
+            folder = session.folder if split == splits[-1] else None  # pictures of the last split alone
+            figures |= split_figures(folder, split, model, params, sequences, split, **shapes)
         return figures
 
     return session.finish(measure)

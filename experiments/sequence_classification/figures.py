@@ -15,14 +15,14 @@ from seqjax.types import Params
 
 
 def split_figures(
-    folder: RunFolder, name: str, model: Any, params: Params, sequences: Sequences, split: str, **shapes
+    folder: RunFolder | None, name: str, model: Any, params: Params, sequences: Sequences, split: str, **shapes
 ) -> dict[str, Any]:
-    """The figures of a split: loss in nats, accuracies, and those after shares of each sequence; their pictures are drawn.
+    """The figures of a split: loss in nats and accuracies.
 
-    Of pen strokes there is also the accuracy after 1, 2, ... strokes, a list and strokes-<name>.png.
+    With a folder also those after shares of each sequence and, of pen strokes, after 1, 2, ... strokes, with their pictures.
 
     Args:
-        folder: the run's folder.
+        folder: the run's folder; None: no pictures.
         name: a part of the pictures' names, such as the split.
         model: a classifier.
         params: its parameters.
@@ -34,8 +34,8 @@ def split_figures(
     scores = Scores(model, params, series, sequences.batches(split, **shapes))
     picked = scores.flat[np.arange(len(series)), scores.truths].astype(np.float64)  # [N]
     figures: dict[str, Any] = {"loss": float(-np.log(np.maximum(picked, 1e-30)).mean())}
-    figures |= scores.figures() | scores.draw(folder, name)
-    if "strokes" in sequences.record:
+    figures |= scores.figures() | (scores.draw(folder, name) if folder else {})
+    if folder and "strokes" in sequences.record:
         beginnings, parts = first_strokes(series)
         guesses = np.stack(predict_all(model, params, evaluation_series(beginnings, **shapes)))  # [all strokes, C]
         curve = metrics.accuracy_by_step(np.split(guesses, np.cumsum(parts)[:-1]), series.labels).tolist()

@@ -28,11 +28,9 @@ def test_training_writes_its_figures_and_pictures(finished):
     results = results_of(folder)
     for split in ("validation", "test"):
         assert results[f"{split}_loss"] > 0 and 0 <= results[f"{split}_mean_class_accuracy"] <= 1
-        assert results[f"{split}_early_accuracy"][-1] == results[f"{split}_accuracy"] <= 1
+    assert results["test_early_accuracy"][-1] == results["test_accuracy"] <= 1
     assert results["data_train_lines"] + results["data_valid_lines"] + results["data_test_lines"] == 60
-    assert {"curves.png", "confusion-valid.png", "confusion-test.png", "early-test.png"} <= {
-        path.name for path in folder.iterdir()
-    }
+    assert {"curves.png", "confusion-test.png", "early-test.png"} <= {path.name for path in folder.iterdir()}
     assert re.search(r"data: .*films\.tsv, \d+ train, \d+ valid, \d+ test; 2 classes, \d+ words", outcome.out)
     assert seqjax.load_run(folder).vocabulary[1].names == ("bad", "good")
 
@@ -74,7 +72,7 @@ def test_evaluate_measures_another_table_alone(finished, tmp_path):
     measured, right = evaluation_of(folder, "others"), 0
     for row in table.read_text().splitlines():
         label, text = row.split("\t")
-        scores = probabilities(folder, text.replace("(", "( ").replace(")", " )"))
+        scores = probabilities(folder, text)
         right += max(scores, key=lambda name: scores[name]) == {"0": "good", "1": "bad"}[label]
     assert measured["test_accuracy"] == pytest.approx(right / 9) and measured["data_lines"] == 9
 
@@ -105,7 +103,20 @@ def test_an_ensemble_averages_probabilities(finished, train, tmp_path):
 
 
 def test_the_default_data_are_lines_of_the_library(tmp_path):
-    flags = ["--preset", "tiny", *SIZES, *PACE, "--loop.steps", 1, "--run.dir", tmp_path / "run", "--data.max-size", 50]
+    flags = [
+        "--preset",
+        "tiny",
+        *SIZES,
+        *PACE,
+        "--loop.steps",
+        1,
+        "--run.dir",
+        tmp_path / "run",
+        "--data.max-size",
+        50,
+        "--data.max-length",
+        3,
+    ]
     outcome = command("train", *flags, "--data.batch-size", 500)
     assert outcome.code == 0, outcome.err
     assert re.search(r"data: Python's library, [\d,]+ train.*20 classes, 50 words", outcome.out)
