@@ -1,7 +1,7 @@
 """Looking into a trained network."""
 
 from seqjax.inspect.accuracies import accuracy_curves, confusion
-from seqjax.inspect.activities import class_colours, timeline
+from seqjax.inspect.activities import timeline
 from seqjax.inspect.attention import heat_map
 
-__all__ = ["accuracy_curves", "class_colours", "confusion", "heat_map", "timeline"]
+__all__ = ["accuracy_curves", "confusion", "heat_map", "timeline"]

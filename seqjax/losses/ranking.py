@@ -99,9 +99,9 @@ def _progression(logits: Array, targets: Array, mask: Array | None, measure) -> 
     earlier = jnp.concatenate([targets[:, :1], targets[:, :-1]], axis=1)  # [B, T], the target of the frame before
     follows = real & jnp.concatenate([jnp.zeros_like(real[:, :1]), real[:, :-1]], axis=1)  # [B, T], not a first frame
     goes_on = follows & (targets == earlier)  # [B, T]
-    own = measure(p, targets)  # [B, T]
-    highest = _highest_before(own, goes_on)  # [B, T]
-    falls = jax.nn.relu(highest - own)  # [B, T]
+    measured = measure(p, targets)  # [B, T]
+    highest = _highest_before(measured, goes_on)  # [B, T]
+    falls = jax.nn.relu(highest - measured)  # [B, T]
     stays = jax.nn.relu(measure(p, earlier))  # [B, T]
     zero = jnp.zeros((), p.dtype)
     losses = jnp.where(goes_on, falls, jnp.where(follows, stays, zero))

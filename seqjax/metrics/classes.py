@@ -32,9 +32,9 @@ def hit_at(scores, labels, k: int = 1) -> float:
     labels = checked_labels("labels", labels, len(scores), scores.shape[1])
     if not 1 <= k <= scores.shape[1]:
         raise InputError(f"k is {k}, it must be 1 to {scores.shape[1]}, the number of classes")
-    own = np.take_along_axis(scores, labels[:, None], axis=1)  # [N, 1]
+    right = np.take_along_axis(scores, labels[:, None], axis=1)  # [N, 1], the score of the right class
     before = np.arange(scores.shape[1]) < labels[:, None]  # [N, C]
-    rank = ((scores > own) | ((scores == own) & before)).sum(axis=1)  # [N], the number of classes ahead of the right one
+    rank = ((scores > right) | ((scores == right) & before)).sum(axis=1)  # [N], the number of classes ahead of the right one
     return float((rank < k).mean())
 
 

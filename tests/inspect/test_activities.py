@@ -73,7 +73,7 @@ def test_a_lazy_sequence_of_frames_is_read_only_where_it_is_drawn(tmp_path):
 
 def test_colours_differ():
     for count in (1, 10, 20, 21, 101):
-        assert len(set(inspect.class_colours(count))) == count
+        assert len(set(activities.class_colours(count))) == count
 
 
 def test_squares_of_a_confusion_matrix_are_as_dark_as_their_shares(tmp_path):
