@@ -140,12 +140,11 @@ class Classifier(Model):
         right = accuracy(outputs.probabilities, jnp.asarray(batch["label"]), real)
         return {"loss": self.loss(outputs, batch), "accuracy": right}
 
-    def with_probabilities(self, outputs: ClipScores, probabilities: Array) -> ClipScores:
-        """The outputs of a model that gives these probabilities [B, C] instead, for the loss and the figures."""
+    def fused(self, members: list[ClipScores], probabilities: Array) -> ClipScores:
+        """The outputs of a fusion that gives these probabilities [B, C]."""
         p = jnp.maximum(probabilities, jnp.finfo(probabilities.dtype).tiny)
-        return outputs._replace(
-            scores=jnp.log(p)[:, None], gains=outputs.gains.sum(axis=1, keepdims=True), probabilities=probabilities
-        )
+        gains = members[0].gains.sum(axis=1, keepdims=True)  # [B, 1]
+        return members[0]._replace(scores=jnp.log(p)[:, None], gains=gains, probabilities=probabilities)
 
     def probabilities(self, params: Params, batch: dict) -> Array:
         """The probabilities of every clip's classes.

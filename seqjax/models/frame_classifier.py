@@ -191,13 +191,14 @@ class FrameClassifier(Model):
             figures |= {"loss": Weighted(loss.sum + self.ranking_weight * ranking.sum, loss.weight), "ranking": ranking}
         return figures
 
-    def with_probabilities(self, outputs: FrameScores, probabilities: Array) -> FrameScores:
-        """The outputs of a model that gives these probabilities [B, T, C] instead, for the loss and the figures."""
+    def fused(self, members: list[FrameScores], probabilities: Array) -> FrameScores:
+        """The outputs of a fusion that gives these probabilities [B, T, C]; a frame counts if every member has a score for it."""
         tiny = jnp.finfo(probabilities.dtype).tiny
         scores = jnp.log(jnp.maximum(probabilities, tiny))
         if not self.exclusive:
             scores = scores - jnp.log(jnp.maximum(1 - probabilities, tiny))
-        return outputs._replace(scores=scores, probabilities=probabilities)
+        mask = functools.reduce(jnp.logical_and, [member.mask for member in members])  # [B, T]
+        return members[0]._replace(scores=scores, mask=mask, probabilities=probabilities)
 
     def probabilities(self, params: Params, batch: dict) -> Array:
         """The probabilities of every frame's classes.

@@ -106,8 +106,8 @@ class LateFusion(Model):
         members = self._members(params)
         keys = [None] * len(self.models) if key is None else jax.random.split(key, len(self.models))
         outputs = [model.apply(member, batch, key=k)[1] for (model, member), k in zip(members, keys, strict=True)]
-        averaged = self._averaged([each.probabilities for each in outputs])
-        return (), self.models[0].with_probabilities(outputs[0], averaged)
+        averaged = self._averaged([output.probabilities for output in outputs])
+        return (), self.models[0].fused(outputs, averaged)
 
     def loss(self, outputs, batch: dict) -> Weighted:
         """The loss of the averaged probabilities, computed by the first model."""
@@ -173,7 +173,7 @@ class LateFusion(Model):
 
 def _kind(model) -> str:
     """The type of a classifier and its classes, in words."""
-    if not hasattr(model, "with_probabilities"):
+    if not hasattr(model, "fused"):
         raise InputError(f"a {type(model).__name__} cannot be fused: give Classifiers or FrameClassifiers")
     several = "" if getattr(model, "exclusive", True) else ", of which several may hold at once"
     return f"{type(model).__name__} of {model.classes} classes{several}"

@@ -53,6 +53,16 @@ def test_the_mean_of_the_members(model, average):
     assert figures["accuracy"] == pytest.approx((mean.argmax(-1) == truth)[real].mean())
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_frame_counts_if_every_member_has_a_score_for_it(order):
+    """With offset 2 no step labels the first two frames of a row; rows have 5, 3 and 0 frames."""
+    members = (FRAMES.models[0], dataclasses.replace(FRAMES.models[1], offset=2))
+    model = LateFusion(models=members[::order])
+    _, outputs = model.apply(draw(model), BATCH)
+    assert outputs.mask.sum(axis=1).tolist() == [3, 1, 0]
+    assert float(model.figures(outputs, BATCH)["loss"].weight) == 4
+
+
 def test_online_each_member_reads_its_own_word():
     params, words = draw(CLIPS), ("features", "flow")
     state = CLIPS.start(params, 2)
