@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from experiments.command_line import renamed
-from seqjax.data.video import TimedFrame, clip_frames, folder_frames, image_frames, number_frames, optical_flow
+from seqjax.data.video import TimedFrame, clip_frames, flow_frames, folder_frames, image_frames, number_frames
 from seqjax.errors import InputError
 from seqjax.types import Params
 
@@ -52,7 +52,7 @@ def read_steps(
     if word != "features":
         grey, size = word == "frames" and shape[2] == 1, size if word == "flow" else (shape[0], shape[1])
         frames = (step for n, step in enumerate(_frames(path, patience, size=size, grey=grey, rate=rate)) if n % every == 0)
-        yield from _flow(frames, (shape[0], shape[1])) if word == "flow" else frames
+        yield from flow_frames(frames, grid=(shape[0], shape[1])) if word == "flow" else frames
         return
     waiting: list[TimedFrame] = []
     for n, step in enumerate(_vectors(path, shape[0], rate or 1.0)):
@@ -73,17 +73,6 @@ def _frames(path: str | None, patience: float, **options: Any) -> Iterator[Timed
             yield from folder_frames(path, patience=patience, **options)
         else:
             yield from clip_frames(path, **options)
-
-
-def _flow(frames: Iterator[TimedFrame], grid: tuple[int, int]) -> Iterator[TimedFrame]:
-    """The optical flow of each frame to the next, as soon as that is there; that of the last is 0."""
-    before = None
-    for frame in frames:
-        if before is not None:
-            yield TimedFrame(before.seconds, optical_flow(np.stack([before.values, frame.values]), grid=grid)[0])
-        before = frame
-    if before is not None:
-        yield TimedFrame(before.seconds, np.zeros((*grid, 2), np.float32))
 
 
 def _vectors(path: str | None, width: int, rate: float) -> Iterator[TimedFrame]:

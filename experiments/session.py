@@ -180,8 +180,8 @@ class Session:
         return state.params
 
     def draw_curves(self, event: training.Event, references: dict[str, float] | None = None):
-        """Draws curves.png after an evaluation and at the end; `references` are losses to compare with, by name."""
-        if event.kind in ("eval", "interrupted", "end"):
+        """Draws curves.png after each evaluation but the last, and at the end; `references`: losses to compare with, by name."""
+        if event.kind in ("interrupted", "end") or (event.kind == "eval" and event.step < self.plan.steps):
             title, options = f"{self.preset}: {self._data['source']}", {"monitor": self.config.monitor, "unit": self.model.unit}
             training.curves(self.folder.read_metrics(), self.folder.curves, title=title, references=references, **options)
 

@@ -16,7 +16,7 @@ PACE = shlex.split("--loop.steps 6 --loop.log-every 1 --loop.eval-every 3 --loop
 command = Command(program)
 
 
-def ramps(count: int, seed: int, people: int = 4) -> dict[str, np.ndarray]:
+def ramps(count: int, seed: int, people: int = 3) -> dict[str, np.ndarray]:
     """Clips whose first number rises or falls, the second a nuisance: the same values in another order."""
     draw = np.random.default_rng(seed)
     label, length = np.arange(count) % 2, draw.integers(6, 11, count)
@@ -32,6 +32,12 @@ def ramps(count: int, seed: int, people: int = 4) -> dict[str, np.ndarray]:
         "group": np.array([f"person{n // 2 % people}" for n in range(count)]),
         "rate": np.array(5.0),
     }
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Leaves out what costs most in a short run: every picture is the beginning of a PNG."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **options: file.write(b"\x89PNG"))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ WRONG_FLAGS = {
     "no layer": ("--data.path clips.npz --model.layers 0", "model.layers is 0"),
     "ranking of clips": ("--data.path clips.npz --model.ranking score", "ranking ranks the scores of frames"),
     "outputs of clips": ("--data.path clips.npz --model.kind multi_lstm", "kind multi_lstm labels frames"),
-    "a fold that is not": ("--data.path clips.npz --data.fold 4", "fold is 4"),
+    "a fold that is not": ("--data.path clips.npz --data.fold 3", "fold is 3"),
     "shares": ("--data.path clips.npz --data.split 0.5 0.5 0.5", "0.5 0.5 0.5"),
     "NaN": ("--data.path nan.npz", "NaN"),
     "a class that is only in test": ("--data.path rare.npz --data.fold 0", "jump"),
@@ -64,7 +64,7 @@ def test_data_that_do_not_fit_a_run_are_refused(finished, files, folder, nowhere
     assert contents(finished[0]) == before
 
 
-def test_a_stream_says_what_is_wrong_with_it(finished, train, nowhere):
+def test_a_stream_says_what_is_wrong_with_it(finished, train, nowhere, no_pictures):
     refused(command("stream", finished[0], stdin=b""), "the stream held no whole step")
     refused(command("stream", finished[0], stdin=b"1 nan\n"), "line 1 holds nan")
     refused(command("stream", finished[0], "--every", 0, stdin=b"1 2\n"), "--every is 0.0")

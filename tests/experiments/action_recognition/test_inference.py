@@ -32,7 +32,7 @@ def offline(folder, rows):
     return np.stack(answers)
 
 
-def test_evaluate_gives_the_figures_of_training_and_fuses_runs(finished, train, tmp_path):
+def test_evaluate_gives_the_figures_of_training_and_fuses_runs(finished, train, no_pictures, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished[0], folder)
     results = results_of(folder)
@@ -115,7 +115,7 @@ def test_frames_of_a_folder_and_of_standard_input_are_read_as_those_of_a_clip(no
     np.testing.assert_array_equal(np.stack(every), frames[::2])
 
 
-def test_a_clip_of_frames_goes_through_every_verb(nowhere):
+def test_a_clip_of_frames_goes_through_every_verb(nowhere, no_pictures):
     draw = np.random.default_rng(0)
     for n in range(12):
         name = ("left", "right")[n % 2]
