@@ -46,6 +46,7 @@ class Network(OverTime, Pooled):
 
     hidden_size: int = 64
     standardize: bool = False  # bring the inputs to mean 0 and scale 1 over the training data
+    input_dropout: float = 0.0  # rate at which whole features are left out of a training clip
     encoder: Literal["conv", "dense", "none"] = "none"  # a convolutional network or a layer reads every step
     channels: tuple[int, ...] = (16, 32, 64)  # of the convolutional network
     encoded_size: int = 64  # features that the encoder makes of a step
@@ -71,10 +72,10 @@ SMALL = OptimizerConfig(name="adam", learning_rate=3e-3, weight_decay=0.01, sche
 PRESETS = {
     # Rendered clips of moving figures and digits: minutes on two cores, nothing to download. The model reads their motion.
     "tiny": Config(
-        data=Data(inputs="flow", grid=(16, 16), count=(1600, 120, 240)),
+        data=Data(inputs="flow", grid=(16, 16), count=(1200, 120, 240)),
         model=Network(cell="gru", encoder="conv", average="linear", gain="linear"),
         optimizer=CLIPS,
-        loop=LoopConfig(epochs=8),
+        loop=LoopConfig(epochs=6),
         bag_of_frames=True,
     ),
     # The presets below read published data from --data.path. Their clips are few, so networks are small and dropout is high.
@@ -90,7 +91,7 @@ PRESETS = {
         data=Data(recordings="hapt", inputs="features", every=5, window=600, split=(0.85, 0.15, 0.0), batch_size=8),
         model=Network(layers=2, dropout=0.3),
         optimizer=SMALL,
-        loop=LoopConfig(epochs=150, eval_every=50),
+        loop=LoopConfig(epochs=80, eval_every=50),
     ),
     # Weizmann silhouettes, ten actions: folds leave one person out. Without validation people: the length is fixed.
     "weizmann": Config(

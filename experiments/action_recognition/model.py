@@ -6,7 +6,7 @@ from typing import Any
 from experiments.action_recognition.config import Network
 from experiments.groups import joined
 from experiments.labelled import Labelled
-from seqjax.compose import Standardize
+from seqjax.compose import Dropout, Standardize
 from seqjax.contracts import Cell, Model
 from seqjax.data.series import feature_moments
 from seqjax.errors import InputError
@@ -42,9 +42,9 @@ def build_model(config: Network, data: Labelled, word: str) -> Model:
 
 
 def bag_of_frames(config: Network, data: Labelled, word: str) -> Classifier:
-    """A classifier that sees every frame of a clip and not their order: layers on each, the mean over time, layers on that."""
+    """A classifier that sees every frame of a clip and not their order: layers on each, the maximum over time, layers on that."""
     parts, size = encoder_parts(config, data, word)
-    head = Pooling(reduce="mean", features=size, classes=len(data.classes), hidden=(config.hidden_size,))
+    head = Pooling(reduce="max", features=size, classes=len(data.classes), hidden=(config.hidden_size,))
     return Classifier(encoder=Features(size=data.shape(word), cell=joined(parts), name=word), head=head)
 
 
@@ -57,6 +57,8 @@ def encoder_parts(config: Network, data: Labelled, word: str) -> tuple[list[Cell
     shape, parts = data.shape(word), list[Cell]()
     if config.standardize:
         parts.append(Standardize(*feature_moments(data.splits["train"], word), input_shape=shape))
+    if config.input_dropout:
+        parts.append(Dropout(config.input_dropout, per="sequence", input_shape=shape))
     if config.encoder == "none":
         if len(shape) > 1:
             raise InputError(f"{word} have the shape {shape}, and networks over time read vectors: give --model.encoder conv")
