@@ -95,10 +95,10 @@ PRESETS = {
     ),
     # Weizmann silhouettes, ten actions: folds leave one person out. Without validation people: the length is fixed.
     "weizmann": Config(
-        data=Data(recordings="weizmann", inputs="features", window=48, split=(1.0, 0.0, 0.0)),
-        model=Network(dropout=0.5),
-        optimizer=SMALL,
-        loop=LoopConfig(epochs=60),
+        data=Data(recordings="weizmann", inputs="features", window=32, split=(1.0, 0.0, 0.0)),
+        model=Network(standardize=True, input_dropout=0.3, encoder="dense", cell="gru", bidirectional=True, dropout=0.5),
+        optimizer=dataclasses.replace(SMALL, weight_decay=0.05),
+        loop=LoopConfig(epochs=40),
     ),
     # JHMDB poses, 14 classes, three splits.
     "jhmdb": Config(
@@ -110,9 +110,9 @@ PRESETS = {
     # 50 Salads, scores of a frame classifier in, five splits.
     "salads": Config(
         data=Data(recordings="salads", inputs="features", split=(1.0, 0.0, 0.0), batch_size=8),
-        model=Network(bidirectional=True, dropout=0.5),
-        optimizer=SMALL,
-        loop=LoopConfig(epochs=60),
+        model=Network(input_dropout=0.3, encoder="dense", layers=2, bidirectional=True, dropout=0.5, smoothing=0.1),
+        optimizer=dataclasses.replace(SMALL, weight_decay=0.1),
+        loop=LoopConfig(epochs=25),
     ),
     # UT-Interaction, six interactions of two people: folds leave one sequence out in each set. --data.inputs flow: motion.
     "ut_interaction": Config(

@@ -92,7 +92,8 @@ def frame_encoder(
     On two CPU cores, forward and backward take about 0.2 ms for a frame of 32 x 32 x 1 and 1 ms for one of 72 x 72 x 3.
 
     Args:
-        input_shape: (H, W, C): frames of uint8 (read as values / 255) or float, or optical flow, (H, W, 2).
+        input_shape: (H, W, C): frames of uint8 (read as values / 255) or float, or optical flow, (H, W, 2). Without channels any
+            shape, such as (D,) for features.
         channels: features of each convolution, which halves height and width; (): a matrix product with the pixels instead.
         features: F.
         grid: places down and across over which the last convolution is averaged; 1: the global average.
@@ -102,7 +103,7 @@ def frame_encoder(
         Feedforward, whose output has the shape (F,).
 
     Raises:
-        InputError: an input_shape that is not (H, W, C), a size that is not positive, or a dropout that is not a rate.
+        InputError: channels and an input_shape that is not (H, W, C), a size that is not positive, or a dropout that is no rate.
 
     Example:
         >>> import jax
@@ -111,7 +112,7 @@ def frame_encoder(
         >>> cell.project(params, jnp.zeros((2, 3, 32, 32, 1), jnp.uint8)).shape
         (2, 3, 5)
     """
-    if len(input_shape) != 3:
+    if channels and len(input_shape) != 3:
         raise InputError(f"frame_encoder has input_shape={tuple(input_shape)}, it must be (height, width, channels)")
     net = ConvNet(channels=tuple(channels), features=features, grid=grid, dropout=dropout)
     check_size(net, features=features, grid=grid, **{f"channels[{i}]": size for i, size in enumerate(channels)})

@@ -80,6 +80,8 @@ def test_pixels_without_convolutions_and_the_json_form():
     cell = frame_encoder((3, 4, 1), channels=(), features=5)
     assert jax.tree.map(jnp.shape, cell.init(jax.random.key(0))["params"]) == {"Dense_0": {"kernel": (12, 5), "bias": (5,)}}
     assert seqjax.from_json(json.loads(json.dumps(seqjax.to_json(cell)))) == cell and cell.module == ConvNet((), 5)
+    vectors = frame_encoder((7,), channels=(), features=5)
+    assert vectors.project(vectors.init(jax.random.key(0)), jnp.ones((2, 3, 7))).shape == (2, 3, 5)
     assert cell.initial_state({}, (2,)) == () and frame_encoder((3, 4, 1), dropout=0.1).initial_state({}, (2,)).count.shape == (
         2,
     )
