@@ -182,7 +182,7 @@ def test_dropout_falls_on_the_embedding_and_on_the_output():
         ({"start_symbol": 7}, "symbol 7 is not in the vocabulary of 7"),
         ({"forbidden": (-1,)}, "symbol -1 is not in the vocabulary of 7"),
         ({"vocabulary_size": 0}, "vocabulary_size"),
-        ({"dropout": 1.0}, "rate"),
+        ({"dropout": 1.0}, "dropout"),
     ],
 )
 def test_sizes_and_symbols_that_do_not_fit_are_refused_in_one_line(fields, line):
