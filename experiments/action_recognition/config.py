@@ -102,10 +102,10 @@ PRESETS = {
     ),
     # JHMDB poses, 14 classes, three splits.
     "jhmdb": Config(
-        data=Data(recordings="jhmdb", inputs="features", split=(1.0, 0.0, 0.0)),
-        model=Network(bidirectional=True, dropout=0.5, smoothing=0.1),
+        data=Data(recordings="jhmdb", inputs="features", split=(1.0, 0.0, 0.0), batch_size=32),
+        model=Network(input_dropout=0.2, encoder="dense", bidirectional=True, head="mean", dropout=0.5, smoothing=0.1),
         optimizer=SMALL,
-        loop=LoopConfig(epochs=40),
+        loop=LoopConfig(epochs=24),
     ),
     # 50 Salads, scores of a frame classifier in, five splits.
     "salads": Config(

@@ -11,24 +11,29 @@ from seqjax.data.series import Series
 from seqjax.errors import InputError
 
 JOINTS = 15
-FEATURES = ("pose", "velocity", "distances")
-# Deviations, or a mean and a deviation, over the training clips of split 1, rounded.
-POSE, VELOCITY, DISTANCE = 0.2, 0.025, (0.35, 0.2)
+FEATURES = ("pose", "velocity", "distances", "displacement", "changes")
+SPAN = 5  # steps of displacement and changes
+# Deviations, or a mean and a deviation, over the training clips of split 1, rounded; the last two set those of SPAN steps to
+# about 1 where a joint moves.
+POSE, VELOCITY, DISTANCE, DISPLACEMENT, CHANGE = 0.2, 0.025, (0.35, 0.2), 0.08, 0.11
 
 
 def load(folder, *, features: Sequence[str] = FEATURES) -> Series:
     """The clips of all three splits, each once.
 
-    Every feature of a step depends on this step and the one before it only, so that a stream gives the same numbers:
+    Every feature of a step depends on this step and those before it only, so that a stream gives the same numbers; the first
+    step stands for those before it:
 
-        pose        (joint - mean of the joints) / 0.2                       30
-        velocity    (joint - joint one step before) / 0.025, at first 0      30
-        distances   (distance of two joints - 0.35) / 0.2                   105
+        pose            (joint - mean of the joints) / 0.2                               30
+        velocity        (joint - joint one step before) / 0.025                          30
+        distances       (distance of two joints - 0.35) / 0.2                           105
+        displacement    (joint - joint five steps before) / 0.08                         30
+        changes         (distance of two joints - that five steps before) / 0.11        105
 
     Args:
         folder: holds GT_train_1.npz to GT_test_3.npz, each with `pose` float [all steps, 15, 2], `length` int [clips] and
             `label`, the clips' classes.
-        features: a choice of "pose", "velocity", "distances".
+        features: a choice of "pose", "velocity", "distances", "displacement", "changes".
 
     Returns:
         A `Series` of `features` float32 [T, D] with a class each, 30 steps a second; published splits "1/train" to "3/test".
@@ -78,7 +83,7 @@ def pose_features(pose: np.ndarray, features: Sequence[str] = FEATURES) -> np.nd
 
     Args:
         pose: float, [T, J, 2].
-        features: a choice of "pose", "velocity", "distances".
+        features: a choice of "pose", "velocity", "distances", "displacement", "changes".
 
     Returns:
         float32, [T, D].
@@ -88,16 +93,19 @@ def pose_features(pose: np.ndarray, features: Sequence[str] = FEATURES) -> np.nd
 
     Example:
         >>> pose_features(np.zeros((4, 15, 2))).shape
-        (4, 165)
+        (4, 300)
     """
     _check(features)
     steps, joints = pose.shape[:2]
     first, second = np.triu_indices(joints, 1)
+    before = np.maximum(np.arange(steps) - SPAN, 0)  # [T]
+    distances = np.linalg.norm(pose[:, first] - pose[:, second], axis=-1)  # [T, J (J - 1) / 2]
     parts = {
         "pose": (pose - pose.mean(1, keepdims=True)) / POSE,  # [T, J, 2]
         "velocity": np.diff(pose, axis=0, prepend=pose[:1]) / VELOCITY,  # [T, J, 2]
-        "distances": (np.linalg.norm(pose[:, first] - pose[:, second], axis=-1) - DISTANCE[0])
-        / DISTANCE[1],  # [T, J (J - 1) / 2]
+        "distances": (distances - DISTANCE[0]) / DISTANCE[1],
+        "displacement": (pose - pose[before]) / DISPLACEMENT,  # [T, J, 2]
+        "changes": (distances - distances[before]) / CHANGE,
     }
     return np.concatenate([parts[name].reshape(steps, -1) for name in features], axis=1).astype(np.float32)
 

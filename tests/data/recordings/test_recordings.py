@@ -177,11 +177,14 @@ def test_jhmdb_files(tmp_path):
         for part, numbers in zip(("train", "test"), parts, strict=True):
             assert sorted(series.lengths[series.splits[f"{split}/{part}"]] - 3) == sorted(numbers)
     for pose, features in zip(clips, series.inputs["features"], strict=True):
-        for t in range(len(pose)):  # a step knows itself and the one before it only
+        apart = [[np.hypot(*(joints[a] - joints[b])) for a in range(15) for b in range(a + 1, 15)] for joints in pose]
+        apart = np.array(apart)
+        for t in range(len(pose)):  # a step knows itself and those before it only
             body = (pose[t] - pose[t].mean(0)) / 0.2
             velocity = (pose[t] - pose[max(t - 1, 0)]) / 0.025
-            distances = [np.hypot(*(pose[t, a] - pose[t, b])) for a in range(15) for b in range(a + 1, 15)]
-            expected = np.concatenate([body.ravel(), velocity.ravel(), (np.array(distances) - 0.35) / 0.2])
+            displacement, changes = (pose[t] - pose[max(t - 5, 0)]) / 0.08, (apart[t] - apart[max(t - 5, 0)]) / 0.11
+            parts = [body.ravel(), velocity.ravel(), (apart[t] - 0.35) / 0.2, displacement.ravel(), changes]
+            expected = np.concatenate(parts)
             np.testing.assert_allclose(features[t], expected, rtol=1e-4, atol=1e-4)
     assert jhmdb.load(tmp_path, features=("velocity",)).shapes == {"features": (30,)}
 
