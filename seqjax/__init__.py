@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from seqjax.errors import InputError
     from seqjax.layers import (
         Bidirectional,
+        Center,
         Chain,
         Convolution,
         DilatedConvNet,
@@ -37,6 +38,7 @@ _HOMES = {
     "errors": ("InputError",),
     "layers": (
         "Bidirectional",
+        "Center",
         "Chain",
         "Convolution",
         "DilatedConvNet",
@@ -75,8 +77,8 @@ __all__ = [  # noqa: RUF022 (as in _HOMES)
     "Dense", "Dropout", "Feedforward", "RecurrentDropout", "Residual", "Stack", "Standardize",
     "Cell", "CompositeCell", "Model", "SequenceLayer",
     "InputError",
-    "Bidirectional", "Chain", "Convolution", "DilatedConvNet", "LatePooling", "LocalPooling", "Pooling", "ScoreAveraging",
-    "SlowPooling", "TemporalConvNet", "TimeConvolution",
+    "Bidirectional", "Center", "Chain", "Convolution", "DilatedConvNet", "LatePooling", "LocalPooling", "Pooling",
+    "ScoreAveraging", "SlowPooling", "TemporalConvNet", "TimeConvolution",
     "last", "masked_max", "masked_mean",
     "Noise", "reseed",
     "explain", "truncated", "unroll",

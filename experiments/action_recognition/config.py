@@ -46,6 +46,7 @@ class Network(OverTime, Pooled):
 
     hidden_size: int = 64
     standardize: bool = False  # bring the inputs to mean 0 and scale 1 over the training data
+    center: bool = False  # subtract the mean of each clip from its features; such a network cannot follow a stream
     input_dropout: float = 0.0  # rate at which whole features are left out of a training clip
     encoder: Literal["conv", "dense", "none"] = "none"  # a convolutional network or a layer reads every step
     channels: tuple[int, ...] = (16, 32, 64)  # of the convolutional network

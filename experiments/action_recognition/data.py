@@ -64,7 +64,7 @@ def _read(data: Data) -> Series | dict[str, Series]:
     elif data.recordings == "hapt":
         source = hapt.load(path, every=data.every)
     elif data.recordings == "ut_interaction":
-        source = ut_interaction.load(path, inputs=("features", "flow", *["frames"] * (data.inputs == "frames")))
+        source = ut_interaction.load(path, inputs=("features", "flow", *["frames"] * (data.inputs == "frames")), grid=data.grid)
     elif data.recordings is not None:
         source = READERS[data.recordings](path)
     else:

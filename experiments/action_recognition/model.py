@@ -7,10 +7,10 @@ from experiments.action_recognition.config import Network
 from experiments.groups import joined
 from experiments.labelled import Labelled
 from seqjax.compose import Dropout, Standardize
-from seqjax.contracts import Cell, Model
+from seqjax.contracts import Cell, Model, SequenceLayer
 from seqjax.data.series import feature_moments
 from seqjax.errors import InputError
-from seqjax.layers import Pooling
+from seqjax.layers import Center, Pooling
 from seqjax.losses import balanced_class_weights
 from seqjax.models import Classifier, Features, FrameClassifier
 from seqjax.vision import frame_encoder
@@ -48,15 +48,19 @@ def bag_of_frames(config: Network, data: Labelled, word: str) -> Classifier:
     return Classifier(encoder=Features(size=data.shape(word), cell=joined(parts), name=word), head=head)
 
 
-def encoder_parts(config: Network, data: Labelled, word: str) -> tuple[list[Cell], int]:
+def encoder_parts(config: Network, data: Labelled, word: str) -> tuple[list[Cell | SequenceLayer], int]:
     """The parts that read each step alone, and the number of features that they make of it.
 
     Raises:
         InputError: a frame has no encoder.
     """
-    shape, parts = data.shape(word), list[Cell]()
+    shape, parts = data.shape(word), list[Cell | SequenceLayer]()
     if config.standardize:
         parts.append(Standardize(*feature_moments(data.splits["train"], word), input_shape=shape))
+    if config.center:
+        if len(shape) > 1:
+            raise InputError(f"--model.center reads vectors, and {word} have the shape {shape}: give --model.no-center")
+        parts.append(Center(input_size=shape[0]))
     if config.input_dropout:
         parts.append(Dropout(config.input_dropout, per="sequence", input_shape=shape))
     if config.encoder == "none":

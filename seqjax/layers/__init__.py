@@ -1,6 +1,7 @@
 """Layers that read a whole sequence, and heads that classify one."""
 
 from seqjax.layers.bidirectional import Bidirectional
+from seqjax.layers.center import Center
 from seqjax.layers.chain import Chain
 from seqjax.layers.convolution import Convolution
 from seqjax.layers.heads import Head
@@ -10,6 +11,7 @@ from seqjax.layers.temporal import DilatedConvNet, TemporalConvNet
 
 __all__ = [
     "Bidirectional",
+    "Center",
     "Chain",
     "Convolution",
     "DilatedConvNet",

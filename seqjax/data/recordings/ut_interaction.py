@@ -15,7 +15,13 @@ FEATURE, FLOW = 0.57, 1.32  # deviations over all clips, rounded
 ARRAYS = ("set", "sequence", "segment", "label", "length", "label_names", "feature", "feature_step", "flow", "flow_step")
 
 
-def load(folder, *, inputs: Sequence[str] = ("features", "flow"), sets: Sequence[int] = (1, 2)) -> Series:
+def load(
+    folder,
+    *,
+    inputs: Sequence[str] = ("features", "flow"),
+    sets: Sequence[int] = (1, 2),
+    grid: tuple[int, int] | None = None,
+) -> Series:
     """The clips, ten steps a second; the usual test leaves one sequence out, within each set.
 
     The sizes of the clips, which tell something of their class, are not read.
@@ -27,6 +33,7 @@ def load(folder, *, inputs: Sequence[str] = ("features", "flow"), sets: Sequence
             set<1 or 2>/<sequence>_<segment>_<label>/<frame>.jpg.
         inputs: a choice of "features" (divided by 0.57, their deviation), "flow" (by 1.32) and "frames".
         sets: a choice of 1 and 2.
+        grid: (h, w) that the flow is averaged to, of which the file's are multiples; None: as in the file.
 
     Returns:
         A `Series` of `features` float32 [T, D], `flow` float32 [T, h, w, 2] and `frames` uint8 [T, 72, 72, 3], read when they are
@@ -34,7 +41,8 @@ def load(folder, *, inputs: Sequence[str] = ("features", "flow"), sets: Sequence
         and so on: the other sequences of that set train.
 
     Raises:
-        InputError: a file is missing or has other arrays, the zip's clips are not those of clips.npz, or a choice is not known.
+        InputError: a file is missing or has other arrays, the zip's clips are not those of clips.npz, a choice is not known, or
+            the grid does not divide the flow's.
 
     Ryoo and Aggarwal, UT-Interaction Dataset, ICPR contest on Semantic Description of Human Activities, 2010.
     """
@@ -50,6 +58,8 @@ def load(folder, *, inputs: Sequence[str] = ("features", "flow"), sets: Sequence
         if word in inputs:
             clips, scale = parts_of(path, arrays[array], arrays["length"]), np.float32(arrays[f"{array}_step"] / deviation)
             read[word] = [clips[n] * scale for n in kept]
+    if grid is not None and "flow" in read:
+        read["flow"] = [_averaged(flow, grid) for flow in read["flow"]]
     if "frames" in inputs:
         paths.append(file_in(folder, "frames_72.zip", what="UT-Interaction"))
         read["frames"] = _frames(
@@ -70,6 +80,16 @@ def load(folder, *, inputs: Sequence[str] = ("features", "flow"), sets: Sequence
         record={"source": "UT-Interaction", "sha256": digest_of(paths), "clips": len(kept), "inputs": ",".join(inputs)},
         splits=splits,
     )
+
+
+def _averaged(flow: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Flow [T, H, W, 2], averaged to [T, h, w, 2]."""
+    length, height, width, _ = flow.shape
+    if min(grid) < 1 or height % grid[0] or width % grid[1]:
+        raise InputError(
+            f"the flow has {height} x {width} places, and {grid[0]} x {grid[1]} do not divide them: give another grid"
+        )
+    return flow.reshape(length, grid[0], height // grid[0], grid[1], width // grid[1], 2).mean(axis=(2, 4))
 
 
 def _frames(path, names: list[str]) -> Parts:

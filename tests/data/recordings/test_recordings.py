@@ -308,6 +308,8 @@ def test_interaction_files(tmp_path):
     assert series.folds == ("set1-01", "set1-02", "set2-11", "set2-12")
     parts = split_series(series, fold=2, shares=(1, 0, 0))
     assert set(parts["test"].groups) == {"set2-11"} and set(parts["train"].groups) == {"set2-12"}
+    coarse = ut_interaction.load(tmp_path, inputs=("flow",), grid=(2, 1)).read(0)["flow"]
+    np.testing.assert_allclose(coarse, series.read(0)["flow"].mean(axis=2, keepdims=True), rtol=1e-6)
     assert ut_interaction.load(tmp_path, sets=(2,), inputs=("flow",)).folds == ("set2-11", "set2-12")
 
 
@@ -316,6 +318,7 @@ def test_wrong_interaction_files_are_refused(tmp_path):
     refused(lambda: ut_interaction.load(tmp_path, inputs=("frames",)), "frames_72.zip is missing")
     refused(lambda: ut_interaction.load(tmp_path, inputs=("width",)), "choose of features, flow, frames, and of 1 and 2")
     refused(lambda: ut_interaction.load(tmp_path, sets=(3,)), "sets (3,)")
+    refused(lambda: ut_interaction.load(tmp_path, grid=(2, 3)), "2 x 3 do not divide them")
     write_frames(tmp_path, [*ids[:-1], (2, 12, 9, 0)], arrays)
     refused(lambda: ut_interaction.load(tmp_path, inputs=("frames",)), "has no clip set2/12_01_1, which clips.npz has")
     write_interactions(tmp_path, length=np.full(8, 2))
