@@ -70,6 +70,8 @@ class Config(Training):
 
 CLIPS = OptimizerConfig(name="adam", learning_rate=3e-3, schedule="cosine", warmup_steps=50, clip_norm=1.0)
 SMALL = OptimizerConfig(name="adam", learning_rate=3e-3, weight_decay=0.01, schedule="cosine", warmup_steps=20, clip_norm=1.0)
+INTERACTIONS = Data(recordings="ut_interaction", grid=(5, 5), split=(1.0, 0.0, 0.0), batch_size=18)
+BOTH_WAYS = Network(cell="gru", hidden_size=32, bidirectional=True, dropout=0.5, smoothing=0.1)
 PRESETS = {
     # Rendered clips of moving figures and digits: minutes on two cores, nothing to download. The model reads their motion.
     "tiny": Config(
@@ -115,10 +117,17 @@ PRESETS = {
         optimizer=dataclasses.replace(SMALL, weight_decay=0.1),
         loop=LoopConfig(epochs=25),
     ),
-    # UT-Interaction, six interactions of two people: folds leave one sequence out in each set. --data.inputs flow: motion.
+    # UT-Interaction, six interactions of two people: folds leave one sequence out in each set. Features of frames.
     "ut_interaction": Config(
-        data=Data(recordings="ut_interaction", inputs="features", split=(1.0, 0.0, 0.0), batch_size=18),
-        model=Network(bidirectional=True, dropout=0.5, smoothing=0.1),
+        data=dataclasses.replace(INTERACTIONS, inputs="features"),
+        model=dataclasses.replace(BOTH_WAYS, center=True, input_dropout=0.5, head="local", pool_windows=3),
+        optimizer=SMALL,
+        loop=LoopConfig(epochs=60),
+    ),
+    # The same interactions by their optical flow. `evaluate` fuses both.
+    "ut_interaction_flow": Config(
+        data=dataclasses.replace(INTERACTIONS, inputs="flow"),
+        model=dataclasses.replace(BOTH_WAYS, encoder="dense", input_dropout=0.3, average="linear", gain="linear"),
         optimizer=SMALL,
         loop=LoopConfig(epochs=60),
     ),

@@ -60,7 +60,7 @@ def encoder_parts(config: Network, data: Labelled, word: str) -> tuple[list[Cell
     if config.center:
         if len(shape) > 1:
             raise InputError(f"--model.center reads vectors, and {word} have the shape {shape}: give --model.no-center")
-        parts.append(Center(input_size=shape[0]))
+        parts.append(Center(input_size=math.prod(shape)))
     if config.input_dropout:
         parts.append(Dropout(config.input_dropout, per="sequence", input_shape=shape))
     if config.encoder == "none":

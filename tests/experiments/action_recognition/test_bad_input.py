@@ -20,6 +20,10 @@ WRONG_FLAGS = {
     "shares": ("--data.path clips.npz --data.split 0.5 0.5 0.5", "0.5 0.5 0.5"),
     "NaN": ("--data.path nan.npz", "NaN"),
     "a class that is only in test": ("--data.path rare.npz --data.fold 0", "jump"),
+    "pictures without their mean": (
+        "--data.count 2 2 2 --data.inputs flow --data.grid 8 8 --model.center",
+        "--model.center reads vectors",
+    ),
     "pooling without a layer": ("--data.path clips.npz --model.head late", "hidden"),
 }
 
