@@ -12,16 +12,18 @@ from seqjax.attention import Additive, Attention, Attentive, Dot, General, Local
 from seqjax.cells.elman import Elman
 from seqjax.cells.gru import GRU
 from seqjax.cells.lstm import LSTM
-from seqjax.compose import Dropout, Stack
+from seqjax.compose import Dropout, Stack, Standardize
 from seqjax.contracts import Cell, Decoder, SequenceLayer
+from seqjax.data.series import Series, feature_moments
 from seqjax.errors import InputError
-from seqjax.layers import Bidirectional, Chain, DilatedConvNet, TemporalConvNet
+from seqjax.layers import Bidirectional, Center, Chain, DilatedConvNet, TemporalConvNet
 from seqjax.layers.heads import Head
 from seqjax.layers.pooling import LatePooling, LocalPooling, Pooling, SlowPooling, TimeConvolution
 from seqjax.layers.score_averaging import ScoreAveraging
 from seqjax.noise import key_of
 from seqjax.symbols import TeacherForcing
 from seqjax.types import Params
+from seqjax.vision import frame_encoder
 
 CELLS = {"lstm": LSTM, "gru": GRU, "elman": Elman}
 
@@ -71,6 +73,40 @@ class Reader(Recurrent):
         if self.layers < 1:
             raise InputError(f"model.layers is {self.layers}, it must be at least 1")
         return self.both_ways(input_size, self.layers) if self.bidirectional else self.stack(input_size, self.layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class PerStep:
+    """The preparation of the inputs, and an encoder that reads each step alone."""
+
+    standardize: bool = False  # bring the inputs to mean 0 and scale 1 over the training data
+    center: bool = False  # subtract the mean of each clip from its features; such a network cannot follow a stream
+    input_dropout: float = 0.0  # rate at which whole features are left out of a training clip
+    encoder: Literal["conv", "dense", "none"] = "none"  # a convolutional network or a layer reads every step
+    channels: tuple[int, ...] = (16, 32, 64)  # of the convolutional network
+    encoded_size: int = 64  # features that the encoder makes of a step
+
+    def per_step(self, series: Series, word: str) -> tuple[list[Cell | SequenceLayer], int]:
+        """The parts that read an input of training data, and the number of features that they make of a step.
+
+        Raises:
+            InputError: a frame has no encoder, or is to be centred.
+        """
+        shape, parts = series.shapes[word], list[Cell | SequenceLayer]()
+        if self.standardize:
+            parts.append(Standardize(*feature_moments(series, word), input_shape=shape))
+        if self.center:
+            if len(shape) > 1:
+                raise InputError(f"--model.center reads vectors, and {word} have the shape {shape}: give --model.no-center")
+            parts.append(Center(input_size=math.prod(shape)))
+        if self.input_dropout:
+            parts.append(Dropout(self.input_dropout, per="sequence", input_shape=shape))
+        if self.encoder == "none":
+            if len(shape) > 1:
+                raise InputError(f"{word} have the shape {shape}, and networks over time read vectors: give --model.encoder conv")
+            return parts, math.prod(shape)
+        channels = self.channels if self.encoder == "conv" else ()
+        return [*parts, frame_encoder(shape, channels=channels, features=self.encoded_size)], self.encoded_size
 
 
 @dataclasses.dataclass(frozen=True)

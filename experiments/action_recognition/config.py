@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar, Literal
 
 from experiments.command_line import Program
-from experiments.groups import OverTime, Pooled
+from experiments.groups import OverTime, PerStep, Pooled
 from experiments.session import Training
 from seqjax.data.video import Augment
 from seqjax.train import LoopConfig, OptimizerConfig
@@ -41,16 +41,10 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True)
-class Network(OverTime, Pooled):
+class Network(PerStep, OverTime, Pooled):
     """The encoder of a step, the network over time, and the head of a clip."""
 
     hidden_size: int = 64
-    standardize: bool = False  # bring the inputs to mean 0 and scale 1 over the training data
-    center: bool = False  # subtract the mean of each clip from its features; such a network cannot follow a stream
-    input_dropout: float = 0.0  # rate at which whole features are left out of a training clip
-    encoder: Literal["conv", "dense", "none"] = "none"  # a convolutional network or a layer reads every step
-    channels: tuple[int, ...] = (16, 32, 64)  # of the convolutional network
-    encoded_size: int = 64  # features that the encoder makes of a step
     balanced: bool = False  # weigh the losses of the classes by one over their frequency
     smoothing: float = 0.0  # label smoothing
     focal: float | None = None  # the exponent of the focal loss; None: cross-entropy
