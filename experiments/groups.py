@@ -14,7 +14,8 @@ from seqjax.cells.gru import GRU
 from seqjax.cells.lstm import LSTM
 from seqjax.compose import Dropout, Stack, Standardize
 from seqjax.contracts import Cell, Decoder, SequenceLayer
-from seqjax.data.series import Series, feature_moments
+from seqjax.data.series import Distortion, Series, feature_moments
+from seqjax.data.video import Augment
 from seqjax.errors import InputError
 from seqjax.layers import Bidirectional, Center, Chain, DilatedConvNet, TemporalConvNet
 from seqjax.layers.heads import Head
@@ -170,6 +171,27 @@ class Pooled:
         if self.head == "convolution":
             return TimeConvolution(filters=self.filters, **windows, **sizes)
         return Pooling(reduce=self.head, **sizes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Augmentation(Augment):
+    """Random changes of training clips: of frames and flow as in Augment, of features as in Distortion."""
+
+    rotation: float = 0.0  # of features, three by three: the deviation of the angle, in degrees
+    scale: float = 0.0  # of features: the deviation of a factor
+    noise: float = 0.0  # of features: the deviation of what is added to each
+    speed: float = 0.0  # the speed is drawn from [1 - speed, 1 + speed]
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._distortion()
+
+    def _distortion(self) -> Distortion:
+        return Distortion(rotation=self.rotation, scale=self.scale, noise=self.noise, speed=self.speed)
+
+    def __call__(self, inputs: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """One clip, changed at random."""
+        return self._distortion()(super().__call__(inputs, rng), rng)
 
 
 @dataclasses.dataclass(frozen=True)

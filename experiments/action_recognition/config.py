@@ -4,9 +4,8 @@ import dataclasses
 from typing import ClassVar, Literal
 
 from experiments.command_line import Program
-from experiments.groups import OverTime, PerStep, Pooled
+from experiments.groups import Augmentation, OverTime, PerStep, Pooled
 from experiments.session import Training
-from seqjax.data.video import Augment
 from seqjax.train import LoopConfig, OptimizerConfig
 
 
@@ -31,10 +30,11 @@ class Data:
     unreadable: Literal["skip", "refuse"] = "skip"  # clips that cannot be read are named and counted, or refused
     count: tuple[int, int, int] = (600, 120, 240)  # rendered clips to train, validate and test
     every: int = 1  # keep one of so many steps; of HAPT: the mean of so many
+    motion: bool = False  # of HAPT: read the fast part of both sensors too, on a logarithmic scale
     classes: tuple[str, ...] = ()  # the classes to tell apart; others are left out. Empty: all
     cut: tuple[int, int] | None = None  # cut recordings into clips of so many steps, one every so many
     window: int | None = None  # train on random windows of at most so many steps
-    augment: Augment = dataclasses.field(default_factory=Augment)  # of training clips
+    augment: Augmentation = dataclasses.field(default_factory=Augmentation)  # of training clips
     split: tuple[float, float, float] = (0.7, 0.1, 0.2)  # shares of the groups in train, valid and test
     fold: int | None = None  # the test split: the n-th published one or group; `split` still says how much is valid
     batch_size: int = 16
@@ -66,6 +66,8 @@ CLIPS = OptimizerConfig(name="adam", learning_rate=3e-3, schedule="cosine", warm
 SMALL = OptimizerConfig(name="adam", learning_rate=3e-3, weight_decay=0.01, schedule="cosine", warmup_steps=20, clip_norm=1.0)
 INTERACTIONS = Data(recordings="ut_interaction", grid=(5, 5), split=(1.0, 0.0, 0.0), batch_size=18)
 BOTH_WAYS = Network(cell="gru", hidden_size=32, bidirectional=True, dropout=0.5, smoothing=0.1)
+TILTED = Augmentation(rotation=5.0, scale=0.1, speed=0.2)  # a phone worn and a person moving otherwise
+SENSORS = Data(recordings="hapt_windows", inputs="features", every=2, motion=True, augment=TILTED, split=(0.85, 0.15, 0.0))
 PRESETS = {
     # Rendered clips of moving figures and digits: minutes on two cores, nothing to download. The model reads their motion.
     "tiny": Config(
@@ -76,12 +78,11 @@ PRESETS = {
         bag_of_frames=True,
     ),
     # The presets below read published data from --data.path. Their clips are few, so networks are small and dropout is high.
-    # HAPT, windows of 128 samples at 50 Hz of six basic activities; published split of subjects.
-    "hapt": Config(
-        data=Data(recordings="hapt_windows", inputs="features", cut=(128, 64), split=(0.85, 0.15, 0.0), batch_size=64),
-        model=Network(layers=2, bidirectional=True, dropout=0.3),
+    "hapt": Config(  # windows of 128 samples at 50 Hz (64 means of two) of six basic activities; published split of subjects
+        data=dataclasses.replace(SENSORS, cut=(64, 32), batch_size=64),
+        model=Network(kind="dilated_tcn", hidden_size=32, layers=4, width=5, head="mean", dropout=0.3, smoothing=0.1),
         optimizer=SMALL,
-        loop=LoopConfig(epochs=20),
+        loop=LoopConfig(epochs=8),
     ),
     # HAPT, whole recordings at 10 Hz, twelve activities; a model that sees no later step, so that it can follow a stream.
     "hapt_segments": Config(

@@ -60,9 +60,9 @@ def _read(data: Data) -> Series | dict[str, Series]:
         source = render_series(0, data.count, kind=data.rendered, size=data.size or (32, 32), **flow)
     elif data.recordings == "hapt_windows":
         size, step = data.cut or (128, 64)
-        return hapt.load_windows(path, size=size, step=step, every=data.every)
+        return hapt.load_windows(path, size=size, step=step, every=data.every, motion=data.motion)
     elif data.recordings == "hapt":
-        source = hapt.load(path, every=data.every)
+        source = hapt.load(path, every=data.every, motion=data.motion)
     elif data.recordings == "ut_interaction":
         source = ut_interaction.load(path, inputs=("features", "flow", *["frames"] * (data.inputs == "frames")), grid=data.grid)
     elif data.recordings is not None:

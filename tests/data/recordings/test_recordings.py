@@ -56,6 +56,23 @@ def test_hapt_files(tmp_path):
         np.testing.assert_array_equal(item, series.inputs["features"][n][begin : begin + 8])
 
 
+def test_motion_reads_no_later_step_and_turns_with_the_sensors():
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=(60, 6))
+    every_step = hapt.with_motion(signal, 25.0)
+    np.testing.assert_array_equal(every_step[:20], hapt.with_motion(signal[:20], 25.0))
+    low, share = signal[0], 1 - np.exp(-2 * np.pi * 0.3 / 25)
+    for t, step in enumerate(signal):  # the filter as a loop
+        low = low + share * (step - low)
+        for vector, at in (((step - low)[:3], 6), ((step - low)[3:], 9)):
+            length = np.linalg.norm(vector)
+            expected = vector / length * np.arcsinh(length / 0.01) / 2 if t else np.zeros(3)
+            np.testing.assert_allclose(every_step[t, at : at + 3], expected, atol=1e-5)
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    turned = hapt.with_motion((signal.reshape(-1, 3) @ turn).reshape(-1, 6), 25.0)
+    np.testing.assert_allclose(turned, (every_step.reshape(-1, 3) @ turn).reshape(-1, 12), atol=1e-5)
+
+
 def test_wrong_hapt_files_are_refused(tmp_path):
     nan = np.zeros((40, 3), np.float32)
     nan[16, 1] = np.nan

@@ -1,0 +1,133 @@
+"""Augmentation of sensor signals: random rotations, scales, noise and speeds of a whole item."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seqjax.errors import InputError
+
+FEATURES = "features"  # [T, D]; everything else is [T, ...] and follows the speed alone
+
+
+def rotation_matrix(axis: np.ndarray, angle: float) -> np.ndarray:
+    """The matrix R of a rotation of column vectors, by Rodrigues' formula.
+
+        R = I + sin(angle) K + (1 - cos(angle)) K^2,   K v = axis x v
+
+    Args:
+        axis: [3], of length 1.
+        angle: in radians.
+
+    Returns:
+        Float64, [3, 3].
+
+    Example:
+        >>> rotation_matrix(np.array([0, 0, 1]), np.pi / 2).round(6) @ [1, 0, 0]
+        array([0., 1., 0.])
+    """
+    cross = np.cross(np.asarray(axis, np.float64), np.eye(3)).T  # [3, 3]
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+def stretch(inputs: dict[str, np.ndarray], begin: float, speed: float) -> dict[str, np.ndarray]:
+    """An item read from a step on at another speed, up to its end or to as many steps as it had.
+
+        x'[n] = x[begin + n speed]
+
+    Features between two steps are interpolated linearly; of everything else the nearest step is taken.
+
+    Args:
+        inputs: arrays [T, ...].
+        begin: the first step, from 0 to T - 1.
+        speed: steps that one step of the result advances, above 0.
+
+    Returns:
+        The same names and dtypes, at most T steps.
+
+    Example:
+        >>> slow = stretch({"features": np.array([[0.0], [1.0], [2.0]])}, 0.5, 0.5)
+        >>> slow["features"].ravel().tolist()
+        [0.5, 1.0, 1.5]
+    """
+    length = len(next(iter(inputs.values())))
+    places = begin + np.arange(length) * speed
+    places = places[places <= length - 1 + 1e-9]  # [T']
+    nearest = np.rint(places).astype(int)
+    stretched = {name: array[nearest] for name, array in inputs.items()}
+    if FEATURES in inputs:
+        array = inputs[FEATURES]
+        below = np.minimum(places.astype(int), max(length - 2, 0))
+        share = np.minimum(places - below, 1)[:, None]
+        mixed = array[below] * (1 - share) + array[np.minimum(below + 1, length - 1)] * share
+        stretched[FEATURES] = mixed.astype(array.dtype)
+    return stretched
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distortion:
+    """Random changes of an item's features as if the sensor sat otherwise or the person moved otherwise; by default none.
+
+    Every draw is for a whole item: all steps and all sensors are changed alike, but for the noise.
+
+    Args:
+        rotation: the standard deviation of the angle of a rotation, in degrees, about an axis drawn from all directions; it turns
+            every three features that follow each other, such as the axes of an accelerometer and those of a gyroscope. 0: none.
+        scale: the standard deviation of a factor of mean 1. 0: none.
+        noise: the standard deviation of what is added to each number. 0: none.
+        speed: the speed is drawn from [1 - speed, 1 + speed]; a faster item gets shorter, a slower one loses an end.
+
+    Raises:
+        InputError: a value outside its range; when it is called, a rotation of features that are no vectors of three.
+
+    Example:
+        >>> turned = Distortion(rotation=10.0)({"features": np.array([[3.0, 4.0, 0.0]])}, np.random.default_rng(0))
+        >>> float(np.linalg.norm(turned["features"]).round(6))
+        5.0
+
+    Um et al. 2017, arXiv:1706.00527.
+    """
+
+    rotation: float = 0.0
+    scale: float = 0.0
+    noise: float = 0.0
+    speed: float = 0.0
+
+    def __post_init__(self):
+        if not (0 <= self.rotation <= 180 and 0 <= self.scale < 1 and 0 <= self.noise < np.inf and 0 <= self.speed < 1):
+            raise InputError(
+                f"rotation {self.rotation}, scale {self.scale}, noise {self.noise}, speed {self.speed}: "
+                "0 <= rotation <= 180, 0 <= scale < 1, 0 <= noise, 0 <= speed < 1"
+            )
+
+    def __call__(self, inputs: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """One item, changed at random.
+
+        Args:
+            inputs: arrays [T, ...] by batch word, `features` floating [T, D], `target`, ...
+            rng: of NumPy.
+
+        Returns:
+            The same names and dtypes, fewer steps if a higher speed was drawn.
+
+        Raises:
+            InputError: a rotation of a number of features that is no multiple of three.
+        """
+        if self.speed:
+            speed = rng.uniform(1 - self.speed, 1 + self.speed)
+            rest = (len(next(iter(inputs.values()))) - 1) * max(1 - speed, 0.0)
+            inputs = stretch(inputs, rng.uniform(0, rest), speed)
+        if FEATURES not in inputs or not (self.rotation or self.scale or self.noise):
+            return inputs
+        array = inputs[FEATURES]
+        changed = array.astype(np.float64)
+        if self.rotation:
+            if array.ndim != 2 or array.shape[1] % 3:
+                raise InputError(f"a step's features are {list(array.shape[1:])}, a rotation turns vectors of three: give none")
+            axis = rng.normal(size=3)
+            matrix = rotation_matrix(axis / np.linalg.norm(axis), np.radians(rng.normal(0, self.rotation)))
+            changed = (changed.reshape(len(array), -1, 3) @ matrix.T).reshape(array.shape)
+        if self.scale:
+            changed = changed * rng.normal(1, self.scale)
+        if self.noise:
+            changed = changed + rng.normal(0, self.noise, array.shape)
+        return inputs | {FEATURES: changed.astype(array.dtype)}
