@@ -129,7 +129,8 @@ def stream(argv: list[str]):
 def preparation(folder: str, data: Data, rate: float | None) -> dict[str, Any]:
     """The options of `read_steps` that prepare steps as those of a run were; a rate is that before steps are left out."""
     known = RunFolder(folder).read_config()["data"].get("rate")
-    options = {"rate": rate or data.rate or (known and known * data.every), "every": data.every}
+    every = 1 if data.motion else data.every  # motion is that of averages: a table with it comes averaged
+    options = {"rate": rate or data.rate or (known and known * every), "every": every}
     size = data.size or ((32, 32) if data.path is data.tfds is None else None)
     return options | {"average": (data.recordings or "").startswith("hapt"), "size": size}
 

@@ -1,5 +1,6 @@
 """Measuring, fusing, predicting and following through the real command."""
 
+import dataclasses
 import json
 import shutil
 
@@ -8,6 +9,7 @@ import pytest
 
 import seqjax
 from experiments.action_recognition import inference
+from experiments.action_recognition.config import Data
 from experiments.online import read_steps
 from seqjax.data.video import optical_flow
 from tests.experiments.action_recognition.conftest import command, ramps
@@ -136,3 +138,13 @@ def test_a_clip_of_frames_goes_through_every_verb(nowhere, no_pictures):
     refused(command("predict", "run", "clips/left/broken.avi"), "broken.avi")
     refused(command("train", *flags.split(), "--data.unreadable", "refuse", "--run.dir", "other"), "broken.avi")
     assert not (nowhere / "other").exists()
+
+
+def test_tables_with_motion_come_averaged(tmp_path):
+    facts = {key: {} for key in ("preset", "config", "model", "vocabulary")} | {"data": {"rate": 25.0}}
+    (tmp_path / "config.json").write_text(json.dumps(facts))
+    data = Data(recordings="hapt", inputs="features", every=2, path="there")
+    prepared = inference.preparation(str(tmp_path), data, None)
+    assert (prepared["every"], prepared["rate"]) == (2, 50.0)
+    prepared = inference.preparation(str(tmp_path), dataclasses.replace(data, motion=True), None)
+    assert (prepared["every"], prepared["rate"]) == (1, 25.0)

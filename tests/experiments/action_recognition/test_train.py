@@ -11,9 +11,11 @@ import seqjax
 from experiments.action_recognition.config import PRESETS
 from experiments.action_recognition.data import load_actions
 from experiments.action_recognition.model import build_model
+from experiments.groups import Augmentation
 from experiments.labelled import Labelled
 from seqjax.data.labels import Labels
 from seqjax.data.series import Series
+from seqjax.errors import InputError
 from seqjax.models import Classifier, FrameClassifier
 from tests.experiments.action_recognition.conftest import PACE, SIZES, command
 from tests.experiments.conftest import Interrupt, contents, figures_of, refused, results_of
@@ -119,3 +121,17 @@ def test_splits_never_share_a_person(files):
         splits = load_actions(dataclasses.replace(data, fold=fold)).splits
         groups = [set(series.groups) for series in splits.values()]
         assert len(groups) == 3 and sum(map(len, groups)) == len(set.union(*groups)) == 3
+
+
+def test_flags_change_features_as_sensor_signals_and_frames_as_clips():
+    rng = np.random.default_rng(0)
+    item = {"features": rng.normal(size=(20, 6)), "target": np.arange(20)}
+    options = {"rotation": 9.0, "scale": 0.2, "noise": 0.1, "speed": 0.3}
+    same = Augmentation()(item, np.random.default_rng(1))
+    assert all(np.array_equal(same[name], item[name]) for name in item)
+    changed = Augmentation(**options)(item, np.random.default_rng(1))
+    assert np.abs(changed["features"] - item["features"][: len(changed["target"])]).max() > 0.1
+    frames = {"frames": rng.integers(0, 256, (3, 4, 4, 1), np.uint8)}
+    np.testing.assert_array_equal(Augmentation(flip=1.0)(frames, rng)["frames"], frames["frames"][:, :, ::-1])
+    with pytest.raises(InputError, match="0 <= rotation <= 180"):
+        Augmentation(rotation=-1.0)
