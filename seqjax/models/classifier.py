@@ -1,7 +1,6 @@
 """A classifier of clips: a reader, and a head that pools over time."""
 
 import dataclasses
-import functools
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -12,7 +11,7 @@ from seqjax.errors import InputError
 from seqjax.layers.heads import Head
 from seqjax.losses import Weighted
 from seqjax.losses.classifiers import accuracy, check_objective, objective
-from seqjax.models.encoders import Encoder, check_encoder
+from seqjax.models.encoders import Encoder, check_encoder, class_probabilities
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, State
 
@@ -159,7 +158,7 @@ class Classifier(Model):
         Raises:
             InputError: a batch that the encoder cannot read.
         """
-        return _probabilities(self, params, self.encoder.inputs(batch)[0])
+        return class_probabilities(self, params, batch)
 
     def start(self, params: Params, rows: int) -> OnlineState:
         """The state before the first frame, for classifying online.
@@ -191,8 +190,3 @@ class Classifier(Model):
         hs, _, encoder_state = encoder.encode(params["encoder"], encoder.piece(x), state=state.encoder)
         head, probabilities = self.head.step(params["head"], state.head, hs[:, 0])
         return OnlineState(encoder_state, head), probabilities
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _probabilities(model: Classifier, params: Params, batch: dict) -> Array:
-    return model.apply(params, batch)[1].probabilities

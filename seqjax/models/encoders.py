@@ -318,6 +318,16 @@ def check_encoder(encoder):
         raise InputError(f"the encoder is a {type(encoder).__name__}, it must be an Encoder such as Symbols or Features")
 
 
+def class_probabilities(model, params: Params, batch: dict) -> Array:
+    """The probabilities that a model with an encoder gives to classes, [B, C] or [B, T, C]; refuses what it cannot read."""
+    return _class_probabilities(model, params, model.encoder.inputs(batch)[0])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _class_probabilities(model, params: Params, batch: dict) -> Array:
+    return model.apply(params, batch)[1].probabilities
+
+
 def _check_cell(cell, shape: Shape, field: str):
     if not isinstance(cell, Cell | SequenceLayer):
         raise InputError(f"the encoder's cell is a {type(cell).__name__}, it must be a cell or a layer")

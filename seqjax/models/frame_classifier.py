@@ -13,7 +13,7 @@ from seqjax.errors import InputError
 from seqjax.layers.heads import fully_connected, init_layers
 from seqjax.losses import Weighted, binary_cross_entropy, margin_ranking, score_ranking
 from seqjax.losses.classifiers import accuracy, check_objective, objective
-from seqjax.models.encoders import Encoder, check_encoder
+from seqjax.models.encoders import Encoder, check_encoder, class_probabilities
 from seqjax.serial import register
 from seqjax.tree import zero_where_not
 from seqjax.types import Array, Key, Params, State
@@ -213,7 +213,7 @@ class FrameClassifier(Model):
         Raises:
             InputError: a batch that the encoder cannot read.
         """
-        return _probabilities(self, params, self.encoder.inputs(batch)[0])
+        return class_probabilities(self, params, batch)
 
     def start(self, params: Params, rows: int) -> State:
         """The state before the first frame, for classifying online.
@@ -249,8 +249,3 @@ class FrameClassifier(Model):
 
 
 _RANKING = {"score": score_ranking, "margin": margin_ranking}
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _probabilities(model: FrameClassifier, params: Params, batch: dict) -> Array:
-    return model.apply(params, batch)[1].probabilities
