@@ -7,36 +7,19 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from seqjax import masks, noise, tree
 from seqjax.contracts import Cell, CompositeCell, SequenceLayer
 from seqjax.errors import InputError
+from seqjax.recurrence.arguments import Options, check_state, checked, feature_shape, is_positive
 from seqjax.recurrence.backends import Backend, Choice, choose, recording
 from seqjax.recurrence.call import Call, Collect
 from seqjax.recurrence.chunks import Remat, chunked
-from seqjax.types import Array, Key, Params, Shape, State, is_tokens
+from seqjax.types import Array, Key, Params, State
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_STATIC = {"static": True}  # under jit
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """The options of `unroll`, as one argument: arrays, and values that are static under jit."""
-
-    lengths: Any = None
-    mask: Any = None
-    reset: Any = None
-    context: Any = None
-    key: Key | None = None
-    reverse: bool = dataclasses.field(default=False, metadata=_STATIC)
-    backend: Backend = dataclasses.field(default="auto", metadata=_STATIC)
-    remat: Remat = dataclasses.field(default=None, metadata=_STATIC)
-    collect: Collect = dataclasses.field(default="outputs", metadata=_STATIC)
 
 
 def run(part, params: Params, xs: Array, state: State, **options) -> tuple[State, Any]:
@@ -54,7 +37,7 @@ def run(part, params: Params, xs: Array, state: State, **options) -> tuple[State
         (state, ys), ys [B, T, ...].
     """
     if part.input_shape is not None:  # the part before may have made xs
-        _feature_shape(part, xs)
+        feature_shape(part, xs)
     if isinstance(part, SequenceLayer):
         return part.unroll(params, xs, state, **options)
     collect = options.pop("collect", "outputs")
@@ -127,7 +110,7 @@ def unroll(
         ((2, 5, 4), (2, 4))
     """
     options = Options(lengths, mask, reset, context, key, reverse, backend, remat, collect)
-    xs, options = _checked(cell, xs, options)
+    xs, options = checked(cell, xs, options)
     return _jitted(cell, params, xs, state, options)
 
 
@@ -155,9 +138,9 @@ def explain(cell: Cell | SequenceLayer, params: Params, xs: ArrayLike, state: St
         >>> explain(cell, cell.init(jax.random.key(0)), jnp.ones((2, 5, 3)))[0].backend
         'fused'
     """
-    xs, checked = _checked(cell, xs, Options(**options))
+    xs, call_options = checked(cell, xs, Options(**options))
     with recording() as choices:
-        jax.eval_shape(functools.partial(_unroll, cell), params, xs, state, checked)
+        jax.eval_shape(functools.partial(_unroll, cell), params, xs, state, call_options)
     return choices
 
 
@@ -192,72 +175,16 @@ def truncated(
     """
     if isinstance(cell, SequenceLayer):
         raise InputError(f"truncated runs cells, and {type(cell).__name__} is a layer that needs the whole sequence")
-    if not _is_positive(window):
+    if not is_positive(window):
         raise InputError(f"window={window!r}, it must be an integer of at least 1 step")
-    xs, checked = _checked(cell, xs, Options(**options))
-    return _jitted(cell, params, xs, state, checked, window=window)
-
-
-def _checked(cell, xs, options: Options) -> tuple[Array, Options]:
-    """xs and lengths as arrays; raises InputError unless cell, xs and options fit each other."""
-    name = type(cell).__name__
-    if not isinstance(cell, Cell | SequenceLayer):
-        raise InputError(f"unroll runs a Cell or a SequenceLayer, not a {name}")
-    if cell.input_shape is None:
-        raise InputError(f"{name} reads inputs of any shape, so unroll cannot tell rows from features: give it an input_shape")
-    xs = xs if isinstance(xs, jax.Array) else jnp.asarray(xs)
-    leading = xs.shape[: xs.ndim - len(_feature_shape(cell, xs))]
-    lengths = options.lengths
-    if lengths is not None:
-        lengths = lengths if isinstance(lengths, jax.Array) else jnp.asarray(np.asarray(lengths))
-    masks.resolve(lengths, options.mask, leading)
-    masks.resolve_reset(options.reset, leading)
-    if options.key is not None and not jnp.issubdtype(jnp.result_type(options.key), jax.dtypes.prng_key):
-        raise InputError("key is not a typed key: give jax.random.key(seed)")
-    if options.remat not in (None, "sqrt") and not _is_positive(options.remat):
-        raise InputError(f"remat={options.remat!r}, it must be None, 'sqrt', or a number of steps of at least 1")
-    if options.collect not in ("outputs", "states"):
-        raise InputError(f"collect={options.collect!r}, it must be 'outputs' or 'states'")
-    return xs, dataclasses.replace(options, lengths=lengths, reverse=bool(options.reverse))
-
-
-def _is_positive(steps) -> bool:
-    return isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1
-
-
-def _feature_shape(part, xs) -> Shape:
-    """The shape of one step of one row of xs; raises InputError where xs has another dtype, rank or shape than `part` reads."""
-    name, tokens = type(part).__name__, is_tokens(xs, part.input_shape)
-    shape = () if tokens else part.input_shape
-    if not (jnp.issubdtype(xs.dtype, jnp.integer) or jnp.issubdtype(xs.dtype, jnp.floating)):
-        raise InputError(f"xs has dtype {xs.dtype}, {name} reads floating features or integer tokens")
-    if xs.ndim not in (len(shape) + 1, len(shape) + 2):
-        kind = "integer tokens" if tokens else f"{xs.dtype} features"
-        both = " or ".join(f"[{lead}{''.join(f', {n}' for n in shape)}]" for lead in ("B, T", "T"))
-        raise InputError(
-            f"xs of {kind} has shape {xs.shape} of rank {xs.ndim}, "
-            f"{name} reads {both} of rank {len(shape) + 2} or {len(shape) + 1}"
-        )
-    if shape and xs.shape[-len(shape) :] != shape:
-        raise InputError(f"xs has features of shape {xs.shape[-len(shape) :]}, {name} reads {shape}")
-    return shape
-
-
-def _check_state(name: str, state, expected):
-    """Raise InputError unless the state has the expected structure, shapes and dtypes; noise keys are ignored."""
-    state, expected = noise.split_keys(state)[0], noise.split_keys(expected)[0]
-    if jax.tree.structure(state) != jax.tree.structure(expected):
-        raise InputError(f"state is {jax.tree.structure(state)}, the state of {name} is {jax.tree.structure(expected)}")
-    for (path, a), b in zip(jax.tree.leaves_with_path(state), jax.tree.leaves(expected), strict=True):
-        if (a.shape, a.dtype) != (b.shape, b.dtype):
-            where = jax.tree_util.keystr(path)
-            raise InputError(f"state{where} is {a.dtype}{list(a.shape)}, {name} with these xs has {b.dtype}{list(b.shape)}")
+    xs, call_options = checked(cell, xs, Options(**options))
+    return _jitted(cell, params, xs, state, call_options, window=window)
 
 
 def _unroll(cell, params, xs, state, options: Options, *, window=None):
     key, options = options.key, dataclasses.replace(options, key=None)
     xs, state, options = jax.tree.map(jnp.asarray, (xs, state, options))
-    batched = xs.ndim == 2 + len(_feature_shape(cell, xs))
+    batched = xs.ndim == 2 + len(feature_shape(cell, xs))
     if not batched:
         xs, state, options = tree.add_batch((xs, state, options))
     rows, context, reset = xs.shape[:1], options.context, options.reset
@@ -271,7 +198,7 @@ def _unroll(cell, params, xs, state, options: Options, *, window=None):
         state = cell.initial_state(params, rows, context=context, key=key)
     else:
         expected = jax.eval_shape(lambda p, c: cell.initial_state(p, rows, context=c), params, context)
-        _check_state(type(cell).__name__, state, expected)
+        check_state(type(cell).__name__, state, expected)
         state = state if key is None else noise.reseed(state, key)
 
     def all_steps(state, inputs):
