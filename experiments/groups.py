@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
+import tyro
 
 from seqjax import decode
 from seqjax.attention import Additive, Attention, Attentive, Dot, General, Local, Location, MultiHead, WindowAttention
@@ -14,7 +15,7 @@ from seqjax.cells.gru import GRU
 from seqjax.cells.lstm import LSTM
 from seqjax.compose import Dropout, Stack, Standardize
 from seqjax.contracts import Cell, Decoder, SequenceLayer
-from seqjax.data.series import Distortion, Series, feature_moments
+from seqjax.data.series import Distortion, Mirror, Series, feature_moments
 from seqjax.data.video import Augment
 from seqjax.errors import InputError
 from seqjax.layers import Bidirectional, Center, Chain, DilatedConvNet, TemporalConvNet
@@ -181,6 +182,7 @@ class Augmentation(Augment):
     scale: float = 0.0  # of features: the deviation of a factor
     noise: float = 0.0  # of features: the deviation of what is added to each
     speed: float = 0.0  # the speed is drawn from [1 - speed, 1 + speed]
+    mirror: tyro.conf.Suppress[Mirror | None] = None  # known from the data
 
     def __post_init__(self):
         super().__post_init__()

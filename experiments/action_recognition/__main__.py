@@ -38,7 +38,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     word, size = data.inputs, data.batch_size
     model = build_model(config.model, actions, word)
     names = {"program": PROGRAM, "preset": preset, "vocabulary": actions.classes, "data": actions.record}
-    batches = {"batch_size": size, "seed": config.seed, "window": data.window, "augment": data.augment}
+    batches = {"batch_size": size, "seed": config.seed, "window": data.window, "augment": data.augmentation}
     session = Session(config, model, actions.stream(word, **batches), **names)
 
     def evaluate(params: Params) -> dict[str, float]:

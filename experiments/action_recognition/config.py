@@ -6,6 +6,8 @@ from typing import ClassVar, Literal
 from experiments.command_line import Program
 from experiments.groups import Augmentation, OverTime, PerStep, Pooled
 from experiments.session import Training
+from seqjax.data.recordings import MIRRORS
+from seqjax.errors import InputError
 from seqjax.train import LoopConfig, OptimizerConfig
 
 
@@ -39,6 +41,19 @@ class Data:
     fold: int | None = None  # the test split: the n-th published one or group; `split` still says how much is valid
     batch_size: int = 16
 
+    @property
+    def augmentation(self) -> Augmentation:
+        """`augment`, with the mirror image of the features.
+
+        Raises:
+            InputError: features are to be flipped whose mirror image is not known.
+        """
+        if self.inputs != "features" or not self.augment.flip:
+            return self.augment
+        if self.recordings not in MIRRORS:
+            raise InputError(f"--data.augment.flip: of features, it knows the mirror image of {' and '.join(MIRRORS)} only")
+        return dataclasses.replace(self.augment, mirror=MIRRORS[self.recordings]())
+
 
 @dataclasses.dataclass(frozen=True)
 class Network(PerStep, OverTime, Pooled):
@@ -67,6 +82,7 @@ SMALL = OptimizerConfig(name="adam", learning_rate=3e-3, weight_decay=0.01, sche
 INTERACTIONS = Data(recordings="ut_interaction", grid=(5, 5), split=(1.0, 0.0, 0.0), batch_size=18)
 BOTH_WAYS = Network(cell="gru", hidden_size=32, bidirectional=True, dropout=0.5, smoothing=0.1)
 TILTED = Augmentation(rotation=5.0, scale=0.1, speed=0.2)  # a phone worn and a person moving otherwise
+MIRRORED = Augmentation(flip=0.5)
 SENSORS = Data(recordings="hapt_windows", inputs="features", every=2, motion=True, augment=TILTED, split=(0.85, 0.15, 0.0))
 PRESETS = {
     # Rendered clips of moving figures and digits: minutes on two cores, nothing to download. The model reads their motion.
@@ -93,14 +109,14 @@ PRESETS = {
     ),
     # Weizmann silhouettes, ten actions: folds leave one person out. Without validation people: the length is fixed.
     "weizmann": Config(
-        data=Data(recordings="weizmann", inputs="features", window=32, split=(1.0, 0.0, 0.0)),
+        data=Data(recordings="weizmann", inputs="features", window=32, augment=MIRRORED, split=(1.0, 0.0, 0.0)),
         model=Network(standardize=True, input_dropout=0.3, encoder="dense", cell="gru", bidirectional=True, dropout=0.5),
         optimizer=dataclasses.replace(SMALL, weight_decay=0.05),
         loop=LoopConfig(epochs=40),
     ),
     # JHMDB poses, 14 classes, three splits.
     "jhmdb": Config(
-        data=Data(recordings="jhmdb", inputs="features", split=(1.0, 0.0, 0.0), batch_size=32),
+        data=Data(recordings="jhmdb", inputs="features", augment=MIRRORED, split=(1.0, 0.0, 0.0), batch_size=32),
         model=Network(input_dropout=0.2, encoder="dense", bidirectional=True, head="mean", dropout=0.5, smoothing=0.1),
         optimizer=SMALL,
         loop=LoopConfig(epochs=24),

@@ -11,4 +11,7 @@ READERS = {
     "weizmann": weizmann.load,
 }
 
-__all__ = ["READERS", "hapt", "jhmdb", "salads", "ut_interaction", "weizmann"]
+# of those features whose mirror image is known, a function that returns it
+MIRRORS = {"jhmdb": jhmdb.mirror, "weizmann": weizmann.mirror}
+
+__all__ = ["MIRRORS", "READERS", "hapt", "jhmdb", "salads", "ut_interaction", "weizmann"]

@@ -1,16 +1,19 @@
 """JHMDB's annotated poses, as packed for DD-Net (Yang et al., 2019): clips of 15 joints in two dimensions, three splits."""
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from seqjax.data.array_files import digest_of, file_in, npz_arrays, parts_of
 from seqjax.data.labels import Labels
-from seqjax.data.series import Series
+from seqjax.data.series import Mirror, Series
 from seqjax.errors import InputError
 
 JOINTS = 15
+# neck, belly and face, then shoulders, hips, elbows, knees, wrists and ankles, of each the right one first
+MIRRORED = (0, 1, 2, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13)
 FEATURES = ("pose", "velocity", "distances", "displacement", "changes")
 SPAN = 5  # steps of displacement and changes
 # Deviations, or a mean and a deviation, over the training clips of split 1, rounded; but for CHANGE, set by hand, which leaves
@@ -108,6 +111,23 @@ def pose_features(pose: np.ndarray, features: Sequence[str] = FEATURES) -> np.nd
         "changes": (distances - distances[before]) / CHANGE,
     }
     return np.concatenate([parts[name].reshape(steps, -1) for name in features], axis=1).astype(np.float32)
+
+
+def mirror(features: Sequence[str] = FEATURES) -> Mirror:
+    """The mirror image of features, left for right: that of the pose with x negated and right and left joints exchanged.
+
+    Args:
+        features: as in `load`.
+
+    Raises:
+        InputError: a feature is not known.
+    """
+    _check(features)
+    joints = Mirror(tuple(2 * joint + axis for joint in MIRRORED for axis in (0, 1)), (-1, 1) * JOINTS)
+    pairs = list(itertools.combinations(range(JOINTS), 2))
+    places = {frozenset(pair): n for n, pair in enumerate(pairs)}
+    distances = Mirror(tuple(places[frozenset((MIRRORED[a], MIRRORED[b]))] for a, b in pairs), (1,) * len(pairs))
+    return Mirror.joined([distances if name in ("distances", "changes") else joints for name in features])
 
 
 def _check(features: Sequence[str]):

@@ -6,7 +6,7 @@ import numpy as np
 
 from seqjax.data.array_files import digest_of, file_in, mat_variables
 from seqjax.data.labels import Labels
-from seqjax.data.series import Series
+from seqjax.data.series import Mirror, Series
 from seqjax.errors import InputError
 
 CROP = 96  # pixels; the largest person is 87 high
@@ -69,6 +69,12 @@ def load(folder, *, size: int = 48) -> Series:
         rate=50.0,
         record={"source": "Weizmann silhouettes", "sha256": digest_of([path]), "clips": len(frames), "size": size},
     )
+
+
+def mirror() -> Mirror:
+    """The mirror image of `features`, left for right."""
+    squares = np.arange(GRID * GRID).reshape(GRID, GRID)[:, ::-1].ravel().tolist()
+    return Mirror.joined([Mirror(tuple(squares), (1,) * len(squares)), Mirror((0, 1, 2, 3), (1, -1, 1, 1))])
 
 
 def _followed(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

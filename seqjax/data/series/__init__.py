@@ -1,6 +1,6 @@
 """Labelled sequences: clips, poses, sensor signals, strokes; their splits, windows and batches."""
 
-from seqjax.data.series.augment import Distortion
+from seqjax.data.series.augment import Distortion, Mirror
 from seqjax.data.series.files import load_series, read_item
 from seqjax.data.series.moments import feature_moments
 from seqjax.data.series.segments import Segment, read_segments, segment_targets
@@ -11,6 +11,7 @@ from seqjax.data.series.streams import EvaluationSeries, SeriesStream, evaluatio
 __all__ = [
     "Distortion",
     "EvaluationSeries",
+    "Mirror",
     "Segment",
     "Series",
     "SeriesStream",

@@ -1,5 +1,6 @@
-"""Augmentation of sensor signals: random rotations, scales, noise and speeds of a whole item."""
+"""Augmentation of features: mirror images; of sensor signals, random rotations, scales, noise and speeds of a whole item."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +62,57 @@ def stretch(inputs: dict[str, np.ndarray], begin: float, speed: float) -> dict[s
         mixed = array[below] * (1 - share) + array[np.minimum(below + 1, length - 1)] * share
         stretched[FEATURES] = mixed.astype(array.dtype)
     return stretched
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Features of the mirror image of a recording, left for right, where each is one of the recording's own or its negative.
+
+        x'[t, d] = signs[d] x[t, order[d]]
+
+    Args:
+        order: the places of the features in the recording, [D].
+        signs: 1 or -1, [D].
+
+    Raises:
+        InputError: order is no permutation of 0 ... D - 1, or there are other signs.
+
+    Example:
+        >>> mirror = Mirror(order=(1, 0, 2), signs=(1, 1, -1))  # left, right, velocity to the right
+        >>> mirror(np.array([[3.0, 4.0, 5.0]])).tolist()
+        [[4.0, 3.0, -5.0]]
+    """
+
+    order: tuple[int, ...]
+    signs: tuple[int, ...]
+
+    def __post_init__(self):
+        if sorted(self.order) != list(range(len(self.signs))) or not set(self.signs) <= {1, -1}:
+            raise InputError(
+                f"order {self.order} and signs {self.signs}: order must be a permutation, with a sign 1 or -1 for each"
+            )
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """The mirrored features, [T, D], in the same dtype.
+
+        Raises:
+            InputError: another number of features.
+        """
+        if features.ndim != 2 or features.shape[1] != len(self.order):
+            raise InputError(f"features have shape {features.shape}, this mirror image is one of [T, {len(self.order)}]")
+        return features[:, self.order] * np.array(self.signs, features.dtype)
+
+    @classmethod
+    def joined(cls, mirrors: Sequence["Mirror"]) -> "Mirror":
+        """The mirror image of features side by side.
+
+        Example:
+            >>> Mirror.joined([Mirror((1, 0), (1, 1)), Mirror((0,), (-1,))])
+            Mirror(order=(1, 0, 2), signs=(1, 1, -1))
+        """
+        begins = np.cumsum([0, *(len(mirror.order) for mirror in mirrors)])
+        order = [int(begin) + place for begin, mirror in zip(begins, mirrors, strict=False) for place in mirror.order]
+        return cls(tuple(order), tuple(sign for mirror in mirrors for sign in mirror.signs))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seqjax.data.series.augment import FEATURES, Mirror
 from seqjax.errors import InputError
 from seqjax.extras import from_extra
 
@@ -11,20 +12,28 @@ IMAGES = ("frames", "flow")  # [T, H, W, C]; everything else is [T, ...]
 FLOW = "flow"
 
 
-def flip(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def flip(inputs: dict[str, np.ndarray], mirror: Mirror | None = None) -> dict[str, np.ndarray]:
     """A clip as in a mirror: columns in reverse, and u, flow's component to the right, of the other sign.
 
     Args:
-        inputs: `frames` [T, H, W, C], `flow` [T, h, w, 2]; others stay as they are.
+        inputs: `frames` [T, H, W, C], `flow` [T, h, w, 2], `features` [T, D]; others stay as they are.
+        mirror: the mirror image of the features.
 
     Returns:
         The same names, shapes and dtypes.
+
+    Raises:
+        InputError: there are features and no mirror image of them.
 
     Example:
         >>> flip({"flow": np.array([[[[1.0, 2.0], [3.0, 4.0]]]])})["flow"].tolist()
         [[[[-3.0, 4.0], [-1.0, 2.0]]]]
     """
     flipped = {name: array[:, :, ::-1] if name in IMAGES else array for name, array in inputs.items()}
+    if FEATURES in flipped:
+        if mirror is None:
+            raise InputError("flip turns features too, and their mirror image is not known: set flip to 0, or give a Mirror")
+        flipped[FEATURES] = mirror(flipped[FEATURES])
     if FLOW in flipped:
         flipped[FLOW] = flipped[FLOW] * np.array([-1, 1], flipped[FLOW].dtype)
     return flipped
@@ -106,9 +115,10 @@ class Augment:
         flip: the probability of a horizontal flip. Leave it at 0 where left and right tell classes apart.
         steps: the greatest frame step; the step is drawn from 1, ..., steps, and the first frame from 0, ..., step - 1. 1: none.
         shortest: a clip is not made shorter than so many frames by its step.
+        mirror: the mirror image of the clip's features, where it has some and is flipped.
 
     Raises:
-        InputError: a value outside its range.
+        InputError: a value outside its range; when it is called, a flip of features without their mirror image.
 
     Example:
         >>> augment = Augment(flip=1.0)
@@ -121,6 +131,7 @@ class Augment:
     flip: float = 0.0
     steps: int = 1
     shortest: int = 4
+    mirror: Mirror | None = None
 
     def __post_init__(self):
         if not (0 < self.crop <= 1 and 0 <= self.flip <= 1 and self.steps >= 1 and self.shortest >= 1):
@@ -147,4 +158,4 @@ class Augment:
             inputs = thin(inputs, begin, step)
         if share < 1:
             inputs = crop(inputs, top, left, share, share)
-        return flip(inputs) if flips else inputs
+        return flip(inputs, self.mirror) if flips else inputs

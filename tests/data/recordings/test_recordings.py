@@ -186,6 +186,19 @@ def write_jhmdb(folder, splits):
 SPLITS = {1: ((0, 1, 2, 3), (4, 5)), 2: ((5, 4, 1, 0), (2, 3)), 3: ((2, 3, 4, 5), (1, 0))}
 
 
+def test_mirrored_features_are_those_of_the_mirrored_recording(tmp_path):
+    pose = np.random.default_rng(0).normal(size=(8, 15, 2))
+    mirrored_pose = np.take(pose, jhmdb.MIRRORED, axis=1) * [-1, 1]
+    np.testing.assert_allclose(jhmdb.mirror()(jhmdb.pose_features(pose)), jhmdb.pose_features(mirrored_pose), atol=1e-5)
+    walk = blob() * (np.arange(180)[:, None] + 60 > 1.5 * np.arange(144)[:, None, None])  # without a corner
+    series = weizmann.load(write_weizmann(tmp_path, ann_run=walk, bob_run=walk[:, ::-1]))
+    features, mirrored = series.inputs["features"]
+    expected = weizmann.mirror()(features)
+    np.testing.assert_allclose(mirrored[:, 144:], expected[:, 144:], atol=1e-6)
+    # the crop is of an even number of pixels: its middle may lie one beside the silhouette's
+    assert np.abs(mirrored[:, :144] - expected[:, :144]).mean() < 0.02 < np.abs(features - mirrored)[:, :144].mean()
+
+
 def test_jhmdb_files(tmp_path):
     clips = write_jhmdb(tmp_path, SPLITS)
     series = jhmdb.load(tmp_path)

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from seqjax.data.series import Mirror
 from seqjax.data.video import Augment, optical_flow, render_series
 from seqjax.data.video.augment import crop, flip, thin
 from seqjax.errors import InputError
@@ -94,6 +95,18 @@ def test_augmentation_is_a_function_of_the_generator(clip):
 def test_wrong_augmentation_is_refused(fields):
     with pytest.raises(InputError, match="0 < crop <= 1"):
         Augment(**fields)
+
+
+def test_features_are_flipped_by_their_mirror_image():
+    item = {"features": np.array([[3.0, 4.0]]), "target": np.array([1])}
+    flipped = Augment(flip=1.0, mirror=Mirror((1, 0), (1, -1)))(item, np.random.default_rng(0))
+    assert flipped["features"].tolist() == [[4.0, -3.0]] and flipped["target"].tolist() == [1]
+    with pytest.raises(InputError, match="their mirror image is not known"):
+        Augment(flip=1.0)(item, np.random.default_rng(0))
+    with pytest.raises(InputError, match=r"shape \(1, 2\), this mirror image is one of \[T, 3\]"):
+        flip(item, Mirror((0, 1, 2), (1, 1, 1)))
+    with pytest.raises(InputError, match="must be a permutation"):
+        Mirror((0, 0), (1, 1))
 
 
 def test_flow_is_that_of_a_moving_texture():
