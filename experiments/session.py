@@ -9,9 +9,11 @@ return session.finish(measure)                        # measures the best weight
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -91,6 +93,7 @@ class Session:
         self.config, self.model, self.stream, self.preset = config, model, stream, preset
         self.mesh, self.plan = training.data_mesh(), config.loop.resolve(stream.steps_per_epoch)
         self._program, self._vocabulary, self._data = program, vocabulary, data
+        self._progress: training.Progress | None = None
         epoch = stream.steps_per_epoch
         optimizer = training.make_optimizer(config.optimizer, steps=self.plan.steps, steps_per_epoch=epoch)
         start = {"params": self._initial_params(), "batch": stream.batch(0), "mesh": self.mesh}
@@ -150,14 +153,31 @@ class Session:
         outputs: dict[str, Any] = {"run": self.folder, "checkpoints": self._checkpoints, "position": self._position}
         evaluation: dict[str, Any] = {"evaluate": evaluate, "monitor": self.config.monitor, "best": best, "unit": self.model.unit}
         with training.Progress(self.plan.steps, unit=self.model.unit) as progress:
+            self._progress = progress
             options = {"mesh": self.mesh, "progress": progress} | outputs | evaluation
             for event in training.train_loop(self.state, self._step, self.stream, self.config.loop, **options):
                 self.last = event
+                if event.kind == "end" or (event.kind == "eval" and event.step < self.plan.steps):
+                    self._warn_of_zeros(event)
                 yield event
+
+    def compiling(self, program: str, batch: Mapping[str, Any]):
+        """Says that a program is compiled, if it meets a batch of new shapes during or after training."""
+        if self._progress is not None:
+            self._progress.compiling(program, batch)
+
+    def _warn_of_zeros(self, event: training.Event, early: int = 3):
+        """Prints a warning after `early` evaluations, and at the end, if the monitored figure has always been 0."""
+        name = self.config.monitor
+        values = [line.get(name) for line in self.folder.read_metrics() if line["split"] == "validation"]
+        if values and not any(values) and (event.kind == "end" or len(values) == early) and self._progress is not None:
+            times = f"in all {len(values)} evaluations" if len(values) > 1 else "in the one evaluation"
+            self._progress.say(f"warning: {name} was 0 {times}: the best weights are those of the lowest validation loss")
 
     def evaluate(self, params: Params, batches) -> dict[str, float]:
         """The model's figures over some batches, {name: mean}."""
-        return training.evaluate(self._eval_step, self.model, params, batches)
+        notice = partial(self.compiling, "evaluation")
+        return training.evaluate(self._eval_step, self.model, params, batches, notice=notice)
 
     def train_reference(self, model: Model, stream=None) -> Params:
         """Trains another model for as many steps by the same optimizer, and keeps no files of it.
@@ -175,8 +195,9 @@ class Session:
         start = {"batch_size": stream.batch_size, "batch": stream.batch(0), "mesh": self.mesh}
         state = training.init_state(model, optimizer, seed=self.config.seed, **start)
         step = training.make_train_step(model, optimizer, mesh=self.mesh)
-        for _ in range(self.plan.steps):
-            state = step(state, shard(self.mesh, next(batches)))
+        for batch in itertools.islice(batches, self.plan.steps):
+            self.compiling("the reference", batch)
+            state = step(state, shard(self.mesh, batch))
         return state.params
 
     def draw_curves(self, event: training.Event, references: dict[str, float] | None = None):

@@ -22,6 +22,8 @@ def check_bridge(kind: str, summary: State, state: State):
             f"bridge=\"final\" copies the encoder's final state ({forms[0]}) into the decoder's ({forms[1]}): "
             'they must be equal, or take bridge="dense"'
         )
+    if kind == "dense" and needs and not has:
+        raise InputError('bridge="dense" needs an encoder with a state: take bridge="none"')
     if kind == "dense" and any(len(shape) != 1 for _, shape in (*has, *needs)):
         raise InputError('bridge="dense" needs states of vectors: take bridge="none"')
 

@@ -1,7 +1,7 @@
 """The splits train, valid and test: names, shares, and a split by hash that is stable under reordering and additions."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from seqjax.errors import InputError
@@ -51,3 +51,30 @@ def hashed_split(name: str, shares: Sequence[float]) -> str:
     """
     point = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
     return SPLITS[sum(point >= edge for edge in list(accumulate(shares))[:2])]
+
+
+def split_names(names: Iterable[str], shares: Sequence[float]) -> dict[str, str]:
+    """The split of each name by `hashed_split`; if that leaves a split empty, the names are cut in the order of their hashes.
+
+    Args:
+        names: names of documents, sentences or groups; equal names count once.
+        shares: returned by `checked_shares`.
+
+    Returns:
+        {name: "train", "valid" or "test"}. Every split with a share has a name, if there are as many names as such splits.
+
+    Example:
+        >>> sorted(split_names(("one pair", "another", "a third"), (0.8, 0.1, 0.1)).values())
+        ['test', 'train', 'valid']
+    """
+    split_of = {name: hashed_split(name, shares) for name in names}
+    expected = {split for split, share in zip(SPLITS, shares, strict=True) if share > 0}
+    count = len(split_of)
+    if set(split_of.values()) == expected or count < len(expected):
+        return split_of
+    ordered = sorted(split_of, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest())
+    valid, test = (max(1, round(share * count)) if share > 0 else 0 for share in shares[1:])
+    if shares[0] > 0:  # small splits get one name; train keeps at least one
+        valid, test = min(valid, count - 1 - (test > 0)), min(test, count - 1 - (valid > 0))
+    places = (["valid"] * valid + ["test"] * test + ["train"] * count)[:count]
+    return dict(zip(ordered, places, strict=True))

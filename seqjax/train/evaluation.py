@@ -45,7 +45,14 @@ def make_eval_step(model: Model, *, mesh: Mesh | None = None) -> EvalStep:
     return jax.jit(eval_step, in_shardings=(everywhere, rows, rows), out_shardings=(rows, everywhere))
 
 
-def evaluate(eval_step: EvalStep, model: Model, params: Params, batches: Iterable[dict]) -> dict[str, float]:
+def evaluate(
+    eval_step: EvalStep,
+    model: Model,
+    params: Params,
+    batches: Iterable[dict],
+    *,
+    notice: Callable[[dict], object] | None = None,
+) -> dict[str, float]:
     """The figures of a model over all batches, each `sum / weight`, added in float64.
 
     Args:
@@ -53,6 +60,7 @@ def evaluate(eval_step: EvalStep, model: Model, params: Params, batches: Iterabl
         model: the model to evaluate.
         params: its parameters.
         batches: a finite iterable of batches of B rows each; the model's state is carried from batch to batch.
+        notice: a function called with each batch before it is evaluated, e.g. to say that its shape is compiled.
 
     Returns:
         {name: mean}; the loss in nats per `model.unit`.
@@ -75,6 +83,8 @@ def evaluate(eval_step: EvalStep, model: Model, params: Params, batches: Iterabl
         if carry is None:
             rows = jax.tree.leaves(batch)[0].shape[0]
             carry = jax.device_get(model.initial_state(params, rows))
+        if notice is not None:
+            notice(batch)
         carry, batch_figures = eval_step(params, carry, batch)
         figures.append(batch_figures)
     figures = jax.device_get(figures)  # the only synchronisation

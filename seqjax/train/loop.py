@@ -140,7 +140,8 @@ def train_loop(
         run: the folder that gets a line of metrics at every log and evaluation; None: no metrics are kept.
         checkpoints: written at every save ("last") and after the best evaluation so far ("best"); None: nothing is saved.
         evaluate: a function of params that returns figures by name, `monitor` among them; None: no evaluation.
-        monitor: the validation figure that chooses the best weights: "loss", "bleu" ...
+        monitor: the validation figure that chooses the best weights: "loss", "bleu" ...; of equals, the lowest validation loss
+            is best, then the latest.
         best: "lowest" or "highest", the better value of the monitored figure.
         unit: the unit of the loss, see `Model.unit`.
         progress: updated at every log and evaluation.
@@ -173,10 +174,10 @@ def train_loop(
         raise InputError(f'best is {best!r}, it must be "lowest" or "highest"')
     mesh, plan = meshes.one_device(mesh), config.resolve(stream.steps_per_epoch)
     step, record = int(state.step), run.read_metrics() if run is not None else []
-    best_value, evaluations_since = None, 0
+    standing = _Standing(monitor, best)
     for line in record:  # the state of early stopping is recomputed from the metrics
         if line["split"] == "validation":
-            best_value, evaluations_since = _judge(best_value, evaluations_since, line.get(monitor), best)
+            standing.judge(line)
     seconds = max([line.get("seconds", 0.0) for line in record], default=0.0)
     clock = _Clock(float(state.loss.weight), seconds, f"{unit}s_per_second")
 
@@ -187,11 +188,11 @@ def train_loop(
         return meshes.shard(mesh, batch)
 
     def out_of_patience():
-        return config.patience is not None and evaluations_since >= config.patience
+        return config.patience is not None and standing.since >= config.patience
 
     def ending(kind: Literal["end", "interrupted"] = "end"):
         figures = {"seconds": clock.seconds(), "stopped_early": float(out_of_patience())}
-        return Event(step, kind, figures | ({} if best_value is None else {"best": best_value}), state)
+        return Event(step, kind, figures | standing.figures, state)
 
     with _Signals() as signals:
         if step >= plan.steps or out_of_patience():
@@ -202,6 +203,8 @@ def train_loop(
             batches.set_state(position)
         batch = put()
         while True:
+            if progress is not None:
+                progress.compiling("training", batch, of=len(getattr(stream, "shapes", ())))
             state = train_step(state, batch)
             step += 1
             last = step >= plan.steps
@@ -229,14 +232,14 @@ def train_loop(
                 measured = {name: float(value) for name, value in evaluate(state.params).items()}
                 if monitor not in measured:
                     raise InputError(f"monitor is {monitor!r}, the evaluation gives {', '.join(measured) or 'nothing'}")
-                best_value, evaluations_since = _judge(best_value, evaluations_since, measured[monitor], best)
-                figures = measured | ({} if best_value is None else {"best": best_value})
+                is_best = standing.judge(measured)
+                figures = measured | standing.figures
                 if run is not None:
                     run.append_metrics(step=step, split="validation", **figures)
                 if progress is not None:
                     shown = [name for name in measured if name in ("loss", monitor)]
                     progress.update(step, {f"validation_{name}": measured[name] for name in shown})
-                if not evaluations_since and checkpoints is not None:
+                if is_best and checkpoints is not None:
                     checkpoints.save("best", state, position_now)
                 yield Event(step, "eval", figures, state)
             interrupted = interrupted or signals.received
@@ -250,12 +253,28 @@ def train_loop(
             clock.restart(weight)
 
 
-def _judge(best_value: float | None, evaluations_since: int, value: float | None, best: str) -> tuple[float | None, int]:
-    """(the best value so far, evaluations since it) after one more evaluation; a value that is not finite is never better."""
-    if value is None or not math.isfinite(value):
-        return best_value, evaluations_since + 1
-    better = best_value is None or (value < best_value if best == "lowest" else value > best_value)
-    return (value, 0) if better else (best_value, evaluations_since + 1)
+class _Standing:
+    """The best evaluation so far, and the number of evaluations since the last improvement."""
+
+    def __init__(self, monitor: str, best: Literal["lowest", "highest"]):
+        self._monitor, self._sign = monitor, 1 if best == "lowest" else -1
+        self._rank: tuple[float, float] | None = None
+        self.since = 0
+        self.figures: dict[str, float] = {}  # "best", once there is one
+
+    def judge(self, figures: dict) -> bool:
+        """True if an evaluation is the best so far: by the monitored figure, then by the loss, then as the latest."""
+        value, loss = figures.get(self._monitor), figures.get("loss")
+        self.since += 1
+        if value is None or not math.isfinite(value):
+            return False
+        rank = (self._sign * value, loss if loss is not None and math.isfinite(loss) else math.inf)
+        if self._rank is not None and rank > self._rank:
+            return False
+        if rank != self._rank:  # an equal one is newer, not better
+            self.since = 0
+        self._rank, self.figures = rank, {"best": value}
+        return True
 
 
 def _read(state: TrainState, step: int, checkpoints: Checkpoints | None) -> tuple[dict[str, float], float]:

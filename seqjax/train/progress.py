@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from seqjax.contracts import Model
 
@@ -25,6 +27,7 @@ class Progress:
         self._steps, self._every, self._unit = steps, every, unit
         self._stream = sys.stderr if stream is None else stream
         self._figures: dict[str, float] = {}
+        self._shapes: dict[str, set] = {}
         self._start: tuple[int, float] | None = None
         self._next = time.monotonic() + every
         self._bar = _bar(self._stream, steps) if self._stream.isatty() else None
@@ -46,6 +49,37 @@ class Progress:
         elif now >= self._next or step >= self._steps:
             self._next = now + self._every
             text = "  ".join(filter(None, [f"step {step}/{self._steps}", self._text(), self._left(step, now)]))
+            print(text, file=self._stream, flush=True)
+
+    def compiling(self, program: str, batch: Mapping[str, Any], *, of: int = 0):
+        """Prints a line if a program meets a batch of new shapes, for which it is compiled before it runs.
+
+        Args:
+            program: its name, such as "training".
+            batch: arrays by name.
+            of: the number of shapes that will come; 0: not known.
+
+        Example:
+            >>> import numpy as np
+            >>> progress = Progress(10, stream=sys.stdout)
+            >>> for length in (7, 7, 9):
+            ...     progress.compiling("training", {"tokens": np.zeros((32, length))}, of=2)
+            compiling training, shape 1 of 2: 32 x 7
+            compiling training, shape 2 of 2: 32 x 9
+        """
+        shapes, known = tuple(array.shape for array in batch.values()), self._shapes.setdefault(program, set())
+        if shapes in known:
+            return
+        known.add(shapes)
+        number = f", shape {len(known)}" + (f" of {of}" if of >= len(known) else "") if of > 1 or len(known) > 1 else ""
+        sizes = dict.fromkeys(" x ".join(map(str, shape)) for shape in shapes if len(shape) > 1)
+        self.say(f"compiling {program}{number}: {', '.join(sizes)}")
+
+    def say(self, text: str):
+        """Prints a line, above the bar if there is one."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
             print(text, file=self._stream, flush=True)
 
     def close(self):

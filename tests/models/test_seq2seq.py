@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import GRU, LSTM, Bidirectional, Chain, Dropout, Elman, InputError, RecurrentDropout, Stack, decode, unroll
+from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Dropout, Elman, InputError, RecurrentDropout, Stack, decode, unroll
 from seqjax.attention import Additive, Attentive, Dot, General
 from seqjax.models import Features, Seq2Seq, Symbols
 from seqjax.serial import from_json, to_json
@@ -301,6 +301,7 @@ def test_equal_batches_compile_once():
         ({"encoder": GRU_E}, "the encoder is a GRU, it must be an Encoder such as Symbols or Features"),
         ({"decoder": Bidirectional(GRU_E)}, "wraps a cell, and a Bidirectional is not one"),
         ({"decoder": luong(GRU_E, 5)}, "the attention's memory_size is 5, the encoder gives 4 features: they must be equal"),
+        ({"cell": Dense(input_size=E, output_size=H)}, 'bridge="dense" needs an encoder with a state: take bridge="none"'),
         ({"bridge": "final"}, r'bridge="final" .* \(h \[4\]\) into the decoder\'s \(c \[4\], h \[4\]\): .* take bridge="dense"'),
         ({"bridge": "final", "cell": Bidirectional(GRU_E), "decoder": GRU_E}, r"\(h \[4\], h \[4\]\) into .* \(h \[4\]\)"),
         ({"tied": "target"}, "tied='target' needs embedding_size equal to the decoder's output size: they are 3 and 4"),

@@ -180,6 +180,23 @@ def test_the_monitored_figure_decides_over_a_resume_too(bench, tmp_path, best, s
         assert (checkpoints.step("best"), checkpoints.step("last")) == (best_step, 8)
 
 
+@pytest.mark.parametrize(
+    ("figures", "best_step", "end"),
+    [  # (bleu, loss) of each evaluation
+        ([(0.0, 6.0), (0.0, 5.0), (0.0, 4.0), (0.0, 4.5), (0.0, 4.2)], 6, 10),  # a lower loss is an improvement
+        ([(1.0, 6.0), (1.0, math.nan), (1.0, 7.0), (0.0, 1.0)], 2, 6),
+        ([(1.0, None), (1.0, None), (1.0, None)], 6, 6),  # the latest, which does not count as an improvement
+    ],
+)
+def test_of_equal_figures_the_lowest_loss_is_best_and_then_the_latest(bench, tmp_path, figures, best_step, end):
+    feed = iter([{"bleu": bleu} | ({} if loss is None else {"loss": loss}) for bleu, loss in figures])
+    options = {"steps": 100, "eval_every": 2, "patience": 2, "monitor": "bleu", "best": "highest"}
+    events, _ = bench.train(tmp_path / "run", evaluate=lambda params: next(feed), **options)
+    assert events[-1].step == end
+    with Checkpoints(tmp_path / "run" / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.step("best") == best_step
+
+
 def test_an_evaluation_without_the_monitored_figure_is_refused(bench):
     def train(**options):
         config = LoopConfig(steps=2, eval_every=2)
@@ -306,10 +323,15 @@ def test_a_loop_needs_no_folder(bench):
         def update(self, step, figures):
             shown.append((step, sorted(figures)))
 
+        def compiling(self, program, batch, of):
+            told.add((program, batch["tokens"].shape, of))
+
+    told = set()
     config = LoopConfig(steps=4, log_every=2, eval_every=4, save_every=1)
     events = list(train_loop(bench.state(), bench.step, bench.stream, config, evaluate=bench.evaluate, progress=Shown()))
     assert [event.kind for event in events] == ["log", "log", "eval", "end"]
     assert [step for step, _ in shown] == [2, 4, 4] and shown[-1][1] == ["validation_loss"]
+    assert told == {("training", (8, 6), 0)}
 
 
 def test_a_stream_that_ends_is_refused(bench):

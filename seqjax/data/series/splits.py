@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from seqjax.data.series.series import Series
-from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, hashed_split
+from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, split_names
 from seqjax.errors import InputError
 
 
@@ -119,20 +119,12 @@ def _hash(group: str, seed: int) -> bytes:
 
 
 def _hashed(series: Series, shares: tuple[float, ...], seed: int) -> dict[str, np.ndarray]:
-    groups = sorted(set(series.groups), key=lambda group: _hash(group, seed))
     expected = {name for name, share in zip(SPLITS, shares, strict=True) if share > 0}
-    split_of = {group: hashed_split(f"{seed}/{group}", shares) for group in groups}
+    split_of = split_names((f"{seed}/{group}" for group in series.groups), shares)
     if set(split_of.values()) != expected:
-        if len(groups) < len(expected):
-            raise InputError(f"there are {len(groups)} groups for {len(expected)} parts: give more, or a share of 0")
-        valid, test = (max(1, round(share * len(groups))) if share > 0 else 0 for share in shares[1:])
-        if shares[0] > 0:  # small parts get one group; train keeps at least one
-            valid, test = min(valid, len(groups) - 1 - (test > 0)), min(test, len(groups) - 1 - (valid > 0))
-        order = ["valid"] * valid + ["test"] * test
-        split_of = dict(zip(groups, order + ["train"] * (len(groups) - len(order)), strict=False))
-    places = {
-        name: np.array([n for n, group in enumerate(series.groups) if split_of[group] == name], np.int64) for name in SPLITS
-    }
+        raise InputError(f"there are {len(split_of)} groups for {len(expected)} parts: give more, or a share of 0")
+    part_of = [split_of[f"{seed}/{group}"] for group in series.groups]
+    places = {name: np.array([n for n, part in enumerate(part_of) if part == name], np.int64) for name in SPLITS}
     return {name: indices for name, indices in places.items() if name in expected}
 
 

@@ -6,12 +6,12 @@ import hashlib
 import platform
 import re
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
 
-from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, hashed_split
+from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, split_names
 from seqjax.data.text.files import read_text
 from seqjax.data.tfds import read_examples
 from seqjax.errors import InputError
@@ -94,7 +94,8 @@ def from_path(path: str | Path, split: Sequence[float] = DEFAULT_SHARES) -> Corp
 
     A single file is cut in order, by characters. A folder is read recursively without hidden files, sorted by relative path.
     A file with train, valid or test as a word of that path (`ptb.valid.txt`, `test/01.txt`; the last such word counts)
-    belongs to that split; the others are split by a hash of the relative path.
+    belongs to that split; the others are split by a hash of the relative path, each split getting one at least. Files without
+    text are left out.
 
     Args:
         path: the file or folder.
@@ -120,17 +121,17 @@ def from_path(path: str | Path, split: Sequence[float] = DEFAULT_SHARES) -> Corp
     shares, path = checked_shares(split), Path(path)
     if path.exists() and not path.is_dir():
         document = Document(path.name, read_text(path))
-        if not document.text:
+        if not document.text.strip():
             raise InputError(f"{path} is empty: a corpus needs text")
         return _corpus(str(path), _cut([document], shares), files=1)
     if not path.is_dir():
         raise InputError(f"{path} does not exist: give a UTF-8 text file or a folder of them")
     files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
     names = sorted(name for name in files if not any(part.startswith(".") for part in name.split("/")))
-    documents = [document for name in names if (document := Document(name, read_text(files[name]))).text]
+    documents = [document for name in names if (document := Document(name, read_text(files[name]))).text.strip()]
     if not documents:
         raise InputError(f"folder {path} holds no text ({len(names)} files, all empty): a corpus needs text")
-    return _corpus(str(path), _assign(documents, lambda name: _named_split(name) or hashed_split(name, shares)))
+    return _corpus(str(path), _assign(documents, shares, _named_split), empty=len(names) - len(documents))
 
 
 def stdlib(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
@@ -158,7 +159,7 @@ def stdlib(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
     documents = [document for document in documents if document.text]
     if not documents:
         raise InputError(f"this Python comes without its sources (no .py file below {root}): give a text with --data.path")
-    splits = _assign(documents, lambda name: hashed_split(name, shares))
+    splits = _assign(documents, shares)
     return _corpus("stdlib", splits, python=platform.python_version())
 
 
@@ -182,7 +183,7 @@ def pydoc(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
     assigned = [node.value for node in ast.parse(read_text(path)).body if isinstance(node, ast.Assign | ast.AnnAssign)]
     topics = next((ast.literal_eval(value) for value in assigned if isinstance(value, ast.Dict)), {})
     documents = [Document(name, topics[name]) for name in sorted(topics) if topics[name]]
-    splits = _assign(documents, lambda name: hashed_split(name, shares))
+    splits = _assign(documents, shares)
     return _corpus("pydoc", splits, files=1, python=platform.python_version())
 
 
@@ -209,7 +210,7 @@ def from_tfds(name: str, data_dir: str | Path | None = None, *, split: Sequence[
 
     def documents(split: str) -> tuple[Document, ...]:
         texts = (text for (text,) in examples.get(split, ()))
-        return tuple(Document(f"{split}/{n}", text) for n, text in enumerate(texts) if text)
+        return tuple(Document(f"{split}/{n}", text) for n, text in enumerate(texts) if text.strip())
 
     train, valid, test = documents("train"), documents("validation") or documents("valid"), documents("test")
     missing = (0.0 if valid else shares[1], 0.0 if test else shares[2])
@@ -242,10 +243,12 @@ def _named_split(name: str) -> str | None:
     return words[-1] if words else None
 
 
-def _assign(documents: Iterable[Document], split_of) -> tuple[tuple[Document, ...], ...]:
-    splits = {split: [] for split in SPLITS}
+def _assign(documents: Sequence[Document], shares: Sequence[float], named=lambda name: None) -> tuple[tuple[Document, ...], ...]:
+    """The documents of each split: the one that `named` gives for a document's name, else by the name's hash."""
+    splits, given = {split: [] for split in SPLITS}, {document.name: named(document.name) for document in documents}
+    hashed = split_names((name for name, split in given.items() if split is None), shares)
     for document in documents:
-        splits[split_of(document.name)].append(document)
+        splits[given[document.name] or hashed[document.name]].append(document)
     return tuple(map(tuple, splits.values()))
 
 
@@ -255,7 +258,9 @@ def _corpus(source: str, splits: Sequence[Sequence[Document]], *, files: int | N
     for split in ("train", "valid"):
         if not characters[split]:
             counts = ", ".join(f"{name} {n}" for name, n in characters.items())
-            raise InputError(f"{source}: the {split} split is empty (characters: {counts}): give more text, or another split")
+            raise InputError(
+                f"{source}: the {split} split is empty (characters: {counts}): give more text, or other shares (split)"
+            )
     digest = hashlib.sha256()
     for split, documents in zip(SPLITS, splits, strict=True):
         for document in documents:

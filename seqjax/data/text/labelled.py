@@ -14,8 +14,8 @@ import numpy as np
 
 from seqjax.data.labels import Labels
 from seqjax.data.series import Series
-from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, hashed_split
-from seqjax.data.text.files import read_text
+from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, split_names
+from seqjax.data.text.tables import read_rows
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
 
@@ -84,21 +84,26 @@ def split_words(text: str) -> str:
     return " ".join(re.findall(r"\w+|[^\w\s]", text))
 
 
-def read_table(path: str | Path, encoding: str = "utf-8") -> list[LabelledLine]:
+def read_table(
+    path: str | Path, encoding: str = "utf-8", *, columns: Sequence[str | int] | None = None, header: str = "refuse"
+) -> list[LabelledLine]:
     r"""Reads a table of labelled lines, in order.
 
-    A line is `label<TAB>text`; in a file without any tab it is `label text`, split at the first blank. Blank lines are left out.
+    A line is `label<TAB>text`; in a file without any tab it is `label text`, split at the first blank; in JSON lines (*.jsonl) it
+    has the keys label and text. Blank lines are left out.
 
     Args:
         path: the file, plain or *.gz.
         encoding: of the file, such as utf-8 or latin-1.
+        columns: the columns, or the keys, of label and text; None: there are two.
+        header: "refuse", "skip" or "keep" a first row of titles; for both see `tables.read_rows`.
 
     Returns:
         The lines, with white space stripped from either part; the text or the label of a line may be empty.
 
     Raises:
-        InputError: the file is missing, damaged, empty or in another encoding, or a line has more or fewer columns
-            (with its number).
+        InputError: the file is missing, damaged, empty or in another encoding, a line has other columns (with its
+            number), or the first row is one of titles.
 
     Example:
         >>> import tempfile
@@ -108,17 +113,9 @@ def read_table(path: str | Path, encoding: str = "utf-8") -> list[LabelledLine]:
         ...     read_table(path)[1]
         LabelledLine(label='place', text='Where is Aspen ?')
     """
-    content = read_text(path, encoding).removeprefix("\ufeff")
-    separator, form = ("\t", "a label, a tab and a text") if "\t" in content else (" ", "a label, a blank and a text")
-    rows = []
-    for n, line in enumerate(content.split("\n"), 1):
-        if not line.strip():
-            continue
-        columns = line.split("\t") if separator == "\t" else line.strip().split(" ", 1)
-        if len(columns) != 2:
-            count = f"{len(columns)} column{'s' * (len(columns) > 1)}"
-            raise InputError(f"{path} has {count} in line {n:,}: a line is {form}")
-        rows.append(LabelledLine(columns[0].strip(), columns[1].strip()))
+    form = {"columns": columns, "header": header, "encoding": encoding}
+    pairs = read_rows(path, ("label", "text"), blank=columns is None, **form)
+    rows = [LabelledLine(label.strip(), text.strip()) for label, text in pairs if label.strip() or text.strip()]
     if not rows:
         raise InputError(f"{path} holds no line: a line is a label, a tab and a text")
     return rows
@@ -132,6 +129,8 @@ def from_tables(
     split: Sequence[float] = DEFAULT_SHARES,
     prepare: Prepare | None = None,
     encoding: str = "utf-8",
+    columns: Sequence[str | int] | None = None,
+    header: str = "refuse",
 ) -> LabelledText:
     r"""Loads labelled lines from tables; see `read_table`.
 
@@ -143,6 +142,7 @@ def from_tables(
         split: the shares of a missing valid and test.
         prepare: a function applied to each line before the split, e.g. to lower-case it; None: lines stay as they are.
         encoding: of the tables, such as utf-8 or latin-1.
+        columns, header: as for `read_table`.
 
     Returns:
         The lines; those without a label or a text are left out and counted.
@@ -160,7 +160,8 @@ def from_tables(
         ('bad', 'good')
     """
     files = zip(SPLITS, (train, valid, test), strict=True)
-    tables = {name: read_table(path, encoding) for name, path in files if path is not None}
+    form = {"columns": columns, "header": header}
+    tables = {name: read_table(path, encoding, **form) for name, path in files if path is not None}
     return _labelled(str(train), tables, split, prepare)
 
 
@@ -218,12 +219,14 @@ def load(
     split: Sequence[float] = DEFAULT_SHARES,
     prepare: Prepare | None = None,
     encoding: str = "utf-8",
+    columns: Sequence[str | int] | None = None,
+    header: str = "refuse",
 ) -> LabelledText:
     """Loads labelled lines from tables; without a training table, lines of Python's library.
 
     Args:
         train, valid, test: tables; a missing valid or test is split off from train.
-        split, prepare, encoding: as for `from_tables`.
+        split, prepare, encoding, columns, header: as for `from_tables`.
 
     Raises:
         InputError: valid or test is given without train, or the chosen loader raises an error.
@@ -232,17 +235,23 @@ def load(
         raise InputError("data.valid or data.test is given without data.train: give the training table too")
     if train is None:
         return library_lines(split=split, prepare=prepare)
-    return from_tables(train, valid, test, split=split, prepare=prepare, encoding=encoding)
+    options = {"split": split, "prepare": prepare, "encoding": encoding, "columns": columns, "header": header}
+    return from_tables(train, valid, test, **options)
 
 
 def unsplit(
-    path: str | Path, *, prepare: Prepare | None = None, encoding: str = "utf-8"
+    path: str | Path,
+    *,
+    prepare: Prepare | None = None,
+    encoding: str = "utf-8",
+    columns: Sequence[str | int] | None = None,
+    header: str = "refuse",
 ) -> tuple[tuple[LabelledLine, ...], dict]:
     r"""Loads all lines of a table in order and without splitting, for evaluation.
 
     Args:
         path: the table; see `read_table`.
-        prepare, encoding: as for `from_tables`.
+        prepare, encoding, columns, header: as for `from_tables`.
 
     Returns:
         (rows, record): the lines with a label and a text; the record has source, lines, empty (the number of others) and sha256.
@@ -258,7 +267,8 @@ def unsplit(
         ...     unsplit(path)[0]
         (LabelledLine(label='good', text='A gem.'),)
     """
-    lines = [prepare(row) for row in read_table(path, encoding)] if prepare else read_table(path, encoding)
+    table = read_table(path, encoding, columns=columns, header=header)
+    lines = list(map(prepare, table)) if prepare else table
     rows = tuple(row for row in lines if row.label and row.text)
     if not rows:
         raise InputError(f"{path} holds no line with a label and a text")
@@ -316,23 +326,27 @@ def _labelled(
 ) -> LabelledText:
     """The lines with their record; a missing split is split off from train."""
     shares = checked_shares(shares)
-    read = {name: list(map(prepare, rows)) if prepare else list(rows) for name, rows in tables.items()}
+    prepared = {name: list(map(prepare, rows)) if prepare else list(rows) for name, rows in tables.items()}
+    read = {name: [row for row in rows if row.label and row.text] for name, rows in prepared.items()}
     missing = [0.0 if name in read else share for name, share in zip(SPLITS[1:], shares[1:], strict=True)]
+    split_of = split_names((row.text for row in read["train"]), (1 - sum(missing), *missing))
     splits: dict[str, list[LabelledLine]] = {name: [] for name in SPLITS}
     for row in read["train"]:
-        splits[hashed_split(row.text, (1 - sum(missing), *missing))].append(row)
+        splits[split_of[row.text]].append(row)
     splits |= {name: rows for name, rows in read.items() if name != "train"}
-    complete = {name: tuple(row for row in rows if row.label and row.text) for name, rows in splits.items()}
+    complete = {name: tuple(rows) for name, rows in splits.items()}
     for split in ("train", "valid"):
         if not complete[split]:
             counts = ", ".join(f"{name} {len(rows)}" for name, rows in complete.items())
-            raise InputError(f"{source}: the {split} split is empty (lines: {counts}): give more lines, or another split")
+            raise InputError(
+                f"{source}: the {split} split is empty (lines: {counts}): give more lines, or other shares (split 0.6 0.2 0.2)"
+            )
     classes = sorted({row.label for row in complete["train"]}, key=_in_order)
     for split in SPLITS[1:]:
         _check_labels(complete[split], classes, f"{source}: {split}")
     record = {"source": source, **facts, "classes": len(classes), "lines": sum(map(len, complete.values()))}
     record |= {f"{split}_lines": len(rows) for split, rows in complete.items()}
-    record |= {"empty": sum(map(len, splits.values())) - record["lines"], "sha256": _sha256(complete)}
+    record |= {"empty": sum(map(len, prepared.values())) - record["lines"], "sha256": _sha256(complete)}
     record |= {f"{split}_sha256": _sha256({split: rows}) for split, rows in complete.items()}
     return LabelledText(tuple(classes), *(complete[split] for split in SPLITS), record=record)
 

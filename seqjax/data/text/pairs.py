@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, hashed_split
-from seqjax.data.text.files import read_text
+from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, split_names
+from seqjax.data.text.tables import read_aligned, read_rows
 from seqjax.data.tfds import read_examples
 from seqjax.errors import InputError
 from seqjax.extras import from_extra
@@ -35,13 +35,13 @@ class Pair(NamedTuple):
 class Pairs:
     """Pairs in three splits, and a record of their provenance.
 
-    Training pairs with an empty side are left out and counted. Validation and test keep every line, so that line n of an
-    output belongs to line n of the input.
+    Pairs of the training files with an empty side are left out and counted before any split is cut. Validation and test files
+    keep every line, so that line n of an output belongs to line n of the input.
 
     Args:
         train, valid, test: the pairs of each split; test may be empty.
         record: a flat dict of JSON values: source, pairs and sha256 (of all and of each split), empty (the number of pairs
-            left out of train).
+            of the training files that were left out).
 
     Example:
         >>> pairs = numbers(train=3, valid=1, test=1)
@@ -74,7 +74,7 @@ def from_files(
     r"""Loads pairs from two files of aligned lines: line n of the second translates line n of the first.
 
     If valid or test is missing, its share of train is split off by a hash of the source, so that equal sources stay
-    together.
+    together; of few sources each split gets at least one.
 
     Args:
         train: the file of sources and the file of targets, UTF-8, plain or *.gz.
@@ -99,7 +99,10 @@ def from_files(
         >>> pairs.train[1]
         Pair(source='the cat', target='die Katze')
     """
-    rows = {name: None if files is None else _aligned(*files) for name, files in zip(SPLITS, (train, valid, test), strict=True)}
+    rows = {
+        name: None if files is None else read_aligned(files[0], files[1])
+        for name, files in zip(SPLITS, (train, valid, test), strict=True)
+    }
     return _pairs(" to ".join(map(str, train)), rows, checked_shares(split), prepare)
 
 
@@ -110,21 +113,25 @@ def from_tsv(
     *,
     split: Sequence[float] = DEFAULT_SHARES,
     prepare: Prepare | None = None,
+    columns: Sequence[str | int] | None = None,
+    header: str = "refuse",
 ) -> Pairs:
-    r"""Loads pairs from a table of two columns: every line is a source, a tab and its target.
+    r"""Loads pairs from a table, every line a source, a tab and its target; or from JSON lines.
 
     Args:
-        train: the table, UTF-8, plain or *.gz.
+        train: the table, UTF-8, plain or *.gz, or JSON lines, *.jsonl.
         valid, test: likewise; if None, split off from train as in `from_files`.
         split: the shares of a missing valid and test.
         prepare: as for `from_files`.
+        columns: the columns, or the keys, of source and target; None: there are two.
+        header: "refuse", "skip" or "keep" a first row of titles; for both see `tables.read_rows`.
 
     Returns:
         The pairs.
 
     Raises:
-        InputError: a file is missing, damaged or not UTF-8, a line has more or fewer columns (with its number), or the split
-            is invalid or leaves train or valid empty.
+        InputError: a file is missing, damaged or not UTF-8, a line has other columns (with its number), the first row is one
+            of titles, or the split is invalid or leaves train or valid empty.
 
     Example:
         >>> import tempfile
@@ -134,16 +141,23 @@ def from_tsv(
         ...     from_tsv(table, valid=table, split=(1, 0, 0)).train[0].target
         'Fine, thanks.'
     """
-    rows = {name: None if path is None else _table(path) for name, path in zip(SPLITS, (train, valid, test), strict=True)}
+    files, form = zip(SPLITS, (train, valid, test), strict=True), {"columns": columns, "header": header}
+    rows = {name: None if path is None else read_rows(path, **form) for name, path in files}
     return _pairs(str(train), rows, checked_shares(split), prepare)
 
 
-def unsplit(*files: str | Path, prepare: Prepare | None = None) -> tuple[tuple[Pair, ...], dict]:
+def unsplit(
+    *files: str | Path,
+    prepare: Prepare | None = None,
+    columns: Sequence[str | int] | None = None,
+    header: str = "refuse",
+) -> tuple[tuple[Pair, ...], dict]:
     r"""Loads all pairs of a table, or of two aligned files, in order and without splitting, for evaluation.
 
     Args:
         files: one table, or the file of sources and the file of targets.
         prepare: as for `from_files`.
+        columns, header: as for `from_tsv`.
 
     Returns:
         (pairs, record): the pairs include those with an empty side; the record has source, pairs and sha256.
@@ -159,7 +173,9 @@ def unsplit(*files: str | Path, prepare: Prepare | None = None) -> tuple[tuple[P
         ...     unsplit(table)[0]
         (Pair(source='How are you?', target='Fine, thanks.'),)
     """
-    pairs = _prepared(_table(files[0]) if len(files) == 1 else _aligned(*files), prepare)
+    pairs = _prepared(
+        read_rows(files[0], columns=columns, header=header) if len(files) == 1 else read_aligned(files[0], files[1]), prepare
+    )
     return tuple(pairs), {"source": " to ".join(map(str, files)), "pairs": len(pairs), "sha256": _sha256({"pairs": pairs})}
 
 
@@ -276,46 +292,6 @@ def _draw_numbers(sizes: tuple[int, ...], seed: int) -> list[list[int]]:
     return [generator.permutation(np.concatenate(both)).tolist() for both in zip(drawn, more, strict=True)]
 
 
-def _aligned(source: str | Path, target: str | Path) -> list[tuple[str, str]]:
-    sources, targets = _lines(source), _lines(target)
-    if len(sources) != len(targets):
-        counts = f"{source} has {len(sources):,} lines and {target} has {len(targets):,}"
-        diverge = f"the lengths of their lines diverge at line {_surplus_line(sources, targets):,}"
-        raise InputError(f"{counts}: line n of one must translate line n of the other; {diverge}")
-    return list(zip(sources, targets, strict=True))
-
-
-def _surplus_line(sources: list[str], targets: list[str]) -> int:
-    """The line (from 1) at which removing the longer list's surplus lines makes the lengths agree best.
-
-        argmin over k of  sum over i < k of (a_i - b_i)^2 + sum over i >= k of (a_(i+d) - b_i)^2
-
-    a and b are the logarithms of the lengths minus their means; d is the number of surplus lines.
-    """
-    logs = [np.log1p(np.array([len(line) for line in lines], float)) for lines in (sources, targets)]
-    b, a = sorted((x - x.mean() if x.size else x for x in logs), key=len)
-    before, after = (a[: len(b)] - b) ** 2, (a[len(a) - len(b) :] - b) ** 2
-    cost = np.concatenate([[0.0], np.cumsum(before)]) + after.sum() - np.concatenate([[0.0], np.cumsum(after)])
-    return int(np.argmin(cost)) + 1
-
-
-def _table(path: str | Path) -> list[tuple[str, str]]:
-    rows = []
-    for n, line in enumerate(_lines(path), 1):
-        columns = line.split("\t") if line.strip() else ["", ""]
-        if len(columns) != 2:
-            count = f"{len(columns)} column{'s' * (len(columns) > 1)}"
-            raise InputError(f"{path} has {count} in line {n:,}: a line is a source, a tab and a target")
-        rows.append((columns[0], columns[1]))
-    return rows
-
-
-def _lines(path: str | Path) -> list[str]:
-    """The lines, split at newlines only: a line may contain the other line separators of Unicode."""
-    lines = read_text(path).removeprefix("\ufeff").split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
-
-
 def _prepared(rows: Sequence[tuple[str, str]], prepare: Prepare | None) -> list[Pair]:
     pairs = [Pair(source.strip(), target.strip()) for source, target in rows]
     return pairs if prepare is None else [prepare(pair) for pair in pairs]
@@ -338,18 +314,20 @@ def _pairs(
 ) -> Pairs:
     """The pairs with their record; a split that is None is split off from train, an empty train or valid is refused."""
     read = {name: _prepared(texts, prepare) for name, texts in rows.items() if texts is not None}
+    complete = [pair for pair in read["train"] if all(pair)]  # before the split: one hash would hold all empty sources
+    empty = len(read["train"]) - len(complete)
     missing = [0.0 if name in read else share for name, share in zip(SPLITS[1:], shares[1:], strict=True)]
-    rest: dict[str, list[Pair]] = {split: [] for split in SPLITS}
-    for pair in read["train"]:
-        rest[hashed_split(pair.source, (1 - sum(missing), *missing))].append(pair)
-    splits = rest | {name: pairs for name, pairs in read.items() if name != "train"}
-    complete = [pair for pair in splits["train"] if all(pair)]
-    empty = len(splits["train"]) - len(complete)
-    splits["train"] = complete
+    split_of = split_names((pair.source for pair in complete), (1 - sum(missing), *missing))
+    splits: dict[str, list[Pair]] = {split: [] for split in SPLITS}
+    for pair in complete:
+        splits[split_of[pair.source]].append(pair)
+    splits |= {name: pairs for name, pairs in read.items() if name != "train"}
     for split in ("train", "valid"):
         if not splits[split]:
             counts = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
-            raise InputError(f"{source}: the {split} split is empty (pairs: {counts}): give more pairs, or another split")
+            raise InputError(
+                f"{source}: the {split} split is empty (pairs: {counts}): give more pairs, or other shares (split 0.6 0.2 0.2)"
+            )
     record = {"source": source, **facts, "pairs": sum(map(len, splits.values()))}
     record |= {f"{split}_pairs": len(pairs) for split, pairs in splits.items()} | {"empty": empty, "sha256": _sha256(splits)}
     record |= {f"{split}_sha256": _sha256({split: pairs}) for split, pairs in splits.items()}
@@ -362,32 +340,40 @@ def load(
     test: Sequence[str] = (),
     tfds: str | None = None,
     *,
+    split: Sequence[float] = DEFAULT_SHARES,
     prepare: Prepare | None = None,
+    columns: Sequence[str | int] | None = None,
+    header: str = "refuse",
 ) -> Pairs:
     """Loads pairs from files, or from a tfds data set; without either, makes numbers in words.
 
     Args:
         train, valid, test: two aligned files, or one table; an empty valid or test is split off from train.
         tfds: the name of a data set, instead of files.
-        prepare: as for `from_files`.
+        split, prepare: as for `from_files`.
+        columns, header: as for `from_tsv`.
 
     Raises:
-        InputError: files and a data set are both given, the number of files is wrong, or the chosen loader raises an error.
+        InputError: files and a data set are both given, the number of files is wrong, columns are given without a table, or the
+            chosen loader raises an error.
     """
-    files = dict(zip(SPLITS, (train, valid, test), strict=True))
+    files, given = dict(zip(SPLITS, (train, valid, test), strict=True)), {"split": split, "prepare": prepare}
+    if columns is not None and len(train) != 1:
+        raise InputError(f"--data.columns {' '.join(map(str, columns))} chooses columns of one table: give --data.train TABLE")
     if tfds is not None:
         if any(files.values()):
             raise InputError(f"data.tfds {tfds} and files are both given: give one of them")
-        return from_tfds(tfds, prepare=prepare)
+        return from_tfds(tfds, **given)
     if not train:
         if any(files.values()):
             raise InputError("data.valid or data.test is given without data.train: give the training files too")
         return numbers(prepare=prepare)
-    for split, paths in files.items():
+    for name, paths in files.items():
         if len(paths) > 2 or (paths and len(paths) != len(train)):
-            counts = f"data.{split} names {len(paths)} files, data.train {len(train)}"
+            counts = f"data.{name} names {len(paths)} files, data.train {len(train)}"
             raise InputError(f"{counts}: give each two aligned files, or each one with tabs")
     if len(train) == 1:
-        return from_tsv(train[0], *(paths[0] if paths else None for paths in (valid, test)), prepare=prepare)
+        held_out = (paths[0] if paths else None for paths in (valid, test))
+        return from_tsv(train[0], *held_out, columns=columns, header=header, **given)
     aligned = [(paths[0], paths[1]) if paths else None for paths in (valid, test)]
-    return from_files((train[0], train[1]), *aligned, prepare=prepare)
+    return from_files((train[0], train[1]), *aligned, **given)

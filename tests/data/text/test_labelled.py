@@ -57,6 +57,21 @@ def test_a_table_in_another_encoding_is_read(write):
     assert read_table(path, "latin-1") == [("0", "caf\u00e9")]
 
 
+def test_columns_titles_and_json_lines_of_labels(write):
+    path = write("sst.tsv", b"sentence\tlabel\na gem\t1\ntoo long\t0\n")
+    expected = [("1", "a gem"), ("0", "too long")]
+    assert read_table(path, columns=("label", "sentence")) == read_table(path, columns=(2, 1), header="skip") == expected
+    assert read_table(write("x.jsonl", b'{"text": "a gem", "label": 1}\n\n{"text": "too long", "label": 0}\n')) == expected
+    with pytest.raises(InputError, match=r"looks like titles of columns \(sentence, label\)"):
+        read_table(path)
+
+
+def test_lines_without_a_text_reach_no_split_and_three_lines_fill_all(write):
+    path = write("few.tsv", b"x\tone\nx\ttwo\nx\tthree\n" + 50 * b"x\t\n")
+    text = from_tables(path)
+    assert [len(getattr(text, split)) for split in SPLITS] == [1, 1, 1] and text.record["empty"] == 50
+
+
 def test_a_missing_split_is_split_off_by_the_text(write):
     lines = [(str(n % 3), f"text {n % 60}") for n in range(200)]
     path = write("all.tsv", "".join(f"{label}\t{text}\n" for label, text in lines).encode())

@@ -90,6 +90,69 @@ def test_a_missing_split_is_taken_out_of_train_by_the_source(write):
     )
 
 
+def test_blank_lines_are_counted_and_reach_no_split_that_is_cut_off(write):
+    rows = [row for n in range(400) for row in (f"{n}\tx{n}", "")]
+    for name, read in (("x.tsv", from_tsv), ("x.jsonl", from_tsv), ("x", None)):
+        if read is None:
+            sides = [[row.split("\t")[k] if row else "" for row in rows] for k in (0, 1)]
+            pairs = from_files((write("x.en", sides[0]), write("x.de", sides[1])))
+        else:
+            fields = [json.dumps(dict(zip(("en", "de"), row.split("\t"), strict=True))) if row else "" for row in rows]
+            pairs = read(write(name, fields if name.endswith("jsonl") else rows))
+        assert all(all(pair) for split in (pairs.train, pairs.valid, pairs.test) for pair in split)
+        assert (pairs.record["pairs"], pairs.record["empty"]) == (400, 400) and len(pairs.valid) < 80
+
+
+def test_each_split_of_few_pairs_has_at_least_one(write):
+    table = write("x.tsv", ["a\tA", "b\tB", "c\tC"])
+    assert [len(split) for split in (from_tsv(table).train, from_tsv(table).valid, from_tsv(table).test)] == [1, 1, 1]
+    halves = from_tsv(table, split=(0.5, 0.5, 0))
+    assert (len(halves.train) + len(halves.valid), halves.test) == (3, ()) and halves.train and halves.valid
+    message = refused(from_tsv, write("y.tsv", ["a\tA"]))
+    assert "split is empty" in message and message.endswith("give more pairs, or other shares (split 0.6 0.2 0.2)")
+
+
+def test_columns_are_chosen_by_number_or_by_title(write):
+    rows = ["en\tde\tlicence", "a\tA\tx", "b\tB\ty"]
+    table, expected = write("x.tsv", rows), (Pair("a", "A"), Pair("b", "B"))
+    bare = write("bare.tsv", rows[1:])
+    assert unsplit(bare, columns=("1", "2"))[0] == unsplit(table, columns=(1, 2), header="skip")[0] == expected
+    assert unsplit(table, columns=("en", "de"))[0] == expected
+    assert unsplit(table, columns=("3", "1"), header="skip")[0][0] == Pair("x", "a")
+    assert unsplit(table, columns=(1, 2), header="keep")[0] == (Pair("en", "de"), *expected)
+    titles = write("titles.tsv", ["Source_text\tTarget (German)", "a\tA"])
+    assert unsplit(titles, header="skip")[0] == (Pair("a", "A"),)
+    assert unsplit(write("words.tsv", ["the English\tles Anglais", "question\tquestion"]))[0][1] == Pair("question", "question")
+    for path, options, part in (
+        (bare, {}, "has 3 columns in line 1: a line is a source, a tab and a target; choose two with --data.columns 1 2"),
+        (table, {"columns": (1, 2)}, "begins with a row that looks like titles of columns (en, de, licence): give --data.header"),
+        (titles, {}, "begins with a row that looks like titles of columns (Source_text, Target (German))"),
+        (table, {"columns": ("en", "fr")}, "has no column 'fr' in its first row (en, de, licence)"),
+        (bare, {"columns": (1, 4)}, "has 3 columns in line 1, too few for columns 1 4"),
+        (bare, {"columns": (0, 1)}, "columns are 0 1: they are counted from 1"),
+        (bare, {"columns": (1, 1)}, "columns are 1 1: give two different ones"),
+        (bare, {"header": "drop"}, "header is 'drop'"),
+    ):
+        assert part in refused(unsplit, path, **options)
+    assert "chooses columns of one table" in refused(texts.load, ("a", "b"), columns=("1", "2"))
+
+
+def test_json_lines_are_read(write):
+    rows = [{"source": "a", "target": "A", "id": 3}, {"source": "b\nc", "target": 7, "id": 4}]
+    expected = (Pair("a", "A"), Pair("b c", "7"))
+    path = write("x.jsonl", [json.dumps(row) for row in rows])
+    assert unsplit(path)[0] == expected and unsplit(path, columns=("target", "id"))[0][0] == Pair("A", "3")
+    nested = write("y.jsonl.gz", [json.dumps({"translation": {"en": s, "de": t}}) for s, t in expected])
+    assert unsplit(nested)[0] == expected
+    for content, options, part in (
+        (['{"a": "x"}'], {}, "has 1 key in line 1 (a)"),
+        (['{"a": "x", "b": ["y"]}'], {}, "has no text 'b' in line 1 (a, b): choose two of its keys with --data.columns KEY KEY"),
+        (['{"a": "x", "b": "y"}', "x\ty"], {}, "has no JSON object in line 2"),
+        (['{"a": "x", "b": "y"}'], {"columns": ("a", "c")}, "has no text 'c' in line 1"),
+    ):
+        assert part in refused(unsplit, write("z.jsonl", content), **options)
+
+
 def test_pairs_are_prepared_before_they_are_split(write):
     table = write("x.tsv", [f"{word}{n}\t{n % 50}" for n in range(200) for word in ("One", "one")])
     for prepare in (lambda pair: Pair(pair.source.lower(), pair.target), lambda pair: Pair(pair.target, pair.source)):
