@@ -55,12 +55,12 @@ def stages(out: pathlib.Path, tiny: bool) -> list[Stage]:
     if not tiny and importlib.util.find_spec("xdist"):
         tests += ["-n", "8", "--dist", "worksteal"]
     return [
-        Stage("system", ["-c", SYSTEM], 30),
-        Stage("tests", [*tests, *TESTS], 90),
-        Stage("backends float32", [*backends, "--dtype", "float32"], 140),
-        Stage("backends bfloat16", [*backends, "--dtype", "bfloat16"], 140),
+        Stage("system", ["-c", SYSTEM], 25),
+        Stage("tests", [*tests, *TESTS], 60),
+        Stage("backends float32", [*backends, "--dtype", "float32"], 165),
+        Stage("backends bfloat16", [*backends, "--dtype", "bfloat16"], 165),
         Stage("language model", [*bench, "--suite", "language_model"], 45),
-        Stage("report", ["-m", "benchmarks", "report", str(results)], 20),
+        Stage("report", ["-m", "benchmarks", "report", str(results)], 15),
     ]
 
 

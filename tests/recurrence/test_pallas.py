@@ -5,6 +5,7 @@ tests on a GPU, compiled, and compares larger sizes with the plain scan.
 """
 
 import re
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jax.sharding import AbstractDevice, AbstractMesh
 
 from seqjax import GRU, LSTM, Elman, InputError, RecurrentDropout, explain, unroll
 from seqjax.recurrence.custom_transpose import linear_map
+from seqjax.recurrence.fused import in_place_scan
 from seqjax.recurrence.gpu import devices, pallas, pallas_scan
 from seqjax.recurrence.gpu.tiles import Unsupported
 from tests.recurrence.test_fused import Case, gap, gradient, weighted
@@ -92,11 +94,15 @@ def test_collected_states_tokens_and_no_steps():
     cell = LSTM(input_size=3, hidden_size=4)
     params = cell.init(jax.random.key(0))
     for xs in (jnp.array([[0, 2, 1], [1, 1, 0]]), jnp.ones((2, 0, 3))):
-        both = [
-            jax.value_and_grad(lambda p, b=b, x=xs: weighted(unroll(cell, p, x, collect="states", backend=b)))(params)
-            for b in ("pallas", "scan")
-        ]
-        assert gap(*both) <= 1e-5
+
+        def value(params, backend, xs=xs):
+            results = unroll(cell, params, xs, collect="states", backend=backend)
+            return weighted(results), results
+
+        assert (
+            gap(*(jax.jit(jax.grad(value, has_aux=True), static_argnums=1)(params, backend) for backend in ("pallas", "scan")))
+            <= 1e-5
+        )
 
 
 # ---- lowering for a GPU, without one
@@ -127,6 +133,17 @@ def test_vmap_lowers_for_cuda():
     many = jax.tree.map(lambda a: jnp.stack([a, a]), case.arguments)
     text = lowered_for_cuda(jax.vmap(gradient(case.value("pallas"))), many)
     assert text.count("grid_z = 2 : i32") == 2
+
+
+def test_without_a_derivative_fused_is_the_plain_scan_on_a_gpu(monkeypatch):
+    """The same operations, but for transposes that cancel each other; `auto` takes it where `pallas` cannot run."""
+    monkeypatch.setattr(in_place_scan, "in_place", lambda: False)  # as on a GPU
+    case = Case(LSTM(input_size=3, hidden_size=300), steps=5, reverse=True)
+    fused, plain = (lowered_for_cuda(case.value(backend), case.arguments) for backend in ("auto", "scan"))
+    assert explain(case.cell, *case.arguments[:2])[0].backend == "fused"
+    operations = [Counter(re.findall(r"= (?:stablehlo|chlo)\.(?!transpose)(\w+)", text)) for text in (fused, plain)]
+    assert operations[0] == operations[1]
+    assert operations[0]["while"] == 1
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="its arguments must lie on a CPU")

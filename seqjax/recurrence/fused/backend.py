@@ -18,6 +18,7 @@ from seqjax import tree
 from seqjax.recurrence import scan
 from seqjax.recurrence.call import run_steps
 from seqjax.recurrence.custom_transpose import with_linearization
+from seqjax.recurrence.fused import in_place_scan
 from seqjax.recurrence.fused.linearized import Linearization
 from seqjax.recurrence.fused.loop_over_leaves import Loop
 from seqjax.recurrence.step_products import find_products
@@ -52,6 +53,8 @@ def run(cell, params, xs, state, call):
     """
 
     def project(params, xs):
+        if not in_place_scan.in_place():  # x is transposed, not z: XLA cancels z's transpose here with the loop's own
+            return in_place_scan.in_loop_order(cell.project(params, in_place_scan.in_loop_order(xs)))
         # over one axis, [B T, ...], XLA sees that x W and x^T dz read the same x; over two it would gather x from all devices
         zs = cell.project(params, xs.reshape(xs.shape[0] * xs.shape[1], *xs.shape[2:]))
         return jax.tree.map(lambda z: z.reshape(*xs.shape[:2], *z.shape[1:]), zs)

@@ -13,6 +13,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from seqjax import tree
+
 
 def axis_of(step) -> int:
     """The time axis in a stack of arrays like `step`: the second, as in [B, T, ...]; in a stack of scalars the only one."""
@@ -88,6 +90,11 @@ def scan_stacks(body, state, inputs, outputs, *, reverse=False, prefetched=(), o
 def in_place() -> bool:
     """True if the default device gains from reused buffers and prefetched inputs: CPUs do."""
     return jax.default_backend() == "cpu"
+
+
+def in_loop_order(stacks):
+    """Arrays [B, T, ...] in the order of the loops' axes, or back: on devices other than CPUs the first two are swapped."""
+    return stacks if in_place() else tree.swap_batch_time(stacks)
 
 
 def scan_with_layout(body, state, inputs, outputs, *, reverse, overwritable=(), read_late=()):

@@ -32,7 +32,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 from seqjax.products import product
 from seqjax.recurrence.custom_transpose import is_floating, replaced
-from seqjax.recurrence.fused.in_place_scan import axis_of, one_step, scan_with_layout, stack_of
+from seqjax.recurrence.fused.in_place_scan import axis_of, in_loop_order, one_step, scan_with_layout, stack_of
 from seqjax.recurrence.fused.loop_over_leaves import Leaves, Loop
 from seqjax.recurrence.fused.residuals import evaluate, read, saved_and_recomputed, shapes_of, varying
 from seqjax.types import at_least_float32
@@ -191,6 +191,7 @@ class Linearization:
             left = saved[v] if v in saved else _repeated(unchanging[v], self.loop.steps)  # [B, T, K]
             addend = self.addends[kernel]
             d_product = d_taps[kernel] if addend is None else d_inputs[addend]  # [B, T, M]
+            left, d_product = in_loop_order((left, d_product))
             d_kernels += jax.linear_transpose(functools.partial(product, left), arguments.kernels[kernel])(d_product)
         return d_kernels
 
