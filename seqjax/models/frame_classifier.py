@@ -42,9 +42,9 @@ class FrameClassifier(Model):
 
         h_1 .. h_T = encoder(x_1 .. x_T);    p(class_t | x) = softmax(W f(h_t) + b)
 
-    A batch holds what the encoder reads; "target", integer [B, T], the class of every frame; and "target_mask", bool [B, T],
-    True where there is one (without it, at all real frames). The ranking losses ask that the score of an activity, or its lead,
-    never fall while the activity goes on: loss = L_c + ranking_weight L_r.
+    A batch holds what the encoder reads; "target", integer [B, T], the class of every frame, negative where there is none; and
+    "target_mask", bool [B, T], True where there is one (without it, at all real frames). The ranking losses ask that the score
+    of an activity, or its lead, never fall while the activity goes on: loss = L_c + ranking_weight L_r.
 
     Each step may label several frames (`outputs` and `offset`; a MultiLSTM, with a cell such as `WindowAttention`): step i gives
     a score p_it to the frames t = i + offset - N + 1 .. i + offset, and a frame's score is the mean of its steps',
@@ -168,8 +168,13 @@ class FrameClassifier(Model):
 
     def _truth(self, outputs: FrameScores, batch: dict) -> tuple[Array, Array]:
         """The classes [B, T] that the probabilities are compared with, and bool [B, T], True where there is one."""
-        mask = batch.get("target_mask")
-        return jnp.asarray(batch["target"]), outputs.mask if mask is None else outputs.mask & mask
+        target, mask = jnp.asarray(batch["target"]), batch.get("target_mask")
+        shape = outputs.mask.shape if self.exclusive else outputs.scores.shape
+        for name, array, expected in (("target", target, shape), ("target_mask", mask, outputs.mask.shape)):
+            if array is not None and jnp.shape(array) != expected:
+                raise InputError(f"{name} has shape {list(jnp.shape(array))}, the encoder's outputs ask for {list(expected)}")
+        mask = outputs.mask if mask is None else outputs.mask & mask
+        return target, mask & (target >= 0) if self.exclusive else mask
 
     def loss(self, outputs: FrameScores, batch: dict) -> Weighted:
         """The loss in nats per frame against "target"."""

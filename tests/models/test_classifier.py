@@ -108,8 +108,8 @@ def test_padding_reaches_nothing(model):
 
 def test_the_loss_of_frames_counts_labelled_frames():
     target, labelled = RNG.integers(-1, C, (3, T)), np.arange(T) < np.array([5, 3, 2])[:, None]
-    labelled = labelled & (target >= 0)
     batch = BATCH | {"target": target, "target_mask": labelled}
+    labelled = labelled & (target >= 0)  # a negative class is none
     _, outputs = jax.jit(FRAMES.apply)(draw(FRAMES), batch)
     counted = labelled & (np.arange(T) < LENGTHS[:, None])
     log_p = np.take_along_axis(log_softmax(outputs.scores), np.maximum(target, 0)[..., None], -1)[..., 0]
@@ -118,6 +118,8 @@ def test_the_loss_of_frames_counts_labelled_frames():
     assert float(figures["loss"].weight) == float(figures["accuracy"].weight) == counted.sum()
     right = np.asarray(outputs.scores).argmax(-1) == target
     assert float(figures["accuracy"].sum) == right[counted].sum()
+    with pytest.raises(InputError, match=r"target has shape \[3, 2\], the encoder's outputs ask for \[3, 6\]"):
+        FRAMES.loss(outputs, batch | {"target": target[:, :2]})
 
 
 @pytest.mark.parametrize(("ranking", "loss"), [("score", score_ranking), ("margin", margin_ranking)])
