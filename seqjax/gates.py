@@ -5,6 +5,7 @@ import math
 import jax.numpy as jnp
 
 from seqjax.products import affine, product
+from seqjax.thresholds import at_least
 from seqjax.types import Array, Params, at_least_float32
 
 
@@ -52,13 +53,13 @@ def project_input(params: Params, xs: Array, *, bias_row_from: int = 0) -> Array
     """
     kernel, bias = params["input_kernel"], params["bias"]
     out = at_least_float32(kernel.dtype)
-    if jnp.issubdtype(xs.dtype, jnp.floating) and math.prod(xs.shape[:-1]) * kernel.shape[-1] < bias_row_from:
+    if jnp.issubdtype(xs.dtype, jnp.floating) and not at_least(math.prod(xs.shape[:-1]) * kernel.shape[-1], bias_row_from):
         return affine(xs, kernel, bias)
     if jnp.issubdtype(xs.dtype, jnp.floating):  # saves one pass over zs and one over its gradient
         ones = jnp.ones((*xs.shape[:-1], 1), kernel.dtype)
         rows = jnp.concatenate([kernel, bias.astype(kernel.dtype)[None]])
         return product(jnp.concatenate([xs.astype(kernel.dtype), ones], axis=-1), rows)
-    if xs.size >= kernel.shape[0]:  # adding the bias to the kernel's rows takes fewer additions
+    if at_least(xs.size, kernel.shape[0]):  # adding the bias to the kernel's rows takes fewer additions
         return (kernel.astype(out) + jnp.broadcast_to(bias.astype(out), kernel.shape))[xs.astype(jnp.int32)]
     zs = kernel[xs.astype(jnp.int32)].astype(out)
     return zs + jnp.broadcast_to(bias.astype(out), zs.shape)

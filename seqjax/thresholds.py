@@ -15,7 +15,7 @@ inside.)
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -43,6 +43,25 @@ INSIDE = (Row("cpu", zs=12 * MB, kernel=1.1 * MB),)
 LSTM_BIAS_ROW = 2**18
 
 
+def at_least(size: Any, least: float) -> bool:
+    """True if a size is known to be at least `least`: the one comparison by which a layout is chosen.
+
+    A size may be an expression in symbols, under `jax.export`. It then counts as small, whatever the symbols will be: no choice
+    of a layout changes a result.
+
+    Args:
+        size: an int, or a size made of symbolic dimensions.
+        least: a number.
+
+    Example:
+        >>> from jax import export
+        >>> (rows,) = export.symbolic_shape("rows")
+        >>> at_least(300, 256), at_least(300 * rows, 256)
+        (True, False)
+    """
+    return isinstance(size, int) and size >= least
+
+
 def projected_inside(xs, zs) -> str | None:
     """The reason to compute x W inside a loop that is not differentiated; None: compute it before the loop.
 
@@ -60,10 +79,11 @@ def projected_inside(xs, zs) -> str | None:
     """
     if len(xs.shape) != 3:
         return None  # not measured: tokens (rows are looked up) and frames
-    size = sum(z.size * z.dtype.itemsize for z in jax.tree.leaves(zs))
-    kernel = math.prod(xs.shape[2:]) * size / max(math.prod(xs.shape[:2]), 1)
+    leaves = jax.tree.leaves(zs)
+    size = sum(z.size * z.dtype.itemsize for z in leaves)
+    kernel = xs.shape[2] * sum(math.prod(z.shape[2:]) * z.dtype.itemsize for z in leaves)
     rows = [row for row in INSIDE if row.device == jax.default_backend()]
-    return f"z would be {size / MB:.0f} MB" if any(size >= row.zs and kernel <= row.kernel for row in rows) else None
+    return f"z would be {size / MB:.0f} MB" if any(at_least(size, row.zs) and kernel <= row.kernel for row in rows) else None
 
 
 def projects_table(symbols: int, rows: int) -> bool:
@@ -80,4 +100,4 @@ def projects_table(symbols: int, rows: int) -> bool:
         >>> projects_table(symbols=10_000, rows=700)
         False
     """
-    return jax.default_backend() == "cpu" and symbols <= rows
+    return jax.default_backend() == "cpu" and at_least(rows, symbols)

@@ -44,6 +44,11 @@ def swap_batch_time(tree):
     return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), tree)
 
 
+def pad_time(tree, steps):
+    """Add steps of zeros at the end of every leaf: [B, T, ...] to [B, T + steps, ...]."""
+    return jax.tree.map(lambda a: jnp.pad(a, [(0, 0), (0, steps)] + [(0, 0)] * (a.ndim - 2)), tree)
+
+
 def add_batch(tree):
     """Add a leading axis of size 1 to every leaf."""
     return jax.tree.map(lambda a: a[None], tree)

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 from seqjax import masks
@@ -259,8 +260,8 @@ def _windows(hs: Array, mask: Array, size: int, stride: int) -> tuple[Array, Arr
         with a real frame that no window before holds.
     """
     steps = hs.shape[1]
-    count = 1 + max(0, -(-(steps - size) // stride))
-    padding = max(0, (count - 1) * stride + size - steps)
+    count = 1 + jax.core.max_dim(0, -(-(steps - size) // stride))
+    padding = jax.core.max_dim(0, (count - 1) * stride + size - steps)
     index = jnp.arange(count)[:, None] * stride + jnp.arange(size)[None]  # [N, size]
     frames = jnp.pad(hs, ((0, 0), (0, padding), (0, 0)))[:, index]
     inside = jnp.pad(mask, ((0, 0), (0, padding)))[:, index]

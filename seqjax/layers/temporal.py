@@ -68,7 +68,7 @@ class TemporalConvNet(TemporalLayer):
     def outputs(self, params: Params, xs: Array, real: Array, keys: Array | None) -> Array:
         """Down to the deepest level and up again."""
         steps, levels = xs.shape[1], len(self.filters)
-        extra = -steps % 2**levels
+        extra = -(-steps // 2**levels) * 2**levels - steps
         xs = jnp.pad(xs, ((0, 0), (0, extra), (0, 0)))  # [B, T', D], T' a multiple of 2 ** levels
         reals = [jnp.pad(real, ((0, 0), (0, extra)))]  # of each level: [B, T' / 2 ** level]
 
@@ -80,7 +80,7 @@ class TemporalConvNet(TemporalLayer):
 
         for i in range(levels):
             xs = _pool(block(f"encoder_{i}", i, xs, reals[-1]), self.causal)
-            pairs = reals[-1].reshape(len(real), -1, 2)
+            pairs = reals[-1].reshape(real.shape[0], xs.shape[1], 2)
             reals.append(pairs[:, :, 0] if self.causal else pairs.any(axis=2))
             xs = tree.zero_where_not(reals[-1], xs)
         for i in reversed(range(levels)):
@@ -92,8 +92,8 @@ def _pool(xs: Array, causal: bool) -> Array:
     """The maxima of the steps 2j and 2j + 1, if causal 2j - 1 and 2j: [B, T, F] to [B, T / 2, F]; xs is not negative."""
     if causal:
         xs = jnp.pad(xs, ((0, 0), (1, 0), (0, 0)))[:, :-1]
-    rows, _, features = xs.shape
-    return xs.reshape(rows, -1, 2, features).max(axis=2)
+    rows, steps, features = xs.shape
+    return xs.reshape(rows, steps // 2, 2, features).max(axis=2)
 
 
 @register

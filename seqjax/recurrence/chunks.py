@@ -6,7 +6,6 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from seqjax import tree
 from seqjax.recurrence.custom_transpose import is_floating, pick, put, with_linearization
@@ -30,9 +29,22 @@ class _Leaves(NamedTuple):
     inputs: list
 
 
+_SQRT_OF_UNKNOWN = 32  # for a number of steps that is not known, as under `jax.export`
+
+
 def chunk_length(remat: int | str, steps: int) -> int:
     """The steps in a chunk for the option remat: a number, or "sqrt"."""
-    return math.isqrt(steps - 1) + 1 if remat == "sqrt" else int(remat)
+    if remat != "sqrt":
+        return int(remat)
+    return math.isqrt(steps - 1) + 1 if isinstance(steps, int) else _SQRT_OF_UNKNOWN
+
+
+def missing_steps(steps: int, remat: Remat, window: int | None) -> int:
+    """The steps of padding that complete the last chunk of a number of steps that is not known; 0 of a known one."""
+    if isinstance(steps, int) or (remat is None and window is None):
+        return 0
+    length = chunk_length(remat, steps) if window is None else window
+    return -(-steps // length) * length - steps
 
 
 def chunked(run, state: State, xs, length: int, *, reverse: bool = False):
@@ -93,11 +105,18 @@ class _Chunks:
         self.arguments = _Leaves(*map(jax.tree.leaves, (constants, state, inputs)))
         self.treedef = jax.tree.structure((constants, state, inputs))
         self.steps = self.arguments.inputs[0].shape[1]
-        self.length = min(length, self.steps)
-        self.times = _cut(np.arange(self.steps, dtype=np.int32), self.length)
+        if isinstance(self.steps, int):
+            self.length = min(length, self.steps)
+        else:  # a symbol: the last chunk must be full, or all steps are one
+            self.length = length if self.steps % length == 0 else self.steps
         one_chunk = jax.tree.map(lambda a: _as_long(a, self.length), inputs)
         results = jax.eval_shape(function, constants, state, one_chunk)
         self.outputs, self.results_tree = jax.tree.leaves(results[1]), jax.tree.structure(results)
+
+    @property
+    def times(self) -> _Cut:
+        """The numbers of the steps, made anew in each trace."""
+        return _cut(jnp.arange(self.steps, dtype=jnp.int32), self.length)
 
     def one(self, leaves: _Leaves) -> tuple[list, list]:
         """(state, outputs) of one chunk."""
@@ -184,7 +203,7 @@ def _scan_chunks(run, carry, chunks: _Cut, reverse: bool):
 
 def _read(arrays, times):
     """Read the chunk at these times from arrays [B, T, ...]."""
-    return [jax.lax.dynamic_slice_in_dim(a, times[0], len(times), axis=1) for a in arrays]
+    return [jax.lax.dynamic_slice_in_dim(a, times[0], times.shape[0], axis=1) for a in arrays]
 
 
 def _write(arrays, chunk, times):

@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.core
 import jax.numpy as jnp
-import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
@@ -117,7 +116,8 @@ def with_linearization(value: Callable, linearize: Callable) -> Callable:
         out = [jax.typeof(a) for a in results if is_floating(a)]
         d_results = linear_map(push_forward, (arguments, residuals), pick(d_arguments, active), transposed=pull_back, out=out)
         d_results = iter(d_results)
-        return results, [next(d_results) if is_floating(a) else np.zeros(a.shape, jax.dtypes.float0) for a in results]
+        d_results = [next(d_results) if is_floating(a) else jax.typeof(a).to_tangent_aval() for a in results]
+        return results, [SymbolicZero(d) if isinstance(d, jax.core.ShapedArray) else d for d in d_results]
 
     function.defjvp(jvp, symbolic_zeros=True)
     return function

@@ -15,7 +15,7 @@ from seqjax.errors import InputError
 from seqjax.recurrence.arguments import Options, check_state, checked, feature_shape, is_positive
 from seqjax.recurrence.backends import Backend, Choice, choose, recording
 from seqjax.recurrence.call import Call, Collect
-from seqjax.recurrence.chunks import Remat, chunked
+from seqjax.recurrence.chunks import Remat, chunked, missing_steps
 from seqjax.types import Array, Key, Params, State
 
 _P = ParamSpec("_P")
@@ -189,6 +189,10 @@ def _unroll(cell, params, xs, state, options: Options, *, window=None):
         xs, state, options = tree.add_batch((xs, state, options))
     rows, context, reset = xs.shape[:1], options.context, options.reset
     mask = masks.resolve(options.lengths, options.mask, xs.shape[:2])
+    steps, missing = xs.shape[1], missing_steps(xs.shape[1], options.remat, window)
+    if not isinstance(missing, int):
+        mask = jnp.ones(xs.shape[:2], jnp.bool_) if mask is None else mask
+        xs, mask, reset = tree.pad_time((xs, mask, reset), missing)
     # with remat, each chunk masks its own padding, in `run_steps`
     masked_by_chunks = options.remat is not None and isinstance(cell, Cell) and not isinstance(cell, CompositeCell)
     if mask is not None:
@@ -223,6 +227,8 @@ def _unroll(cell, params, xs, state, options: Options, *, window=None):
         ys = tree.swap_batch_time(ys)
     if mask is not None and options.collect == "outputs" and not masked_by_chunks:
         ys = tree.zero_where_not(mask, ys)
+    if not isinstance(missing, int):
+        ys = jax.tree.map(lambda y: y[:, :steps], ys)
     return (state, ys) if batched else tree.drop_batch((state, ys))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 
 from seqjax import noise, tree
 from seqjax.contracts import Cell, SequenceLayer
@@ -35,7 +36,8 @@ def check_cell(cell, *, context=None, tokens: bool = False, quick: bool = False,
     Whole sequence == step by step, outputs and gradients; chunks with the state carried == one pass; no step sees a later one;
     `project` treats each step alone, and reads embedded symbols as `embed` says; padding reaches nothing; reset, reverse and
     remat; batch rows do not see each other; the state keeps its structure, shapes and dtypes; jit, vmap over the batch and
-    over parameters, grad, jvp, bfloat16 and float64; a second call compiles nothing; every backend equals the plain scan.
+    over parameters, grad, jvp, bfloat16 and float64; a second call compiles nothing; `jax.export` takes symbolic numbers
+    of rows and steps; every backend equals the plain scan.
 
     Args:
         cell: a Cell or a SequenceLayer (which need not step). Inputs are made from its input_shape.
@@ -298,6 +300,24 @@ def law_remat(case):
     close(recomputed, case.plain, 10 * case.tolerance, "remat == plain")
 
 
+def law_export(case):
+    """`jax.export` takes symbolic numbers of rows and steps: a program serves any batch and time. Nothing is compiled."""
+    rows, steps = export.symbolic_shape("rows, steps")
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct((rows, *a.shape[1:]), a.dtype), (case.state, case.context))
+    xs = jax.ShapeDtypeStruct((rows, steps, *case.xs.shape[2:]), case.xs.dtype)
+    lengths = jax.ShapeDtypeStruct((rows,), jnp.int32)
+    leaves, treedef = jax.tree.flatten((case.params, xs, *shapes, lengths))
+
+    def served(*leaves):
+        params, xs, state, context, lengths = treedef.unflatten(leaves)
+        results = [case.unroll(params, xs, state, context, lengths=lengths)]
+        if isinstance(case.cell, Cell):
+            results.append(case.cell.step(params, state, xs[:, 0], context))
+        return jax.tree.leaves(results)
+
+    export.export(jax.jit(served))(*leaves)
+
+
 def law_jvp(case):
     """Forward mode of the fastest backend and reverse mode of the plain scan agree: <u, J v> == <J' u, v>."""
     floating, others, keys = case.arguments()
@@ -327,7 +347,7 @@ def _joined(head, tail):
 
 _QUICK_LAWS = (
     law_value, law_state, law_project, law_embed, law_rows, law_causal, law_chunks, law_reset, law_reverse, law_compiles_once,
-    law_bfloat16,
+    law_bfloat16, law_export,
 )  # fmt: skip
 _GRADIENT_LAWS = (law_step, law_padding, law_backends, law_vmap, law_jvp, law_remat, law_float64)
 _CELL_LAWS = (law_project, law_embed, law_causal, law_step, law_chunks, law_reset, law_backends)  # not of layers

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import tree
+from seqjax.thresholds import at_least
 
 
 def axis_of(step) -> int:
@@ -114,11 +115,11 @@ def scan_with_layout(body, state, inputs, outputs, *, reverse, overwritable=(), 
         stacks = [jnp.moveaxis(a, axis_of(one_step(a)), 0) for a in inputs]
         state, stacks = jax.lax.scan(body, state, stacks, reverse=reverse)
         return state, [jnp.moveaxis(a, 0, axis_of(step)) for a, step in zip(stacks, outputs, strict=True)]
-    widest = max((a.shape[-1] for a in jax.tree.leaves(state) if a.ndim), default=0)
+    widest = max((size for a in jax.tree.leaves(state) for size in a.shape[-1:] if at_least(size, 0)), default=0)
     # inputs wider than the state hold several gates and are read several times per step: prefetching copies them once
-    least = [256 if a.shape[-1] > widest else 1024 for a in inputs]
-    prefetched = [i for i, a in enumerate(inputs) if _size(a) >= least[i] and i not in read_late]
-    free = {i: one_step(a) for i, a in enumerate(inputs) if _size(a) >= 1024 and i in overwritable}
+    least = [256 if at_least(a.shape[-1], widest + 1) else 1024 for a in inputs]
+    prefetched = [i for i, a in enumerate(inputs) if at_least(_size(a), least[i]) and i not in read_late]
+    free = {i: one_step(a) for i, a in enumerate(inputs) if at_least(_size(a), 1024) and i in overwritable}
     overwritten = _matched(outputs, free)
     return scan_stacks(body, state, inputs, outputs, reverse=reverse, prefetched=prefetched, overwritten=overwritten)
 
