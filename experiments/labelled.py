@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.scoring import Scores, models_of
 from seqjax.data.labels import Labels
-from seqjax.data.series import EvaluationSeries, Series, SeriesStream, evaluation_series
+from seqjax.data.series import EvaluationSeries, Series, SeriesStream, evaluation_series, series_shapes
 from seqjax.errors import InputError
 from seqjax.types import Params
 
@@ -69,9 +69,15 @@ class Labelled(NamedTuple):
         shapes = {part.encoder.name: self.shape(part.encoder.name) for part in models_of(model)}
         check_reads(model, self.record["source"], shapes)
 
-    def stream(self, *words: str, **options) -> SeriesStream:
+    def shapes(self, window: int | None = None) -> tuple[int, ...]:
+        """The lengths of batches: those of all splits together, so that every fold of the data runs the same programs."""
+        lengths = np.concatenate([series.lengths for series in self.splits.values()])
+        return series_shapes(lengths if window is None else np.minimum(lengths, window))
+
+    def stream(self, *words: str, window: int | None = None, **options) -> SeriesStream:
         """An endless stream of training batches with some of the inputs; for the options see `SeriesStream`."""
-        return SeriesStream(series=self.splits["train"].only(*words), **options)
+        series = self.splits["train"].only(*words)
+        return SeriesStream(series=series, window=window, shapes=self.shapes(window), **options)
 
     def batches(self, split: str, *words: str, batch_size: int) -> EvaluationSeries:
         """Batches in which every sequence of a split comes once.
@@ -81,7 +87,7 @@ class Labelled(NamedTuple):
         """
         if split not in self.splits:
             raise InputError(f"{self.record['source']} has no {split} split: it has {', '.join(self.splits)}")
-        return evaluation_series(self.splits[split].only(*words), batch_size=batch_size)
+        return evaluation_series(self.splits[split].only(*words), batch_size=batch_size, shapes=self.shapes())
 
 
 def check_reads(model: Any, source: str, shapes: Mapping[str, tuple[int, ...]]):
