@@ -14,8 +14,8 @@ from seqjax.recurrence.fused import backend as fused
 from seqjax.recurrence.gpu import pallas
 from seqjax.thresholds import projected_inside
 
-# The fastest first, in training and forward, on all devices measured: on an H100 `pallas` takes at most 0.6 of the plain scan's
-# time, and `fused` at most 0.96 in training; forward, `fused` is the plain scan's program there (benchmarks/README.md).
+# The fastest first, on CPUs and on an H100. There `pallas` takes 0.06 to 0.57 of the plain scan's time, `fused` 0.67 to 0.96 in
+# training; forward, `fused` is the plain scan's program but for slices of kernels (benchmarks/README.md, "On a GPU").
 BACKENDS = {"pallas": pallas, "fused": fused, "scan": scan}
 Backend = Literal["auto", "pallas", "fused", "scan"]
 
