@@ -109,7 +109,7 @@ PRESETS = {
     ),
     # Weizmann silhouettes, ten actions: folds leave one person out. Without validation people: the length is fixed.
     "weizmann": Config(
-        data=Data(recordings="weizmann", inputs="features", window=32, augment=MIRRORED, split=(1.0, 0.0, 0.0)),
+        data=Data(recordings="weizmann", inputs="features", window=32, split=(1.0, 0.0, 0.0)),
         model=Network(standardize=True, input_dropout=0.3, encoder="dense", cell="gru", bidirectional=True, dropout=0.5),
         optimizer=dataclasses.replace(SMALL, weight_decay=0.05),
         loop=LoopConfig(epochs=40),
