@@ -4,7 +4,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-from seqjax import noise, tree
+from seqjax import noise, placement, tree
 from seqjax.recurrence.chunks import Remat, chunk_length, recomputed
 from seqjax.types import Array, output_dtype
 
@@ -62,7 +62,7 @@ def masked_step(cell, call: Call):
         if reset is not None and not call.reverse:
             state = restart(reset, initial, state)
         new, y = cell.recur(params, noise.join_keys(state, keys), z, dot=dot, context=context)
-        new, _ = noise.split_keys(new)
+        new = placement.varying_as(noise.split_keys(new)[0], z)
         if real is not None:
             new = tree.where(real, new, state)
         output = tree.cast_floating(y, dtype) if call.collect == "outputs" else new
@@ -92,6 +92,7 @@ def run_steps(all_steps, cell, params, xs, state, call: Call):
     """
     state, keys = noise.split_keys(state)  # no step changes a key: the loop need not carry it
     initial = None if call.reset is None else cell.initial_state(params, xs.shape[:1], context=call.context)
+    initial = placement.varying_as(initial, xs)
     constants, inputs, step = (params, call.context, initial, keys), (xs, call.mask, call.reset), masked_step(cell, call)
 
     def chunk(constants, state, inputs):

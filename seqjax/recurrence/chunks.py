@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax import tree
+from seqjax import placement, tree
 from seqjax.recurrence.custom_transpose import is_floating, pick, put, with_linearization
 from seqjax.types import State, at_least_float32
 
@@ -174,7 +174,7 @@ class _Chunks:
             return (d_state, totals, _write(d_inputs, d_chunk, times)), None
 
         at = pick(arguments, targets)
-        totals = [jnp.zeros(a.shape, at_least_float32(a.dtype)) for a in at.constants]
+        totals = [placement.full(a, dtype=at_least_float32(a.dtype)) for a in at.constants]
         full, last = (self.times.full, edges.full), list(zip(self.times.last, edges.last, strict=True))
         carry = (d_state, totals, _buffers(at.inputs))
         (d_state, totals, d_inputs), _ = _scan_chunks(run, carry, _Cut(full, last), not self.reverse)
@@ -213,8 +213,8 @@ def _write(arrays, chunk, times):
 
 def _buffers(shapes):
     """Buffers to write into. XLA would merge equal constant fills and copy the one, so each is filled with another number."""
-    return [jnp.full(a.shape, i, a.dtype) for i, a in enumerate(shapes)]
+    return [placement.full(a, i) for i, a in enumerate(shapes)]
 
 
 def _as_long(a, steps):
-    return jax.ShapeDtypeStruct((a.shape[0], steps, *a.shape[2:]), a.dtype)
+    return placement.reshaped(a, (a.shape[0], steps, *a.shape[2:]))

@@ -15,6 +15,8 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from seqjax import placement
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Map:
@@ -37,7 +39,7 @@ class _Map:
         value, plain, value_transposed, plain_transposed = (
             jax.vmap(f, (axes, 0), axis_size=size) for f in (self.value, self.plain, self.value_transposed, self.plain_transposed)
         )
-        x, out = ([jax.ShapeDtypeStruct((size, *a.shape), a.dtype) for a in shapes] for shapes in (self.x, self.out))
+        x, out = ([placement.reshaped(a, (size, *a.shape)) for a in shapes] for shapes in (self.x, self.out))
         return _Map(value, plain, value_transposed, plain_transposed, self.residuals, x, out)
 
     def split(self, values):
@@ -66,6 +68,7 @@ def linear_map(plain, residuals, x, *, transposed: Callable, out=None) -> Any:
         >>> jax.grad(lambda x: f(3.0, x) ** 2)(2.0).item()
         36.0
     """
+    residuals, x = placement.varying_alike((residuals, x))
     flat_residuals, residual_tree = jax.tree.flatten(residuals)
     flat_x, x_tree = jax.tree.flatten(x)
     out = jax.eval_shape(plain, residuals, x) if out is None else out
@@ -77,7 +80,7 @@ def linear_map(plain, residuals, x, *, transposed: Callable, out=None) -> Any:
     def plain_transposed(r, cotangent):
         return jax.linear_transpose(lambda a: plain(r, a), x)(cotangent)[0]
 
-    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in map(jnp.asarray, flat_x)]
+    shapes = [placement.reshaped(a, a.shape) for a in map(jnp.asarray, flat_x)]
     linear = _Map(
         flat(plain, x_tree),
         flat(plain, x_tree),
@@ -190,7 +193,7 @@ def _batched(values, axes, *, map):
 _linear_map = Primitive("linear_map")
 _linear_map.multiple_results = True
 _linear_map.def_impl(_value)
-_linear_map.def_abstract_eval(lambda *_, map: [jax.core.ShapedArray(a.shape, a.dtype) for a in map.out])
+_linear_map.def_abstract_eval(lambda *_, map: [placement.reshaped(a, a.shape) for a in map.out])
 mlir.register_lowering(_linear_map, mlir.lower_fun(_value, multiple_results=True))
 ad.primitive_jvps[_linear_map] = _jvp
 ad.primitive_transposes[_linear_map] = _transpose

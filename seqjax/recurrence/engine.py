@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from seqjax import masks, noise, tree
+from seqjax import masks, noise, placement, tree
 from seqjax.contracts import Cell, CompositeCell, SequenceLayer
 from seqjax.errors import InputError
 from seqjax.recurrence.arguments import Options, check_state, checked, feature_shape, is_positive
@@ -182,9 +182,15 @@ def truncated(
 
 
 def _unroll(cell, params, xs, state, options: Options, *, window=None):
-    key, options = options.key, dataclasses.replace(options, key=None)
-    xs, state, options = jax.tree.map(jnp.asarray, (xs, state, options))
+    """`_all_rows` for arrays on any devices: see placement.py."""
+    arguments = placement.varying_alike((params, *jax.tree.map(jnp.asarray, (xs, state, options))))
     batched = xs.ndim == 2 + len(feature_shape(cell, xs))
+    run = functools.partial(_all_rows, cell, window=window, batched=batched)
+    return placement.automatic(run, *arguments, rows=arguments[1:] if batched else ())
+
+
+def _all_rows(cell, params, xs, state, options: Options, *, window, batched):
+    key, options = options.key, dataclasses.replace(options, key=None)
     if not batched:
         xs, state, options = tree.add_batch((xs, state, options))
     rows, context, reset = xs.shape[:1], options.context, options.reset
@@ -204,6 +210,7 @@ def _unroll(cell, params, xs, state, options: Options, *, window=None):
         expected = jax.eval_shape(lambda p, c: cell.initial_state(p, rows, context=c), params, context)
         check_state(type(cell).__name__, state, expected)
         state = state if key is None else noise.reseed(state, key)
+    state = placement.varying_as(state, xs)
 
     def all_steps(state, inputs):
         xs, mask, reset = inputs
@@ -217,7 +224,7 @@ def _unroll(cell, params, xs, state, options: Options, *, window=None):
         first = jnp.any(steps == (xs.shape[1] - 1 if options.reverse else 0))  # no gradient is cut before the first window
         state = jax.tree.map(lambda a: jnp.where(first, a, jax.lax.stop_gradient(a)), state)
         state, ys = all_steps(state, tree.swap_batch_time(inputs))
-        return state, tree.swap_batch_time(ys)
+        return placement.varying_as(state, xs), tree.swap_batch_time(ys)
 
     if window is None or not xs.shape[1]:
         state, ys = all_steps(state, (xs, mask, reset))

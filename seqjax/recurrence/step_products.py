@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.core
-import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Var, get_opaque_trace_state
 from jax.interpreters.partial_eval import dce_jaxpr
 
+from seqjax import placement
 from seqjax.products import product
 
 
@@ -73,7 +73,7 @@ def find_products(step, constants, state, inputs) -> StepTrace:
             lefts.append(h)
             kernels.append(kernel)
             outs.append(jax.eval_shape(product, h, kernel))
-            zeros.append(jnp.zeros(outs[-1].shape, outs[-1].dtype))
+            zeros.append(placement.full(outs[-1]))
             return zeros[-1]
 
         return step(dot, constants, state, inputs), lefts, kernels, zeros

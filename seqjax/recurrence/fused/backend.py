@@ -14,7 +14,7 @@ import functools
 
 import jax
 
-from seqjax import tree
+from seqjax import placement, tree
 from seqjax.recurrence import scan
 from seqjax.recurrence.call import run_steps
 from seqjax.recurrence.custom_transpose import with_linearization
@@ -33,7 +33,7 @@ def supports(cell, call) -> str | None:
         return cell.recur(constants[0], state, z, dot=dot, context=constants[1])
 
     try:
-        z = jax.eval_shape(cell.project, params, jax.ShapeDtypeStruct((xs.shape[0], *xs.shape[2:]), xs.dtype))
+        z = jax.eval_shape(cell.project, params, placement.reshaped(xs, (xs.shape[0], *xs.shape[2:])))
         trace = find_products(step, (params, call.context), state, z)
     except Exception as error:  # the plain scan then raises the cell's own error
         return f"its step cannot be traced: {str(error).splitlines()[0]}"

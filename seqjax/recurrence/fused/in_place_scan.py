@@ -11,9 +11,10 @@ LSTM's forward pass up to 2.2 times as slow as the plain scan's, and with the ti
 import math
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
-from seqjax import tree
+from seqjax import placement, tree
 from seqjax.thresholds import at_least
 
 
@@ -22,17 +23,17 @@ def axis_of(step) -> int:
     return min(1, len(step.shape))
 
 
-def one_step(stack) -> jax.ShapeDtypeStruct:
+def one_step(stack) -> jax.core.ShapedArray:
     """Shape and dtype of one step of a stack."""
     shape = list(stack.shape)
     del shape[min(1, len(shape) - 1)]
-    return jax.ShapeDtypeStruct(tuple(shape), stack.dtype)
+    return placement.reshaped(stack, tuple(shape))
 
 
-def stack_of(step, steps: int) -> jax.ShapeDtypeStruct:
+def stack_of(step, steps: int) -> jax.core.ShapedArray:
     """Shape and dtype of a stack of `steps` arrays like `step`."""
     axis = axis_of(step)
-    return jax.ShapeDtypeStruct((*step.shape[:axis], steps, *step.shape[axis:]), step.dtype)
+    return placement.reshaped(step, (*step.shape[:axis], steps, *step.shape[axis:]))
 
 
 def scan_stacks(body, state, inputs, outputs, *, reverse=False, prefetched=(), overwritten=None):
@@ -62,7 +63,7 @@ def scan_stacks(body, state, inputs, outputs, *, reverse=False, prefetched=(), o
     input_of = overwritten or {}
     output_of = {source: out for out, source in input_of.items()}
     # XLA would merge equal constant fills into one buffer and copy it; so each is filled with another number
-    buffers = [jnp.full(stack_of(a, steps).shape, i, a.dtype) for i, a in enumerate(outputs)]
+    buffers = [placement.full(stack_of(a, steps), i) for i, a in enumerate(outputs)]
     stacks = [inputs[input_of[i]] if i in input_of else buffers[i] for i in range(len(outputs))]
     read_only = [None if i in output_of else a for i, a in enumerate(inputs)]
     read_late = [i for i in range(len(inputs)) if i not in prefetched]

@@ -30,7 +30,8 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Var
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from seqjax.products import product
+from seqjax import placement
+from seqjax.products import kernel_cotangent
 from seqjax.recurrence.custom_transpose import is_floating, replaced
 from seqjax.recurrence.fused.in_place_scan import axis_of, in_loop_order, one_step, scan_with_layout, stack_of
 from seqjax.recurrence.fused.loop_over_leaves import Leaves, Loop
@@ -154,7 +155,7 @@ class Linearization:
             return (d_now.state, totals), [*d_now.inputs, *d_now.taps]
 
         constants = [arguments.constants[i] for i in targets.constants]
-        totals = [jnp.zeros(a.shape, at_least_float32(a.dtype)) for a in constants]
+        totals = [placement.full(a, dtype=at_least_float32(a.dtype)) for a in constants]
         outputs = [one_step(arguments.inputs[i]) for i in targets.inputs] + [self.loop.products[i].out for i in targets.taps]
         read_only = {*self.variables.lefts, *self.variables.inputs}  # read after the loop, or inputs of the forward loop
         (d_state, totals), d_stacks = scan_with_layout(
@@ -192,7 +193,7 @@ class Linearization:
             addend = self.addends[kernel]
             d_product = d_taps[kernel] if addend is None else d_inputs[addend]  # [B, T, M]
             left, d_product = in_loop_order((left, d_product))
-            d_kernels += jax.linear_transpose(functools.partial(product, left), arguments.kernels[kernel])(d_product)
+            d_kernels.append(kernel_cotangent(left, arguments.kernels[kernel], d_product))
         return d_kernels
 
 

@@ -4,10 +4,9 @@ from typing import NamedTuple
 
 import jax
 import jax.core
-import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
 
-from seqjax import tree
+from seqjax import placement, tree
 from seqjax.products import product
 from seqjax.recurrence.custom_transpose import is_floating, pick, put
 from seqjax.recurrence.fused.in_place_scan import one_step, scan_with_layout
@@ -147,4 +146,4 @@ class Loop:
 
     def zero_taps(self, indices) -> list:
         """Taps for these products: zeros."""
-        return [jnp.zeros(self.products[i].out.shape, self.products[i].out.dtype) for i in indices]
+        return [placement.full(self.products[i].out) for i in indices]

@@ -2,7 +2,6 @@
 
 import collections
 
-import jax
 from jax.extend.core import Var
 
 # Recomputed in the backward pass, which costs less than writing them at every step and reading them back.
@@ -73,7 +72,7 @@ def saved_and_recomputed(jaxpr, lefts, residuals, changing, inputs):
     defining = {v: eqn for eqn in jaxpr.eqns for v in eqn.outvars}
     near_product = set(inputs)  # made from a product or an input by cheap operations alone
     for eqn in jaxpr.eqns:
-        if eqn.primitive.name == "product" or (
+        if eqn.primitive.name in ("dot_general", "custom_jvp_call") or (
             eqn.primitive.name in _CHEAP and any(isinstance(v, Var) and v in near_product for v in eqn.invars)
         ):
             near_product.update(eqn.outvars)
@@ -100,4 +99,4 @@ def saved_and_recomputed(jaxpr, lefts, residuals, changing, inputs):
 
 def shapes_of(variables):
     """Shapes and dtypes of variables."""
-    return [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in variables]
+    return [v.aval for v in variables]

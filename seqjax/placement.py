@@ -1,0 +1,80 @@
+"""Several devices: the rows of explicit meshes, and the manual axes that arrays vary over inside `jax.shard_map`.
+
+An array's type says on which mesh axes its parts lie. With explicit axes (as `jax.make_mesh` makes them) every operation must
+be told the parts of its result where they do not follow from its operands; `automatic` leaves that to XLA. Inside
+`jax.shard_map` each array's type names the axes over which its values vary, and a loop's carry must keep its type; so arrays
+that are made afresh are cast to the axes of the arrays that they go with.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.core
+import jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from seqjax.types import Array
+
+
+def full(like, value=0, *, dtype=None) -> Array:
+    """An array filled with `value`, with the shape, the dtype and the varying axes of `like`, an array or its type."""
+    return varying_as(jnp.full(like.shape, value, dtype or like.dtype), like)
+
+
+def reshaped(like, shape: tuple[int, ...]) -> jax.core.ShapedArray:
+    """The type of an array of another shape, with the dtype and the varying axes of `like`, an array or its type."""
+    aval = _type(like)
+    sharding = NamedSharding(aval.sharding.mesh, PartitionSpec(*[None] * len(shape)))
+    return aval.update(shape=shape, sharding=sharding, weak_type=False)
+
+
+def varying_as(values, like):
+    """The arrays of a pytree, varying over all axes over which the first array of the pytree `like` does."""
+    axes = [_type(a).mat.varying for a in jax.tree.leaves(like)[:1]]
+    return jax.tree.map(lambda a: _vary(a, axes[0]), values) if axes else values
+
+
+def varying_alike(values):
+    """The arrays of a pytree, each varying over all axes over which any of them does, as JAX's own operations cast them."""
+    axes = frozenset[str]().union(*(_type(a).mat.varying for a in jax.tree.leaves(values)))
+    return jax.tree.map(lambda a: _vary(a, axes), values) if axes else values
+
+
+def automatic(function: Callable, *arguments, rows=()) -> Any:
+    """`function(*arguments)`, with the explicit axes of the arguments' mesh as automatic ones inside.
+
+    Args:
+        function: of pytrees of arrays, to a pytree of arrays.
+        *arguments: pytrees.
+        rows: a pytree of arrays [B, ...]: the first of them whose rows are split says how rows are.
+
+    Returns:
+        The result. With explicit axes, the rows of its arrays [B, ...] are split as those of `rows`, and every other array is
+        held by all devices.
+    """
+    meshes = [jax.sharding.get_abstract_mesh(), *(_type(a).sharding.mesh for a in jax.tree.leaves(arguments))]
+    mesh = next((mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types), None)
+    if mesh is None:
+        return function(*arguments)
+    leaves = [_type(a) for a in jax.tree.leaves(rows)]
+    split = next((a.sharding.spec[0] for a in leaves if a.ndim and a.sharding.spec[0] is not None), None)
+
+    def sharding(a):
+        is_rows = leaves and a.shape[:1] == leaves[0].shape[:1]
+        return NamedSharding(mesh, PartitionSpec(split) if is_rows else PartitionSpec())
+
+    explicit = tuple(name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind == AxisType.Explicit)
+    with jax.sharding.use_abstract_mesh(mesh):
+        everywhere = jax.sharding.auto_axes(function, axes=explicit, out_sharding=PartitionSpec())
+        shardings = jax.tree.map(sharding, jax.eval_shape(everywhere, *arguments))
+        return jax.sharding.auto_axes(function, axes=explicit, out_sharding=shardings)(*arguments)
+
+
+def _type(a) -> jax.core.ShapedArray:
+    return a if isinstance(a, jax.core.ShapedArray) else jax.typeof(a)
+
+
+def _vary(a, axes):
+    missing = tuple(axis for axis in sorted(axes) if axis not in _type(a).mat.varying)
+    return jax.lax.pcast(a, missing, to="varying") if missing else a
