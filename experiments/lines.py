@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from experiments.written import warn_of_cut
 from seqjax.data.text.files import read_text
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.decode import TextSearch
@@ -93,7 +94,7 @@ def answer(
         search.stream("")  # refuses a search that cannot stream
         if n_best > 1:
             raise InputError(f"--stream shows one output of each line, n_best is {n_best}")
-    first, lines = 0, read_lines(path, prompt=prompt)
+    first, lines, best = 0, read_lines(path, prompt=prompt), []
     while chunk := list(itertools.islice(lines, 1 if stream or are_typed(path) else CHUNK)):
         inputs = prepare(first, chunk)
         for line in inputs if stream else ():
@@ -101,9 +102,11 @@ def answer(
                 print(text, end="", flush=True)
             print(flush=True)
         for n, hypotheses in enumerate([] if stream else search(inputs, n_best=n_best), first):
+            best.append(hypotheses[0])
             for hypothesis in hypotheses:
                 print(n_best_row(n, hypothesis) if n_best > 1 else hypothesis.text, flush=True)
         first += len(chunk)
+    warn_of_cut(best, "--max-length")
 
 
 def n_best_row(n: int, hypothesis: Hypothesis) -> str:

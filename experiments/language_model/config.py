@@ -23,6 +23,7 @@ class Data:
     tfds: str | None = None  # a text data set of tensorflow-datasets, e.g. tiny_shakespeare; instead of corpus
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)  # shares of training, validation, test
     vocabulary: Literal["character", "byte", "word"] = "character"
+    normalization: Literal["NFC", "NFKC"] | None = "NFC"  # Unicode's form of every text, also of prompts; bytes keep theirs
     min_count: int = 1  # symbols that occur less often in the training text are unknown
     max_size: int | None = None  # maximum size of the vocabulary
     batch_size: int = 32  # rows of a batch, over all devices

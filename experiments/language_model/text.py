@@ -90,7 +90,8 @@ def load_text(data: Data, vocabulary: Vocabulary | None = None) -> Text:
     if vocabulary is None:
         separator = "\n" if data.vocabulary == "word" else ""  # so that no word spans two documents
         training = separator.join(document.text for document in corpus.train)
-        vocabulary = build_vocabulary(data.vocabulary, training, min_count=data.min_count, max_size=data.max_size)
+        limits = {"min_count": data.min_count, "max_size": data.max_size}
+        vocabulary = build_vocabulary(data.vocabulary, training, normalization=data.normalization, **limits)
     splits = {split: getattr(corpus, split) for split in SPLITS}
     tokens = {split: encode_documents(documents, vocabulary) for split, documents in splits.items() if documents}
     return Text(corpus.record, vocabulary, tokens)

@@ -23,7 +23,7 @@ from experiments.provenance import warn_if_changed
 from experiments.scoring import predict_all
 from experiments.sequence_classification.config import PROGRAM, Config, Data, build_model
 from experiments.sequence_classification.figures import formatted, split_figures
-from experiments.sequence_classification.sequences import load_sequences, load_split, preparation
+from experiments.sequence_classification.sequences import load_sequences, load_split, prepare_by
 from experiments.session import Session, run_training
 from experiments.weights import Loaded, Weights, latest, parse_verb
 from seqjax.data.labels import Labels
@@ -31,7 +31,7 @@ from seqjax.data.series import Series, evaluation_series, read_item
 from seqjax.data.series.files import SUFFIXES
 from seqjax.data.splits import SPLITS
 from seqjax.data.strokes import growing_drawings
-from seqjax.data.text.labelled import LabelledLine
+from seqjax.data.text.preparing import LabelledLine
 from seqjax.errors import InputError
 from seqjax.models import Classifier, LateFusion
 from seqjax.train import Run, RunFolder
@@ -129,7 +129,7 @@ def predict(argv: list[str]):
 
 def _of_lines(loaded: Loaded, data: Data, path: str | None) -> Guesses:
     """Each line with its scores; None for a blank line."""
-    words, prepare = loaded.run.vocabulary[0], preparation(data)
+    words, prepare = loaded.run.vocabulary[0], prepare_by(data)
     lines = read_lines(path, prompt="a line to classify; end with Ctrl-D")
     while chunk := list(itertools.islice(lines, 1 if path is None else CHUNK)):  # standard input is answered line by line
         texts = [prepare(LabelledLine("", line)).text for line in chunk]

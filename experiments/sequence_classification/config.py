@@ -26,12 +26,15 @@ class Data:
     strokes: str | None = None  # Omniglot's zip of pen strokes; instead of tables
     series: str | None = None  # an .npz of series, or a folder of them by class; instead of tables
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)  # shares of training, validation and test where they are not given
+    columns: tuple[str, str] | None = None  # label and text in a table: numbers from 1, or titles; in JSON lines: keys
+    header: Literal["refuse", "skip", "keep"] = "refuse"  # a table's first row, if it looks like titles of columns
     names: tuple[str, ...] = ()  # new names for the labels of tables: 0=negative 1=positive
     encoding: str = "utf-8"  # of the tables
     lowercase: bool = True
+    normalization: Literal["NFC", "NFKC"] | None = "NFC"  # Unicode's form of every text
     min_count: int = 1  # words that occur less often in the training text are unknown
     max_size: int | None = None  # maximum size of the vocabulary
-    max_length: int = 200  # words of a text; further ones are cut off
+    max_length: int | None = None  # words of a text, further ones are cut off; None: 99 % of the training texts fit, and 200
     word_dropout: float = 0.0  # share of the training words that are read as unknown
     distort: float = 0.0  # strength of the random distortion of training drawings, such as 1
     batch_size: int = 50  # sequences of a batch, over all devices

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 from experiments.command_line import renamed
 from experiments.sequence_classification.config import Data
 from seqjax.data import strokes
@@ -10,7 +12,8 @@ from seqjax.data.labels import Labels
 from seqjax.data.series import Series, SeriesStream, evaluation_series, load_series, split_series
 from seqjax.data.splits import SPLITS
 from seqjax.data.text import labelled
-from seqjax.data.text.labelled import LabelledLine, line_series, split_words
+from seqjax.data.text.labelled import line_series
+from seqjax.data.text.preparing import LabelledLine, preparation, renaming
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.data.text.word_dropout import WordDropout
 from seqjax.data.text.words import WordVocabulary
@@ -55,8 +58,9 @@ class Sequences(NamedTuple):
         counts = ", ".join(f"{len(series):,} {split}" for split, series in self.splits.items())
         symbols = "" if self.words is None else f", {len(self.words):,} words"
         lines = [f"data: {self.record['source']}, {counts}; {len(self.classes)} classes{symbols}"]
-        empty = self.record.get("empty", 0)
-        return [*lines, f"  {empty:,} lines without a label or a text were left out"] if empty else lines
+        rules = {"empty": "lines without a label or a text were left out"}
+        rules |= {"cut": f"training texts of more than {self.record.get('max_length')} words were cut"}
+        return [*lines, *(f"  {self.record[fact]:,} {rule}" for fact, rule in rules.items() if self.record.get(fact))]
 
 
 def load_sequences(data: Data, saved=None) -> Sequences:
@@ -94,40 +98,33 @@ def load_split(data: Data, split: str, saved) -> Sequences:
     if not isinstance(saved, tuple):
         raise InputError(f"--data.{split} names a table, and the run reads no text: give --data.strokes or --data.series")
     words, classes = saved
-    rows, record = labelled.unsplit(path, encoding=data.encoding, prepare=preparation(data))
+    form = {"encoding": data.encoding, "columns": data.columns, "header": data.header}
+    rows, record = labelled.unsplit(path, prepare=prepare_by(data), **form)
     series = line_series(rows, words, classes, max_length=data.max_length, source=path)
     return Sequences(record, words, classes, {split: series})
 
 
-def preparation(data: Data) -> Callable[[LabelledLine], LabelledLine]:
-    """A function that gives a line the words and the label that training lines have.
-
-    Raises:
-        InputError: `data.names` is not of the form label=name.
-    """
-    wrong = [pair for pair in data.names if "=" not in pair]
-    if wrong:
-        raise InputError(f"data.names has {wrong[0]!r}: give label=name")
-    names = dict(pair.split("=", 1) for pair in data.names)
-
-    def prepare(row: LabelledLine) -> LabelledLine:
-        text = row.text.lower() if data.lowercase else row.text
-        return LabelledLine(names.get(row.label, row.label), split_words(text))
-
-    return prepare
+def prepare_by(data: Data) -> Callable[[LabelledLine], LabelledLine]:
+    """A function that gives a line the words and the label that training lines have; refuses wrong `data.names`."""
+    with renamed(names="data.names"):
+        names = renaming(data.names)
+    return preparation(names, lowercase=data.lowercase, normalization=data.normalization)
 
 
 def _load_texts(data: Data, saved) -> Sequences:
-    text = labelled.load(data.train, data.valid, data.test, split=data.split, encoding=data.encoding, prepare=preparation(data))
+    form = {"encoding": data.encoding, "columns": data.columns, "header": data.header, "prepare": prepare_by(data)}
+    text = labelled.load(data.train, data.valid, data.test, split=data.split, **form)
     if saved is None:
         with renamed(max_size="--data.max-size", min_count="--data.min-count"):
-            limits = {"min_count": data.min_count, "max_size": data.max_size, "pad": 0, "unknown": 1, "end": None}
-            words = WordVocabulary.from_text(" ".join(row.text for row in text.train), **limits)
+            limits = {"min_count": data.min_count, "max_size": data.max_size, "normalization": data.normalization}
+            words = WordVocabulary.from_text(" ".join(row.text for row in text.train), pad=0, unknown=1, end=None, **limits)
         saved = words, Labels(names=text.classes)
     words, classes = saved
+    counts = np.array([len(words.encode(row.text)) for row in text.train])
+    limit = max(int(np.quantile(counts, 0.99, method="higher")), 200) if data.max_length is None else data.max_length
     splits = {}
     with renamed(max_length="--data.max-length"):
         for split in (name for name in SPLITS if getattr(text, name)):
             name = f"{text.record['source']}: {split}"
-            splits[split] = line_series(getattr(text, split), words, classes, max_length=data.max_length, source=name)
-    return Sequences(text.record, words, classes, splits)
+            splits[split] = line_series(getattr(text, split), words, classes, max_length=limit, source=name)
+    return Sequences(text.record | {"max_length": limit, "cut": int((counts > limit).sum())}, words, classes, splits)

@@ -9,15 +9,18 @@ python -m experiments.translation attention DIR --source "<de> ninety-seven"
 
 import dataclasses
 import sys
+from functools import partial
 
 from experiments import command_line
 from experiments.session import Session, run_training
 from experiments.translation import inference
 from experiments.translation.config import PROGRAM, Config, build_model
-from experiments.translation.figures import scores_of, split_figures
+from experiments.translation.figures import pair_scores, split_figures
 from experiments.translation.text import load_pairs
+from experiments.written import chosen_monitor
 from seqjax.data.text.buckets import Buckets
-from seqjax.decode import TextSearch
+from seqjax.data.text.limits import OutputLimit
+from seqjax.decode import Hypothesis, TextSearch
 from seqjax.metrics import text_signatures
 from seqjax.train import Run, RunFolder
 from seqjax.types import Params
@@ -39,8 +42,10 @@ def main(config: Config, *, preset: str = "custom") -> Run:
         InputError: pairs, sizes or folders do not fit; nothing has been written then.
     """
     data, text = config.data, load_pairs(config.data)
+    config = dataclasses.replace(config, monitor=chosen_monitor(config.monitor, text.targets, data.bleu_tokenize))
+    signatures, limit = text_signatures(tokenize=data.bleu_tokenize), OutputLimit.from_record(text.record)
     model = build_model(config.model, config.scheduled_sampling.per, *text.vocabularies)
-    source, target, _ = text.encoded["train"]
+    source, target, *_ = text.encoded["train"]
     stream = Buckets(source=source, target=target, batch_size=data.batch_size, seed=config.seed)
     planned = config.loop.resolve(stream.steps_per_epoch).steps
     if config.resume:  # a lengthened run keeps its schedule
@@ -52,21 +57,22 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     longest = max(len(row) for split in text.encoded.values() for row in split.source)
     TextSearch(model, session.state.params, text.vocabularies, config.search).check(longest=longest)  # refuses invalid options
 
-    def translate(params: Params, pairs, search) -> list[str]:
-        n_best = TextSearch(model, params, text.vocabularies, search)([pair.source for pair in pairs])
-        return [hypotheses[0].text for hypotheses in n_best]
+    def translate(params: Params, pairs, search) -> list[Hypothesis]:
+        options = {"limit": limit, "notice": partial(session.compiling, f"translation ({search.method})")}
+        n_best = TextSearch(model, params, text.vocabularies, search, **options)([pair.source for pair in pairs])
+        return [hypotheses[0] for hypotheses in n_best]
 
     monitored, outputs = text.pairs["valid"][: config.monitor_pairs], []
 
     def evaluate(params: Params) -> dict[str, float]:
         outputs[:] = translate(params, monitored, config.search.as_greedy())
-        return session.evaluate(params, text.batches("valid", **shapes)) | scores_of(outputs, monitored)
+        return session.evaluate(params, text.batches("valid", **shapes)) | pair_scores(outputs, monitored, data.bleu_tokenize)
 
     with session.open(*text.summary(data)):
         for event in session.train(evaluate):
             if event.kind == "eval":
                 for pair, output in zip(monitored[:SHOWN], outputs, strict=False):
-                    session.folder.append_sample(step=event.step, **pair._asdict(), output=output)
+                    session.folder.append_sample(step=event.step, **pair._asdict(), output=output.text)
             session.draw_curves(event)
 
     def measure(params: Params) -> dict:
@@ -74,8 +80,9 @@ def main(config: Config, *, preset: str = "custom") -> Run:
         for split in ("valid", "test"):
             if split in text.pairs:
                 translations = translate(params, text.pairs[split], config.search)
-                figures |= split_figures(model, params, text, split, translations, **shapes)
-        return figures | text_signatures()
+                rule = data.bleu_tokenize, "--search.max-length"
+                figures |= split_figures(model, params, text, split, translations, *rule, **shapes)
+        return figures | signatures
 
     return session.finish(measure)
 

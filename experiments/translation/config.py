@@ -20,20 +20,25 @@ class Data:
 
     SOURCES: ClassVar = ("train", "valid", "test", "tfds")  # alternatives: a flag for one replaces the run's others
 
-    train: tuple[str, ...] = ()  # two aligned files, or a table; .gz too. Empty: numbers in words, to French and German
+    train: tuple[str, ...] = ()  # two aligned files, a table, or .jsonl; .gz too. Empty: numbers in words, to French and German
     valid: tuple[str, ...] = ()  # likewise; empty: split off from train
     test: tuple[str, ...] = ()  # likewise
     tfds: str | None = None  # a parallel data set of tensorflow-datasets, e.g. ted_hrlr_translate/pt_to_en; instead of files
+    split: tuple[float, float, float] = (0.8, 0.1, 0.1)  # shares of training, validation and test where they are not given
+    columns: tuple[str, str] | None = None  # of a table: numbers from 1, or titles; of JSON lines: keys
+    header: Literal["refuse", "skip", "keep"] = "refuse"  # a table's first row, if it looks like titles of columns
     swap: bool = False  # translate from the second language to the first
     lowercase: bool = False
+    normalization: Literal["NFC", "NFKC"] | None = "NFC"  # Unicode's form of every text, also of lines to translate
     units: Literal["bpe", "unigram", "word", "character"] = "bpe"
     target_units: Literal["bpe", "unigram", "word", "character", "line"] | None = None  # None: as units; line: whole replies
     vocabulary_size: int = 8000  # maximum size of a vocabulary
     min_count: int = 1  # words and characters that occur less often in the training pairs are unknown
     joint: bool = True  # one vocabulary for both sides
-    max_length: int = 100  # maximum number of symbols of a side, in training pairs
+    max_length: int | None = None  # maximum number of symbols of a side, in training pairs; None: 99 % of them fit, and 100
     over_long: Literal["drop", "cut"] = "drop"  # leave longer training pairs out, or cut them
     batch_size: int = 64  # pairs of a batch, over all devices
+    bleu_tokenize: Literal["13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none"] = "13a"  # sacreBLEU's words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Config(Training):
     data: Data = Data()
     model: Network = Network()
     scheduled_sampling: ScheduledSampling = dataclasses.field(default_factory=ScheduledSampling)
-    monitor: Literal["loss", "bleu", "exact_match"] = "bleu"  # of greedy validation translations
+    monitor: Literal["auto", "loss", "bleu", "chrf", "exact_match"] = "auto"  # of greedy translations; auto: bleu, or else chrf
     monitor_pairs: int = dataclasses.field(default=1000, metadata=CHANGEABLE)  # at most so many pairs are translated
     search: Search = dataclasses.field(default_factory=Search, metadata=CHANGEABLE)  # for the final figures
 

@@ -12,9 +12,11 @@ from experiments.command_line import renamed
 from experiments.lines import answer, are_typed, check_lengths, counter, n_best_row, warn
 from experiments.provenance import warn_if_changed
 from experiments.translation.config import PROGRAM, Data
-from experiments.translation.figures import log_probabilities, split_figures
+from experiments.translation.figures import split_figures
 from experiments.translation.text import load_split
 from experiments.weights import Loaded, Weights, latest, parse_verb
+from experiments.written import log_probabilities
+from seqjax.data.text.limits import OutputLimit
 from seqjax.data.text.tags import check_tag
 from seqjax.decode import Search, TextSearch
 from seqjax.errors import InputError
@@ -40,7 +42,7 @@ def translate(argv: list[str]):
     """Translates the lines of a file or of standard input: translate DIR [--input FILE] [--beam 5] [--n-best 3]."""
     config = command_line.parse(Translate, argv, program=f"{PROGRAM} translate")
     loaded = config.weights.load(Seq2Seq, vocabularies=2)
-    translator = TextSearch(loaded.model, loaded.params, loaded.run.vocabulary, config.search)
+    translator = _search(loaded, config.search)
     translator.check(n_best=config.n_best)
     if config.to is not None:
         with renamed(vocabulary=f"model's source vocabulary (--to {config.to})"):
@@ -62,6 +64,11 @@ def translate(argv: list[str]):
     warn(differences)
 
 
+def _search(loaded: Loaded, search: Search) -> TextSearch:
+    limit = OutputLimit.from_record(loaded.run.data)
+    return TextSearch(loaded.model, loaded.params, loaded.run.vocabulary, search, limit=limit)
+
+
 def _prepared(loaded: Loaded, line: str) -> str:
     """A line prepared as the training text was."""
     return line.lower() if loaded.run.config["data"]["lowercase"] else line
@@ -69,7 +76,7 @@ def _prepared(loaded: Loaded, line: str) -> str:
 
 def _unlike_training(loaded: Loaded, lines: list[str]) -> Counter[str]:
     """Counts the lines that differ from the training sources, by the kind of difference."""
-    source, limit, differences = loaded.run.vocabulary[0], loaded.run.config["data"]["max_length"], Counter()
+    source, limit, differences = loaded.run.vocabulary[0], loaded.run.data["max_length"], Counter()
     # The metrics have figures for each tag if every validation source has one.
     figures = {name for line in loaded.run.metrics for name in line if name.startswith("exact_match_")}
     tags = tuple(sorted(f"<{name.removeprefix('exact_match_')}>" for name in figures))
@@ -105,17 +112,17 @@ def evaluate(argv: list[str]):
         warn_if_changed(loaded.run, config.data, text.record, split)
     sources = [pair.source for pair in text.pairs[split]]
     check_lengths(loaded.model, loaded.run.vocabulary[0], sources)
-    search = TextSearch(loaded.model, loaded.params, loaded.run.vocabulary, config.search)
+    search, tokenize = _search(loaded, config.search), config.data.bleu_tokenize
     n_best = search(sources, n_best=config.n_best, progress=counter(len(sources), "sentences"))
-    outputs = [hypotheses[0].text for hypotheses in n_best]
-    figures = split_figures(loaded.model, loaded.params, text, split, outputs, batch_size=64)
+    outputs = [hypotheses[0] for hypotheses in n_best]
+    figures = split_figures(loaded.model, loaded.params, text, split, outputs, tokenize, "--max-length", batch_size=64)
     options = {f"search_{name}": value for name, value in dataclasses.asdict(config.search).items()}
     name = loaded.name(split, config.name, text.record)
-    loaded.write(name, figures, text_signatures() | options, text.record)
+    loaded.write(name, figures, text_signatures(tokenize=tokenize) | options, text.record)
     rows = (f"{n_best_row(n, hypothesis)}\n" for n, hypotheses in enumerate(n_best) for hypothesis in hypotheses)
     folder = RunFolder(loaded.run.dir)
     folder.write_text(f"eval-{name}.nbest", "".join(rows))
-    folder.write_text(f"eval-{name}.txt", "".join(f"{output}\n" for output in outputs))
+    folder.write_text(f"eval-{name}.txt", "".join(f"{output.text}\n" for output in outputs))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +140,7 @@ def score(argv: list[str]):
     loaded = config.weights.load(Seq2Seq, vocabularies=2)
     text = load_split(config.data, config.split, loaded.run.vocabulary, alone=is_other)
     check_lengths(loaded.model, loaded.run.vocabulary[0], (pair.source for pair in text.pairs[config.split]))
-    nats = log_probabilities(loaded.model, loaded.params, text, config.split, batch_size=64)
+    nats = log_probabilities(loaded.model, loaded.params, text.batches(config.split, batch_size=64))
     for value, target in zip(nats, text.encoded[config.split].target, strict=True):
         print(f"{value:.4f}\t{len(target)}")
 
@@ -155,7 +162,7 @@ def attention(argv: list[str]):
     loaded = config.weights.load(Seq2Seq, vocabularies=2)
     if not loaded.model.attends:
         raise InputError(f"{config.weights.dir}: this model has no attention, there is nothing to draw")
-    translator = TextSearch(loaded.model, loaded.params, loaded.run.vocabulary, config.search)
+    translator = _search(loaded, config.search)
     source = _prepared(loaded, config.source)
     if config.target is None:
         [[best, *_]] = translator([source])

@@ -9,9 +9,10 @@ from seqjax.data.batches import Batch
 from seqjax.data.splits import SPLITS
 from seqjax.data.text.buckets import evaluation_pairs
 from seqjax.data.text.encoding import Encoded, build_pair_vocabularies, encode_pairs
+from seqjax.data.text.limits import OutputLimit
 from seqjax.data.text.pairs import Pair, load, unsplit
 from seqjax.data.text.tags import source_tags
-from seqjax.data.text.vocabulary import Vocabulary
+from seqjax.data.text.vocabulary import Vocabulary, normalized
 from seqjax.errors import InputError
 
 
@@ -34,15 +35,19 @@ class Bitext(NamedTuple):
         """A description of the pairs, in one or more lines."""
         counts = ", ".join(f"{len(pairs):,} {split}" for split, pairs in self.pairs.items())
         symbols = " and ".join(f"{len(vocabulary):,}" for vocabulary in self.vocabularies)
-        rule = f"longer than {data.max_length} symbols were {'cut' if data.over_long == 'cut' else 'left out'}"
+        rule = f"longer than {self.record['max_length']} symbols were {'cut' if data.over_long == 'cut' else 'left out'}"
         counted = {"with an empty side were left out": self.record["empty"], rule: self.record["over_long"]}
         left_out = [f"  {count:,} training pairs {what}" for what, count in counted.items() if count]
         return [f"pairs: {self.record['source']}, {counts}; {symbols} symbols", *left_out]
 
+    @property
+    def targets(self) -> list[str]:
+        """The texts of the training targets."""
+        return [pair.target for pair in self.pairs["train"]]
+
     def batches(self, split: str, **shapes) -> list[Batch]:
         """Batches in which every pair of a split comes once; see `evaluation_pairs`."""
-        source, target, _ = self.encoded[split]
-        return evaluation_pairs(source, target, **shapes)
+        return evaluation_pairs(*self.encoded[split][:2], **shapes)
 
 
 def load_pairs(data: Data, vocabularies: tuple[Vocabulary, Vocabulary] | None = None) -> Bitext:
@@ -59,9 +64,10 @@ def load_pairs(data: Data, vocabularies: tuple[Vocabulary, Vocabulary] | None = 
         InputError: the pairs cannot be loaded, or the vocabularies cannot be built or refuse a text.
     """
     files = {split: getattr(data, split) for split in SPLITS}
-    source = load(**files, tfds=data.tfds, prepare=partial(_prepared, data))
-    record = source.record | ({"swapped": True} if data.swap else {})
-    splits = {split: pairs for split in SPLITS if (pairs := getattr(source, split))}
+    form = {"columns": data.columns, "header": data.header, "prepare": partial(_prepared, data)}
+    loaded = load(**files, tfds=data.tfds, split=data.split, **form)
+    record = loaded.record | ({"swapped": True} if data.swap else {})
+    splits = {split: pairs for split in SPLITS if (pairs := getattr(loaded, split))}
     if vocabularies is None:
         if data.joint and data.target_units not in (None, data.units):
             kinds = f"{data.units} and {data.target_units}"
@@ -75,12 +81,15 @@ def load_pairs(data: Data, vocabularies: tuple[Vocabulary, Vocabulary] | None = 
                 max_size=data.vocabulary_size,
                 min_count=data.min_count,
                 symbols=source_tags(splits["train"]),
+                normalization=data.normalization,
             )
     encoded = {}
     for split, pairs in splits.items():
-        limits = {"max_length": data.max_length, "over_long": data.over_long} if split == "train" else {}
+        limits = {"max_length": data.max_length or 0.99, "over_long": data.over_long} if split == "train" else {}
         encoded[split] = encode_pairs(pairs, *vocabularies, **limits)
-    return Bitext(record | {"over_long": encoded["train"].over_long}, vocabularies, splits, encoded)
+    source, target, over_long, max_length = encoded["train"]
+    record |= {"over_long": over_long, "max_length": max_length} | OutputLimit.of(source, target).record
+    return Bitext(record, vocabularies, splits, encoded)
 
 
 def load_split(data: Data, split: str, vocabularies: tuple[Vocabulary, Vocabulary], *, alone: bool) -> Bitext:
@@ -102,7 +111,7 @@ def load_split(data: Data, split: str, vocabularies: tuple[Vocabulary, Vocabular
     if alone and files:
         if len(files) > 2:
             raise InputError(f"data.{split} names {len(files)} files: give two aligned files, or one with tabs")
-        pairs, record = unsplit(*files, prepare=partial(_prepared, data))
+        pairs, record = unsplit(*files, columns=data.columns, header=data.header, prepare=partial(_prepared, data))
         if not pairs:
             raise InputError(f"--data.{split} {record['source']}: there is no pair in it, give at least one")
         return Bitext(record, vocabularies, {split: pairs}, {split: encode_pairs(pairs, *vocabularies)})
@@ -113,5 +122,5 @@ def load_split(data: Data, split: str, vocabularies: tuple[Vocabulary, Vocabular
 
 
 def _prepared(data: Data, pair: Pair) -> Pair:
-    source, target = reversed(pair) if data.swap else pair
-    return Pair(source.lower(), target.lower()) if data.lowercase else Pair(source, target)
+    texts = (normalized(text, data.normalization) for text in (reversed(pair) if data.swap else pair))
+    return Pair(*(text.lower() if data.lowercase else text for text in texts))

@@ -16,9 +16,11 @@ from seqjax.data.text.buckets import Buckets, bucket_shapes, evaluation_pairs
 from seqjax.data.text.characters import ByteVocabulary, CharacterVocabulary
 from seqjax.data.text.corpus import Corpus, Document, from_path, from_tfds, load, pydoc, stdlib
 from seqjax.data.text.encoding import Encoded, build_pair_vocabularies, build_vocabulary, encode_pairs, word_positions
-from seqjax.data.text.labelled import LabelledLine, LabelledText, from_tables, library_lines, line_series, read_table, split_words
+from seqjax.data.text.labelled import LabelledText, from_tables, library_lines, line_series, read_table
 from seqjax.data.text.language import TextStream, encode_documents, evaluation_batches
+from seqjax.data.text.limits import OutputLimit
 from seqjax.data.text.pairs import Pair, Pairs
+from seqjax.data.text.preparing import LabelledLine, preparation, split_words
 from seqjax.data.text.subwords import SubwordVocabulary
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.data.text.word_dropout import WordDropout
@@ -37,6 +39,7 @@ __all__ = [
     "LabelledText",
     "Labels",
     "LineVocabulary",
+    "OutputLimit",
     "Pair",
     "Pairs",
     "Series",
@@ -66,6 +69,7 @@ __all__ = [
     "load",
     "load_omniglot",
     "load_stroke3",
+    "preparation",
     "pydoc",
     "read_drawing",
     "read_table",

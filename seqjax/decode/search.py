@@ -76,7 +76,7 @@ class Search:
     typical_p: float | None = None
     seed: int = 0
     min_length: int = 0  # symbols at least, the end counted
-    max_length: int | None = None  # symbols at most, the end counted; None: twice the input's plus 8
+    max_length: int | None = None  # symbols at most, the end counted; None: by the lengths of the training pairs
     no_repeat_ngram: int = 0  # n: no sequence of n symbols occurs twice in an output; 0: no limit
     unknown: Literal["mark", "copy"] = "mark"  # unknown symbols: shown as a mark, or the source word with the most attention
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from seqjax.contracts import Decoder
 from seqjax.data.text.encoding import word_positions
-from seqjax.data.text.vocabulary import Vocabulary
+from seqjax.data.text.vocabulary import Vocabulary, normalized
 from seqjax.data.text.words import LineVocabulary
 from seqjax.decode.decoder import Decoded, attending
 from seqjax.decode.rerank import minimum_bayes_risk
@@ -21,6 +21,7 @@ from seqjax.errors import InputError
 from seqjax.metrics.text import sentence_chrf
 from seqjax.types import Params
 
+Limit = Callable[[int], int]
 Vocabularies = tuple[Vocabulary, Vocabulary] | Vocabulary
 _ROWS = 64  # rows of a batch
 _STEP = 8  # padded lengths are multiples of it: few shapes, few compilations
@@ -33,11 +34,13 @@ class Hypothesis(NamedTuple):
         text: the decoded symbols.
         score: the value that the search maximised: log-probability, penalised, in nats; for mbr the expected utility.
         tokens: the symbols without the end symbol.
+        cut: True if the output has as many symbols as it may have, and no end.
     """
 
     text: str
     score: float
     tokens: tuple[int, ...]
+    cut: bool = False
 
 
 class AttentionMap(NamedTuple):
@@ -63,6 +66,7 @@ def texts(
     search: Search | None = None,
     n_best: int = 1,
     progress: Callable[[int], Any] | None = None,
+    limit: Limit | None = None,
 ) -> list[list[Hypothesis]]:
     """The best output texts for each input: translations of sources, continuations of prompts.
 
@@ -75,6 +79,7 @@ def texts(
         search: a method with its options; None: `Search()`, beam search of width 5.
         n_best: the greatest number of different texts for each input, best first.
         progress: called after every batch with the number of inputs done.
+        limit: as for `TextSearch`.
 
     Returns:
         A list of Hypothesis for each input. An empty source has one empty output.
@@ -94,7 +99,7 @@ def texts(
         >>> len(best.text), len(best.tokens)
         (12, 12)
     """
-    return TextSearch(model, params, vocabularies, search)(inputs, n_best=n_best, progress=progress)
+    return TextSearch(model, params, vocabularies, search, limit=limit)(inputs, n_best=n_best, progress=progress)
 
 
 class TextSearch:
@@ -105,13 +110,27 @@ class TextSearch:
         params: the model's parameters.
         vocabularies: (of the source, of the target), or one vocabulary for a language model, as for `texts`.
         search: a method with its options; None: `Search()`.
+        limit: the most symbols of an output if the search has no max_length: a function of the (padded) number of symbols of its
+            input, such as the `seqjax.data.OutputLimit` of the training pairs, `OutputLimit.from_record(load_run(DIR).data)`;
+            None: twice that number plus 8. An output that reaches it without an end is marked as `cut`.
+        notice: a function called with each batch before it is searched, e.g. to say that its shape is compiled.
 
     Raises:
         InputError: unknown="copy" with a model that has no attention or no source.
     """
 
-    def __init__(self, model: Decoder, params: Params, vocabularies: Vocabularies, search: Search | None = None):
+    def __init__(
+        self,
+        model: Decoder,
+        params: Params,
+        vocabularies: Vocabularies,
+        search: Search | None = None,
+        *,
+        limit: Limit | None = None,
+        notice: Callable[[dict[str, Any]], Any] | None = None,
+    ):
         self._model, self._params = model, params
+        self._limit, self._notice = limit or _twice, notice
         self._has_source = isinstance(vocabularies, tuple)
         pair = vocabularies if isinstance(vocabularies, tuple) else (vocabularies, vocabularies)
         self._input_vocabulary, self._output_vocabulary = pair
@@ -242,9 +261,9 @@ class TextSearch:
                 yield indices, {tokens_key: tokens, lengths_key: lengths}
 
     def _longest(self, batch: Mapping[str, Any]) -> int | None:
-        """The limit of an output's length if the search has none: twice the padded input's plus 8; None for other batches."""
+        """The limit of an output's length if the search has none, from the padded input's; None for other batches."""
         tokens = batch.get("source" if self._has_source else "tokens")
-        return None if tokens is None else max(2 * tokens.shape[1] + 8, self._search.min_length)
+        return None if tokens is None else max(self._limit(tokens.shape[1]), self._search.min_length)
 
     def _decode(self, params: Params, batch: dict[str, Any], n_best: int) -> Decoded:
         """The search's outputs, [B, N, ...]."""
@@ -253,6 +272,8 @@ class TextSearch:
 
     def _hypotheses(self, batch: dict[str, Any], inputs: Sequence[str] | None, n_best: int) -> list[list[Hypothesis]]:
         """The outputs for the first rows of a batch, one list for each input (None: for every row), without equal texts."""
+        if self._notice is not None:
+            self._notice(batch)
         decoded = self._decode(self._params, batch, n_best)
         tokens, lengths, scores = (np.asarray(leaf) for leaf in decoded)  # [B, N, L], [B, N], [B, N]
         attended = np.zeros(tokens.shape, np.int32)  # the position of the source that each symbol attends to most
@@ -264,10 +285,12 @@ class TextSearch:
         for row in range(len(tokens) if inputs is None else len(inputs)):
             hypotheses = []
             for n in np.flatnonzero(np.isfinite(scores[row])):
-                symbols = tuple(int(i) for i in tokens[row, n, : lengths[row, n]])
-                symbols = symbols[:-1] if symbols[-1:] == (self._output_vocabulary.end,) else symbols
+                symbols, end = tuple(int(i) for i in tokens[row, n, : lengths[row, n]]), self._output_vocabulary.end
+                ended = symbols[-1:] == (end,)
+                symbols = symbols[:-1] if ended else symbols
                 text = self._text(symbols, "" if inputs is None else inputs[row], attended[row, n])
-                hypotheses.append(Hypothesis(text, float(scores[row, n]), symbols))
+                cut = end is not None and not ended and len(symbols) == tokens.shape[-1]
+                hypotheses.append(Hypothesis(text, float(scores[row, n]), symbols, cut))
             by_text: dict[str, Hypothesis] = {}  # sub-words spell a text in several ways, and draws repeat
             for hypothesis in self._ranked(hypotheses):
                 by_text.setdefault(hypothesis.text, hypothesis)
@@ -289,7 +312,8 @@ class TextSearch:
         unknown = self._output_vocabulary.unknown
         if unknown is None or self._search.unknown == "mark" or unknown not in symbols:
             return self._output_vocabulary.decode(symbols)
-        words, positions = source.split(), word_positions(self._input_vocabulary, source)
+        words = normalized(source, self._input_vocabulary.normalization).split()
+        positions = word_positions(self._input_vocabulary, source)
         mark = self._output_vocabulary.decode([unknown])
         text, before = "", None
         for symbol, piece, position in zip(symbols, self._output_vocabulary.stream(symbols), attended, strict=False):
@@ -300,3 +324,8 @@ class TextSearch:
                 text += piece.replace(mark, words[copied])
             before = copied
         return text
+
+
+def _twice(symbols: int) -> int:
+    """The limit of an output for an input of so many symbols, where nothing is known of the lengths of outputs."""
+    return 2 * symbols + 8

@@ -27,7 +27,7 @@ from seqjax.metrics.segments import (
     segmentation_scores,
     segments_of,
 )
-from seqjax.metrics.text import bleu, chrf, exact_match, sentence_chrf, text_scores, text_signatures
+from seqjax.metrics.text import bleu, chrf, exact_match, sentence_chrf, text_scores, text_signatures, words_are_rare
 from seqjax.metrics.units import bits, perplexity
 
 __all__ = [
@@ -62,4 +62,5 @@ __all__ = [
     "text_scores",
     "text_signatures",
     "video_scores",
+    "words_are_rare",
 ]

@@ -7,9 +7,11 @@ from typing import Any
 from seqjax.errors import InputError
 from seqjax.extras import from_extra
 
+TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none")  # of sacreBLEU
 
-def bleu(outputs: Sequence[str], references: Sequence[str]) -> float:
-    """BLEU of a corpus, 0 to 100, with sacreBLEU's defaults (tokenisation 13a, case kept).
+
+def bleu(outputs: Sequence[str], references: Sequence[str], *, tokenize: str = "13a") -> float:
+    """BLEU of a corpus, 0 to 100, as computed by sacreBLEU, case kept.
 
         BLEU = 100 * min(1, exp(1 - r / c)) * (p_1 p_2 p_3 p_4) ** (1/4)
 
@@ -19,21 +21,27 @@ def bleu(outputs: Sequence[str], references: Sequence[str]) -> float:
     Args:
         outputs: n texts.
         references: n texts, one for each output.
+        tokenize: sacreBLEU's rule for words: "13a" (white space and punctuation, as for Western languages), "intl" (by Unicode's
+            classes), "zh" (each Chinese character a word), "ja-mecab", "ko-mecab", "char" (each character) or "none".
 
     Returns:
         The score.
 
     Raises:
-        InputError: no outputs, or another number of references; sacrebleu is not installed.
+        InputError: no outputs, or another number of references; an unknown rule; sacrebleu, or what the rule needs, is not
+            installed.
 
     Example:
         >>> round(bleu(["the cat sat on the mat"], ["the cat sat on a mat"]), 1)
         53.7
+        >>> texts = ["\u4f60\u597d\u5417\u670b\u53cb"], ["\u4f60\u597d\u554a\u670b\u53cb"]
+        >>> [round(bleu(*texts, tokenize=rule)) for rule in ("13a", "zh")]
+        [0, 30]
 
     Papineni et al. 2002; Post 2018.
     """
     _check_pairs(outputs, references)
-    return _bleu().corpus_score(list(outputs), [list(references)]).score
+    return _bleu(tokenize).corpus_score(list(outputs), [list(references)]).score
 
 
 def chrf(outputs: Sequence[str], references: Sequence[str]) -> float:
@@ -80,12 +88,13 @@ def exact_match(outputs: Sequence[str], references: Sequence[str]) -> float:
     return sum(a.split() == b.split() for a, b in zip(outputs, references, strict=True)) / len(outputs)
 
 
-def text_scores(outputs: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+def text_scores(outputs: Sequence[str], references: Sequence[str], *, tokenize: str = "13a") -> dict[str, float]:
     """All scores of this file: {"bleu": 0 to 100, "chrf": 0 to 100, "exact_match": 0 to 1}.
 
     Args:
         outputs: n texts.
         references: n texts, one for each output.
+        tokenize: as for `bleu`.
 
     Returns:
         The scores by name.
@@ -97,7 +106,8 @@ def text_scores(outputs: Sequence[str], references: Sequence[str]) -> dict[str, 
         >>> text_scores(["a small house"], ["a small house"])["exact_match"]
         1.0
     """
-    return {score.__name__: score(outputs, references) for score in (bleu, chrf, exact_match)}
+    scores = {score.__name__: score(outputs, references) for score in (chrf, exact_match)}
+    return {"bleu": bleu(outputs, references, tokenize=tokenize)} | scores
 
 
 def sentence_chrf(output: str, other: str) -> float:
@@ -120,21 +130,42 @@ def sentence_chrf(output: str, other: str) -> float:
     return 100.0 if output == other else _chrf().sentence_score(output, [other]).score
 
 
-def text_signatures() -> dict[str, str]:
+def words_are_rare(texts: Sequence[str]) -> bool:
+    """True if texts have hardly any spaces, so that BLEU of words says little of them: Chinese, Thai, single words.
+
+    Args:
+        texts: references.
+
+    Returns:
+        True if there are fewer than two words a text on average, or more than 16 characters a word.
+
+    Example:
+        >>> words_are_rare(["a small house", "two cats"]), words_are_rare(["\u4f60\u597d\u5417"])
+        (False, True)
+    """
+    words = sum(len(text.split()) for text in texts)
+    characters = sum(len("".join(text.split())) for text in texts)
+    return words < 2 * len(texts) or characters > 16 * words
+
+
+def text_signatures(*, tokenize: str = "13a") -> dict[str, str]:
     """sacreBLEU's signatures of `bleu` and `chrf`: version, tokenisation and settings, without which scores do not compare.
+
+    Args:
+        tokenize: as for `bleu`.
 
     Returns:
         {"bleu_signature": ..., "chrf_signature": ...}.
 
     Raises:
-        InputError: sacrebleu is not installed.
+        InputError: an unknown rule; sacrebleu, or what the rule needs, is not installed.
 
     Example:
         >>> text_signatures()["bleu_signature"].split("|")[3]
         'tok:13a'
     """
     signatures = {}
-    for name, metric in (("bleu", _bleu()), ("chrf", _chrf())):
+    for name, metric in (("bleu", _bleu(tokenize)), ("chrf", _chrf())):
         metric.corpus_score(["a"], [["a"]])  # the signature counts the references of the last corpus
         signatures[f"{name}_signature"] = str(metric.get_signature())
     return signatures
@@ -153,8 +184,14 @@ def _metrics() -> Any:
 
 
 @functools.cache
-def _bleu() -> Any:
-    return _metrics().BLEU(force=True)  # force: no warning where the texts look tokenised
+def _bleu(tokenize: str) -> Any:
+    if tokenize not in TOKENIZERS:
+        raise InputError(f"tokenize is {tokenize!r}, it must be one of {', '.join(TOKENIZERS)}")
+    try:
+        return _metrics().BLEU(tokenize=tokenize, force=True)  # force: no warning where the texts look tokenised
+    except RuntimeError:  # MeCab and its dictionary are extras of sacreBLEU
+        extra = tokenize.split("-")[0]
+        raise InputError(f"tokenize {tokenize} needs more packages: pip install 'sacrebleu[{extra}]', or take char") from None
 
 
 @functools.cache

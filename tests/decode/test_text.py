@@ -6,6 +6,7 @@ import pytest
 
 from seqjax import decode
 from seqjax.data.text.characters import CharacterVocabulary
+from seqjax.data.text.limits import OutputLimit
 from seqjax.data.text.words import LineVocabulary, WordVocabulary
 from seqjax.decode import Search, TextSearch, texts
 from seqjax.errors import InputError
@@ -35,10 +36,22 @@ def test_sources_are_searched_in_batches_and_come_back_in_order(search, n_best):
     assert done == [5, 6] and len(outputs) == len(SOURCES)  # two empty ones, three of width 8, one of width 16
     for source, best in zip(SOURCES, outputs, strict=True):
         if not source.strip():
-            assert best == [("", 0.0, ())]
+            assert best == [("", 0.0, (), False)]
             continue
         assert [(h.text, pytest.approx(h.score, rel=1e-6)) for h in best] == by_hand(search, source, n_best)
         assert all(END not in h.tokens and CHARACTERS.decode(h.tokens) == h.text for h in best)
+
+
+def test_an_output_is_as_long_as_those_of_training_and_a_cut_one_says_so():
+    letters = "".join(map(chr, range(ord("A"), ord("A") + 40)))
+    vocabulary = CharacterVocabulary(characters=letters, pad=None, unknown=None, start=0, end=1)
+    chain = np.full((42, 42), -np.inf, np.float32)  # A, B ... in turn, then the end
+    chain[[0, *range(2, 42)], [*range(2, 42), 1]] = 0.0
+    [[cut]] = texts(Reader(), jnp.array(chain), ["A"], (vocabulary, vocabulary), search=Search("greedy"))
+    assert (len(cut.tokens), cut.cut) == (24, True)
+    limit = OutputLimit.of([np.zeros(1)], [np.zeros(41)])
+    [[whole]] = texts(Reader(), jnp.array(chain), ["A"], (vocabulary, vocabulary), search=Search("greedy"), limit=limit)
+    assert (whole.text, whole.cut) == (letters[1:], False)
 
 
 def test_prompts_are_continued_as_they_stand():

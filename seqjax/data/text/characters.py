@@ -4,10 +4,11 @@ import codecs
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from seqjax.data.text.vocabulary import Vocabulary, most_frequent, refuse_twice, split_at
+from seqjax.data.text.vocabulary import Vocabulary, most_frequent, normalized, refuse_twice, split_at
 from seqjax.serial import register
 
 
@@ -52,6 +53,7 @@ class CharacterVocabulary(Vocabulary):
         min_count: int = 1,
         max_size: int | None = None,
         symbols: Sequence[str] = (),
+        normalization: str | None = None,
         **special: int | None,
     ) -> "CharacterVocabulary":
         """The characters of a training text.
@@ -60,7 +62,7 @@ class CharacterVocabulary(Vocabulary):
             text: the training text.
             min_count: characters that occur less often are unknown.
             max_size: the maximum size, special symbols included; the most frequent characters are kept. None: no limit.
-            symbols: as for the class.
+            symbols, normalization: as for the class.
             **special: ids of pad, unknown, start or end that differ from the class's defaults.
 
         Returns:
@@ -69,10 +71,13 @@ class CharacterVocabulary(Vocabulary):
         Raises:
             InputError: the text is empty, or the limits exclude every character.
         """
-        codes, counts = np.unique(_code_points("".join(split_at(text, symbols)[::2])), return_counts=True)
+        codes, counts = np.unique(
+            _code_points("".join(split_at(normalized(text, normalization), symbols)[::2])), return_counts=True
+        )
         counted = dict(zip(map(chr, codes.tolist()), counts.tolist(), strict=True))
         characters = most_frequent(counted, min_count, max_size, specials=cls._specials(special) + len(symbols))
-        return cls(characters="".join(sorted(characters)), symbols=tuple(symbols), **special)
+        fields: dict[str, Any] = {"symbols": tuple(symbols), "normalization": normalization} | special
+        return cls(characters="".join(sorted(characters)), **fields)
 
     @property
     def _symbols(self) -> tuple[str, ...]:

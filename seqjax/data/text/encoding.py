@@ -2,19 +2,20 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from seqjax.data.text.characters import ByteVocabulary, CharacterVocabulary
 from seqjax.data.text.pairs import Pair
 from seqjax.data.text.subwords import SubwordVocabulary
-from seqjax.data.text.vocabulary import Vocabulary
+from seqjax.data.text.vocabulary import Vocabulary, normalized
 from seqjax.data.text.words import LineVocabulary, WordVocabulary
 from seqjax.errors import InputError
 
 KINDS = ("bpe", "unigram", "character", "word", "line")
-_SPECIAL = {"pad": 0, "unknown": 1, "start": 2, "end": 3}
+_SPECIAL: dict[str, Any] = {"pad": 0, "unknown": 1, "start": 2, "end": 3}
+_SHORTEST_LIMIT = 100  # symbols; of pairs that are all shorter none is over-long
 
 
 class Encoded(NamedTuple):
@@ -24,20 +25,24 @@ class Encoded(NamedTuple):
         source: int32 [S] for each pair.
         target: int32 [T] for each pair, ending with the vocabulary's end symbol if it has one.
         over_long: the number of pairs that were dropped or cut for their length.
+        max_length: the length above which a pair counts as over-long; None: no limit.
     """
 
     source: tuple[np.ndarray, ...]
     target: tuple[np.ndarray, ...]
     over_long: int
+    max_length: int | None
 
 
-def build_vocabulary(kind: str, text: str, *, min_count: int = 1, max_size: int | None = None) -> Vocabulary:
+def build_vocabulary(
+    kind: str, text: str, *, min_count: int = 1, max_size: int | None = None, normalization: str | None = None
+) -> Vocabulary:
     """Builds a vocabulary from a training text.
 
     Args:
         kind: "character", "byte" or "word".
         text: the training text; a byte vocabulary does not depend on it.
-        min_count, max_size: as for `CharacterVocabulary.from_text`.
+        min_count, max_size, normalization: as for `CharacterVocabulary.from_text`; bytes are never normalised.
 
     Returns:
         The vocabulary.
@@ -54,7 +59,7 @@ def build_vocabulary(kind: str, text: str, *, min_count: int = 1, max_size: int 
     kinds = {"character": CharacterVocabulary, "word": WordVocabulary}
     if kind not in kinds:
         raise InputError(f"vocabulary {kind!r} is not known: choose one of character, byte, word")
-    return kinds[kind].from_text(text, min_count=min_count, max_size=max_size)
+    return kinds[kind].from_text(text, min_count=min_count, max_size=max_size, normalization=normalization)
 
 
 def build_pair_vocabularies(
@@ -67,6 +72,7 @@ def build_pair_vocabularies(
     min_count: int = 1,
     byte_fallback: bool = False,
     symbols: Sequence[str] = (),
+    normalization: str | None = None,
 ) -> tuple[Vocabulary, Vocabulary]:
     """Builds the vocabularies of source and target; in each, pad, unknown, start and end are 0, 1, 2 and 3.
 
@@ -79,6 +85,7 @@ def build_pair_vocabularies(
         min_count: characters, words and lines that occur less often are unknown.
         byte_fallback: let sub-words spell unknown characters in bytes.
         symbols: texts of the source that are never split, each one symbol ("<fr>").
+        normalization: as for `Vocabulary`.
 
     Returns:
         (source vocabulary, target vocabulary); the same object twice if they are joint.
@@ -108,9 +115,9 @@ def build_pair_vocabularies(
 
     def build(name: str, text: str, symbols: Sequence[str]) -> Vocabulary:
         if name in subwords:
-            options = {"max_size": max_size, "byte_fallback": byte_fallback, "symbols": symbols}
-            return SubwordVocabulary.from_text(text, kind=name, **options)
-        limits = {"min_count": min_count, "max_size": max_size}
+            options = {"byte_fallback": byte_fallback, "symbols": symbols, "normalization": normalization}
+            return SubwordVocabulary.from_text(text, kind=name, max_size=max_size, **options)
+        limits: dict[str, Any] = {"min_count": min_count, "max_size": max_size, "normalization": normalization}
         if name == "line":
             return LineVocabulary.from_text(text, **limits)
         if name == "word":
@@ -129,7 +136,7 @@ def encode_pairs(
     source: Vocabulary,
     target: Vocabulary,
     *,
-    max_length: int | None = None,
+    max_length: int | float | None = None,
     over_long: str = "drop",
 ) -> Encoded:
     """Encodes pairs of texts as rows of symbols.
@@ -138,7 +145,8 @@ def encode_pairs(
         pairs: the pairs.
         source, target: the vocabularies of the two sides.
         max_length: the maximum length of either side, the target's end symbol included; for training pairs only, since a
-            test figure should leave no pair out. None: no limit.
+            test figure should leave no pair out. A share below 1 such as 0.99: the length that this share of the pairs keeps
+            within, or 100 if that is longer. None: no limit.
         over_long: "drop" leaves out a pair with a longer side, "cut" cuts each side to max_length (the target keeps its end
             symbol).
 
@@ -152,28 +160,29 @@ def encode_pairs(
     Example:
         >>> vocabulary = CharacterVocabulary(characters="ab", pad=0, unknown=None, start=1, end=2)
         >>> encode_pairs([Pair("ab", "b"), Pair("bbb", "")], vocabulary, vocabulary, max_length=2)
-        Encoded(source=(array([3, 4], dtype=int32),), target=(array([4, 2], dtype=int32),), over_long=1)
+        Encoded(source=(array([3, 4], dtype=int32),), target=(array([4, 2], dtype=int32),), over_long=1, max_length=2)
     """
     if over_long not in ("drop", "cut"):
         raise InputError(f'over_long is {over_long!r}, it must be "drop" or "cut"')
-    if max_length is not None and max_length < 2:
+    share = max_length if max_length is not None and 0 < max_length < 1 else None
+    if max_length is not None and share is None and max_length < 2:
         raise InputError(f"max_length is {max_length}, it must be at least 2: a symbol and the end")
     end = np.array([] if target.end is None else [target.end], np.int32)
-    sources, targets, too_long = [], [], 0
-    for pair in pairs:
-        read, written = source.encode(pair.source), target.encode(pair.target)
-        if max_length is not None and max(read.size, written.size + end.size) > max_length:
-            too_long += 1
-            if over_long == "drop":
-                continue
-            read, written = read[:max_length], written[: max_length - end.size]
-        sources.append(read)
-        targets.append(np.concatenate([written, end]))
+    rows = [(source.encode(pair.source), target.encode(pair.target)) for pair in pairs]
+    longer = np.array([max(read.size, written.size + end.size) for read, written in rows])  # [N], of the longer side
+    if share is not None and rows:
+        max_length = max(int(np.quantile(longer, share, method="higher")), _SHORTEST_LIMIT)
+    limit = None if max_length is None else int(max_length)
+    too_long = 0 if limit is None else int((longer > limit).sum())
+    if over_long == "drop" and too_long:
+        rows = [row for row, length in zip(rows, longer, strict=True) if length <= limit]
+    sources = [read[:limit] for read, _ in rows]
+    targets = [np.concatenate([written if limit is None else written[: limit - end.size], end]) for _, written in rows]
     if not sources:
         raise InputError(
             f"there is no pair to encode ({too_long} were longer than {max_length}): give more, or a longer max_length"
         )
-    return Encoded(tuple(sources), tuple(targets), too_long)
+    return Encoded(tuple(sources), tuple(targets), too_long, limit)
 
 
 def word_positions(vocabulary: Vocabulary, text: str) -> np.ndarray:
@@ -184,12 +193,12 @@ def word_positions(vocabulary: Vocabulary, text: str) -> np.ndarray:
         text: words separated by white space, with none at the end; white space belongs to the word after it.
 
     Returns:
-        int32 [T], for each symbol of `vocabulary.encode(text)` an index into `text.split()`.
+        int32 [T], for each symbol of `vocabulary.encode(text)` an index into `text.split()`, both of the normalised text.
 
     Example:
         >>> vocabulary = CharacterVocabulary.from_text("ab c")
         >>> word_positions(vocabulary, "ab xyz").tolist()
         [0, 0, 1, 1, 1, 1]
     """
-    counts = [len(vocabulary.encode(word)) for word in re.findall(r"\s*\S+", text)]
+    counts = [len(vocabulary.encode(word)) for word in re.findall(r"\s*\S+", normalized(text, vocabulary.normalization))]
     return np.repeat(np.arange(len(counts), dtype=np.int32), counts)

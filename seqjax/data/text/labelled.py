@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from seqjax.data.labels import Labels
 from seqjax.data.series import Series
 from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, split_names
+from seqjax.data.text.preparing import LabelledLine
 from seqjax.data.text.tables import read_rows
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
@@ -24,18 +24,6 @@ MODULES = (  # sizeable, and in the library of every Python from 3.11
     "multiprocessing", "optparse", "pickle", "ssl", "statistics", "subprocess", "tarfile", "typing", "unittest", "xml",
 )  # fmt: skip
 _SHORTEST = 12  # characters of a line of the library; shorter ones say little
-
-
-class LabelledLine(NamedTuple):
-    """A text and the name of its class.
-
-    Args:
-        label: the name of the class.
-        text: the text.
-    """
-
-    label: str
-    text: str
 
 
 Rows = tuple[LabelledLine, ...]
@@ -66,22 +54,6 @@ class LabelledText:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{self.record[split + '_lines']:,} {split}" for split in SPLITS)
         return f"LabelledText({self.record['source']}, {len(self.classes)} classes: {sizes})"
-
-
-def split_words(text: str) -> str:
-    """A text with blanks between its words and its punctuation marks.
-
-    Args:
-        text: any string.
-
-    Returns:
-        Words (letters, digits and underscores) and single other characters, separated by one blank each.
-
-    Example:
-        >>> split_words("Who's  she?")
-        "Who ' s she ?"
-    """
-    return " ".join(re.findall(r"\w+|[^\w\s]", text))
 
 
 def read_table(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from seqjax.data.text.vocabulary import Vocabulary, split_at
+from seqjax.data.text.vocabulary import Vocabulary, normalized, split_at
 from seqjax.errors import InputError
 from seqjax.extras import from_extra
 from seqjax.serial import register
@@ -25,8 +25,8 @@ RESERVED = ("<pad>", "<unk>", "<s>", "</s>")  # SentencePiece's names of the spe
 class SubwordVocabulary(Vocabulary):
     """Sub-words that SentencePiece learns from a training text (extra `text`).
 
-    Runs of white space are read as one space, and white space at the ends is dropped; the text is not normalised further.
-    No sub-word spans two words.
+    Runs of white space are read as one space, and white space at the ends is dropped; nothing else is normalised without
+    `normalization`. No sub-word spans two words.
 
     Args:
         model: the trained SentencePiece model, in base64.
@@ -73,6 +73,7 @@ class SubwordVocabulary(Vocabulary):
         max_size: int | None = None,
         byte_fallback: bool = False,
         symbols: Sequence[str] = (),
+        normalization: str | None = None,
     ) -> "SubwordVocabulary":
         """Learns the sub-words of a training text; the same text always gives the same sub-words.
 
@@ -82,7 +83,7 @@ class SubwordVocabulary(Vocabulary):
                 keeps those whose removal would lower the text's likelihood most).
             max_size: the maximum size, special symbols included; None: 8,000. A small text may give fewer symbols.
             byte_fallback: spell unknown characters in bytes (256 more symbols), so that no text is unknown.
-            symbols: as for the class.
+            symbols, normalization: as for the class.
 
         Returns:
             The vocabulary.
@@ -100,6 +101,7 @@ class SubwordVocabulary(Vocabulary):
         if reserved:
             raise InputError(f"symbol {reserved[0]} is reserved by SentencePiece, as are {' '.join(RESERVED)}: leave it out")
         _refuse_surrogates(text)
+        text = normalized(text, normalization)
         parts = (" ".join(part.split()) for line in text.splitlines() for part in split_at(line, symbols)[::2])
         lines = [part for part in parts if part]
         if not lines:
@@ -127,7 +129,8 @@ class SubwordVocabulary(Vocabulary):
             num_threads=1,  # with several, a unigram model would depend on their timing
             minloglevel=2,
         )
-        return cls(model=base64.b64encode(trained.getvalue()).decode(), symbols=tuple(symbols))
+        model = base64.b64encode(trained.getvalue()).decode()
+        return cls(model=model, symbols=tuple(symbols), normalization=normalization)
 
     @cached_property
     def _processor(self) -> Any:

@@ -1,9 +1,10 @@
 """The base class of vocabularies, which turn text into symbols and back, and what their files share."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from seqjax.errors import InputError
 
 _SPECIAL = ("pad", "unknown", "start", "end")
+FORMS = ("NFC", "NFKC", "NFD", "NFKD")  # Unicode's normalization forms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,17 +27,20 @@ class Vocabulary:
         unknown: id that stands for every symbol outside the vocabulary; None: such a symbol is an error.
         start: id of the symbol that begins every document and is never predicted, or None.
         end: id of the symbol that ends a sequence (for words, a line), or None.
+        normalization: the form that every text is brought to before it is encoded, "NFC", "NFKC", "NFD" or "NFKD"; None: none.
 
     Raises:
-        InputError: two special symbols share an id, or one is not an id of the vocabulary.
+        InputError: two special symbols share an id, one is not an id of the vocabulary, or the form is unknown.
     """
 
     pad: int | None = None
     unknown: int | None = None
     start: int | None = None
     end: int | None = None
+    normalization: str | None = field(default=None, repr=False)
 
     def __post_init__(self):
+        normalized("", self.normalization)
         specials = [f"{name} {getattr(self, name)}" for name in _SPECIAL if getattr(self, name) is not None]
         if len(self._special_ids) < len(specials):
             raise InputError(f"special symbols share an id ({', '.join(specials)}): give each another id")
@@ -82,7 +87,7 @@ class Vocabulary:
         Raises:
             InputError: symbols outside the vocabulary, which the message names, under strict or without an unknown symbol.
         """
-        ids, symbols = self._look_up(text)
+        ids, symbols = self._look_up(normalized(text, self.normalization))
         missing = ids < 0
         if missing.any():
             if strict or self.unknown is None:
@@ -129,6 +134,27 @@ class Vocabulary:
             if not 0 <= i < self.size:
                 raise InputError(f"id {i} is outside the vocabulary: its {self.size} symbols have ids 0 to {self.size - 1}")
             yield i
+
+
+def normalized(text: str, form: str | None) -> str:
+    """A text in one of Unicode's normalization forms.
+
+    Args:
+        text: any string.
+        form: "NFC", "NFKC", "NFD" or "NFKD"; None: the text as it is.
+
+    Raises:
+        InputError: the form is unknown.
+
+    Example:
+        >>> len("e\u0301"), len(normalized("e\u0301", "NFC"))
+        (2, 1)
+    """
+    if form is None:
+        return text
+    if form not in FORMS:
+        raise InputError(f"normalization is {form!r}, it must be one of {', '.join(FORMS)}, or None")
+    return unicodedata.normalize(form, text)
 
 
 def split_at(text: str, symbols: Sequence[str]) -> list[str]:

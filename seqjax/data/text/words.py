@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from seqjax.data.text.vocabulary import Vocabulary, most_frequent, refuse_twice
+from seqjax.data.text.vocabulary import Vocabulary, most_frequent, normalized, refuse_twice
 from seqjax.serial import register
 
 
@@ -45,13 +45,22 @@ class WordVocabulary(Vocabulary):
         refuse_twice("word", self.words)
 
     @classmethod
-    def from_text(cls, text: str, *, min_count: int = 1, max_size: int | None = None, **special: int | None) -> "WordVocabulary":
+    def from_text(
+        cls,
+        text: str,
+        *,
+        min_count: int = 1,
+        max_size: int | None = None,
+        normalization: str | None = None,
+        **special: int | None,
+    ) -> "WordVocabulary":
         """The words of a training text.
 
         Args:
             text: the training text.
             min_count: words that occur less often are unknown.
             max_size: the maximum size, special symbols included; the most frequent words are kept. None: no limit.
+            normalization: as for `Vocabulary`.
             **special: ids of pad, unknown, start or end that differ from the class's defaults.
 
         Returns:
@@ -60,10 +69,11 @@ class WordVocabulary(Vocabulary):
         Raises:
             InputError: the text is empty, or the limits exclude every word.
         """
-        counts = Counter(text.split())
+        counts = Counter(normalized(text, normalization).split())
         for literal in ("<unk>", "<eos>"):
             counts.pop(literal, None)
-        return cls(words=tuple(most_frequent(counts, min_count, max_size, specials=cls._specials(special))), **special)
+        words = tuple(most_frequent(counts, min_count, max_size, specials=cls._specials(special)))
+        return cls(words=words, normalization=normalization, **special)
 
     @property
     def _symbols(self) -> tuple[str, ...]:
@@ -117,13 +127,16 @@ class LineVocabulary(Vocabulary):
         refuse_twice("line", self.lines)
 
     @classmethod
-    def from_text(cls, text: str, *, min_count: int = 1, max_size: int | None = None) -> "LineVocabulary":
+    def from_text(
+        cls, text: str, *, min_count: int = 1, max_size: int | None = None, normalization: str | None = None
+    ) -> "LineVocabulary":
         """The vocabulary of the non-empty lines of a training text.
 
         Args:
             text: the training text.
             min_count: lines that occur less often are unknown.
             max_size: the maximum size, special symbols included; the most frequent lines are kept. None: no limit.
+            normalization: as for `Vocabulary`.
 
         Returns:
             The vocabulary; its lines are in order of decreasing frequency, then alphabetical.
@@ -131,9 +144,10 @@ class LineVocabulary(Vocabulary):
         Raises:
             InputError: the text is empty, or the limits exclude every line.
         """
-        counts = Counter(line.strip() for line in text.split("\n"))
+        counts = Counter(line.strip() for line in normalized(text, normalization).split("\n"))
         counts.pop("", None)
-        return cls(lines=tuple(most_frequent(counts, min_count, max_size, specials=cls._specials({}))))
+        lines = tuple(most_frequent(counts, min_count, max_size, specials=cls._specials({})))
+        return cls(lines=lines, normalization=normalization)
 
     @property
     def _symbols(self) -> tuple[str, ...]:

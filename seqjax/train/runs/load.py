@@ -20,6 +20,7 @@ class Run:
     Args:
         dir: the run's folder.
         config: the experiment's configuration, a nested plain dict.
+        data: the record of the data, a flat dict.
         model: the trained model.
         vocabulary: the vocabulary of its symbols, or a tuple of several; None if the model reads no symbols.
         params: the best parameters, or the last if no best were saved.
@@ -29,6 +30,7 @@ class Run:
 
     dir: str
     config: dict
+    data: dict
     model: Model
     vocabulary: Any
     params: Params
@@ -67,6 +69,7 @@ def load_run(dir) -> Run:
     return Run(
         dir=str(folder.dir),
         config=description["config"],
+        data=description.get("data", {}),
         model=model,
         vocabulary=vocabulary,
         params=jax.tree.map(jax.numpy.asarray, params),

@@ -1,16 +1,20 @@
 """Pairs as symbol rows: which vocabulary each side has, what is too long, where words are."""
 
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqjax.data.text.characters import ByteVocabulary, CharacterVocabulary
-from seqjax.data.text.encoding import build_pair_vocabularies, encode_pairs, word_positions
+from seqjax.data.text.encoding import build_pair_vocabularies, build_vocabulary, encode_pairs, word_positions
+from seqjax.data.text.limits import OutputLimit
 from seqjax.data.text.pairs import Pair
 from seqjax.data.text.subwords import SubwordVocabulary
 from seqjax.data.text.words import LineVocabulary, WordVocabulary
 from seqjax.errors import InputError
+from seqjax.serial import from_json, to_json
 
 PAIRS = [Pair("<fr> one two", "un deux"), Pair("<fr> two three", "deux trois"), Pair("<de> one two", "eins zwei")]
 SYMBOLS = ("<fr>", "<de>")
@@ -50,6 +54,45 @@ def test_over_long_pairs_are_dropped_or_cut_and_counted():
     cut = encode_pairs(pairs, vocabulary, vocabulary, max_length=3, over_long="cut")
     assert [row.tolist() for row in cut.source] == [[3, 4, 3], [3, 4], [3], []] and cut.over_long == 2
     assert [row.tolist() for row in cut.target] == [[3, 2], [4, 4, 2], [3, 4, 2], [2]]
+
+
+def test_a_share_of_the_pairs_sets_the_longest_and_a_hundred_symbols_always_fit():
+    vocabulary = CharacterVocabulary(characters="a", pad=0, unknown=None, start=1, end=2)
+    for lengths, longest, over_long in ((range(1, 100), 100, 0), (range(101, 301), 299, 1)):
+        pairs = [Pair("a", (length - 1) * "a") for length in lengths]
+        encoded = encode_pairs(pairs, vocabulary, vocabulary, max_length=0.99)
+        assert (encoded.max_length, encoded.over_long) == (longest, over_long)
+
+
+def test_the_limit_of_outputs_has_room_for_every_training_target():
+    digits, words = "0123456789", ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    draw = random.Random(0)
+    sources = ["".join(draw.choice(digits) for _ in range(draw.randint(2, 8))) for _ in range(300)]
+    pairs = [Pair(source, " ".join(words[int(digit)] for digit in source)) for source in sources]
+    encoded = encode_pairs(pairs, *build_pair_vocabularies(pairs, kind="character"))
+    limit = OutputLimit.of(encoded.source, encoded.target)
+    assert all(len(written) < limit(len(read)) for read, written in zip(encoded.source, encoded.target, strict=True))
+    longer = OutputLimit.of(encoded.source[::2], encoded.target[::2])
+    assert all(len(written) < longer(len(read)) for read, written in zip(encoded.source, encoded.target, strict=True))
+    assert limit(80) > 80 * 5 and OutputLimit.from_record(limit.record | {"source": "x"}) == limit
+    assert OutputLimit.from_record({}) is None
+    with pytest.raises(InputError, match="there is no pair"):
+        OutputLimit.of([], [])
+
+
+@pytest.mark.parametrize("kind", ["character", "word", "bpe"])
+def test_equal_texts_in_other_forms_are_equal_symbols(kind):
+    composed, apart = "caf\u00e9 \ufb01n", "cafe\u0301 \ufb01n"
+    pairs = [Pair(apart, apart), Pair(composed, composed)] * 3
+    vocabulary, _ = build_pair_vocabularies(pairs, kind=kind, joint=True, max_size=30, normalization="NFC")
+    assert vocabulary.encode(apart, strict=True).tolist() == vocabulary.encode(composed, strict=True).tolist()
+    assert vocabulary.decode(vocabulary.encode(apart)) == composed
+    assert from_json(to_json(vocabulary)) == vocabulary and to_json(vocabulary)["normalization"] == "NFC"
+    assert len(word_positions(vocabulary, apart)) == len(vocabulary.encode(apart))
+    compatible = build_vocabulary("word", apart, normalization="NFKC")
+    assert compatible.decode(compatible.encode(composed)) == "caf\u00e9 fin"
+    with pytest.raises(InputError, match="normalization is 'nfc', it must be one of NFC, NFKC"):
+        build_pair_vocabularies(pairs, kind=kind, normalization="nfc")
 
 
 @settings(deadline=None)

@@ -9,16 +9,8 @@ import pytest
 
 from seqjax.data.labels import Labels
 from seqjax.data.splits import SPLITS, hashed_split
-from seqjax.data.text.labelled import (
-    LabelledLine,
-    from_tables,
-    library_lines,
-    line_series,
-    load,
-    read_table,
-    split_words,
-    unsplit,
-)
+from seqjax.data.text.labelled import from_tables, library_lines, line_series, load, read_table, unsplit
+from seqjax.data.text.preparing import LabelledLine, split_words
 from seqjax.data.text.words import WordVocabulary
 from seqjax.errors import InputError
 

@@ -12,11 +12,14 @@ import seqjax
 from experiments import command_line
 from experiments.groups import ScheduledSampling
 from experiments.translation.config import PRESETS, Config, Data
-from experiments.translation.figures import scores_of
+from experiments.translation.figures import pair_scores
 from experiments.translation.text import load_pairs
+from experiments.written import chosen_monitor
+from seqjax.data.splits import SPLITS
 from seqjax.data.text.pairs import Pair
 from seqjax.data.text.subwords import RESERVED
 from seqjax.data.text.tags import by_tag
+from seqjax.decode import Hypothesis
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.runs.folder import RunFolder
 from tests.catalog import leaving
@@ -94,9 +97,14 @@ def test_results_have_the_figures_of_every_language_and_the_lowest_exact_match(f
     )
     assert {f"test_{figure}_{to}" for figure in ("bleu", "chrf", "exact_match") for to in ("fr", "de")} <= results.keys()
 
-    scores = scores_of(["deux", "un", "deux"], [Pair("<fr> two", "deux"), Pair("<fr> one", "un"), Pair("<de> two", "zwei")])
+    def scored(texts, pairs, cut=False):
+        return pair_scores([Hypothesis(text, 0.0, (), cut) for text in texts], pairs, "13a")
+
+    scores = scored(["deux", "un", "deux"], [Pair("<fr> two", "deux"), Pair("<fr> one", "un"), Pair("<de> two", "zwei")])
     assert (scores["exact_match_fr"], scores["exact_match_de"], scores["exact_match"]) == (1.0, 0.0, 0.0)
-    assert scores_of(["deux"], [Pair("<fr> two", "deux")]).keys() == {"bleu", "chrf", "exact_match"}
+    assert scored(["deux"], [Pair("<fr> two", "deux")]).keys() == {"bleu", "chrf", "exact_match", "cut"}
+    blank = scored(["wrong", "", "", "un"], [Pair("<fr> two", "deux"), Pair("", ""), Pair("", ""), Pair("<fr> one", "un")], True)
+    assert (blank["exact_match"], blank["cut"]) == (0.5, 1.0)  # blank lines are not right answers
 
 
 def test_samples_are_the_greedy_translations_of_each_evaluation(finished, files):
@@ -120,20 +128,34 @@ def test_pairs_left_out_or_cut_are_counted(train, nowhere):
     assert (results["data_empty"], results["data_over_long"], results["data_train_pairs"]) == (1, 1, 17)
 
     for rule, counts in (("drop", (16, 1)), ("cut", (17, 1))):
-        sources = {"train": ("pairs.tsv",), "valid": ("pairs.tsv",), "units": "word", "joint": False}
+        sources = dict.fromkeys(SPLITS, ("pairs.tsv",)) | {"units": "word", "joint": False}
         text = load_pairs(Data(**sources, max_length=4, over_long=rule))
-        source, target, over_long = text.encoded["train"]
+        source, target, over_long, _ = text.encoded["train"]
         assert (max(map(len, source)), max(map(len, target))) == (4, 4)
         assert (len(source), over_long) == counts
         assert max(map(len, text.encoded["valid"].source)) == 6  # pairs to measure are never left out or cut
 
 
+def test_bleu_counts_words_by_its_flag_and_targets_without_spaces_are_monitored_by_chrf(capsys):
+    chinese = ["\u4f60\u597d\u5417"] * 3
+    assert chosen_monitor("auto", chinese, "13a") == "chrf"
+    warning = (
+        "the targets have hardly any spaces, so that BLEU with tokenisation 13a says little of them: --data.bleu-tokenize zh"
+    )
+    assert warning in capsys.readouterr().err
+    assert chosen_monitor("bleu", chinese, "none") == "bleu" and "warning" in capsys.readouterr().err
+    for texts, rule in ((chinese, "zh"), (["three small words", "two words"], "13a")):
+        assert chosen_monitor("auto", texts, rule) == "bleu" and not capsys.readouterr().err
+
+
 def test_what_would_be_equal_once_prepared_is_in_one_split(nowhere):
     rows = [f"{n}\t{case}{n % 40}\n" for n in range(400) for case in ("Ab", "ab")]
     (nowhere / "pairs.tsv").write_text("".join(rows))
+    with open("pairs.tsv", "a") as file:
+        file.writelines(f"x\t{form}\n" for form in ("e\u0301t\u00e9", "\u00c9te\u0301"))  # one word in two of Unicode's forms
     text = load_pairs(Data(train=("pairs.tsv",), swap=True, lowercase=True))
     sources = [{pair.source for pair in text.pairs[split]} for split in ("train", "valid", "test")]
-    assert sum(map(len, sources)) == 40 == len(set.union(*sources))
+    assert sum(map(len, sources)) == 41 == len(set.union(*sources))
     assert text.record["swapped"] and text.pairs["train"][0].target.isdigit()
 
 
@@ -151,7 +173,7 @@ def test_the_literal_name_of_a_special_symbol_begins_a_text_as_any_word(nowhere)
 def watched(tmp_path_factory, train):
     """Two equal runs that monitor BLEU with little patience: (uninterrupted, stopped after step 2)."""
     flags = ["--monitor", "bleu", "--loop.steps", 6, "--loop.eval-every", 1, "--loop.patience", 2]
-    flags += ["--scheduled-sampling.decay", "linear"]
+    flags += ["--scheduled-sampling.decay", "linear", "--optimizer.learning-rate", 0.5, "--optimizer.warmup-steps", 0]
     runs = tmp_path_factory.mktemp("runs")
     assert train(runs / "whole", *flags).code == 0
     with pytest.MonkeyPatch.context() as patch:
@@ -168,7 +190,7 @@ def test_resume_alone_goes_on_to_the_figures_and_the_early_stop_of_an_uninterrup
     outcome = command("train", "--resume", tmp_path / "run")
     assert outcome.code == 0, outcome.err
     record = figures_of(tmp_path / "run")
-    assert record == figures_of(uninterrupted) and record[-1]["step"] == 3  # BLEU did not rise after the first evaluation
+    assert record == figures_of(uninterrupted) and record[-1]["step"] < 6  # BLEU did not rise, nor did the loss fall
     assert (tmp_path / "run" / "samples.jsonl").read_text() == (uninterrupted / "samples.jsonl").read_text()
     ours, theirs = (results_of(folder) for folder in (tmp_path / "run", uninterrupted))
     assert ours.pop("seconds") > 0 and theirs.pop("seconds") > 0 and ours == theirs
@@ -257,7 +279,8 @@ KINDS = {  # flags, and the types that the config must then name
     ),
     "dot": (
         "--model.attention dot --model.merge sum --model.bridge none --model.tied target --model.embedding-size 8 "
-        "--model.cell elman --model.no-input-feeding --model.label-smoothing 0.1 --data.units character --data.lowercase",
+        "--model.cell elman --model.no-input-feeding --model.label-smoothing 0.1 --data.units character --data.lowercase "
+        "--data.bleu-tokenize char",
         ["Dot", "CharacterVocabulary"],
     ),
     "location": ("--model.attention location --model.places 6 --model.bridge none", ["Location"]),
