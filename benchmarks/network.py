@@ -5,6 +5,7 @@ import functools
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import seqjax
@@ -15,7 +16,8 @@ GATES = {"lstm": 4, "gru": 3}
 FORMS = ("after", "unbiased", "before")
 SIZES = ("T", "B", "D", "H", "V", "layers", "heads")  # the facts of a case that are sizes; tables take the mean over them
 
-Weights = tuple[tuple[dict[str, np.ndarray], ...], ...]  # a dict for each layer and direction, as seqjax's cells name them
+# A dict for each layer and direction, with the names of seqjax's cells; a GRU's recurrent kernel is one, [H, 3H].
+Weights = tuple[tuple[dict[str, np.ndarray], ...], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,10 +72,26 @@ def make_weights(network: Network, seed: int = 0) -> Weights:
         return np.float32(scale) * random.standard_normal(shape, np.float32)
 
     def direction(layer: int) -> dict[str, np.ndarray]:
-        shapes = jax.eval_shape(network.cell_of(layer).init, jax.random.key(0))
+        shapes = jax.eval_shape(lambda: join_kernels(network.cell_of(layer).init(jax.random.key(0))))
         return {name: draw(name, like.shape) for name, like in sorted(shapes.items())}
 
     return tuple(tuple(direction(layer) for _ in range(1 + network.bidirectional)) for layer in range(network.layers))
+
+
+def join_kernels(params: dict) -> dict:
+    """A seqjax cell's parameters with one recurrent kernel for all gates."""
+    if "candidate_kernel" not in params:
+        return params
+    joined = {name: a for name, a in params.items() if name != "candidate_kernel"}
+    return joined | {"recurrent_kernel": jnp.concatenate([params["recurrent_kernel"], params["candidate_kernel"]], axis=-1)}
+
+
+def split_kernels(network: Network, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The inverse of `join_kernels`."""
+    if network.cell == "lstm":
+        return weights
+    kernel_gates, kernel_n = np.split(weights["recurrent_kernel"], [2 * network.hidden_size // network.heads], axis=-1)
+    return weights | {"recurrent_kernel": kernel_gates, "candidate_kernel": kernel_n}
 
 
 class Data(NamedTuple):

@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 
 from seqjax.products import affine, product
-from seqjax.thresholds import at_least
+from seqjax.thresholds import ROWS_PER_KERNEL_ROW, at_least
 from seqjax.types import Array, Params, at_least_float32
 
 
@@ -35,14 +35,31 @@ def gate_values(z: Array, /, **gates: str) -> tuple[Array, ...]:
     return tuple(0.5 * a + 0.5 if kind == "s" else a for a, kind in zip(values, kinds, strict=True))
 
 
+def outnumbers(xs: Array, kernel: Array) -> bool:
+    """True if xs has so many rows that work on the rows of `kernel` costs little beside work on each row of xs.
+
+    A single step inside a loop has few rows: there XLA would repeat the work on the kernel at every step.
+
+    Args:
+        xs: floating [..., D], or integer tokens [...].
+        kernel: [D, N].
+
+    Example:
+        >>> outnumbers(jnp.zeros((5, 100, 3)), jnp.zeros((3, 8))), outnumbers(jnp.zeros((5, 3)), jnp.zeros((3, 8)))
+        (True, False)
+    """
+    leading = xs.shape if jnp.issubdtype(xs.dtype, jnp.integer) else xs.shape[:-1]
+    return at_least(math.prod(leading), ROWS_PER_KERNEL_ROW * kernel.shape[0])
+
+
 def project_input(params: Params, xs: Array, *, bias_row_from: int = 0) -> Array:
     """The part of a cell that sees only the input: `xs @ input_kernel + bias`.
 
     Args:
         params: with `input_kernel` [D, nH] and `bias` [nH].
         xs: floating [..., D], or integer tokens [...]: a row lookup, equal to the product with their one-hot vectors.
-        bias_row_from: if the result has at least this many entries, a bias of the kernel's dtype is appended to the kernel as a
-            row (and a 1 to floating xs), so that the matrix product adds it; else it is added to the product.
+        bias_row_from: if the result has at least this many entries, and xs many rows, the bias is appended to the kernel as a row
+            (and a 1 to floating xs), so that the matrix product adds it; else it is added to the product.
 
     Returns:
         [..., nH], float32 or wider.
@@ -54,11 +71,12 @@ def project_input(params: Params, xs: Array, *, bias_row_from: int = 0) -> Array
     kernel, bias = params["input_kernel"], params["bias"]
     out = at_least_float32(kernel.dtype)
     if jnp.issubdtype(xs.dtype, jnp.floating):
-        if bias.dtype != kernel.dtype or not at_least(math.prod(xs.shape[:-1]) * kernel.shape[-1], bias_row_from):
+        if not (outnumbers(xs, kernel) and at_least(math.prod(xs.shape[:-1]) * kernel.shape[-1], bias_row_from)):
             return affine(xs, kernel, bias)
-        ones = jnp.ones((*xs.shape[:-1], 1), kernel.dtype)  # a row of the kernel saves one pass over zs and one over its gradient
-        return product(jnp.concatenate([xs.astype(kernel.dtype), ones], axis=-1), jnp.concatenate([kernel, bias[None]]))
-    if at_least(xs.size, kernel.shape[0]):  # adding the bias to the kernel's rows takes fewer additions
+        ones = jnp.ones((*xs.shape[:-1], 1), kernel.dtype)  # saves one pass over zs and one over its gradient
+        rows = jnp.concatenate([kernel, bias.astype(kernel.dtype)[None]])
+        return product(jnp.concatenate([xs.astype(kernel.dtype), ones], axis=-1), rows)
+    if outnumbers(xs, kernel):  # adding the bias to the kernel's rows takes fewer additions
         return (kernel.astype(out) + jnp.broadcast_to(bias.astype(out), kernel.shape))[xs.astype(jnp.int32)]
     zs = kernel[xs.astype(jnp.int32)].astype(out)
     return zs + jnp.broadcast_to(bias.astype(out), zs.shape)

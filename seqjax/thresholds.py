@@ -42,6 +42,9 @@ INSIDE = (Row("cpu", zs=12 * MB, kernel=1.1 * MB),)
 # than a kernel with an odd number of rows: the forward pass takes 10 to 15 % less time (CPU; no difference for a GRU).
 LSTM_BIAS_ROW = 2**18
 
+# Rows of an input for each row of its kernel from which the kernel is changed or cut before a product, rather than the result.
+ROWS_PER_KERNEL_ROW = 4
+
 
 def at_least(size: Any, least: float) -> bool:
     """True if a size is known to be at least `least`: the one comparison by which a layout is chosen.

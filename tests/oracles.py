@@ -25,9 +25,9 @@ def lstm(p, x, c, h):
 def gru_reset_after(p, x, h):
     """The form of PyTorch and cuDNN."""
     zr, zz, zn = np.split(x @ p["input_kernel"] + p["bias"], 3, axis=-1)
-    rr, rz, rn = np.split(h @ p["recurrent_kernel"], 3, axis=-1)
+    rr, rz = np.split(h @ p["recurrent_kernel"], 2, axis=-1)
     r, z = sigmoid(zr + rr), sigmoid(zz + rz)
-    n = np.tanh(zn + r * (rn + p["recurrent_bias"]))
+    n = np.tanh(zn + r * (h @ p["candidate_kernel"] + p["recurrent_bias"]))
     h = (1 - z) * n + z * h
     return (h,), h
 
@@ -35,9 +35,9 @@ def gru_reset_after(p, x, h):
 def gru_reset_before(p, x, h):
     """Cho et al. 2014."""
     zr, zz, zn = np.split(x @ p["input_kernel"] + p["bias"], 3, axis=-1)
-    kr, kz, kn = np.split(p["recurrent_kernel"], 3, axis=-1)
-    r, z = sigmoid(zr + h @ kr), sigmoid(zz + h @ kz)
-    n = np.tanh(zn + (r * h) @ kn)
+    rr, rz = np.split(h @ p["recurrent_kernel"], 2, axis=-1)
+    r, z = sigmoid(zr + rr), sigmoid(zz + rz)
+    n = np.tanh(zn + (r * h) @ p["candidate_kernel"])
     h = (1 - z) * n + z * h
     return (h,), h
 

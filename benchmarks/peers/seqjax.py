@@ -5,7 +5,7 @@ import numpy as np
 
 import seqjax
 from benchmarks.harness import Missing, Work
-from benchmarks.network import Network, Weights
+from benchmarks.network import Network, Weights, join_kernels, split_kernels
 from benchmarks.peers import JaxPeer, Recurrent, cast, training_step
 from seqjax.models.language_model import LanguageModel
 
@@ -91,7 +91,8 @@ def build(network: Network):
 
 def params_of(network: Network, weights: Weights):
     """Weights as the parameters of `build(network)`."""
-    layers = [dict(zip(("forward", "backward"), way, strict=True)) if network.bidirectional else way[0] for way in weights]
+    ways = [[split_kernels(network, cell) for cell in way] for way in weights]
+    layers = [dict(zip(("forward", "backward"), way, strict=True)) if network.bidirectional else way[0] for way in ways]
     return layers[0] if len(layers) == 1 else {str(i): layer for i, layer in enumerate(layers)}
 
 
@@ -99,7 +100,8 @@ def network_weights(network: Network, params):
     """The inverse of `params_of`: the weights of each layer."""
     for i in range(network.layers):
         layer = params if network.layers == 1 else params[str(i)]
-        yield (layer["forward"], layer["backward"]) if network.bidirectional else (layer,)
+        ways = (layer["forward"], layer["backward"]) if network.bidirectional else (layer,)
+        yield tuple(map(join_kernels, ways))
 
 
 def language_model(task) -> LanguageModel:

@@ -8,7 +8,7 @@ from torch.nn.utils import rnn
 
 from benchmarks.environment import cores
 from benchmarks.harness import SUMS, Missing, Values, Work
-from benchmarks.network import Network, Weights, make_weights, name_weights
+from benchmarks.network import Network, Weights, join_kernels, make_weights, name_weights
 from benchmarks.peers import LayerTask, Peer
 
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU}
@@ -173,10 +173,10 @@ class Translator(nn.Module):
     def read(self, params: dict):
         """Load seqjax's weights; symbols that are never emitted get a bias of -inf."""
         encoder, decoder = params["encoder"], params["decoder"]["cell"]
-        forward, backward = (encoder["cell"]["0"][way] for way in ("forward", "backward"))
+        forward, backward = (join_kernels(encoder["cell"]["0"][way]) for way in ("forward", "backward"))
         target, projection = params["decoder"]["embedding"], params["decoder"]["projection"]
         layers = Network("gru", *self.source.weight.shape[1:], self.bridge.out_features, bidirectional=True)
-        cell = decoder["cell"]["0"]
+        cell = join_kernels(decoder["cell"]["0"])
         cell = cell | {"input_kernel": np.concatenate([cell["input_kernel"], decoder["feed_kernel"]])}
         of_cell = tensors_of(Network("gru", self.cell.input_size, self.cell.hidden_size), ((cell,),))
         bias = projection["bias"].copy()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -318,5 +319,5 @@ def hidden_of(state) -> Any:
 def _fed(z, feed: Array, kernel: Array, dot):
     """z + feed @ kernel, the product's features split among the leaves of z."""
     leaves, treedef = jax.tree.flatten(z)
-    kernels = jnp.split(kernel, [sum(a.shape[-1] for a in leaves[:i]) for i in range(1, len(leaves))], axis=-1)
-    return treedef.unflatten([a + dot(feed, part).astype(a.dtype) for a, part in zip(leaves, kernels, strict=True)])
+    out, end = dot(feed, kernel), itertools.accumulate(a.shape[-1] for a in leaves)
+    return treedef.unflatten(a + out[..., i - a.shape[-1] : i].astype(a.dtype) for a, i in zip(leaves, end, strict=True))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax.checks import check_heads, check_size
 from seqjax.contracts import Cell
-from seqjax.gates import gate_values, project_input, recurrent_product
+from seqjax.gates import gate_values, outnumbers, project_input, recurrent_product
 from seqjax.initializers import gate_kernel, recurrent_kernel
 from seqjax.products import product
 from seqjax.serial import register
@@ -46,7 +46,7 @@ class GRU(Cell):
         >>> params = cell.init(jax.random.key(0))
         >>> state, y = cell.step(params, cell.initial_state(params), jnp.ones(2))
         >>> sorted(params)
-        ['bias', 'input_kernel', 'recurrent_bias', 'recurrent_kernel']
+        ['bias', 'candidate_kernel', 'input_kernel', 'recurrent_bias', 'recurrent_kernel']
 
     Cho et al. 2014, arXiv:1406.1078.
     """
@@ -68,12 +68,16 @@ class GRU(Cell):
         return (self.input_size,)
 
     def init(self, key: Key) -> Params:
-        """`input_kernel` [D, 3H], `recurrent_kernel` [H, 3H] or [N, H/N, 3H/N], `bias` [3H]; for reset_after `recurrent_bias`."""
+        """`input_kernel` [D, 3H], `bias` [3H]; `recurrent_kernel` [H, 2H] or [N, H/N, 2H/N] of r and z, `candidate_kernel` [H, H]
+        or [N, H/N, H/N] of n; for reset_after `recurrent_bias` [H] of n.
+        """
         k_input, k_recurrent = jax.random.split(key)
         hidden = self.hidden_size
+        kernel_gates, kernel_n = self._split(recurrent_kernel(k_recurrent, hidden, 3, self.heads), hidden // self.heads)
         params = {
             "input_kernel": gate_kernel("glorot", k_input, self.input_size, hidden, 3),
-            "recurrent_kernel": recurrent_kernel(k_recurrent, hidden, 3, self.heads),
+            "recurrent_kernel": kernel_gates,
+            "candidate_kernel": kernel_n,
             "bias": jnp.zeros(3 * hidden),
         }
         return params | ({"recurrent_bias": jnp.zeros(hidden)} if self.reset_after else {})
@@ -84,19 +88,18 @@ class GRU(Cell):
 
     def project(self, params: Params, xs: Array) -> tuple[Array, Array]:
         """W x + b: [..., D] to ([..., 2H] for r and z, [..., H] for n)."""
-        kernel_gates, kernel_n = jnp.split(params["input_kernel"], [2 * self.hidden_size], axis=-1)
-        bias_gates, bias_n = jnp.split(params["bias"], [2 * self.hidden_size], axis=-1)
-        z_gates = project_input({"input_kernel": kernel_gates, "bias": bias_gates}, xs)
-        return z_gates, project_input({"input_kernel": kernel_n, "bias": bias_n}, xs)
+        if not outnumbers(xs, params["input_kernel"]):
+            return self._split(project_input(params, xs))
+        kernels, biases = self._split(params["input_kernel"]), self._split(params["bias"])
+        z_gates, z_n = (project_input({"input_kernel": k, "bias": b}, xs) for k, b in zip(kernels, biases, strict=True))
+        return z_gates, z_n
 
     def recur(
         self, params: Params, state: GRUState, z: tuple[Array, Array], *, dot=product, context=None
     ) -> tuple[GRUState, Array]:
         """The reset and update gates, the candidate, and their mixture with h."""
-        (z_gates, z_n), h, kernel = z, state.h, params["recurrent_kernel"]
-        size = 2 * self.hidden_size // self.heads
-        kernel_gates, kernel_n = kernel[..., :size], kernel[..., size:]
-        r, update = gate_values(z_gates + recurrent_product(dot, h, kernel_gates), r="s", z="s")
+        (z_gates, z_n), h, kernel_n = z, state.h, params["candidate_kernel"]
+        r, update = gate_values(z_gates + recurrent_product(dot, h, params["recurrent_kernel"]), r="s", z="s")
         if self.reset_after:
             bias = jnp.broadcast_to(params["recurrent_bias"].astype(h.dtype), h.shape)
             n = jnp.tanh(z_n + r * (recurrent_product(dot, h, kernel_n) + bias))
@@ -104,3 +107,14 @@ class GRU(Cell):
             n = jnp.tanh(z_n + recurrent_product(dot, r * h, kernel_n))
         h = n + update * (h - n)
         return GRUState(h), h
+
+    def split(self, params: Params) -> dict[str, Params]:
+        """The same as `Cell.split`; the candidate's recurrent kernel has the name of the others'."""
+        kernels = params["recurrent_kernel"], params["candidate_kernel"]
+        joined = {name: a for name, a in params.items() if name != "candidate_kernel"}
+        return super().split(joined | {"recurrent_kernel": jnp.concatenate(kernels, axis=-1)})
+
+    def _split(self, a: Array, size: int | None = None) -> tuple[Array, Array]:
+        """[..., 3H] to ([..., 2H] for r and z, [..., H] for n), with `size` in place of H if it is given."""
+        r_and_z, n = jnp.split(a, [2 * (size or self.hidden_size)], axis=-1)
+        return r_and_z, n

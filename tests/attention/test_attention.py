@@ -55,9 +55,9 @@ def lstm(p, c, h, z):
 
 def gru(p, h, z):
     r, u, n = np.split(z, 3)
-    of_r, of_u, of_n = np.split(h @ p["recurrent_kernel"], 3)
+    of_r, of_u = np.split(h @ p["recurrent_kernel"], 2)
     r, u = sigmoid(r + of_r), sigmoid(u + of_u)
-    return (1 - u) * np.tanh(n + r * (of_n + p["recurrent_bias"])) + u * h
+    return (1 - u) * np.tanh(n + r * (h @ p["candidate_kernel"] + p["recurrent_bias"])) + u * h
 
 
 def test_bahdanau_is_the_published_equations(x64):
