@@ -317,7 +317,8 @@ class Decoder(Protocol):
         memory, state, token = start(params, batch)
         state, logits = step(params, memory, state, token);   p(next symbol) = softmax(logits)
 
-    Decoders are static under jit, so they must be hashable. A class need not inherit from this one.
+    Decoders are static under jit, so they must be hashable. A class need not inherit from this one. A class with `gives_scores`
+    = True returns log-probabilities from `step`, or other scores, which a search adds up as they are.
 
     Example:
         >>> import jax
@@ -368,8 +369,8 @@ class Decoder(Protocol):
 class AttendingDecoder(Decoder, Protocol):
     """A decoder that reads its memory by attention, at S places; its `attends` is True."""
 
-    def weights(self, state: State) -> Array:
-        """The attention weights of the step that returned `state`, [B, S]."""
+    def attend(self, params: Any, memory: Any, state: State, token: Array) -> tuple[State, Array, Array]:
+        """`step`, and its attention weights: (state, logits [B, V], weights [B, S])."""
         ...
 
     def attended(self, memory: Any) -> Array:

@@ -1,7 +1,7 @@
 """The state of a beam search, and the ranking of its hypotheses: penalties, order, and symbols read back through parents.
 
-Shapes: B rows, K beams of a row, G groups, k beams of a group, F hypotheses of a group, N of a row, L steps, V symbols,
-S source positions.
+Shapes: B rows, K beams of a row, G groups, k beams of a group, T steps of the buffer, E end symbols, V symbols, S source
+positions. A group keeps as many hypotheses as it has beams.
 """
 
 from typing import NamedTuple
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from seqjax.decode.constraints import Rules
 from seqjax.decode.decoder import Decoded
 from seqjax.decode.penalties import coverage_penalty, length_penalty
+from seqjax.decode.probabilities import Total
 from seqjax.types import Array, State
 
 _ENDED, _CUT_OFF, _MISSING = 0, 1, 2  # ranks of hypotheses
@@ -22,15 +23,14 @@ class Plan(NamedTuple):
 
     groups: int  # G
     size: int  # k
-    hypotheses: int  # F
-    n_best: int  # N
-    max_length: int  # L
+    buffer: int  # T
 
 
 class Settings(NamedTuple):
     """Array settings of a search; None leaves a feature out of the program."""
 
-    end: Array | None
+    ends: Array  # [E]
+    limit: Array  # [] or [B]: the most symbols of an output
     alpha: Array  # of the length penalty
     beta: Array | None  # of the coverage penalty
     diversity: Array | None
@@ -40,25 +40,31 @@ class Settings(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """The best hypotheses that took `end`, best first, all [B, G, F]; a missing one has score -inf and length 0."""
+    """The best hypotheses that took an end symbol, best first, all [B, G, k]; a missing one has score -inf and length 0."""
 
-    score: Array
+    score: Array  # the value that the search maximises
+    change: Array  # the part of the log-probability that constraints added
     length: Array
-    parent: Array  # the beam of its group that took `end`
+    parent: Array  # the beam of its group that took the end symbol
+    last: Array  # the end symbol
 
 
 class Beams(NamedTuple):
-    """The state of the loop. A beam is live where its score is above -inf."""
+    """The state of the loop. A beam is live where its score is above -inf and its row is not at its limit."""
 
     time: Array
     state: State  # leaves [K, B, ...]
+    at: Array | None  # [K, B], states of the automaton of phrases
     token: Array  # [K, B]
-    score: Array  # [B, G, k]: log-probabilities
-    parents: Array  # [L, B, G, k]: the beam of its group that each beam continued, step by step
-    symbols: Array  # [L, B, G, k]: the symbol that it appended
+    score: Total  # [B, G, k]: log-probabilities
+    change: Array  # [B, G, k]: what constraints added to them, other than -inf
+    parents: Array  # [T, B, G, k]: the beam of its group that each beam continued, step by step
+    symbols: Array  # [T, B, G, k]: the symbol that it appended
     coverage: Array | None  # [K, B, S]
-    tokens: Array | None  # [L, K, B]: the symbols of each beam so far, where a rule reads them
+    tokens: Array | None  # [T, K, B]: the symbols of each beam so far, where a rule reads them
     ended: Ended | None
+    reached: Array  # [B]: symbols of the first beam when it was last live
+    failed: Array  # bool [B]: a live beam's logits were NaN
 
 
 class _Pool(NamedTuple):
@@ -66,6 +72,7 @@ class _Pool(NamedTuple):
 
     rank: Array
     cost: Array  # the negative score
+    change: Array
     length: Array
     last: Array  # the last symbol
     parent: Array  # the beam of its group that took the last symbol
@@ -78,32 +85,35 @@ def divisor(settings: Settings, length, dtype) -> Array:
 
 
 def penalised(settings: Settings, log_p: Array, length: Array, coverage: Array | None) -> Array:
-    """Scores with both penalties, log p / lp + cp: [B, G, k]."""
+    """Scores with both penalties, log p / lp + cp: [B, G, k], or [B, G, k * E] for hypotheses that end with each of E symbols."""
     score = log_p / divisor(settings, length, log_p.dtype)
     if coverage is None or settings.beta is None:
         return score
     attended = None if settings.attended is None else jnp.broadcast_to(settings.attended[None], coverage.shape)
-    return score + coverage_penalty(coverage, settings.beta, attended).T.reshape(score.shape)  # from [K, B]
+    penalty = coverage_penalty(coverage, settings.beta, attended).T  # [B, K]
+    rows, groups, size = score.shape
+    beams = penalty.shape[1] // groups
+    penalty = jnp.broadcast_to(penalty.reshape(rows, groups, beams, 1), (rows, groups, beams, size // beams))
+    return score + penalty.reshape(score.shape)
 
 
-def merged(ended: Ended, score: Array, length: Array) -> Ended:
-    """The F best of the hypotheses that had ended and of those that end now, [B, G, k]; of equals, the earlier one."""
-    beam = jax.lax.broadcasted_iota(jnp.int32, score.shape, 2)
-    now = Ended(score, jnp.broadcast_to(length, score.shape), beam)
-    both = Ended(*(jnp.concatenate(pair, axis=-1) for pair in zip(ended, now, strict=True)))  # [B, G, F + k]
+def merged(ended: Ended, now: Ended) -> Ended:
+    """The k best of the hypotheses that had ended and of those that end now; of equals, the earlier one."""
+    both = Ended(*(jnp.concatenate(pair, axis=-1) for pair in zip(ended, now, strict=True)))  # [B, G, k + k E]
     best, index = jax.lax.top_k(both.score, ended.score.shape[-1])
-    lengths, parents = (jnp.take_along_axis(leaf, index, axis=-1) for leaf in (both.length, both.parent))
-    return Ended(best, jnp.where(best > -jnp.inf, lengths, 0), parents)
+    chosen = Ended(*(jnp.take_along_axis(leaf, index, axis=-1) for leaf in both))
+    return chosen._replace(length=jnp.where(best > -jnp.inf, chosen.length, 0))
 
 
-def finish(plan: Plan, settings: Settings, beams: Beams) -> Decoded:
-    """The best hypotheses of all groups, and their symbols, read backwards from parent to parent."""
-    pool = _ranked(plan, _pool(plan, settings, beams))  # leaves [B, G * F]
-    length = jnp.where(pool.cost < jnp.inf, pool.length, 0)
+def finish(plan: Plan, settings: Settings, beams: Beams, limit: Array) -> Decoded:
+    """The best hypotheses of all groups, [B, K, T], and their symbols, read backwards from parent to parent."""
+    pool = _ranked(plan, _pool(settings, beams, limit))  # leaves [B, G * k]
+    pool = _with_unfinished(beams, pool)
+    length = pool.length
     beams_shape = (length.shape[0], plan.groups * plan.size)  # [B, K]
 
     def back(step, carry):
-        beam, tokens = carry  # [B, G * F], [L, B, G * F]
+        beam, tokens = carry  # [B, G * k], [T, B, G * k]
         time = beams.time - 1 - step
         column = pool.group * plan.size + beam
         parent = jnp.take_along_axis(beams.parents[time].reshape(beams_shape), column, axis=1)
@@ -112,45 +122,62 @@ def finish(plan: Plan, settings: Settings, beams: Beams) -> Decoded:
         emitted = jnp.where(is_before_last, symbol, jnp.where(time == length - 1, pool.last, 0))
         return jnp.where(is_before_last, parent, beam), tokens.at[time].set(emitted)
 
-    tokens = jnp.zeros((plan.max_length, *length.shape), jnp.int32)
+    tokens = jnp.zeros((plan.buffer, *length.shape), jnp.int32)
     _, tokens = jax.lax.fori_loop(0, beams.time, back, (pool.parent, tokens))
-    decoded = Decoded(tokens.transpose(1, 2, 0), length, -pool.cost)
-    return decoded if plan.groups == 1 else _distinct(decoded, plan.n_best)
+    own = -pool.cost - jnp.where(pool.change == 0, 0, pool.change / divisor(settings, length, pool.change.dtype))
+    decoded = Decoded(tokens.transpose(1, 2, 0), length, own)
+    return decoded if plan.groups == 1 else _distinct(decoded)
 
 
-def _pool(plan: Plan, settings: Settings, beams: Beams) -> _Pool:
-    """The hypotheses that ended, and those cut off at max_length: leaves [B, G, F + k] ([B, G, k] without `end`)."""
-    score = penalised(settings, beams.score, jnp.asarray(plan.max_length, jnp.int32), beams.coverage)
-    group = jnp.arange(plan.groups, dtype=jnp.int32)[None, :, None]
+def _pool(settings: Settings, beams: Beams, limit: Array) -> _Pool:
+    """The hypotheses that ended, and those cut off at their limit: leaves [B, G, 2 k] ([B, G, k] without end symbols)."""
+    row = jnp.broadcast_to(limit[:, None, None], beams.score.value.shape)
+    score = penalised(settings, beams.score.value + beams.change, row, beams.coverage)
+    group = jax.lax.broadcasted_iota(jnp.int32, score.shape, 1)
+    at = jnp.broadcast_to(row - 1, score.shape)[None]
     pool = _Pool(
         rank=jnp.full(score.shape, _CUT_OFF, jnp.int32),
         cost=-score,
-        length=jnp.full(score.shape, plan.max_length, jnp.int32),
-        last=beams.symbols[-1],
-        parent=beams.parents[-1],
-        group=jnp.broadcast_to(group, score.shape),
+        change=beams.change,
+        length=row,
+        last=jnp.take_along_axis(beams.symbols, at, axis=0)[0],
+        parent=jnp.take_along_axis(beams.parents, at, axis=0)[0],
+        group=group,
     )
-    if beams.ended is not None and settings.end is not None:
-        score, length, parent = beams.ended
-        last = jnp.broadcast_to(settings.end, length.shape)
-        ended = _Pool(jnp.full_like(length, _ENDED), -score, length, last, parent, jnp.broadcast_to(group, length.shape))
+    if beams.ended is not None:
+        score, change, length, parent, last = beams.ended
+        ended = _Pool(jnp.full_like(length, _ENDED), -score, change, length, last, parent, group)
         pool = _Pool(*(jnp.concatenate(pair, axis=-1) for pair in zip(ended, pool, strict=True)))
-    return pool._replace(rank=jnp.where(pool.cost < jnp.inf, pool.rank, _MISSING))
+    cost = jnp.where(beams.failed[:, None, None], jnp.inf, pool.cost)
+    return pool._replace(cost=cost, rank=jnp.where(cost < jnp.inf, pool.rank, _MISSING))
 
 
 def _ranked(plan: Plan, pool: _Pool) -> _Pool:
-    """The F best of each group, then all of them in order: leaves [B, G, n] to [B, G * F]."""
-    best = [leaf[..., : plan.hypotheses] for leaf in jax.lax.sort(pool, num_keys=2)]  # [B, G, F]
-    leaves = [leaf.reshape(leaf.shape[0], plan.groups * plan.hypotheses) for leaf in best]
-    return _Pool(*(jax.lax.sort(leaves, num_keys=2) if plan.groups > 1 else leaves))
+    """The k best of each group, then all of them in order: leaves [B, G, n] to [B, G * k]; missing ones have length 0."""
+    best = [leaf[..., : plan.size] for leaf in jax.lax.sort(pool, num_keys=2)]  # [B, G, k]
+    leaves = [leaf.reshape(leaf.shape[0], plan.groups * plan.size) for leaf in best]
+    pool = _Pool(*(jax.lax.sort(leaves, num_keys=2) if plan.groups > 1 else leaves))
+    is_missing = pool.rank == _MISSING
+    return pool._replace(length=jnp.where(is_missing, 0, pool.length), change=jnp.where(is_missing, 0, pool.change))
 
 
-def _distinct(decoded: Decoded, n_best: int) -> Decoded:
-    """The n_best of all groups' hypotheses, best first; duplicates of a better one are marked missing and come last."""
-    tokens, length, score = decoded  # [B, n, L], [B, n], [B, n]
+def _with_unfinished(beams: Beams, pool: _Pool) -> _Pool:
+    """The pool where a row without hypotheses has the symbols of its first beam, with score -inf, or NaN if its logits were."""
+    is_empty = pool.rank[:, 0] == _MISSING  # [B]
+    at = jnp.maximum(beams.reached - 1, 0)[None]  # [1, B]
+    last, parent = (jnp.take_along_axis(leaf[:, :, 0, 0], at, axis=0)[0] for leaf in (beams.symbols, beams.parents))
+    cost = jnp.where(beams.failed, jnp.nan, jnp.inf).astype(pool.cost.dtype)
+    values = {"length": beams.reached, "last": last, "parent": parent, "group": jnp.zeros_like(last), "cost": cost}
+    first = {name: jnp.where(is_empty, value, getattr(pool, name)[:, 0]) for name, value in values.items()}
+    return pool._replace(**{name: getattr(pool, name).at[:, 0].set(value) for name, value in first.items()})
+
+
+def _distinct(decoded: Decoded) -> Decoded:
+    """All groups' hypotheses, best first; duplicates of a better one are marked missing and come last."""
+    tokens, length, score = decoded  # [B, n, T], [B, n], [B, n]
     are_equal = (tokens[:, :, None] == tokens[:, None]).all(axis=-1) & (length[:, :, None] == length[:, None])  # [B, n, n]
     is_duplicate = (are_equal & jnp.tri(are_equal.shape[1], k=-1, dtype=bool)[None]).any(axis=-1)  # [B, n]
-    order = jnp.argsort(is_duplicate, axis=1)[:, :n_best]
+    order = jnp.argsort(is_duplicate, axis=1)
     marked = Decoded(
         jnp.where(is_duplicate[..., None], 0, tokens),
         jnp.where(is_duplicate, 0, length),

@@ -3,35 +3,41 @@
 The beams of a row stand side by side: the state has leaves [K, B, ...], `step` is mapped over K, and the memory, which all
 beams of a row read, is neither copied nor moved. Beams are in G groups of k beams, G k = K; plain beam search is one group.
 
-Shapes: B rows, K beams of a row, G groups, k beams of a group, F hypotheses of a group, L steps, V symbols, S source
+Shapes: B rows, K beams of a row, G groups, k beams of a group, T steps of the buffer, E end symbols, V symbols, S source
 positions.
 """
 
 import functools
-from typing import Any, NamedTuple, Unpack
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.checks import check_end, check_positive, check_weights
+from seqjax.checks import check_positive, check_weights
 from seqjax.contracts import Decoder
+from seqjax.decode.beam_choice import choose
 from seqjax.decode.beam_ranking import Beams, Ended, Plan, Settings, divisor, finish, merged, penalised
-from seqjax.decode.candidates import largest
-from seqjax.decode.constraints import Constraints, check_vocabulary, constrain, make_rules
-from seqjax.decode.decoder import Decoded, attending, host_array, size_marker
+from seqjax.decode.constraints import Constraints, check_vocabulary, make_rules, read_ends, read_limit, rows_of_limit
+from seqjax.decode.decoder import (
+    Decoded,
+    attending,
+    buffered,
+    host_array,
+    is_traced,
+    known,
+    scalar,
+    size_marker,
+    started,
+    step_form,
+)
+from seqjax.decode.probabilities import Total, log_probabilities, score_dtype
+from seqjax.decode.rules import Written, constrain
+from seqjax.decode.sampling import shortened
 from seqjax.errors import InputError
 from seqjax.hoisting import hoist
-from seqjax.types import Array, Params, State, at_least_float32
-
-
-class _Chosen(NamedTuple):
-    """The choice of one step: the beams that go on, and those that end, all [B, k] of a group, [B, G, k] of all groups."""
-
-    score: Array  # log-probability with the symbol; -inf where there is no such beam
-    parent: Array  # the beam of the group that goes on
-    symbol: Array
-    ending: Array | None  # log-probability with `end` of each beam that takes it, -inf of the others; None without `end`
+from seqjax.types import Array, Params, State
 
 
 def beam(
@@ -41,7 +47,7 @@ def beam(
     *,
     width: int,
     max_length: int,
-    end: int | None = None,
+    end: int | Sequence[int] | None = None,
     n_best: int = 1,
     length_penalty: float = 0.0,
     coverage_penalty: float = 0.0,
@@ -54,29 +60,35 @@ def beam(
 
         score = log p(y) / ((5 + |y|) / 6) ** length_penalty + coverage_penalty * sum_s log(min(coverage_s, 1))
 
-    At every step, each symbol after each beam is a candidate. Candidates with `end` that are among the width best by
-    log-probability become hypotheses; the width best of the others are the next beams. Beams that are left after max_length
-    become hypotheses too, ranked after those that ended. Ties go to the earlier beam and the smaller symbol.
+    At every step, each symbol after each beam is a candidate. Candidates with an end symbol that are among the width best by
+    log-probability become hypotheses, of which the width best are kept; the width best of the others are the next beams.
+    Beams that are left after max_length become hypotheses too, ranked after those that ended. Ties go to the earlier beam and
+    the smaller symbol.
 
-    The search of a row stops when no beam beats the worst of the n_best hypotheses that ended: with the beam's score as it is
-    (early_stop), or with the best score it could still reach at max_length (otherwise). Without early_stop, and with a width
-    that holds all prefixes of a length, ended or not, the result is that of enumeration, under all penalties. Width 1 with
-    early_stop is `greedy` (a coverage penalty may let it go on).
+    The search of a row stops when `width` hypotheses have ended and no beam beats the worst of them: with the beam's score as
+    it is (early_stop), or with the best score it could still reach at max_length (otherwise). n_best only cuts the list: the
+    first of n_best=4 is the output of n_best=1. Without early_stop, and with a width that holds all prefixes of a length,
+    ended or not, the result is that of enumeration, under all penalties and constraints that raise no log-probability. Width
+    1 with early_stop is `greedy` (a coverage penalty may let it go on).
+
+    A constraint that changes log-probabilities other than to -inf (bias, repetition_penalty, one's own) counts in what is
+    kept and in the order of the hypotheses; their scores are without it.
 
     Diverse beam search: each group is a search of its own, with width / groups beams and as many hypotheses; the best distinct
     ones of all groups are returned. At each step the groups choose in turn, by log-probability minus `diversity` times the
     number of beams of earlier groups that took the same symbol at this step. Scores do not include that term.
 
-    Compiled once for each model and shape: other penalties, diversity, early_stop or values of constraints compile nothing
-    (only width, groups, n_best, no_repeat_ngram, coverage on or off, or which constraints are given, do).
+    Compiled once for each model and shape: another n_best, other penalties, diversity, early_stop or values of constraints
+    compile nothing (only width, groups, no_repeat_ngram, coverage on or off, which constraints are given, or a max_length
+    above the next power of two, do). Penalties and diversity may be traced.
 
     Args:
         model: a decoder (`seqjax.contracts.Decoder`); where coverage_penalty is above 0, one that attends.
         params: the model's parameters.
         batch: read by the model's `start`.
         width: K, beams of a row; it may be above the vocabulary's size.
-        max_length: L, symbols of a hypothesis at most, `end` included.
-        end: the symbol that ends a hypothesis; None: all have L symbols.
+        max_length: L, symbols of a hypothesis at most, the end symbol included.
+        end: the symbol that ends a hypothesis, or several such symbols; None: all have L symbols.
         n_best: N, hypotheses returned of each row, at most width.
         length_penalty: alpha, at least 0.
         coverage_penalty: beta, at least 0.
@@ -106,26 +118,27 @@ def beam(
     """
     check_positive(max_length=max_length)
     check_width(groups, n_best, width=width)
-    check_weights(length_penalty=length_penalty, coverage_penalty=coverage_penalty, diversity=diversity)
-    check_end(end)
-    covers = coverage_penalty > 0
+    check_weights(**known(length_penalty=length_penalty, coverage_penalty=coverage_penalty, diversity=diversity))
+    known(early_stop=early_stop)
+    covers = is_traced(coverage_penalty) or coverage_penalty > 0
     if covers:
         attending(model, f"coverage_penalty {coverage_penalty}")
-    size = width // groups
-    plan = Plan(groups, size, n_best if groups == 1 else size, n_best, max_length)
-    memory, state, token = model.start(params, batch)
+    ends = read_ends(end)
+    plan = Plan(groups, width // groups, buffered(max_length))
+    memory, state, token = started(model, params, batch)
     settings = Settings(
-        end=None if end is None else host_array(end, np.int32),
-        alpha=host_array(length_penalty, np.float32),
-        beta=host_array(coverage_penalty, np.float32) if covers else None,
-        diversity=host_array(diversity, np.float32) if groups > 1 else None,
-        early_stop=host_array(early_stop, bool),
-        rules=make_rules(max_length, end, **constraints),
+        ends=host_array(ends, np.int32),
+        limit=read_limit(max_length, constraints.get("max_lengths")),
+        alpha=scalar(length_penalty, np.float32),
+        beta=scalar(coverage_penalty, np.float32) if covers else None,
+        diversity=scalar(diversity, np.float32) if groups > 1 else None,
+        early_stop=scalar(early_stop, bool),
+        rules=make_rules(max_length, ends, constraints),
         attended=attending(model, "coverage_penalty").attended(memory) if covers else None,
     )
     decoded, marker = _search(model, plan, params, memory, state, token, settings)
-    check_vocabulary(marker.shape[0], end, settings.rules)
-    return decoded
+    check_vocabulary(marker.shape[0], ends, settings.rules)
+    return shortened(decoded, max_length, n_best)
 
 
 def check_width(groups: int, n_best: int = 1, **named: int) -> None:
@@ -140,149 +153,111 @@ def check_width(groups: int, n_best: int = 1, **named: int) -> None:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _search(model, plan: Plan, params, memory, state, token, settings: Settings) -> tuple[Decoded, Array]:
-    beams = plan.groups * plan.size
-
-    def copied(leaf):
-        return jnp.broadcast_to(leaf[None], (beams, *leaf.shape))
-
-    state, token = jax.tree.map(copied, (state, token.astype(jnp.int32)))
-    (_, log_p), weights = jax.eval_shape(functools.partial(_read, model, settings), params, memory, state, token)
+    logits, weights = step_form(model, params, memory, state, token, attends=settings.beta is not None)
+    limit = rows_of_limit(settings.limit, token.shape[0])
 
     def step(fixed, beams):
         params, memory, settings = fixed
         return _step(model, plan, params, memory, settings, beams)
 
     def any_is_live(beams):
-        return (beams.time < plan.max_length) & (beams.score > -jnp.inf).any()
+        return (_is_live(beams, limit) & ~beams.failed[:, None, None]).any()
 
-    first = _begin(plan, settings, state, token, log_p, weights)
+    first = _begin(plan, settings, state, token, score_dtype(logits), weights)
     last = jax.lax.while_loop(any_is_live, hoist(step, (params, memory, settings), first), first)
-    return finish(plan, settings, last), size_marker(log_p.shape[-1])
+    return finish(plan, settings, last, limit), size_marker(logits.shape[-1])
 
 
-def _begin(plan: Plan, settings: Settings, state, token, log_p, weights) -> Beams:
+def _is_live(beams: Beams, limit: Array) -> Array:
+    """True for the beams that a step continues, bool [B, G, k]."""
+    return (beams.score.value > -jnp.inf) & (beams.time < limit)[:, None, None]
+
+
+def _begin(plan: Plan, settings: Settings, state, token, dtype, weights) -> Beams:
     """The beams before the first step: one live beam in each group, since all beams have read the same."""
-    dtype, groups = log_p.dtype, (token.shape[1], plan.groups)
-    hypotheses, history = (*groups, plan.hypotheses), (plan.max_length, *groups, plan.size)  # shapes
-    ended = None
-    if settings.end is not None:
-        no_score = jnp.full(hypotheses, -jnp.inf, dtype)
-        ended = Ended(no_score, jnp.zeros(hypotheses, jnp.int32), jnp.zeros(hypotheses, jnp.int32))
-    reads_tokens = settings.rules is not None and settings.rules.ngram is not None
+    beams, rows = plan.groups * plan.size, token.shape[0]
+    shape = (rows, plan.groups, plan.size)
+    history, rules = (plan.buffer, *shape), settings.rules
+    state, token = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (beams, *leaf.shape)), (state, token.astype(jnp.int32)))
+    number, zero = jnp.zeros(shape, jnp.int32), jnp.zeros(shape, dtype)
     return Beams(
         time=jnp.zeros((), jnp.int32),
         state=state,
+        at=None if rules is None or rules.automaton is None else jnp.zeros(token.shape, jnp.int32),
         token=token,
-        score=jnp.full((*groups, plan.size), -jnp.inf, dtype).at[:, :, 0].set(0),
+        score=Total(jnp.full(shape, -jnp.inf, dtype).at[:, :, 0].set(0), zero),
+        change=zero,
         parents=jnp.zeros(history, jnp.int32),
         symbols=jnp.zeros(history, jnp.int32),
-        coverage=None if weights is None else jnp.zeros(weights.shape, dtype),
-        tokens=jnp.zeros((plan.max_length, *token.shape), jnp.int32) if reads_tokens else None,
-        ended=ended,
+        coverage=None if weights is None else jnp.zeros((beams, *weights.shape), dtype),
+        tokens=jnp.zeros((plan.buffer, *token.shape), jnp.int32) if rules is not None and rules.reads_tokens else None,
+        ended=Ended(zero - jnp.inf, zero, number, number, number) if settings.ends.shape[0] else None,
+        reached=jnp.zeros(rows, jnp.int32),
+        failed=jnp.zeros(rows, bool),
     )
 
 
-def _read(model, settings: Settings, params, memory, state, token) -> tuple[tuple[State, Array], Array | None]:
-    """One step of every beam: ((state, log-probabilities [K, B, V]), attention weights [K, B, S] where coverage counts)."""
-    state, logits = jax.vmap(model.step, in_axes=(None, None, 0, 0))(params, memory, state, token)
-    log_p = jax.nn.log_softmax(logits.astype(at_least_float32(logits.dtype)))
-    return (state, log_p), None if settings.beta is None else jax.vmap(model.weights)(state).astype(log_p.dtype)
+def _read(model, settings: Settings, params, memory, state, token) -> tuple[State, Array, Array | None]:
+    """One step of every beam: (state, log-probabilities [K, B, V], attention weights [K, B, S] where coverage counts)."""
+    step = model.step if settings.beta is None else model.attend
+    state, logits, *weights = jax.vmap(step, in_axes=(None, None, 0, 0))(params, memory, state, token)
+    log_p = log_probabilities(model, logits)
+    return state, log_p, weights[0].astype(log_p.dtype) if weights else None
 
 
 def _step(model, plan: Plan, params, memory, settings: Settings, beams: Beams) -> Beams:
     """Read a symbol into every beam, and choose the beams of the next step."""
-    (state, log_p), weights = _read(model, settings, params, memory, beams.state, beams.token)
+    state, log_p, weights = _read(model, settings, params, memory, beams.state, beams.token)
+    limit = rows_of_limit(settings.limit, beams.token.shape[1])
     coverage = None if beams.coverage is None or weights is None else beams.coverage + weights
-    allowed = constrain(settings.rules, log_p, beams.tokens, beams.time)
-    chosen = _choose(plan, settings, beams.score, log_p, allowed)
+    allowed = constrain(settings.rules, log_p, Written(beams.tokens, beams.token, beams.time, limit, beams.at))
+    chosen = choose(plan, settings, beams, log_p, allowed)
 
-    length, score, ended = beams.time + 1, chosen.score, beams.ended
-    if ended is not None and chosen.ending is not None:
-        ended = merged(ended, penalised(settings, chosen.ending, length, coverage), length)
-        # Bound: log-probabilities and the coverage penalty only fall, and the length penalty favours max_length most, so this
+    is_live = _is_live(beams, limit)
+    is_nan = jnp.isnan(log_p[..., 0])  # [K, B]; a row of log-probabilities is NaN as a whole
+    if settings.rules is not None and settings.rules.constraint is not None:
+        is_nan |= jnp.isnan(allowed.values).any(axis=-1)
+    failed = beams.failed | (is_nan & _side_by_side(is_live)).any(axis=0)
+    length, score, change, ended = beams.time + 1, chosen.score, chosen.change, beams.ended
+    over = (beams.time >= limit)[:, None, None]  # a row at its limit stays as it is
+    is_on = (score.value > -jnp.inf) & ~over & ~failed[:, None, None]  # [B, G, k]
+    reached = jnp.where(is_on[:, 0].any(axis=-1), length, beams.reached)
+    if ended is not None:
+        value = penalised(settings, chosen.ending + chosen.ending_change, length, coverage)
+        value = jnp.where(over, -jnp.inf, value)  # [B, G, k * E]
+        number = jax.lax.broadcasted_iota(jnp.int32, value.shape, 2)
+        last = jnp.asarray(settings.ends)[number % settings.ends.shape[0]]
+        now = Ended(value, chosen.ending_change, jnp.full_like(number, length), number // settings.ends.shape[0], last)
+        ended = merged(ended, now)
+        # Bound: log-probabilities and the coverage penalty only fall, and the length penalty favours the limit most, so this
         # is the best score that a live beam can still reach (with early_stop: the score that it has now).
-        final_length = jnp.where(settings.early_stop, length, plan.max_length)
-        attainable = score.max(axis=-1) / divisor(settings, final_length, score.dtype)  # [B, G]
-        is_settled = attainable <= ended.score[..., -1]  # [B, G]
-        score = jnp.where(is_settled[..., None], -jnp.inf, score)
+        final_length = jnp.where(settings.early_stop, length, limit)[:, None]  # [B, 1]
+        best = (score.value + change).max(axis=-1)  # [B, G]
+        is_settled = best / jnp.broadcast_to(divisor(settings, final_length, best.dtype), best.shape) <= ended.score[..., -1]
+        score = score._replace(value=jnp.where(is_settled[..., None], -jnp.inf, score.value))
+    score = score._replace(value=jnp.where(failed[:, None, None], -jnp.inf, score.value))
+    parent = jnp.where(over, jax.lax.broadcasted_iota(jnp.int32, is_on.shape, 2), chosen.parent)
+    score = jax.tree.map(lambda old, new: jnp.where(over, old, new), beams.score, score)
 
-    (state, coverage, tokens) = _of_parents(plan, chosen.parent, (state, coverage, beams.tokens))
+    (state, coverage, at, tokens) = _of_parents(plan, parent, (state, coverage, allowed.at, beams.tokens))
+    if coverage is not None and beams.coverage is not None:
+        coverage = jnp.where(jnp.broadcast_to(over[:, 0, 0][None, :, None], coverage.shape), beams.coverage, coverage)
     token = _side_by_side(chosen.symbol)
     return Beams(
         time=length,
         state=state,
+        at=at,
         token=token,
         score=score,
-        parents=beams.parents.at[beams.time].set(chosen.parent),
+        change=jnp.where(over, beams.change, change),
+        parents=beams.parents.at[beams.time].set(parent),
         symbols=beams.symbols.at[beams.time].set(chosen.symbol),
         coverage=coverage,
         tokens=None if tokens is None else tokens.at[beams.time].set(token),
         ended=ended,
+        reached=reached,
+        failed=failed,
     )
-
-
-def _choose(plan: Plan, settings: Settings, score: Array, log_p: Array, allowed: Array) -> _Chosen:
-    """The choice of every group, one group after another.
-
-    Args:
-        score: [B, G, k], log-probabilities of the beams.
-        log_p: [K, B, V], log-probabilities of every next symbol.
-        allowed: [K, B, V], the same, -inf where a rule forbids the symbol.
-
-    Returns:
-        _Chosen, [B, G, k].
-    """
-    taken = jnp.zeros(log_p.shape[1:], log_p.dtype)  # [B, V]: beams of the groups so far that took the symbol
-    rows = jnp.arange(log_p.shape[1])[:, None]  # [B, 1]
-    choices = []
-    for group in range(plan.groups):
-        in_group, score_of_group = slice(group * plan.size, (group + 1) * plan.size), score[:, group]  # [B, k]
-        values = allowed[in_group] + score_of_group.T[..., None]  # [k, B, V]
-        if settings.diversity is not None and group:
-            values = values - jnp.broadcast_to(settings.diversity.astype(log_p.dtype) * taken, values.shape)
-        best, parent, symbol, takes_end = _choose_in_group(plan.size, settings.end, values)
-        ending = None
-        if settings.end is not None:
-            with_end = jnp.take(log_p[in_group], settings.end, axis=2).T + score_of_group  # [B, k]
-            ending = jnp.where(takes_end, with_end, -jnp.inf)
-        if settings.diversity is not None:  # chosen with the diversity term, scored without it
-            exact = score_of_group[rows, parent] + log_p[in_group][parent, rows, symbol]
-            taken = taken.at[rows, symbol].add((best > -jnp.inf).astype(taken.dtype))
-            if settings.end is not None:
-                taken = taken.at[:, settings.end].add(takes_end.sum(axis=1).astype(taken.dtype))
-            best = jnp.where(best > -jnp.inf, exact, best)
-        choices.append(_Chosen(best, parent, symbol, ending))
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *choices)
-
-
-def _choose_in_group(k: int, end: Array | None, values: Array) -> tuple[Array, Array, Array, Array]:
-    """The k best candidates that do not end, and the beams whose candidate with `end` is among the k best of all.
-
-    A candidate has the index parent * V + symbol; of two equal candidates, the one with the smaller index is better.
-
-    Args:
-        k: beams of the group.
-        end: the symbol that ends, or None.
-        values: [k, B, V], the candidates.
-
-    Returns:
-        (value, parent, symbol, takes_end), all [B, k].
-    """
-    symbols = values.shape[2]
-    if end is None:
-        best, index = largest(values, k)
-        return best, index // symbols, index % symbols, jnp.zeros(best.shape, bool)
-    symbol = jax.lax.broadcasted_iota(jnp.int32, values.shape, 2)
-    best, index = largest(jnp.where(symbol == end, -jnp.inf, values), k)  # [B, k]
-    with_end = jnp.take(values, end, axis=2).T  # [B, k]: a candidate of each beam
-    end_index = jnp.broadcast_to(jnp.arange(k, dtype=jnp.int32) * symbols + end, with_end.shape)
-    # [B, 2k]: the candidates that may be better than one with `end`
-    rival, rival_index = jnp.concatenate((best, with_end), axis=1), jnp.concatenate((index, end_index), axis=1)
-    # [B, k, 2k]: whether the rival is better
-    is_larger = rival[:, None] > with_end[..., None]
-    is_equal_and_earlier = (rival[:, None] == with_end[..., None]) & (rival_index[:, None] < end_index[..., None])
-    better = (is_larger | is_equal_and_earlier).sum(axis=-1)  # [B, k]
-    return best, index // symbols, index % symbols, (better < k) & (with_end > -jnp.inf)
 
 
 def _side_by_side(leaf: Array) -> Array:
@@ -291,21 +266,21 @@ def _side_by_side(leaf: Array) -> Array:
     return leaf.reshape(rows, groups * size).T
 
 
-def _of_parents(plan: Plan, parent: Array, tree: tuple[State, Array | None, Array | None]) -> Any:
-    """(state, coverage, tokens) of every beam replaced by those of its parent.
+def _of_parents(plan: Plan, parent: Array, tree: tuple[State, Array | None, Array | None, Array | None]) -> Any:
+    """(state, coverage, at, tokens) of every beam replaced by those of its parent.
 
     Args:
         parent: [B, G, k].
-        tree: leaves [K, B, ...]; tokens [L, K, B].
+        tree: leaves [K, B, ...]; tokens [T, K, B].
     """
     first = jnp.arange(plan.groups, dtype=jnp.int32)[None, :, None] * plan.size
     beam = _side_by_side(parent + jnp.broadcast_to(first, parent.shape))  # [K, B]
     row = beam * beam.shape[1] + jax.lax.broadcasted_iota(jnp.int32, beam.shape, 1)  # [K, B], indices of [K * B]
-    state, coverage, tokens = tree
+    state, coverage, at, tokens = tree
 
     def gathered(leaf):
         return leaf.reshape(beam.size, *leaf.shape[2:])[row]
 
     if tokens is not None:
         tokens = tokens.reshape(tokens.shape[0], beam.size)[:, row]
-    return *jax.tree.map(gathered, (state, coverage)), tokens
+    return *jax.tree.map(gathered, (state, coverage, at)), tokens

@@ -39,3 +39,33 @@ def largest(values: Array, k: int) -> tuple[Array, Array]:
     in_blocks = jnp.where(column < symbols, values[beam, row, symbol], -jnp.inf).reshape(rows, k * size)
     best, position = jax.lax.top_k(in_blocks, k)
     return best, jnp.take_along_axis((beam * symbols + symbol).reshape(rows, k * size), position, axis=1)
+
+
+def largest_of_banks(values: Array, bank: Array, k: int, banks: int, count: Array) -> tuple[Array, Array, Array, Array]:
+    """The k largest values where every bank gives its largest, then every bank its second, and so on.
+
+    Args:
+        values: floating, [n, B, V].
+        bank: int32, [n, B, V]: the bank of each value, from 0; of a number of `count` or more: the last.
+        k: at most n.
+        banks: static, at least count.
+        count: int32, [], banks in use.
+
+    Returns:
+        ([B, k] values, [B, k] int32 indices as from `largest`), and the same of bank 0 alone.
+
+    Post, Vilar 2018, "Fast lexically constrained decoding with dynamic beam allocation".
+    """
+    bank = jnp.minimum(bank, count - 1)
+
+    def of_bank(number, best):
+        one = largest(jnp.where(bank == number, values, -jnp.inf), k)
+        return jax.tree.map(lambda leaf, new: leaf.at[:, number].set(new), best, one)
+
+    shape = (values.shape[1], banks, k)
+    nothing = (jnp.full(shape, -jnp.inf, values.dtype), jnp.zeros(shape, jnp.int32))
+    best, index = jax.lax.fori_loop(0, count, of_bank, nothing)  # [B, banks, k]
+    rank = jnp.where(best > -jnp.inf, jax.lax.broadcasted_iota(jnp.int32, shape, 2), k)
+    flat = [leaf.reshape(shape[0], banks * k) for leaf in (rank, -best, index)]
+    _, cost, chosen = (leaf[:, :k] for leaf in jax.lax.sort(flat, num_keys=3))
+    return -cost, chosen, best[:, 0], index[:, 0]

@@ -1,215 +1,290 @@
-"""Constraints on the next symbol, whatever its probability; the same for every search."""
+"""Constraints on the outputs of a search, as its caller gives them; the same for every search."""
 
 import dataclasses
+import difflib
 import functools
-from collections.abc import Collection, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from typing import Any, TypedDict
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from seqjax.checks import LARGEST, check_integers, check_positive, check_symbols
-from seqjax.decode.decoder import host_array
+from seqjax.checks import LARGEST, check_end, check_integers, check_positive, check_symbols
+from seqjax.decode.decoder import host_array, is_traced, known, scalar
+from seqjax.decode.phrases import Automaton, make_automaton, read_phrases, rounded
 from seqjax.errors import InputError
 from seqjax.types import Array
+
+Phrases = Sequence[Sequence[int]] | Sequence[Sequence[Sequence[int]]] | ArrayLike
 
 
 class Constraints(TypedDict, total=False):
     """Keywords of `greedy`, `sample`, `stream` and `beam`. Scores remain those of the model's own distribution.
 
+    They are applied in this order: constraint, repetition_penalty, bias, then whatever forbids symbols, then prefix.
+
     Args:
-        min_length: the least number of symbols of a row, `end` included; `end` is forbidden until then. Needs `end`.
+        min_length: the least number of symbols of a row, the end symbol included, which is forbidden until then. Needs `end`.
+        max_lengths: integer [B], the limit of each row, at most max_length.
         no_repeat_ngram: n; no sequence of n symbols occurs twice in an output (the prompt does not count).
-        banned: symbols that are forbidden: integers in a sequence, a set or an array.
+        repetition_penalty: above 0; the log-probability of a symbol that the output holds already is multiplied by it.
+        bias: {symbol: number added to its log-probability}, such as a penalty on the unknown symbol; -inf forbids it.
+        banned: symbols that are forbidden: integers in a sequence, a set or an array [n].
+        banned_phrases: phrases that no output holds, [[5, 6], [7]]; or such a list for each row.
+        demanded: phrases that every output holds, likewise: a symbol is forbidden after which they no longer fit before the
+            limit, and an end symbol until all are there. `beam` keeps beams for every number of symbols still missing;
+            `greedy` and `sample` write them where they are likely, or at the limit.
         prefix: integer [B, P], the first symbols of each output, which override the other constraints. A number below 0
             allows any symbol at its position.
         prefix_lengths: integer [B], the symbols of each prefix that count; None: all.
+        constraint: a function (tokens int32 [B, T], step int32 [], log-probabilities [B, V]) -> log-probabilities [B, V], of
+            the symbols so far in the first `step` of T places, such as a grammar that gives -inf to what it forbids. It is
+            called while the search is compiled, once for each function object; `jax.tree_util.Partial(function, arrays)`
+            passes arrays that may change.
     """
 
     min_length: int
+    max_lengths: ArrayLike
     no_repeat_ngram: int
+    repetition_penalty: float
+    bias: Mapping[int, float]
     banned: Collection[int] | ArrayLike
+    banned_phrases: Phrases
+    demanded: Phrases
     prefix: ArrayLike
     prefix_lengths: ArrayLike
+    constraint: Callable[[Array, Array, Array], Array]
 
 
-_DATA = ("end", "min_length", "banned", "prefix", "prefix_lengths")
+_DATA = ("ends", "min_length", "penalty", "symbols", "values", "automaton", "prefix", "prefix_lengths", "constraint")
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=_DATA, meta_fields=("ngram",))
+@functools.partial(jax.tree_util.register_dataclass, data_fields=_DATA, meta_fields=("ngram", "banks", "forbids_alone"))
 @dataclasses.dataclass(frozen=True)
 class Rules:
     """Constraints as arrays, so that another value compiles nothing. None: no such rule.
 
     Args:
-        end: int32, [].
+        ends: int32, [E].
         min_length: int32, [].
-        banned: int32, [n].
+        penalty: float32, [], of repetitions.
+        symbols: int32, [n], symbols with a bias; 2**31 - 1 fills up.
+        values: float32, [n], the biases.
+        automaton: of banned and demanded phrases.
         prefix: int32, [B, P].
         prefix_lengths: int32, [B].
+        constraint: a `jax.tree_util.Partial`, or another callable pytree.
         ngram: n, static.
+        banks: above the symbols that demanded phrases need, a power of two; 0 where nothing is demanded; static.
+        forbids_alone: True if every constraint forbids symbols and leaves the others as they are; static.
     """
 
-    end: Array
+    ends: Array
     min_length: Array | None
-    banned: Array | None
+    penalty: Array | None
+    symbols: Array | None
+    values: Array | None
+    automaton: Automaton | None
     prefix: Array | None
     prefix_lengths: Array | None
+    constraint: Callable[[Array, Array, Array], Array] | None
     ngram: int | None
+    banks: int
+    forbids_alone: bool
+
+    @property
+    def reads_tokens(self) -> bool:
+        """True if a rule reads all symbols so far."""
+        return self.ngram is not None or self.penalty is not None or self.constraint is not None
 
 
-def make_rules(
-    max_length: int,
-    end: int | None,
-    *,
-    min_length: int | None = None,
-    no_repeat_ngram: int | None = None,
-    banned: Collection[int] | ArrayLike | None = None,
-    prefix: ArrayLike | None = None,
-    prefix_lengths: ArrayLike | None = None,
-) -> Rules | None:
+def read_ends(end: Any) -> tuple[int, ...]:
+    """The end symbols, in order; () for None.
+
+    Raises:
+        InputError: what is not a possible symbol.
+    """
+    if end is None:
+        return ()
+    ends = [*end] if isinstance(end, Set) else np.ravel(end).tolist() if np.ndim(end) else [end]
+    for symbol in ends:
+        check_end(0.5 if symbol is None else symbol)
+    return tuple(sorted({int(symbol) for symbol in ends}))
+
+
+def read_limit(max_length: int, max_lengths: ArrayLike | None) -> Any:
+    """The most symbols of an output, int32, [] or for each row [B].
+
+    Raises:
+        InputError: limits of a wrong shape or dtype, or out of their range.
+    """
+    if max_lengths is None:
+        return host_array(max_length, np.int32)
+    limits = _integers("max_lengths", max_lengths, "[B]", 1)
+    if not is_traced(limits):
+        outside = [limit for limit in np.asarray(limits).tolist() if not 1 <= limit <= max_length]
+        if outside:
+            raise InputError(f"max_lengths holds {outside[0]}, it must be 1 to max_length, {max_length}")
+    return jnp.clip(limits, 1, max_length).astype(jnp.int32) if is_traced(limits) else np.asarray(limits, np.int32)
+
+
+def rows_of_limit(limit: Array, rows: int) -> Array:
+    """The limit of each row, int32 [B].
+
+    Raises:
+        InputError: limits for another number of rows.
+    """
+    limit = jnp.asarray(limit)
+    if limit.ndim and limit.shape[0] != rows:
+        raise InputError(f"max_lengths has {limit.shape[0]} rows, the batch {rows}: give one for each row")
+    return jnp.broadcast_to(limit, (rows,))
+
+
+def make_rules(max_length: int, ends: tuple[int, ...], constraints: Mapping[str, Any]) -> Rules | None:
     """The rules of a search; None where nothing is constrained.
 
     Args:
         max_length: L of the search.
-        end: the end symbol of the search, or None.
-        min_length, no_repeat_ngram, banned, prefix, prefix_lengths: see `Constraints`.
-
-    Returns:
-        Rules, or None.
+        ends: the end symbols of the search.
+        constraints: see `Constraints`; max_lengths is read by `read_limit`.
 
     Raises:
-        InputError: a value out of its range or of a wrong shape.
+        InputError: an unknown name, or a value out of its range or of a wrong shape.
     """
-    if min_length is not None:
-        check_positive(min_length=min_length)
-        if end is None:
-            raise InputError(f"min_length is {min_length} and end is None: nothing ends a row before max_length, give end")
-        if min_length > max_length:
-            raise InputError(f"min_length is {min_length}, it must be at most max_length, {max_length}")
-    if no_repeat_ngram is not None:
-        check_positive(no_repeat_ngram=no_repeat_ngram)
-    sequence: Any = [*banned] if isinstance(banned, Set) else banned
-    symbols = [] if banned is None else np.ravel(sequence).tolist()
-    for symbol in symbols:
-        check_integers(banned=symbol)
-        if not 0 <= symbol < LARGEST:
-            raise InputError(f"banned holds {symbol}, it must hold symbols of the vocabulary")
-    forced, lengths = _array("prefix", prefix), _array("prefix_lengths", prefix_lengths)
-    if forced is not None and (forced.ndim != 2 or not jnp.issubdtype(forced.dtype, jnp.integer)):
-        kind = f"shape {forced.shape} and dtype {forced.dtype}"
-        raise InputError(f"prefix has {kind}, it must be integers [B, P]")
-    if lengths is not None and (forced is None or lengths.shape != forced.shape[:1]):
-        other = "there is no prefix" if forced is None else f"prefix has shape {forced.shape}"
-        raise InputError(f"prefix_lengths has shape {lengths.shape}, {other}: give prefix [B, P] and its lengths [B]")
-    if min_length is None and no_repeat_ngram is None and not symbols and forced is None:
+    _check_names(constraints)
+    options = {name: value for name, value in constraints.items() if value is not None}
+    if "min_length" in options:
+        _check_least(max_length, ends, **options)
+    if "no_repeat_ngram" in options:
+        check_positive(no_repeat_ngram=options["no_repeat_ngram"])
+    if "repetition_penalty" in options:
+        for penalty in known(repetition_penalty=options["repetition_penalty"]).values():
+            if not 0 < penalty < np.inf:
+                raise InputError(f"repetition_penalty is {penalty}, it must be above 0 and finite (1: none)")
+    biases = _biases(**options)
+    banned, demanded = (read_phrases(name, options.get(name)) for name in ("banned_phrases", "demanded"))
+    for symbol in {symbol for row in demanded for phrase in row for symbol in phrase if biases.get(symbol) == -np.inf}:
+        raise InputError(f"demanded names symbol {symbol}, which is banned")
+    prefix, prefix_lengths = _prefix(max_length, **options)
+    constraint: Any = options.get("constraint")
+    if constraint is not None and not callable(constraint):
+        raise InputError(f"constraint is {constraint!r}, it must be a function of (tokens, step, log-probabilities)")
+    own: Any = Partial(constraint) if constraint is not None and jax.tree_util.all_leaves([constraint]) else constraint
+    if not {*options} - {"max_lengths", "banned", "bias", "banned_phrases", "demanded"} and not (biases or banned or demanded):
         return None
+    fill = [LARGEST - 1] * (rounded(len(biases)) - len(biases)) if biases else []
+    penalty, automaton = options.get("repetition_penalty"), make_automaton(banned, demanded, ends, max_length)
     return Rules(
-        end=host_array(-1 if end is None else end, np.int32),
-        min_length=None if min_length is None else host_array(min_length, np.int32),
-        banned=host_array(symbols, np.int32) if symbols else None,
-        prefix=forced,
-        prefix_lengths=lengths,
-        ngram=no_repeat_ngram,
+        ends=host_array(ends, np.int32),
+        min_length=host_array(options["min_length"], np.int32) if "min_length" in options else None,
+        penalty=None if penalty is None else scalar(penalty, np.float32),
+        symbols=host_array([*biases, *fill], np.int32) if biases else None,
+        values=host_array([*biases.values(), *[0.0] * len(fill)], np.float32) if biases else None,
+        automaton=automaton,
+        prefix=prefix,
+        prefix_lengths=prefix_lengths,
+        constraint=own,
+        ngram=options.get("no_repeat_ngram"),
+        banks=rounded(int(automaton.needed[:, 0].max()) + 1) if automaton is not None and demanded else 0,
+        forbids_alone=penalty is None and constraint is None and all(bias == -np.inf for bias in biases.values()),
     )
 
 
-def _array(name: str, value) -> Any:
-    """Nested lists as a NumPy array; an array or None as it is."""
-    if value is None or isinstance(value, Array):
+def _check_names(constraints: Mapping[str, Any]):
+    names = [*Constraints.__annotations__]
+    for name in constraints:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            right = f"did you mean {close[0]}?" if close else f"the constraints are {', '.join(names)}"
+            raise InputError(f"{name} is no option of this search: {right}")
+
+
+def _check_least(max_length: int, ends: tuple[int, ...], *, min_length: int, max_lengths: Any = None, **_):
+    check_positive(min_length=min_length)
+    if not ends:
+        raise InputError(f"min_length is {min_length} and end is None: nothing ends a row before max_length, give end")
+    if min_length > max_length:
+        raise InputError(f"min_length is {min_length}, it must be at most max_length, {max_length}")
+    if max_lengths is not None and not is_traced(max_lengths) and min_length > np.min(max_lengths, initial=max_length):
+        raise InputError(f"min_length is {min_length}, it must be at most every one of max_lengths")
+
+
+def _biases(*, banned: Any = None, bias: Mapping[int, float] | None = None, **_) -> dict[int, float]:
+    """{symbol: number added to its log-probability}."""
+    if bias is not None and not isinstance(bias, Mapping):
+        raise InputError(f"bias is a {type(bias).__name__}, it must be a dict {{symbol: number added to its log-probability}}")
+    sequence: Any = [*banned] if isinstance(banned, Set | range) else () if banned is None else banned
+    shape = np.shape(_array("banned", sequence))
+    if len(shape) > 1:
+        raise InputError(f"banned has shape {shape}, it must be symbols [n], each forbidden; banned_phrases forbids sequences")
+    biases = {**(bias or {}), **dict.fromkeys(np.ravel(sequence).tolist(), -np.inf)}
+    for symbol, value in biases.items():
+        name = "bias" if symbol in (bias or {}) else "banned"
+        check_integers(**{name: symbol})
+        if not 0 <= symbol < LARGEST - 1:
+            raise InputError(f"{name} holds {symbol}, it must hold symbols of the vocabulary")
+        if not value < np.inf:
+            raise InputError(f"bias of symbol {symbol} is {value}, it must be a finite number, or -inf to forbid the symbol")
+    return {int(symbol): float(value) for symbol, value in biases.items()}
+
+
+def _prefix(max_length: int, *, prefix: Any = None, prefix_lengths: Any = None, **_) -> tuple[Any, Any]:
+    if prefix is None:
+        if prefix_lengths is not None:
+            raise InputError(f"prefix_lengths has shape {np.shape(prefix_lengths)}, there is no prefix: give prefix [B, P]")
+        return None, None
+    forced = _integers("prefix", prefix, "[B, P]", 2)
+    lengths = None if prefix_lengths is None else _integers("prefix_lengths", prefix_lengths, "[B]", 1)
+    if lengths is not None and lengths.shape != forced.shape[:1]:
+        shapes = f"prefix_lengths has shape {lengths.shape}, prefix has shape {forced.shape}"
+        raise InputError(f"{shapes}: give prefix [B, P] and its lengths [B]")
+    if lengths is not None and not is_traced(lengths):
+        for length in np.asarray(lengths).tolist():
+            if not 0 <= length <= forced.shape[1]:
+                raise InputError(f"prefix_lengths holds {length}, it must be 0 to {forced.shape[1]}, the places of prefix")
+    if not is_traced(forced) and not is_traced(lengths):
+        counts = _counting(forced, lengths)[:, max_length:]
+        if counts.any():
+            raise InputError(f"prefix has {forced.shape[1]} symbols, more than max_length, {max_length}: give a shorter one")
+    return forced, lengths
+
+
+def _integers(name: str, value: Any, shape: str, axes: int) -> Any:
+    """An integer array of `axes` axes; nested lists become a NumPy array."""
+    array = _array(name, value)
+    if array.ndim != axes or not (jnp.issubdtype(array.dtype, jnp.integer) or not array.size):
+        raise InputError(f"{name} has shape {array.shape} and dtype {array.dtype}, it must be integers {shape}")
+    return array
+
+
+def _array(name: str, value: Any) -> Any:
+    if isinstance(value, Array):
         return value
     try:
         return np.asarray(value)
     except ValueError:
-        raise InputError(f"{name} has rows of different lengths: pad them, and give prefix_lengths") from None
+        raise InputError(f"{name} has rows of different lengths: pad them, or give banned_phrases or prefix_lengths") from None
 
 
-def check_vocabulary(size: int, end: int | None, rules: Rules | None):
-    """Raise InputError where `end` or a rule names a symbol outside the vocabulary of `size` symbols."""
-    check_symbols(size, end=() if end is None else end)
-    if rules is not None:
-        check_symbols(size, banned=() if rules.banned is None else rules.banned, prefix=_forced_symbols(rules))
+def _counting(prefix: Any, lengths: Any) -> np.ndarray:
+    """True for the symbols of a prefix that are forced, bool [B, P]."""
+    counts = np.asarray(prefix) >= 0
+    return counts if lengths is None else counts & (np.arange(prefix.shape[1]) < np.asarray(lengths)[:, None])
 
 
-def _forced_symbols(rules: Rules) -> np.ndarray:
-    """All symbols that the prefixes force; an empty array while the prefixes are traced."""
-    prefix, lengths = rules.prefix, rules.prefix_lengths
-    if prefix is None or isinstance(prefix, jax.core.Tracer) or isinstance(lengths, jax.core.Tracer):
-        return np.zeros(0, np.int32)
-    prefix = np.asarray(prefix)
-    counts = prefix >= 0  # [B, P]
-    if lengths is not None:
-        counts &= np.arange(prefix.shape[1]) < np.asarray(lengths)[:, None]
-    return prefix[counts]
-
-
-def constrain(rules: Rules | None, logits: Array, tokens: Array | None, time: Array) -> Array:
-    """Logits with -inf for every symbol that may not come next; all are -inf if no symbol may.
-
-    Args:
-        rules: from `make_rules`; None: the logits are returned as they are.
-        logits: floating, [..., B, V].
-        tokens: int32, [L, ..., B], the symbols so far, at the steps before `time`; read only where `rules.ngram` is given.
-        time: int32, [], the step, from 0.
-
-    Returns:
-        [..., B, V], the dtype of logits.
-
-    Raises:
-        InputError: a prefix for another number of rows.
-
-    Example:
-        >>> rules = make_rules(5, 0, min_length=2, banned=(3,))
-        >>> constrain(rules, jnp.zeros((1, 4)), None, jnp.array(0)).tolist()
-        [[-inf, 0.0, 0.0, -inf]]
-    """
+def check_vocabulary(size: int, ends: tuple[int, ...], rules: Rules | None):
+    """Raise InputError where an end symbol or a rule names a symbol outside the vocabulary of `size` symbols."""
+    check_symbols(size, end=ends)
     if rules is None:
-        return logits
-    symbol = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
-    never, unconstrained = jnp.asarray(-jnp.inf, logits.dtype), logits
-    if rules.banned is not None:
-        banned = jnp.zeros(logits.shape[-1], bool).at[rules.banned].set(True, mode="drop")
-        logits = jnp.where(jnp.broadcast_to(banned, logits.shape), never, logits)
-    if rules.min_length is not None:
-        logits = jnp.where((symbol == rules.end) & (time + 1 < rules.min_length), never, logits)
-    if rules.ngram is not None and tokens is not None and rules.ngram <= tokens.shape[0]:
-        logits = _without_repeats(logits, tokens, time, rules.ngram)
-    if rules.prefix is not None:
-        forced = jnp.broadcast_to(_forced(rules, time, logits.shape[-2]), logits.shape[:-1])[..., None]  # [..., B, 1]
-        logits = jnp.where(forced < 0, logits, jnp.where(symbol == forced, unconstrained, never))
-    return logits
-
-
-def _without_repeats(logits: Array, tokens: Array, time: Array, n: int) -> Array:
-    """Forbid every symbol that followed an earlier occurrence of the last n - 1 symbols.
-
-    Args:
-        logits: [..., B, V].
-        tokens: [L, ..., B].
-    """
-    starts = tokens.shape[0] - n + 1
-    start = jax.lax.broadcasted_iota(jnp.int32, (starts, *tokens.shape[1:]), 0)  # [starts, ..., B]
-    is_repeat = start + (n - 1) < time  # the n-gram at `start` is complete, and its first n - 1 symbols are the last ones
-    for i in range(n - 1):
-        last = jax.lax.dynamic_index_in_dim(tokens, time - (n - 1) + i, 0)
-        is_repeat &= tokens[i : i + starts] == jnp.broadcast_to(last, is_repeat.shape)
-    follower = jnp.where(is_repeat, tokens[n - 1 :], logits.shape[-1])  # V, which is dropped, where there is no repeat
-    rows = jnp.indices(tokens.shape[1:], sparse=True, dtype=jnp.int32)
-    index = (*(jnp.broadcast_to(row[None], follower.shape) for row in rows), follower)
-    return logits.at[index].set(-jnp.inf, mode="drop")
-
-
-def _forced(rules: Rules, time: Array, rows: int) -> Array:
-    """The symbol that each row must take at this step, int32 [B]; -1 allows any symbol."""
-    prefix = jnp.asarray(rules.prefix).astype(jnp.int32)
-    if prefix.shape[0] != rows:
-        raise InputError(f"prefix has {prefix.shape[0]} rows, the batch {rows}: give one for each row")
-    steps = prefix.shape[1]
-    if not steps:
-        return jnp.full(rows, -1, jnp.int32)
-    now = jax.lax.dynamic_index_in_dim(prefix, time, 1, keepdims=False)
-    lengths = steps if rules.prefix_lengths is None else jnp.minimum(jnp.asarray(rules.prefix_lengths, jnp.int32), steps)
-    return jnp.where(time < lengths, now, -1)
+        return
+    if rules.symbols is not None:
+        named = np.asarray(rules.symbols)
+        check_symbols(size, **{"banned" if rules.forbids_alone else "bias": named[named < LARGEST - 1]})
+    if rules.automaton is not None:
+        named = np.asarray(rules.automaton.symbols)
+        check_symbols(size, phrases=named[named < LARGEST - 1])
+    if rules.prefix is not None and not is_traced(rules.prefix) and not is_traced(rules.prefix_lengths):
+        check_symbols(size, prefix=np.asarray(rules.prefix)[_counting(rules.prefix, rules.prefix_lengths)])

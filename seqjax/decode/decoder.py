@@ -1,25 +1,30 @@
-"""The result of a search, and helpers that all searches share."""
+"""The result of a search, the checks of a decoder's start and step, and options that may be traced."""
 
 from typing import Any, NamedTuple, cast
 
+import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
 from seqjax.contracts import AttendingDecoder, Decoder
 from seqjax.errors import InputError
-from seqjax.types import Array
+from seqjax.types import Array, State
+
+_SHORTEST = 32  # steps of the shortest buffer
 
 
 class Decoded(NamedTuple):
-    """Symbols chosen by a search: one output for each row of the batch, or from `beam` N hypotheses, best first.
+    """Symbols chosen by a search: one output for each row of the batch, or N, from `beam` best first.
 
     Args:
-        tokens: int32, [B, L], from `beam` [B, N, L]: the symbols emitted, `end` included; 0 from `lengths` on.
+        tokens: int32, [B, L] or [B, N, L]: the symbols emitted, the end symbol included; 0 from `lengths` on.
             The prompt is not repeated.
-        lengths: int32, [B] or [B, N]: symbols emitted, `end` included; 0 for a missing hypothesis.
+        lengths: int32, [B] or [B, N]: symbols emitted, the end symbol included; 0 for a missing hypothesis.
         scores: floating, [B] or [B, N]: log-probability of those symbols under the decoder's own distribution, in nats
-            (temperature, filters and constraints change the choice, not the score); from `beam` with its penalties, the value
-            that the search maximised. -inf for a missing hypothesis.
+            (temperature, filters and constraints change the choice, not the score); from `beam` with its penalties.
+            -inf for a missing hypothesis, and where no symbol was possible: the output then holds the symbols before.
+            NaN where the decoder gave NaN: the output then holds the symbols before (of `beam`, in the first hypothesis).
     """
 
     tokens: Array
@@ -37,10 +42,71 @@ def attending(model: Decoder, option: str) -> AttendingDecoder:
     Raises:
         InputError: the model has no attention.
     """
-    if not model.attends:
+    if not getattr(model, "attends", False):
         kind = type(model).__name__
         raise InputError(f"{option} needs attention weights, and this {kind} has none: give a model with attention")
     return cast(AttendingDecoder, model)
+
+
+def started(model: Decoder, params: Any, batch: Any) -> tuple[Any, State, Array]:
+    """(memory, state, token) from the model's `start`, checked.
+
+    Raises:
+        InputError: a model that cannot be hashed, or a token or state of another form than `Decoder` describes.
+    """
+    kind = type(model).__name__
+    try:
+        hash(model)
+    except TypeError:
+        raise InputError(f"this {kind} cannot be hashed, which a decoder must be: make it a frozen dataclass") from None
+    parts = model.start(params, batch)
+    if not isinstance(parts, tuple) or len(parts) != 3:
+        raise InputError(f"{kind}.start returns a {type(parts).__name__}, it must return a tuple (memory, state, token)")
+    memory, state, token = parts
+    if not hasattr(token, "dtype") or not jnp.issubdtype(token.dtype, jnp.integer) or token.ndim != 1:
+        raise InputError(f"{kind}.start returns the token {_form(token)}, it must be integers [B], one for each row")
+    rows = token.shape[0]
+    for path, leaf in jax.tree.leaves_with_path(state):
+        if np.shape(leaf)[:1] != (rows,):
+            name = f"state{jax.tree_util.keystr(path)}"
+            raise InputError(f"{kind}.start returns {name} {_form(leaf)}, with {rows} rows it must be [{rows}, ...]")
+    return memory, state, token
+
+
+def step_form(model: Decoder, params: Any, memory: Any, state: State, token: Array, attends: bool = False) -> tuple:
+    """The shapes and dtypes of a step's (logits, attention weights, which are None unless `attends`); nothing is computed.
+
+    Raises:
+        InputError: logits that are not [B, V], a state of another form than the one before, weights that are not [B, S], or
+            `attended` that is not bool [B, S].
+    """
+    kind, rows, method = type(model).__name__, token.shape[0], "attend" if attends else "step"
+    parts = jax.eval_shape(getattr(model, method), params, memory, state, token)
+    if not isinstance(parts, tuple) or len(parts) != 2 + attends:
+        right = "(state, logits, weights)" if attends else "(state, logits)"
+        raise InputError(f"{kind}.{method} returns a {type(parts).__name__}, it must return a tuple {right}")
+    after, logits, *rest = parts
+    if not hasattr(logits, "shape") or logits.ndim != 2 or logits.shape[0] != rows:
+        raise InputError(f"{kind}.{method} returns logits {_form(logits)}, with {rows} rows they must be [{rows}, V]")
+    if jax.tree.structure(after) != jax.tree.structure(state):
+        raise InputError(f"{kind}.{method} returns a state of another structure than it was given: they must be alike")
+    for (path, new), old in zip(jax.tree.leaves_with_path(after), jax.tree.leaves(state), strict=True):
+        if new.shape != np.shape(old) or new.dtype != jnp.result_type(old):
+            name = f"state{jax.tree_util.keystr(path)}"
+            raise InputError(f"{kind}.{method} returns {name} {_form(new)}, it was given {_form(old)}: they must be alike")
+    if not rest:
+        return logits, None
+    [weights], attended = rest, jax.eval_shape(cast(AttendingDecoder, model).attended, memory)
+    if weights.ndim != 2 or weights.shape[0] != rows:
+        raise InputError(f"{kind}.attend returns weights {_form(weights)}, with {rows} rows they must be [{rows}, S]")
+    if attended.shape != weights.shape or attended.dtype != jnp.bool_:
+        raise InputError(f"{kind}.attended returns {_form(attended)}, for these weights it must be bool {list(weights.shape)}")
+    return logits, weights
+
+
+def _form(value: Any) -> str:
+    """The dtype and shape of an array, or the type of another value."""
+    return f"{value.dtype}{list(value.shape)}" if hasattr(value, "dtype") else f"{value!r} of type {type(value).__name__}"
 
 
 def host_array(value: Any, dtype: Any) -> Any:
@@ -48,6 +114,42 @@ def host_array(value: Any, dtype: Any) -> Any:
     return np.asarray(value, dtype)
 
 
+def is_traced(value: Any) -> bool:
+    """True for a value that is known only when the compiled program runs."""
+    return isinstance(value, jax.core.Tracer)
+
+
+def known(**options: Any) -> dict[str, Any]:
+    """The options whose values are known, to be checked; a traced one is left out.
+
+    Raises:
+        InputError: an option that is an array of several values, or of one in a list.
+    """
+    for name, value in options.items():
+        if np.shape(value):
+            raise InputError(f"{name} has shape {np.shape(value)}, it must be one number")
+    return {name: value for name, value in options.items() if not is_traced(value)}
+
+
+def scalar(value: Any, dtype: Any) -> Any:
+    """A number or a traced scalar as an array of a dtype."""
+    return value.astype(dtype) if is_traced(value) else host_array(value, dtype)
+
+
+def buffered(length: int) -> int:
+    """The steps of a buffer for outputs of `length` symbols: a power of two, so that another length compiles nothing."""
+    return max(_SHORTEST, 1 << (length - 1).bit_length())
+
+
 def size_marker(symbols: int) -> Array:
     """An empty array, [V, 0]: its shape carries the vocabulary's size out of jit, and costs nothing."""
     return jnp.zeros((symbols, 0), bool)
+
+
+def is_among(symbol: Array, symbols: Array) -> Array:
+    """True where a symbol is one of [E] symbols."""
+    symbols = jnp.asarray(symbols)
+    found = jnp.zeros(symbol.shape, bool)
+    for number in range(symbols.shape[0]):
+        found |= symbol == symbols[number]
+    return found

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seqjax.decode.probabilities import log_probabilities
 from seqjax.types import Array
 
 
@@ -14,7 +15,7 @@ class Filters(NamedTuple):
     Args:
         top_k: integer, [], at least 1: keep the k likeliest symbols.
         top_p: floating, [], 0 < top_p <= 1: keep the fewest of the likeliest symbols whose probabilities sum to at least
-            top_p.
+            top_p. The likeliest stays, even if rounding makes top_p 0.
         min_p: floating, [], 0 < min_p <= 1: keep the symbols at least min_p times as likely as the likeliest.
         typical_p: floating, [], 0 < typical_p <= 1: keep the fewest symbols with a surprise -log p nearest to the entropy whose
             probabilities sum to at least typical_p.
@@ -54,13 +55,13 @@ def apply_filters(logits: Array, filters: Filters) -> Array:
             rank = jax.lax.broadcasted_iota(jnp.int32, ranked.shape, ranked.ndim - 1)
             ranked = jnp.where(rank < jnp.asarray(filters.top_k, jnp.int32), ranked, lowest)
         if filters.top_p is not None:
-            ranked = jnp.where(_nucleus(jax.nn.softmax(ranked, axis=-1), filters.top_p), ranked, lowest)
+            ranked = jnp.where(_nucleus(jnp.exp(log_probabilities(None, ranked)), filters.top_p), ranked, lowest)
         logits = jnp.take_along_axis(ranked, jnp.argsort(order, axis=-1), axis=-1)
     if filters.min_p is not None:
         least = logits.max(axis=-1, keepdims=True) + jnp.log(jnp.asarray(filters.min_p, logits.dtype))  # [..., 1]
         logits = jnp.where(logits >= least, logits, lowest)
     if filters.typical_p is not None:
-        log_p = jax.nn.log_softmax(logits, axis=-1)
+        log_p = log_probabilities(None, logits)
         p = jnp.exp(log_p)
         entropy = -jnp.where(p > 0, p * log_p, 0).sum(axis=-1, keepdims=True)  # [..., 1]
         order = jnp.argsort(jnp.abs(log_p + entropy), axis=-1, stable=True)
@@ -73,4 +74,5 @@ def _nucleus(probabilities: Array, mass: Array) -> Array:
     """True for the first symbols of [..., V] whose probabilities sum to at least `mass`; for all where mass is 1."""
     mass = jnp.asarray(mass, probabilities.dtype)
     before = jnp.cumsum(probabilities, axis=-1) - probabilities
-    return (before < mass) | (mass >= 1)  # a cumulative sum may be rounded up to 1 before the last symbol
+    is_first = jax.lax.broadcasted_iota(jnp.int32, before.shape, before.ndim - 1) == 0
+    return (before < mass) | (mass >= 1) | is_first  # a cumulative sum may be rounded up to 1 before the last symbol

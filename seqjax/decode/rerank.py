@@ -1,6 +1,6 @@
 """Minimum Bayes risk: the choice of the output that agrees best with the others."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ class Reranked(NamedTuple):
 
 
 def minimum_bayes_risk(
-    candidates: Sequence[Hashable],
+    candidates: Sequence[Any],
     utility: Callable[[Any, Any], float],
     *,
     weights: Sequence[float] | None = None,
@@ -33,8 +33,8 @@ def minimum_bayes_risk(
     Runs on the host. Equal candidates are compared once; if utilities are equal, the first candidate is chosen.
 
     Args:
-        candidates: outputs for one input, usually samples: texts, or tuples of symbols. A sample drawn more than once is
-            given more than once.
+        candidates: outputs for one input, usually samples: texts, or sequences of symbols, also as rows of an array. A sample
+            drawn more than once is given more than once.
         utility: a function of (hypothesis, reference); greater is better. Sentence-level chrF or BLEU, for example.
         weights: the weight of each candidate as a reference, not all 0; None: equal weights.
 
@@ -42,7 +42,7 @@ def minimum_bayes_risk(
         Reranked.
 
     Raises:
-        InputError: no candidates, or weights that do not fit them.
+        InputError: no candidates, weights that do not fit them, or a utility that is no number.
 
     Example:
         >>> def overlap(hypothesis, reference):
@@ -52,14 +52,30 @@ def minimum_bayes_risk(
 
     Kumar, Byrne 2004; Eikema, Aziz 2020 (over samples).
     """
-    if not candidates:
+    if isinstance(candidates, str):
+        raise InputError("candidates is one text: give a list of texts")
+    if not len(candidates):
         raise InputError("there are no candidates to choose from: give at least one")
     shares = np.ones(len(candidates)) if weights is None else np.asarray(weights, np.float64)
     if shares.shape != (len(candidates),) or not (np.isfinite(shares) & (shares >= 0)).all() or not shares.sum() > 0:
         raise InputError(f"weights must be {len(candidates)} finite numbers, one for each candidate, at least 0 and not all 0")
-    index_of = {candidate: i for i, candidate in enumerate(dict.fromkeys(candidates))}  # distinct candidates
-    indices = [index_of[candidate] for candidate in candidates]
+    distinct: dict[Any, Any] = {}
+    keys = [_key(candidate) for candidate in candidates]
+    for key, candidate in zip(keys, candidates, strict=True):
+        distinct.setdefault(key, candidate)
+    number_of = {key: number for number, key in enumerate(distinct)}
+    indices = [number_of[key] for key in keys]
     mass = np.bincount(indices, shares / shares.sum())
-    expected = [sum(w * utility(y, z) for z, w in zip(index_of, mass, strict=True) if w) for y in index_of]
+    outputs = list(distinct.values())
+    expected = [sum(w * utility(y, z) for z, w in zip(outputs, mass, strict=True) if w) for y in outputs]
     utilities = np.array(expected, np.float64)[indices]
+    if np.isnan(utilities).any():
+        raise InputError(f"the utility of candidate {int(np.isnan(utilities).argmax())} is NaN: it must be a number")
     return Reranked(int(utilities.argmax()), utilities)
+
+
+def _key(candidate: Any) -> Any:
+    """A value that is equal for equal candidates and can be hashed: lists and arrays become tuples."""
+    if hasattr(candidate, "tolist"):
+        candidate = candidate.tolist()
+    return tuple(map(_key, candidate)) if isinstance(candidate, list | tuple) else candidate

@@ -4,24 +4,38 @@ The model is a decoder (`seqjax.contracts.Decoder`); it is static under jit, so 
 """
 
 import functools
-from collections.abc import Iterator
-from typing import NamedTuple, Unpack
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from seqjax.categorical import quantile
-from seqjax.checks import check_end, check_integers, check_positive
+from seqjax.checks import check_integers, check_positive
 from seqjax.contracts import Decoder
-from seqjax.decode.constraints import Constraints, Rules, check_vocabulary, constrain, make_rules
-from seqjax.decode.decoder import Decoded, host_array, size_marker
+from seqjax.decode.constraints import Constraints, Rules, check_vocabulary, make_rules, read_ends, read_limit, rows_of_limit
+from seqjax.decode.decoder import (
+    Decoded,
+    buffered,
+    host_array,
+    is_among,
+    is_traced,
+    known,
+    scalar,
+    size_marker,
+    started,
+    step_form,
+)
 from seqjax.decode.filters import Filters, apply_filters
+from seqjax.decode.probabilities import Total, add, relative, score_dtype
+from seqjax.decode.rules import Written, constrain
 from seqjax.errors import InputError
 from seqjax.hoisting import hoist
-from seqjax.types import Array, Key, Params, State, at_least_float32
+from seqjax.types import Array, Key, Params, State
 
 _COLDEST, _HOTTEST = float(np.finfo(np.float32).tiny), 1e30  # below: the likeliest symbol; above: as at 1e30, uniform
+_LARGEST = 2**31 - 1
 
 
 class _Draw(NamedTuple):
@@ -33,22 +47,27 @@ class _Draw(NamedTuple):
 
 
 class _Settings(NamedTuple):
-    """Settings of a search: how a symbol is drawn (None: the likeliest), the symbol that ends a row (-1: none), and rules."""
+    """Settings of a search: how a symbol is drawn (None: the likeliest), and when and with which symbols a row ends."""
 
     draw: _Draw | None
-    end: Array
+    ends: Array  # [E]
+    limit: Array  # [] or [B]
     rules: Rules | None
 
 
 class _Rows(NamedTuple):
-    """The state of the loop. Row b is live where length[b] > time."""
+    """The state of the loop. Row b is live where length[b] > time. N samples of a row have an axis in front, but for time."""
 
     time: Array
     state: State
+    at: Array | None  # [B], states of the automaton of phrases
     token: Array  # [B]
     length: Array  # [B]
-    score: Array  # [B]
-    tokens: Array  # [L, B]
+    score: Total  # [B]
+    tokens: Array  # [T, B]
+
+
+_OF_SAMPLES = _Rows._make((None, *[0] * 6))  # axes of N samples, for vmap
 
 
 def greedy(
@@ -57,7 +76,7 @@ def greedy(
     batch: dict,
     *,
     max_length: int,
-    end: int | None = None,
+    end: int | Sequence[int] | None = None,
     **constraints: Unpack[Constraints],
 ) -> Decoded:
     """The likeliest symbol at every step: `sample` at temperature 0.
@@ -67,8 +86,8 @@ def greedy(
         params: the model's parameters.
         batch: read by the model's `start`, e.g. {"tokens": [B, T], "tokens_lengths": [B]}.
         max_length: L, symbols a row at most.
-        end: the symbol that ends a row; None: every row has L symbols.
-        **constraints: see `Constraints`. Where they leave no symbol, the row ends without one, with score -inf.
+        end: the symbol that ends a row, or several such symbols; None: every row has L symbols.
+        **constraints: see `Constraints`. Where no symbol is possible, the row ends without one, with score -inf.
 
     Returns:
         Decoded: tokens [B, L], lengths [B], scores [B].
@@ -93,13 +112,14 @@ def sample(
     batch: dict,
     *,
     max_length: int,
-    end: int | None = None,
+    end: int | Sequence[int] | None = None,
     key: Key,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
     typical_p: float | None = None,
+    samples: int | None = None,
     **constraints: Unpack[Constraints],
 ) -> Decoded:
     """Draw every symbol from the model's distribution, at a temperature and through filters.
@@ -108,14 +128,16 @@ def sample(
         symbol: the first i with p_1 + ... + p_i > u, u uniform in [0, 1)
 
     Compiled once for each model and shape: another prompt of the same shape, key, temperature or value of an option
-    compiles nothing (only temperature 0, another no_repeat_ngram, or another set of options does).
+    compiles nothing (only temperature 0, another no_repeat_ngram, samples or set of options does, or a max_length above
+    the next power of two). All numbers may be traced but max_length and samples.
 
     Args:
         model: a decoder (`seqjax.contracts.Decoder`).
         params: the model's parameters.
         batch: read by the model's `start`, e.g. {"tokens": [B, T], "tokens_lengths": [B]}.
         max_length: L, symbols a row at most.
-        end: the symbol that ends a row; None: every row has L symbols. The loop ends when all rows have.
+        end: the symbol that ends a row, or several such symbols; None: every row has L symbols. The loop ends when all rows
+            have.
         key: a typed key; u of step t and row b comes from split(fold_in(key, t), B)[b].
         temperature: at least 0; 0 takes the likeliest symbol, as `greedy` does.
         top_k: at least 1, the number of symbols kept; None keeps all.
@@ -123,11 +145,13 @@ def sample(
         min_p: 0 < min_p <= 1, the least probability kept, relative to the likeliest symbol's; None keeps all.
         typical_p: 0 < typical_p <= 1, the probability kept, in symbols whose surprise is nearest to the entropy; None
             keeps all.
-        **constraints: see `Constraints`; applied before the filters. Where they leave no symbol, the row ends without one,
+        samples: N, draws for each row in one call, which reads the batch once: draw n is that of the key split(key, N)[n].
+            None: one, without an axis for it.
+        **constraints: see `Constraints`; applied before the filters. Where no symbol is possible, the row ends without one,
             with score -inf.
 
     Returns:
-        Decoded: tokens [B, L], lengths [B], scores [B].
+        Decoded: tokens [B, L], lengths [B], scores [B]; with samples tokens [B, N, L], lengths [B, N], scores [B, N].
 
     Raises:
         InputError: a value out of its range, a symbol outside the vocabulary, or the model's own errors.
@@ -141,7 +165,9 @@ def sample(
         [7, 7]
     """
     draw = _draw(key, temperature, top_k=top_k, top_p=top_p, min_p=min_p, typical_p=typical_p)
-    return _decoded(model, params, batch, max_length, end, draw, constraints)
+    if samples is not None:
+        check_positive(samples=samples)
+    return _decoded(model, params, batch, max_length, end, draw, constraints, samples)
 
 
 def stream(
@@ -150,7 +176,7 @@ def stream(
     batch: dict,
     *,
     max_length: int,
-    end: int | None = None,
+    end: int | Sequence[int] | None = None,
     key: Key,
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -180,10 +206,10 @@ def stream(
         7
     """
     draw = _draw(key, temperature, top_k=top_k, top_p=top_p, min_p=min_p, typical_p=typical_p)
-    settings = _settings(max_length, end, draw, constraints)
-    memory, state, token = model.start(params, batch)
-    first, uniforms, marker = _begin(model, max_length, params, memory, state, token, settings)
-    check_vocabulary(marker.shape[0], end, settings.rules)
+    ends, settings = _settings(max_length, end, draw, constraints)
+    memory, state, token = started(model, params, batch)
+    first, uniforms, marker = _begin(model, buffered(max_length), None, params, memory, state, token, settings)
+    check_vocabulary(marker.shape[0], ends, settings.rules)
 
     def symbols():
         rows = first
@@ -194,69 +220,100 @@ def stream(
     return symbols()
 
 
-def check_draw(*, temperature: float, top_k: int | None, **shares: float | None) -> None:
+def check_draw(*, temperature: Any, top_k: Any, **shares: Any) -> None:
     """Raise InputError unless temperature >= 0, top_k >= 1 or None, and every share above 0 and at most 1, or None."""
-    if not temperature >= 0:
-        raise InputError(f"temperature is {temperature}, it must be at least 0 (0: always the likeliest symbol)")
+    for value in known(temperature=temperature).values():
+        if not value >= 0:
+            raise InputError(f"temperature is {value}, it must be at least 0 (0: always the likeliest symbol)")
     if top_k is not None:
-        check_integers(top_k=top_k)
-        if top_k < 1:
-            raise InputError(f"top_k is {top_k}, it must be at least 1 (None: all symbols)")
-    for name, share in shares.items():
-        if share is not None and not 0 < share <= 1:
-            raise InputError(f"{name} is {share}, it must be above 0 and at most 1 (None: all symbols)")
+        for value in known(top_k=top_k).values():
+            check_integers(top_k=value)
+            if value < 1:
+                raise InputError(f"top_k is {value}, it must be at least 1 (None: all symbols)")
+    for name, value in known(**{name: share for name, share in shares.items() if share is not None}).items():
+        if not 0 < value <= 1:
+            raise InputError(f"{name} is {value}, it must be above 0 and at most 1 (None: all symbols)")
 
 
-def _settings(max_length: int, end: int | None, draw: _Draw | None, constraints: Constraints) -> _Settings:
+def _settings(max_length: int, end: Any, draw: _Draw | None, constraints: Constraints) -> tuple[tuple[int, ...], _Settings]:
     check_positive(max_length=max_length)
-    check_end(end)
-    return _Settings(draw, host_array(-1 if end is None else end, np.int32), make_rules(max_length, end, **constraints))
+    ends = read_ends(end)
+    rules = make_rules(max_length, ends, constraints)
+    limit = read_limit(max_length, constraints.get("max_lengths"))
+    filled = [*ends, *[-1] * ((1 << max(len(ends) - 1, 0).bit_length()) - len(ends))]  # -1: no symbol
+    return ends, _Settings(draw, host_array(filled, np.int32), limit, rules)
 
 
-def _decoded(model, params, batch, max_length: int, end: int | None, draw: _Draw | None, constraints: Constraints) -> Decoded:
-    settings = _settings(max_length, end, draw, constraints)
-    decoded, marker = _run(model, max_length, params, *model.start(params, batch), settings)
-    check_vocabulary(marker.shape[0], end, settings.rules)
-    return decoded
+def _decoded(
+    model, params, batch, max_length: int, end: Any, draw: _Draw | None, constraints: Constraints, samples: int | None = None
+) -> Decoded:
+    ends, settings = _settings(max_length, end, draw, constraints)
+    buffer = buffered(max_length)
+    decoded, marker = _run(model, buffer, samples, params, *started(model, params, batch), settings)
+    check_vocabulary(marker.shape[0], ends, settings.rules)
+    return decoded if buffer == max_length else shortened(decoded, max_length)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def shortened(decoded: Decoded, length: int, n_best: int | None = None) -> Decoded:
+    """The first `length` places of every output, of the first `n_best` outputs."""
+    tokens, lengths, scores = decoded if n_best is None else jax.tree.map(lambda leaf: leaf[:, :n_best], decoded)
+    return Decoded(tokens[..., :length], lengths, scores)
 
 
 def _draw(key, temperature, *, top_k, **shares) -> _Draw | None:
     if not jnp.issubdtype(jnp.result_type(key), jax.dtypes.prng_key):
         raise InputError("key is not a typed key: give jax.random.key(seed)")
     check_draw(temperature=temperature, top_k=top_k, **shares)
-    if temperature < _COLDEST:
-        return None
+    if not is_traced(temperature):
+        if temperature < _COLDEST:
+            return None
+        temperature = min(temperature, _HOTTEST)
     filters = Filters(
-        top_k=None if top_k is None else host_array(min(top_k, 2**31 - 1), np.int32),
-        **{name: None if share is None else host_array(share, np.float32) for name, share in shares.items()},
+        top_k=None if top_k is None else scalar(top_k if is_traced(top_k) else min(top_k, _LARGEST), np.int32),
+        **{name: None if share is None else scalar(share, np.float32) for name, share in shares.items()},
     )
-    return _Draw(key, host_array(min(temperature, _HOTTEST), np.float32), filters)
+    return _Draw(key, scalar(temperature, np.float32), filters)
 
 
-def _begin(model, max_length, params, memory, state, token, settings: _Settings) -> tuple[_Rows, Array | None, Array]:
-    """The rows before the first step, one uniform number per step and row [L, B], and the vocabulary's `size_marker`."""
-    _, logits = jax.eval_shape(model.step, params, memory, state, token)
-    rows = token.shape[0]
+def _begin(
+    model, buffer: int, samples: int | None, params, memory, state, token, settings: _Settings
+) -> tuple[_Rows, Array | None, Array]:
+    """The rows before the first step, one uniform number per step and row, and the vocabulary's `size_marker`.
+
+    Uniform numbers are [T, B], of N samples [T, N, B].
+    """
+    logits, _ = step_form(model, params, memory, state, token)
+    rows, has_phrases = token.shape[0], settings.rules is not None and settings.rules.automaton is not None
+    zero = jnp.zeros(rows, score_dtype(logits))
     first = _Rows(
         time=jnp.zeros((), jnp.int32),
         state=state,
+        at=jnp.zeros(rows, jnp.int32) if has_phrases else None,
         token=token.astype(jnp.int32),
-        length=jnp.full(rows, max_length, jnp.int32),
-        score=jnp.zeros(rows, at_least_float32(logits.dtype)),
-        tokens=jnp.zeros((max_length, rows), jnp.int32),
+        length=rows_of_limit(settings.limit, rows),
+        score=Total(zero, zero),
+        tokens=jnp.zeros((buffer, rows), jnp.int32),
     )
-    uniforms = None if settings.draw is None else _uniforms(settings.draw.key, max_length, rows)
+    if samples is not None:
+        others = first._replace(time=None)
+        others = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (samples, *leaf.shape)), others)
+        first = others._replace(time=first.time)
+    uniforms = None if settings.draw is None else _uniforms(settings.draw.key, buffer, rows, samples)
     return first, uniforms, size_marker(logits.shape[-1])
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _uniforms(key: Key, steps: int, rows: int) -> Array:
-    """Uniform numbers in [0, 1), float32 [L, B], for all steps at once: a small draw in the loop costs more than its step."""
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _uniforms(key: Key, steps: int, rows: int, samples: int | None) -> Array:
+    """Uniform numbers in [0, 1), float32 [T, B] or [T, N, B], for all steps at once: a small draw in the loop costs more."""
 
-    def draw_step(time):
+    def draw_step(key, time):
         return jax.vmap(jax.random.uniform)(jax.random.split(jax.random.fold_in(key, time), rows))
 
-    return jax.vmap(draw_step)(jnp.arange(steps))
+    if samples is None:
+        return jax.vmap(functools.partial(draw_step, key))(jnp.arange(steps))
+    keys = jax.random.split(key, samples)
+    return jax.vmap(lambda time: jax.vmap(lambda key: draw_step(key, time))(keys))(jnp.arange(steps))
 
 
 def _first_true(mask: Array) -> Array:
@@ -267,55 +324,60 @@ def _first_true(mask: Array) -> Array:
 
 def _drawn(below_best: Array, draw: _Draw, uniform: Array) -> Array:
     """One symbol a row, from logits [B, V] whose largest is 0 (so that no temperature overflows): int32 [B]."""
-    scaled = below_best / draw.temperature.astype(below_best.dtype)
-    return quantile(jnp.exp(apply_filters(scaled, draw.filters)), uniform)
+    temperature = draw.temperature.astype(below_best.dtype)
+    is_cold = temperature < _COLDEST  # known only here where the temperature is traced: the first of the likeliest
+    scaled = below_best / jnp.clip(temperature, _COLDEST, _HOTTEST)
+    return quantile(jnp.exp(apply_filters(scaled, draw.filters)), jnp.where(is_cold, 0, uniform))
 
 
-def _advance(model, params, memory, rows: _Rows, settings: _Settings, uniforms: Array | None) -> _Rows:
+def _advance(model, params, memory, rows: _Rows, settings: _Settings, uniform: Array | None) -> _Rows:
     """One step of every row; rows that have ended emit 0, and keep their length and score."""
     state, logits = model.step(params, memory, rows.state, rows.token)
-    logits = logits.astype(rows.score.dtype)  # [B, V]
-    below_best = logits - logits.max(axis=1, keepdims=True)  # [B, V], the largest 0
-    allowed, is_possible = below_best, None
+    below, log_sum = relative(model, logits)  # [B, V], [B, 1]
+    competing, best, at = below, None, None
     if settings.rules is not None:  # the largest of the allowed ones becomes 0 again
-        allowed = constrain(settings.rules, below_best, rows.tokens, rows.time)
-        best = allowed.max(axis=1, keepdims=True)  # [B, 1]
-        is_possible = best[:, 0] > -jnp.inf
-        allowed = allowed - jnp.where(is_possible[:, None], best, 0)
+        written = Written(rows.tokens, rows.token, rows.time, rows_of_limit(settings.limit, rows.token.shape[0]), rows.at)
+        values, at, _ = constrain(settings.rules, below - log_sum, written)
+        best = values.max(axis=1, keepdims=True)  # [B, 1]
+        competing = values - jnp.where(best > -jnp.inf, best, 0)
     draw = settings.draw
     # [B]
-    token = _first_true(allowed == 0) if draw is None or uniforms is None else _drawn(allowed, draw, uniforms[rows.time])
-    log_p = jnp.take_along_axis(below_best, token[:, None], axis=1)[:, 0] - jnp.log(jnp.exp(below_best).sum(axis=1))
-    is_live = rows.length > rows.time
-    length = jnp.where(is_live & (token == settings.end), rows.time + 1, rows.length)
-    if is_possible is not None:
-        token, log_p = jnp.where(is_possible, token, 0), jnp.where(is_possible, log_p, -jnp.inf)
-        length = jnp.where(is_live & ~is_possible, rows.time, length)
-    emitted = jnp.where(is_live, token, 0)
-    return _Rows(
-        time=rows.time + 1,
-        state=state,
-        token=emitted,
-        length=length,
-        score=jnp.where(is_live, rows.score + log_p, rows.score),
-        tokens=rows.tokens.at[rows.time].set(emitted),
-    )
+    token = _first_true(competing == 0) if draw is None or uniform is None else _drawn(competing, draw, uniform)
+    log_p = (jnp.take_along_axis(below, token[:, None], axis=1) - log_sum)[:, 0]
+    if best is not None:
+        log_p = jnp.where(best[:, 0] > -jnp.inf, log_p, best[:, 0])
+    is_live, is_possible = rows.length > rows.time, log_p > -jnp.inf  # neither -inf nor NaN
+    length = jnp.where(is_live & is_possible & is_among(token, settings.ends), rows.time + 1, rows.length)
+    length = jnp.where(is_live & ~is_possible, rows.time, length)
+    emitted = jnp.where(is_live & is_possible, token, 0)
+    score = jax.tree.map(functools.partial(jnp.where, is_live), add(rows.score, log_p), rows.score)
+    return _Rows(rows.time + 1, state, at, emitted, length, score, rows.tokens.at[rows.time].set(emitted))
 
 
-_advance_once = jax.jit(_advance, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
+def _advance_once(model, params, memory, rows: _Rows, settings: _Settings, uniforms: Array | None) -> _Rows:
+    return _advance(model, params, memory, rows, settings, None if uniforms is None else uniforms[rows.time])
 
 
 def _any_is_live(rows: _Rows) -> Array:
     return (rows.length > rows.time).any()
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _run(model, max_length: int, params, memory, state, token, settings: _Settings) -> tuple[Decoded, Array]:
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _run(model, buffer: int, samples: int | None, params, memory, state, token, settings: _Settings) -> tuple[Decoded, Array]:
     def advance(fixed, rows):
-        params, memory, *others = fixed
-        return _advance(model, params, memory, rows, *others)
+        params, memory, settings, uniforms = fixed
+        uniform = None if uniforms is None else uniforms[rows.time]
 
-    first, uniforms, marker = _begin(model, max_length, params, memory, state, token, settings)
+        def one(rows, uniform):
+            return _advance(model, params, memory, rows, settings, uniform)
+
+        if samples is None:
+            return one(rows, uniform)
+        return jax.vmap(one, in_axes=(_OF_SAMPLES, 0), out_axes=_OF_SAMPLES)(rows, uniform)
+
+    first, uniforms, marker = _begin(model, buffer, samples, params, memory, state, token, settings)
     step = hoist(advance, (params, memory, settings, uniforms), first)
     last = jax.lax.while_loop(_any_is_live, step, first)
-    return Decoded(last.tokens.T, last.length, last.score), marker
+    tokens, length, score = last.tokens, last.length, last.score.value  # with samples [N, T, B], [N, B], [N, B]
+    return Decoded(jnp.moveaxis(tokens, -1, 0), jnp.moveaxis(length, -1, 0), jnp.moveaxis(score, -1, 0)), marker

@@ -11,16 +11,18 @@ from jax.typing import ArrayLike
 
 from seqjax.checks import check_symbols
 from seqjax.contracts import AttendingDecoder, Decoder
-from seqjax.decode.decoder import attending, size_marker
+from seqjax.decode.decoder import attending, size_marker, started, step_form
+from seqjax.decode.probabilities import exact_sum, log_probabilities
 from seqjax.errors import InputError
-from seqjax.types import Array, at_least_float32
+from seqjax.types import Array
 
 
 class Scored(NamedTuple):
     """Log-probabilities of given outputs, in nats.
 
     Args:
-        scores: floating, [B] or [B, N], of each output; 0 for an empty one.
+        scores: floating, [B] or [B, N], of each output; 0 for an empty one, -inf for an impossible one, NaN where the decoder
+            gave NaN.
         symbols: floating, [B, L] or [B, N, L], of each symbol given those before; 0 from the lengths on.
     """
 
@@ -38,13 +40,13 @@ def score(model: Decoder, params: Any, batch: dict, tokens: ArrayLike, lengths: 
         params: the model's parameters.
         batch: read by the model's `start`.
         tokens: integer, [B, L], or [B, N, L]: N outputs for each row; the end symbol included where there is one.
-        lengths: integer, [B] or [B, N]: real symbols.
+        lengths: integer, [B] or [B, N]: real symbols, 0 to L.
 
     Returns:
         Scored: the log-probability of each output, and of each of its symbols.
 
     Raises:
-        InputError: tokens or lengths of a wrong shape or dtype, a symbol outside the vocabulary, or the model's own errors.
+        InputError: tokens or lengths of a wrong shape or dtype or out of their range, or the model's own errors.
 
     Example:
         >>> from seqjax.cells.gru import GRU
@@ -56,7 +58,7 @@ def score(model: Decoder, params: Any, batch: dict, tokens: ArrayLike, lengths: 
         ((1, 3), 0.0)
     """
     log_p = _read_all(model, _log_p, params, batch, tokens, lengths)
-    return Scored(log_p.sum(axis=-1), log_p)
+    return Scored(exact_sum(log_p), log_p)
 
 
 def attention(model: AttendingDecoder, params: Any, batch: dict, tokens: ArrayLike, lengths: ArrayLike) -> Array:
@@ -90,20 +92,22 @@ def attention(model: AttendingDecoder, params: Any, batch: dict, tokens: ArrayLi
     return _read_all(attending(model, "attention of given outputs"), _weights, params, batch, tokens, lengths)
 
 
-def _log_p(model, state, logits: Array, symbol: Array) -> Array:
-    log_p = jax.nn.log_softmax(logits.astype(at_least_float32(logits.dtype)))
-    return jnp.take_along_axis(log_p, symbol[:, None], axis=1, mode="fill", fill_value=-jnp.inf)[:, 0]
+def _log_p(model, params, memory, state, before: Array, symbol: Array) -> tuple[Any, Array]:
+    state, logits = model.step(params, memory, state, before)
+    log_p = log_probabilities(model, logits)
+    return state, jnp.take_along_axis(log_p, symbol[:, None], axis=1, mode="fill", fill_value=-jnp.inf)[:, 0]
 
 
-def _weights(model, state, logits: Array, symbol: Array) -> Array:
-    return model.weights(state)
+def _weights(model, params, memory, state, before: Array, symbol: Array) -> tuple[Any, Array]:
+    state, _, weights = model.attend(params, memory, state, before)
+    return state, weights
 
 
 def _read_all(model, value_of, params, batch: dict, tokens: ArrayLike, lengths: ArrayLike) -> Array:
     """The values of the steps that emit the tokens, 0 from the lengths on: [B, L, ...], or [B, N, L, ...].
 
     Args:
-        value_of: (model, state, logits, symbol [B]) -> [B, ...].
+        value_of: (model, params, memory, state, symbol before [B], symbol [B]) -> (state, value [B, ...]).
         tokens: [B, L] or [B, N, L].
         lengths: [B] or [B, N].
     """
@@ -114,7 +118,10 @@ def _read_all(model, value_of, params, batch: dict, tokens: ArrayLike, lengths: 
     if tokens.ndim not in (2, 3) or lengths.shape != tokens.shape[:-1]:
         shapes = f"tokens has shape {tokens.shape}, lengths {lengths.shape}"
         raise InputError(f"{shapes}: give [B, L] and [B], or [B, N, L] and [B, N]")
-    memory, state, token = model.start(params, batch)
+    if not isinstance(lengths, jax.core.Tracer):
+        for length in np.ravel(lengths)[(np.ravel(lengths) < 0) | (np.ravel(lengths) > tokens.shape[-1])][:1]:
+            raise InputError(f"lengths holds {length}, it must be 0 to {tokens.shape[-1]}, the places of tokens")
+    memory, state, token = started(model, params, batch)
     if token.shape[0] != tokens.shape[0]:
         raise InputError(f"tokens has {tokens.shape[0]} rows, the batch {token.shape[0]}: the numbers must be equal")
     outputs = tokens if tokens.ndim == 3 else tokens[:, None]  # [B, N, L]
@@ -129,7 +136,7 @@ def _read_all(model, value_of, params, batch: dict, tokens: ArrayLike, lengths: 
 def _teach(model, value_of, params, memory, state, token, tokens: Array, lengths: Array) -> tuple[Array, Array]:
     """Read tokens [B, N, L] by teacher forcing: (values [B, N, L, ...], `size_marker` of the vocabulary)."""
     rows, outputs, steps = tokens.shape
-    _, logits = jax.eval_shape(model.step, params, memory, state, token)
+    logits, _ = step_form(model, params, memory, state, token, attends=value_of is _weights)
     symbols = tokens.astype(jnp.int32).transpose(2, 1, 0)  # [L, N, B]
     first = jnp.broadcast_to(token.astype(jnp.int32), (min(steps, 1), outputs, rows))  # [1, N, B]
     # leaves [N, B, ...]
@@ -138,10 +145,7 @@ def _teach(model, value_of, params, memory, state, token, tokens: Array, lengths
     def read(state, symbols):
         before, symbol = symbols
 
-        def one(state, before, symbol):
-            state, logits = model.step(params, memory, state, before)
-            return state, value_of(model, state, logits, symbol)
-
+        one = functools.partial(value_of, model, params, memory)
         return jax.vmap(one)(state, before, symbol)
 
     _, values = jax.lax.scan(read, state, (jnp.concatenate((first, symbols[:-1])), symbols))  # [L, N, B, ...]

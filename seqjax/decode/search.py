@@ -1,16 +1,16 @@
 """A search as a value: a method and its options."""
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any, Literal, get_args
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Unpack, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from seqjax.checks import check_choice, check_integers, check_positive, check_weights
 from seqjax.contracts import Decoder
 from seqjax.decode.beam_search import beam, check_width
+from seqjax.decode.constraints import Constraints
 from seqjax.decode.decoder import Decoded
 from seqjax.decode.sampling import check_draw, greedy, sample, stream
 from seqjax.errors import InputError
@@ -41,12 +41,15 @@ class Search:
         min_length: the least number of symbols, the end included; 0: no limit.
         max_length: the greatest number of symbols, the end included; None: the caller's limit.
         no_repeat_ngram: n; no sequence of n symbols occurs twice in an output; 0: no limit.
+        repetition_penalty: the log-probability of a symbol that the output holds already is multiplied by it; 1: none.
+        unknown_penalty: subtracted from the log-probability of the unknown symbol; for `texts`.
         unknown: for `texts`: show an unknown symbol as a mark, or replace it by the source word with the most attention.
 
     Raises:
         InputError: a value out of its range, or an option that the method does not read and that is not at its default.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> from seqjax.cells.gru import GRU
         >>> from seqjax.models.language_model import LanguageModel
         >>> model = LanguageModel(vocabulary_size=5, cell=GRU(input_size=5, hidden_size=8))
@@ -78,6 +81,8 @@ class Search:
     min_length: int = 0  # symbols at least, the end counted
     max_length: int | None = None  # symbols at most, the end counted; None: by the lengths of the training pairs
     no_repeat_ngram: int = 0  # n: no sequence of n symbols occurs twice in an output; 0: no limit
+    repetition_penalty: float = 1.0  # multiplies the log-probability of a symbol that the output holds already; 1: none
+    unknown_penalty: float = 0.0  # subtracted from the log-probability of the unknown symbol
     unknown: Literal["mark", "copy"] = "mark"  # unknown symbols: shown as a mark, or the source word with the most attention
 
     def __post_init__(self):
@@ -94,6 +99,10 @@ class Search:
             check_integers(**{name: getattr(self, name)})
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}, it must be at least 0 (0: no such limit)")
+        if not 0 < self.repetition_penalty < np.inf:
+            raise InputError(f"repetition_penalty is {self.repetition_penalty}, it must be above 0 and finite (1: none)")
+        if not abs(self.unknown_penalty) < np.inf:
+            raise InputError(f"unknown_penalty is {self.unknown_penalty}, it must be finite")
         for field in dataclasses.fields(self):
             value, methods = getattr(self, field.name), _METHODS_OF.get(field.name, (self.method,))
             if self.method not in methods and value != field.default:
@@ -108,7 +117,7 @@ class Search:
 
     def as_greedy(self) -> "Search":
         """The greedy search under the same limits, e.g. for evaluations during training."""
-        limits = ("min_length", "max_length", "no_repeat_ngram", "unknown")
+        limits = ("min_length", "max_length", "no_repeat_ngram", "repetition_penalty", "unknown_penalty", "unknown")
         return Search(method="greedy", **{name: getattr(self, name) for name in limits})
 
     def __call__(
@@ -118,8 +127,9 @@ class Search:
         batch: dict,
         *,
         max_length: int | None = None,
-        end: int | None = None,
+        end: int | Sequence[int] | None = None,
         n_best: int = 1,
+        **constraints: Unpack[Constraints],
     ) -> Decoded:
         """Search for the outputs of a batch.
 
@@ -128,8 +138,9 @@ class Search:
             params: the model's parameters.
             batch: read by the model's `start`.
             max_length: L, if the search has no max_length of its own.
-            end: the symbol that ends an output; None: all have L symbols.
+            end: the symbol that ends an output, or several such symbols; None: all have L symbols.
             n_best: N, outputs of a row: at most `beam` of a beam search, 1 of a greedy one, any number of draws.
+            **constraints: further ones, see `Constraints`.
 
         Returns:
             Decoded: tokens [B, N, L], lengths [B, N], scores [B, N]; best first, but samples as they were drawn. For
@@ -138,13 +149,11 @@ class Search:
         Raises:
             InputError: no max_length, an n_best out of its range, no attention where it is needed, or the model's own errors.
         """
-        limits = self._limits(max_length, end)
+        limits: dict[str, Any] = {**self._limits(max_length, end), **constraints}
         if self.method in ("sample", "mbr"):
             check_positive(n_best=n_best)
             draws = n_best if self.method == "sample" else self.samples
-            keys = jax.random.split(key_of(self.seed), draws)
-            drawn = [sample(model, params, batch, key=key, **self._draw, **limits) for key in keys]
-            return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *drawn)
+            return sample(model, params, batch, key=key_of(self.seed), samples=draws, **self._draw, **limits)
         if self.is_greedy and n_best == 1:
             return jax.tree.map(lambda leaf: leaf[:, None], greedy(model, params, batch, **limits))
         if self.method == "greedy":
@@ -155,12 +164,19 @@ class Search:
         return beam(model, params, batch, width=self.beam, n_best=n_best, **options, **limits)
 
     def stream(
-        self, model: Decoder, params: Params, batch: dict, *, max_length: int | None = None, end: int | None = None
+        self,
+        model: Decoder,
+        params: Params,
+        batch: dict,
+        *,
+        max_length: int | None = None,
+        end: int | Sequence[int] | None = None,
+        **constraints: Unpack[Constraints],
     ) -> Iterator[np.ndarray]:
         """The symbols of a greedy search, or of the first draw, each as soon as it is chosen.
 
         Args:
-            model, params, batch, max_length, end: as for a call.
+            model, params, batch, max_length, end, **constraints: as for a call.
 
         Returns:
             An iterator of int32 arrays [B].
@@ -171,7 +187,8 @@ class Search:
         self.check_streams()
         draw: dict[str, Any] = self._draw if self.method == "sample" else {"temperature": 0.0}
         key = jax.random.split(key_of(self.seed), 1)[0]
-        return stream(model, params, batch, key=key, **draw, **self._limits(max_length, end))
+        limits: dict[str, Any] = {**self._limits(max_length, end), **constraints}
+        return stream(model, params, batch, key=key, **draw, **limits)
 
     def check_streams(self) -> None:
         """Raise unless the search chooses one symbol after another: greedy, or a sample."""
@@ -185,9 +202,11 @@ class Search:
     def _draw(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _DRAW}
 
-    def _limits(self, max_length: int | None, end: int | None) -> dict[str, Any]:
+    def _limits(self, max_length: int | None, end: int | Sequence[int] | None) -> dict[str, Any]:
         length = max_length if self.max_length is None else self.max_length
         if length is None:
             raise InputError("max_length is None: give the most symbols that an output may have")
         limits = {name: getattr(self, name) for name in ("min_length", "no_repeat_ngram") if getattr(self, name)}
+        if self.repetition_penalty != 1:
+            limits["repetition_penalty"] = self.repetition_penalty
         return {"max_length": length, "end": end} | limits

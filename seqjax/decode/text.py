@@ -137,7 +137,7 @@ class TextSearch:
         self._search = search or Search()
         if isinstance(self._output_vocabulary, LineVocabulary):  # one symbol is a whole output
             self._search = dataclasses.replace(self._search, max_length=1)
-        if self._search.unknown == "copy" and not (self._has_source and model.attends):
+        if self._search.unknown == "copy" and not (self._has_source and getattr(model, "attends", False)):
             lacks = "attention" if self._has_source else "source"
             raise InputError(f"unknown is copy, which takes the source word with the most attention: this model has no {lacks}")
 
@@ -202,7 +202,8 @@ class TextSearch:
         if self._is_empty(ids):
             return iter(())
         [(_, batch)] = self._batches([ids])
-        columns = self._search.stream(self._model, self._params, batch, max_length=self._longest(batch), end=end)
+        limits: dict[str, Any] = {"max_length": self._longest(batch), "end": end} | self._bias
+        columns = self._search.stream(self._model, self._params, batch, **limits)
         symbols = (int(column[0]) for column in columns)
         return self._output_vocabulary.stream(itertools.takewhile(lambda symbol: symbol != end, symbols))
 
@@ -267,8 +268,14 @@ class TextSearch:
 
     def _decode(self, params: Params, batch: dict[str, Any], n_best: int) -> Decoded:
         """The search's outputs, [B, N, ...]."""
-        longest = self._longest(batch)
-        return self._search(self._model, params, batch, max_length=longest, end=self._output_vocabulary.end, n_best=n_best)
+        limits: dict[str, Any] = {"max_length": self._longest(batch), "end": self._output_vocabulary.end} | self._bias
+        return self._search(self._model, params, batch, n_best=n_best, **limits)
+
+    @property
+    def _bias(self) -> dict[str, Any]:
+        """The penalty on the unknown symbol, as a constraint."""
+        unknown, penalty = self._output_vocabulary.unknown, self._search.unknown_penalty
+        return {} if unknown is None or not penalty else {"bias": {unknown: -penalty}}
 
     def _hypotheses(self, batch: dict[str, Any], inputs: Sequence[str] | None, n_best: int) -> list[list[Hypothesis]]:
         """The outputs for the first rows of a batch, one list for each input (None: for every row), without equal texts."""

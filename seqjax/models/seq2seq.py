@@ -51,13 +51,6 @@ class Recalled(NamedTuple):
     symbols: Any
 
 
-class Stepped(NamedTuple):
-    """The state of an attentive decoder after a step, and that step's weights [B, S]."""
-
-    decoder: State
-    weights: Array
-
-
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Seq2Seq(Model):
@@ -284,21 +277,22 @@ class Seq2Seq(Model):
             (state, logits), logits float32 or wider.
         """
         symbols, decoder_params = self._symbols, params["decoder"]
-        if not self.attends:
-            state, y = symbols.advance(decoder_params, memory.symbols, state, token)
-            return state, symbols.emit(decoder_params, y)
-        inner, y = symbols.advance(decoder_params, memory.symbols, state.decoder, token, context=memory.attended)
-        return self._stepping(memory.attended, inner, y.weights), symbols.emit(decoder_params, y.output)
+        context = memory.attended if self.attends else None
+        state, y = symbols.advance(decoder_params, memory.symbols, state, token, context=context)
+        return state, symbols.emit(decoder_params, y.output if self.attends else y)
 
-    def weights(self, state: State) -> Array:
-        """The attention weights of the step that returned `state`, [B, S].
+    def attend(self, params: Params, memory: Recalled, state: State, token: Array) -> tuple[State, Array, Array]:
+        """`step`, and its attention weights: (state, logits [B, V], weights [B, S]).
 
         Raises:
             InputError: the decoder has no attention.
         """
         if not self.attends:
             raise InputError("this model has no attention: there are no weights to show")
-        return state.weights
+        symbols, decoder_params = self._symbols, params["decoder"]
+        state, y = symbols.advance(decoder_params, memory.symbols, state, token, context=memory.attended)
+        weights = y.weights.astype(at_least_float32(memory.attended.values.dtype))
+        return state, symbols.emit(decoder_params, y.output), weights
 
     def attended(self, memory: Recalled) -> Array:
         """The real places of the source, bool [B, S].
@@ -333,19 +327,12 @@ class Seq2Seq(Model):
             params, recalled = fixed
             return self.step(params, recalled, state, token)
 
-        fixed, state = (params, Recalled(memory, ())), self._stepping(memory, state)
+        fixed = (params, Recalled(memory, ()))
         return sampled_inputs(step, fixed, state, tokens, teacher_forcing, key, per=self.sampling)
-
-    def _stepping(self, memory, state: State, weights: Array | None = None) -> State:
-        """A decoder's state in the form of `step`; weights None: before the first step."""
-        if not self.attends:
-            return state
-        weights = jnp.zeros(memory.mask.shape) if weights is None else weights
-        return Stepped(state, weights.astype(at_least_float32(memory.values.dtype)))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _start(model: Seq2Seq, params: Params, batch: dict) -> tuple[Recalled, State, Array]:
     memory, state = model._encode(params, batch)
     token = jnp.full(jax.tree.leaves(batch)[0].shape[0], model.start_symbol, jnp.int32)
-    return Recalled(memory, model._symbols.look_up(params["decoder"])), model._stepping(memory, state), token
+    return Recalled(memory, model._symbols.look_up(params["decoder"])), state, token

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.contracts import Decoder
-from seqjax.testing.comparison import close, is_floating, require, same_form
+from seqjax.decode.decoder import started, step_form
+from seqjax.errors import InputError
+from seqjax.testing.comparison import close, is_floating, require
 from seqjax.types import Array, State
 
 STEPS = 3
@@ -31,7 +33,7 @@ class _Case:
 
     def __init__(self, decoder, params, batch: dict, never: tuple[int, ...], whole: Callable | None):
         self.decoder, self.params, self.batch, self.never, self.whole = decoder, params, batch, never, whole
-        self.step = jax.jit(decoder.step)
+        self.step = jax.jit(decoder.attend if decoder.attends else decoder.step)
         self.base = self.run(batch)
 
     def run(self, batch: dict, tokens: np.ndarray | None = None) -> _Pass:
@@ -41,11 +43,10 @@ class _Case:
         for step in range(STEPS):
             token = token if tokens is None else jnp.asarray(tokens[step])
             symbols.append(np.asarray(token))
-            state, scores = self.step(self.params, memory, state, token)
+            state, scores, *rest = self.step(self.params, memory, state, token)
             states.append(state)
             logits.append(np.asarray(scores))
-            if self.decoder.attends:
-                weights.append(np.asarray(self.decoder.weights(state)))
+            weights += map(np.asarray, rest)
             order = np.argsort(-logits[-1], axis=1, kind="stable")[:, : max(np.isfinite(logits[-1]).sum(axis=1).min(), 1)]
             choice = np.arange(len(order)) % order.shape[1]
             token = jnp.asarray(order[np.arange(len(order)), choice], symbols[0].dtype)
@@ -67,7 +68,7 @@ def check_decoder(
     included; beams over one memory equal each alone; attention weights are 0 at padding; steps equal one pass.
 
     Args:
-        decoder: anything with `attends`, `start` and `step`; with `weights` and `attended` if it attends.
+        decoder: anything with `attends`, `start` and `step`; with `attend` and `attended` if it attends.
         params: its parameters.
         batch: a dict of arrays with at least 2 rows. For every name with a name_lengths, [B], places beyond the
             length are padding.
@@ -88,23 +89,27 @@ def check_decoder(
     twin = copy.deepcopy(decoder)
     require(twin == decoder and hash(twin) == hash(decoder), "value", "a copy is not equal to the decoder, or hashes differently")
     with jax.default_matmul_precision("highest"):
+        law_shapes(decoder, params, batch)
         case = _Case(decoder, params, batch, never, whole)
         for law in _LAWS:
             law(case)
 
 
-def law_shapes(case: _Case):
+def law_shapes(decoder: Decoder, params: Any, batch: dict):
     """Tokens are integers [B], state leaves [B, ...], logits [B, V], float32 or wider; the state keeps its form."""
-    rows = jax.tree.leaves(case.batch)[0].shape[0]
-    tokens, logits = case.base.tokens, case.base.logits
-    require(np.issubdtype(tokens.dtype, np.integer), "shapes", f"the first token is {tokens.dtype}, it must be an integer")
-    require(tokens.shape == (STEPS, rows), "shapes", f"the first token is {list(tokens.shape[1:])}, it must be [{rows}]")
-    require(logits.ndim == 3 and logits.shape[1] == rows, "shapes", f"logits are {list(logits.shape[1:])}, not [{rows}, V]")
+    rows = jax.tree.leaves(batch)[0].shape[0]
+    require(rows > 1, "shapes", f"the batch has {rows} rows, give at least 2")
+    require(isinstance(getattr(decoder, "attends", None), bool), "shapes", "attends must be True or False")
+    try:
+        memory, state, token = started(decoder, params, batch)
+        logits, _ = step_form(decoder, params, memory, state, token)
+        if decoder.attends:
+            step_form(decoder, params, memory, state, token, attends=True)
+    except InputError as error:
+        raise AssertionError(f"shapes: {error}") from None
+    require(token.shape == (rows,), "shapes", f"the first token is {list(token.shape)}, it must be [{rows}]")
     wide = is_floating(logits) and jnp.finfo(logits.dtype).bits >= 32
     require(wide, "shapes", f"logits are {logits.dtype}, they must be float32 or wider")
-    for leaf in jax.tree.leaves(case.base.states[0]):
-        require(leaf.shape[:1] == (rows,), "shapes", f"a leaf of the state is {list(leaf.shape)}, it must be [{rows}, ...]")
-    same_form(case.base.states[1], case.base.states[0], "shapes: the state after a step")
 
 
 def law_logits(case: _Case):
@@ -177,4 +182,4 @@ def _same(actual: np.ndarray, expected: np.ndarray, law: str):
     close(np.where(impossible, 0, actual), np.where(impossible, 0, expected), TOLERANCE, law)
 
 
-_LAWS = (law_shapes, law_logits, law_rows, law_padding, law_beams, law_attention, law_whole)
+_LAWS = (law_logits, law_rows, law_padding, law_beams, law_attention, law_whole)

@@ -128,7 +128,7 @@ def reference(model, params, row, *, width, max_length, end, alpha=0.0, early_st
     """Beam search in the slowest way there is: lists of paths, one group after the other."""
     distribution, _ = model.lookup(params, row)
     k = width // groups
-    count, live, ended = k if groups > 1 else n_best, [[((), 0.0)] for _ in range(groups)], [[] for _ in range(groups)]
+    live, ended = [[((), 0.0)] for _ in range(groups)], [[] for _ in range(groups)]
     best_first = functools.partial(sorted, key=lambda pair: -pair[0])
     for step in range(1, max_length + 1):
         taken = np.zeros(model.symbols)
@@ -141,12 +141,12 @@ def reference(model, params, row, *, width, max_length, end, alpha=0.0, early_st
             ended[g] = best_first(ended[g] + [(p / ((5 + step) / 6) ** alpha, path) for path, p in closing])
             longest = step if early_stop else max_length
             best = max((p for _, p in live[g]), default=-np.inf) / ((5 + longest) / 6) ** alpha
-            if len(ended[g]) >= count and best <= ended[g][count - 1][0]:
+            if len(ended[g]) >= k and best <= ended[g][k - 1][0]:
                 live[g] = []
     every = []
     for g in range(groups):
         cut = best_first([(p / ((5 + max_length) / 6) ** alpha, path) for path, p in live[g]])
-        every += (ended[g] + cut)[:count]
+        every += (ended[g] + cut)[:k]
     ranked = sorted(every, key=lambda pair: (pair[1][-1] != end, -pair[0]))
     return [pair for n, pair in enumerate(ranked) if pair[1] not in [path for _, path in ranked[:n]]][:n_best]
 
@@ -174,6 +174,18 @@ def test_a_narrow_beam_equals_the_loop_over_lists(options):
             expected = reference(Tree(V), params, row, alpha=alpha, **limits, **options)
             assert [path for _, path in paths(decoded, row)] == [path for _, path in expected]
             np.testing.assert_allclose([s for s, _ in paths(decoded, row)], [s for s, _ in expected], rtol=2e-5)
+
+
+def test_the_first_of_several_is_the_one_of_one_and_no_other_number_compiles():
+    model = Tree(V, name="of every n_best")
+    for seed in range(4):
+        params = Tree.init(4, V, L, seed=seed, sharpness=1.2)
+        every = {"width": 4, "max_length": L, "end": END, "length_penalty": 1.0}
+        four, *fewer = (decode.beam(model, params, ROWS, n_best=n, **every) for n in (4, 3, 1))
+        for some in fewer:
+            for leaf, other in zip(some, four, strict=True):
+                np.testing.assert_array_equal(leaf, other[:, : leaf.shape[1]])
+    assert len(model.traces) <= 2
 
 
 CAPTIONS = {
@@ -256,15 +268,15 @@ def test_the_loop_stops_when_nothing_can_get_better():
 
     model, logits = Counting(), jnp.log(jnp.eye(5)[jnp.array([1, END, 0, 0, 0])] * 0.9 + 0.02)
     for options, fewest, most in [
-        ({}, 2, 2),  # the hypothesis that ended beats the beams: log-probabilities only fall
-        ({"early_stop": False}, 2, 2),
-        ({"n_best": 3}, 3, 6),  # three must have ended
+        ({"width": 1}, 2, 2),  # the hypothesis that ended beats the beam: log-probabilities only fall
+        ({"width": 1, "early_stop": False}, 2, 2),
+        ({}, 3, 6),  # three must have ended
         ({"n_best": 3, "early_stop": False, "length_penalty": 1.0}, 7, 50),
     ]:
         steps = []
-        decode.beam(model, logits, tokens(0, 1), width=3, max_length=50, end=END, **options)
+        decode.beam(model, logits, tokens(0, 1), **{"width": 3, "max_length": 50, "end": END} | options)
         jax.effects_barrier()
-        assert fewest <= len(steps) <= 3 * most
+        assert fewest <= len(steps) <= options.get("width", 3) * most
 
 
 @pytest.mark.parametrize(("symbols", "beams"), [(1, 3), (5, 3), (255, 3), (256, 3), (300, 1), (1000, 3)])
@@ -329,6 +341,7 @@ def test_logits_in_bfloat16_are_scored_in_float32():
         ({"groups": 0}, "groups is 0"),
         ({"width": 5, "groups": 2}, "width is 5, it must be a multiple of groups, 2"),
         ({"length_penalty": -0.1}, "length_penalty is -0.1"),
+        ({"length_penalty": jnp.ones(1)}, r"length_penalty has shape \(1,\), it must be one number"),
         ({"length_penalty": math.nan}, "length_penalty is nan"),
         ({"coverage_penalty": math.inf}, "coverage_penalty is inf"),
         ({"coverage_penalty": 0.2}, "coverage_penalty 0.2 needs attention weights, and this Table has none"),

@@ -84,13 +84,29 @@ class Broken:
         if self.fault == "padding":
             batch = batch | {"source_lengths": jnp.full(3, 3)[: len(batch["source"])]}
         memory, state, token = self.model.start(params, batch)
-        return memory, state, token.astype(jnp.float32) if self.fault == "token" else token
+        match self.fault:
+            case "token":
+                token = token.astype(jnp.float32)
+            case "number":
+                token = START
+            case "leaf":
+                state = (state, jnp.zeros(()))
+        return memory, state, token
 
     def step(self, params, memory, state, token):
-        new, logits = self.model.step(params, memory, state, token.astype(jnp.int32))
+        return self.attend(params, memory, state, token)[:2]
+
+    def attend(self, params, memory, state, token):
+        new, logits, weights = self.model.attend(params, memory, state, token.astype(jnp.int32))
         match self.fault:
             case "state":
-                new = new._replace(weights=new.weights.astype(jnp.bfloat16))
+                new = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), new)
+            case "axis":
+                logits = logits[:, None]
+            case "weights":
+                weights = weights + 0.3
+            case "places":
+                weights = weights[:, 1:]
             case "narrow":
                 logits = logits.astype(jnp.bfloat16)
             case "nan":
@@ -103,10 +119,7 @@ class Broken:
                 logits = logits + logits[:, 2:].mean()
             case "whole":
                 logits = logits * 1.01
-        return new, logits
-
-    def weights(self, state):
-        return state.weights + (0.3 if self.fault == "weights" else 0.0)
+        return new, logits, weights
 
     def attended(self, memory):
         mask = self.model.attended(memory)
@@ -116,8 +129,12 @@ class Broken:
 @pytest.mark.parametrize(
     ("fault", "line"),
     [
-        ("token", "shapes: the first token is float32, it must be an integer"),
-        ("state", "shapes: the state after a step: .*weights is bfloat16"),
+        ("token", "shapes: Broken.start returns the token float32.3., it must be integers"),
+        ("number", "shapes: Broken.start returns the token 1 of type int, it must be integers"),
+        ("leaf", "shapes: Broken.start returns state.1. float32.., with 3 rows it must be .3, ...."),
+        ("state", "shapes: Broken.step returns state.* bfloat16.3, 3., it was given float32"),
+        ("axis", "shapes: Broken.step returns logits float32.3, 1, 6., with 3 rows they must be .3, V."),
+        ("places", "shapes: Broken.attended returns bool.3, 3., for these weights it must be bool .3, 2."),
         ("narrow", "shapes: logits are bfloat16"),
         ("nan", "logits: some are NaN"),
         ("never", "logits: symbol 1 is never emitted"),
@@ -126,7 +143,7 @@ class Broken:
         ("padding", "padding: logits where padding holds NaN or another symbol"),
         ("weights", "attention: weights are negative, or sum to more than 1"),
         ("attended", "attention: weights are above 0 at places that are not attended to"),
-        ("mask", "attention: attended is int32, it must be bool"),
+        ("mask", "shapes: Broken.attended returns int32"),
         ("whole", "whole: steps against one pass"),
     ],
 )

@@ -77,13 +77,67 @@ def test_its_weights_are_the_mean_over_the_members_that_attend():
         decode.beam(decode.Ensemble((Table(),)), (table(),), tokens(0), width=2, max_length=3, coverage_penalty=0.1)
 
 
+def test_a_recogniser_and_a_language_model_are_fused_each_with_its_batch_first_symbol_and_weight():
+    """Scores are sums that are not normalised: those of enumeration, in every search."""
+    forest, chain = Tree.init(2, V, L, seed=3), table(7, V)
+    fused = decode.Ensemble((Tree(V), Table()), "fusion", (1.0, 0.4))
+    batch, params = (rows(0, 1), tokens(2, 3)), (forest, chain)  # Tree begins with 0, Table with 2 and 3
+    decoded = decode.beam(fused, params, batch, width=36, max_length=L, end=END, early_stop=False, n_best=36)
+    scored = decode.score(fused, params, batch, decoded.tokens, decoded.lengths)
+    np.testing.assert_allclose(scored.scores, decoded.scores, rtol=1e-5)
+    draws = decode.sample(fused, params, batch, max_length=L, end=END, key=jax.random.key(0), samples=3)
+    np.testing.assert_allclose(decode.score(fused, params, batch, *draws[:2]).scores, draws.scores, rtol=1e-5)
+    greedy = decode.greedy(fused, params, batch, max_length=L, end=END)
+    for row, first in enumerate((2, 3)):
+        distribution, _ = Tree(V).lookup(forest, row)
+
+        def score(path, distribution=distribution, first=first):
+            return distribution(path) + 0.4 * np.asarray(chain[path[-1] if path else first], np.float64)
+
+        expected = oracles.hypotheses(score, symbols=V, max_length=L, end=END)[:36]
+        paths = [tuple(path[:n].tolist()) for path, n in zip(decoded.tokens[row], decoded.lengths[row], strict=True)]
+        assert paths == [path for _, path in expected]
+        np.testing.assert_allclose(decoded.scores[row], [value for value, _ in expected], rtol=1e-5)
+        path = tuple(greedy.tokens[row, : greedy.lengths[row]].tolist())
+        assert all(symbol == np.argmax(score(path[:i])) for i, symbol in enumerate(path))
+
+
+@pytest.mark.parametrize("average", ["probability", "log"])
+def test_weights_count_as_copies_of_a_member(average):
+    params = tuple(table(seed) for seed in range(2))
+    decoded = decode.greedy(decode.Ensemble((Table(),) * 2, average, (4.0, 2.0)), params, tokens(0, 1, 2), max_length=5)
+    expected = decode.greedy(decode.Ensemble((Table(),) * 3, average), (*params, params[0]), tokens(0, 1, 2), max_length=5)
+    np.testing.assert_array_equal(decoded.tokens, expected.tokens)
+    np.testing.assert_allclose(decoded.scores, expected.scores, rtol=1e-5)
+
+
+def test_members_with_other_places_are_left_out_of_the_mean():
+    ensemble, params = decode.Ensemble((Tree(5), Tree(5))), (Tree.init(2, 5, 2, source=3), Tree.init(2, 5, 2, source=4))
+    outputs = jnp.array([[1, 2], [0, 3]]), jnp.array([2, 2])
+    weights = decode.attention(ensemble, params, rows(0, 1), *outputs)
+    np.testing.assert_allclose(weights, decode.attention(Tree(5), params[0], rows(0, 1), *outputs), rtol=1e-6)
+
+
+def test_what_is_impossible_for_all_members_ends_the_row():
+    for average in ("probability", "log", "fusion"):
+        params = (table().at[:, :3].set(-jnp.inf), table().at[:, 3:].set(-jnp.inf))
+        decoded = decode.greedy(decode.Ensemble((Table(),) * 2, average), params, tokens(0), max_length=3)
+        assert (decoded.scores[0] == -jnp.inf) == (average != "probability") and decoded.lengths[0] in (0, 3)
+
+
 @pytest.mark.parametrize(
-    ("models", "average", "line"),
-    [((), "log", r"models is \(\), it must be a tuple"), ((Table(),), "mean", "average is 'mean', it must be one of")],
+    ("arguments", "line"),
+    [
+        (((), "log"), r"models is \(\), it must be a tuple"),
+        (((Table(),), "mean"), "average is 'mean', it must be one of"),
+        (((Table(),), "log", (1.0, 2.0)), r"weights is \(1.0, 2.0\), it must be a tuple of 1 numbers"),
+        (((Table(),), "log", (-1.0,)), "its numbers must be at least 0 and finite, and not all 0"),
+        (((Table(),), "fusion", (0.0,)), "its numbers must be finite, and not all 0"),
+    ],
 )
-def test_what_cannot_be_an_ensemble_is_refused(models, average, line):
+def test_what_cannot_be_an_ensemble_is_refused(arguments, line):
     with pytest.raises(InputError, match=line):
-        decode.Ensemble(models, average)
+        decode.Ensemble(*arguments)
 
 
 def test_members_that_do_not_fit_are_told_in_one_line():
@@ -92,6 +146,7 @@ def test_members_that_do_not_fit_are_told_in_one_line():
         decode.greedy(pair, (table(),), tokens(0), max_length=2)
     with pytest.raises(InputError, match=r"vocabularies of \[5, 6\] symbols"):
         decode.greedy(pair, (table(), table(symbols=6)), tokens(0), max_length=2)
-    other = decode.Ensemble((Table(), Tree(5)))
-    with pytest.raises(InputError, match="models 0 and 1 begin with different symbols"):
-        other.start((table(), Tree.init(1, 5, 2)), tokens(3) | rows(0))
+    with pytest.raises(InputError, match=r"read \[1, 2\] rows: their numbers must be equal"):
+        pair.start((table(), table()), (tokens(3), tokens(3, 4)))
+    with pytest.raises(InputError, match="2 models was given a tuple of 1: give a tuple with each model's batches"):
+        pair.start((table(), table()), (tokens(3),))

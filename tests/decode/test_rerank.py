@@ -40,9 +40,19 @@ def test_the_utility_gets_the_hypothesis_first():
     assert minimum_bayes_risk(["long one", "a"], lambda hypothesis, reference: -len(hypothesis)).index == 1
 
 
+def test_lists_and_arrays_of_symbols_are_candidates_too():
+    for candidates in ([[1, 2], [3], [1, 2]], np.array([[1, 2], [3, 3], [1, 2]])):
+        result = minimum_bayes_risk(candidates, lambda one, other: float(list(one) == list(other)))
+        np.testing.assert_allclose(result.utilities, [2 / 3, 1 / 3, 2 / 3])
+
+
 @pytest.mark.parametrize("weights", [[1.0], [1, -1], [0, 0], [1, np.nan]])
 def test_bad_values_are_told(weights):
     with pytest.raises(InputError, match="weights must be 2 finite numbers"):
         minimum_bayes_risk(["a", "b"], overlap, weights=weights)
     with pytest.raises(InputError, match="no candidates"):
         minimum_bayes_risk([], overlap)
+    with pytest.raises(InputError, match="candidates is one text"):
+        minimum_bayes_risk("abc", overlap)
+    with pytest.raises(InputError, match="the utility of candidate 0 is NaN"):
+        minimum_bayes_risk(["a", "b"], lambda one, other: float("nan"))

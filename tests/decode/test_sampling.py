@@ -175,6 +175,77 @@ def test_stream_equals_sample(options):
     assert len(columns) == int(decoded.lengths.max())
 
 
+@pytest.mark.parametrize("search", ["greedy", "sample", "beam", "stream"])
+def test_what_a_decoder_makes_impossible_or_not_a_number_ends_a_row_in_every_search(search):
+    """Row b is well until step b, then gives -inf or NaN alone: its output is what it wrote before."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Dying(Table):
+        def step(self, params, memory, state, token):
+            return state + 1, jnp.where(state[:, None] < jnp.arange(3)[:, None], params["logits"][token], params["then"])
+
+    for then in (-math.inf, math.nan):
+        params, every = {"logits": table(), "then": jnp.array(then)}, {"max_length": 4}
+        healthy = decode.greedy(Table(), table(), tokens(0, 1, 2), **every)
+        if search == "stream":
+            columns = [*decode.stream(Dying(), params, tokens(0, 1, 2), key=jax.random.key(0), temperature=0.0, **every)]
+            assert len(columns) == 3
+            continue
+        options = {"sample": {"key": jax.random.key(0), "top_k": 1}, "beam": {"width": 1}}.get(search, {})
+        decoded = getattr(decode, search)(Dying(), params, tokens(0, 1, 2), **every, **options)
+        symbols, lengths, scores = (leaf.reshape(3, *leaf.shape[2:] if search == "beam" else leaf.shape[1:]) for leaf in decoded)
+        assert lengths.tolist() == [0, 1, 2]
+        np.testing.assert_array_equal(scores, np.full(3, then, np.float32))
+        for row in range(3):
+            assert symbols[row].tolist() == [*healthy.tokens[row, :row].tolist(), *[0] * (4 - row)]
+        scored = decode.score(Dying(), params, tokens(0, 1, 2), np.full((3, 3), 1), np.array([1, 2, 3]))
+        np.testing.assert_array_equal(scored.scores, scores)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.int32])
+def test_scores_are_exact_over_many_symbols(dtype):
+    logits, steps = jnp.array([[0, 1, 2, 3]] * 4, dtype), 20_000
+    decoded = decode.greedy(Table(), logits, tokens(0), max_length=steps)
+    exact = -steps * float(np.log(np.exp(np.arange(4.0) - 3).sum()))
+    for scores in (
+        decoded.scores,
+        decode.sample(Table(), logits, tokens(0), max_length=steps, key=jax.random.key(0), top_k=1).scores,
+        decode.beam(Table(), logits, tokens(0), max_length=steps, width=1).scores[0],
+        decode.score(Table(), logits, tokens(0), decoded.tokens, decoded.lengths).scores,
+    ):
+        assert scores[0] == np.float32(exact) and scores.dtype == jnp.float32
+
+
+def test_traced_numbers_are_options_too_and_zero_is_greedy():
+    def run(temperature, share, k):
+        return drawn(3, temperature=temperature, top_p=share, top_k=k)
+
+    traced = jax.jit(run)
+    for heat, share, k in [(0.7, 0.9, 3), (0.0, 0.5, 2)]:
+        np.testing.assert_array_equal(traced(heat, share, k).tokens, run(heat, share, k).tokens)
+    np.testing.assert_array_equal(traced(0.0, 1.0, 5).tokens, decode.greedy(Table(), table(), BATCH, max_length=L).tokens)
+
+    def penalised(alpha, beta):
+        options = {"diversity": beta, "groups": 2, "end": END}
+        return decode.beam(Table(), table(), BATCH, width=2, max_length=L, length_penalty=alpha, **options)
+
+    np.testing.assert_allclose(jax.jit(penalised)(0.8, 0.3).scores, penalised(0.8, 0.3).scores, rtol=1e-6)
+
+
+def test_any_length_below_a_power_of_two_is_one_program():
+    model = Table(name="of any length")
+    longest = decode.greedy(model, table(), BATCH, max_length=20, end=END)
+    for length in (1, 7, 13):
+        decoded = decode.greedy(model, table(), BATCH, max_length=length, end=END)
+        np.testing.assert_array_equal(decoded.tokens, longest.tokens[:, :length])
+    assert len(model.traces) <= 2
+
+
+def test_a_share_below_the_least_number_keeps_the_likeliest():
+    for option in ("top_p", "typical_p"):
+        assert drawn(0, jnp.tile(jnp.arange(5.0), (5, 1)) ** 3, **{option: 1e-50}).tokens.tolist() == [[4] * L] * 5
+
+
 def test_temperature_zero_is_argmax_and_a_tiny_one_does_not_overflow():
     cold = decode.greedy(Table(), table(2) * 10, BATCH, max_length=L).tokens.tolist()
     for heat in (0.0, 1e-30, 1e-50):
@@ -276,6 +347,7 @@ def test_it_works_under_jit():
         ({"end": -1}, "end is -1, it must be a symbol of the vocabulary"),
         ({"end": 5}, "end names symbol 5, the vocabulary has 0 to 4"),
         ({"end": 1.5}, "end is 1.5, it must be an integer"),
+        ({"temperature": np.ones(1)}, r"temperature has shape \(1,\), it must be one number"),
     ],
 )
 @pytest.mark.parametrize("search", [decode.sample, decode.stream])

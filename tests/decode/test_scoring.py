@@ -114,6 +114,8 @@ def test_other_outputs_of_the_same_shape_compile_nothing():
         (np.zeros((1, 2), np.int32), np.ones(2, np.int32), r"tokens has shape \(1, 2\), lengths \(2,\)"),
         (np.zeros(2, np.int32), np.ones((), np.int32), r"tokens has shape \(2,\)"),
         (np.zeros((3, 2), np.int32), np.ones(3, np.int32), "tokens has 3 rows, the batch 1"),
+        (np.array([[1, 2]]), np.array([3]), "lengths holds 3, it must be 0 to 2"),
+        (np.array([[1, 2]]), np.array([-1]), "lengths holds -1, it must be 0 to 2"),
         (np.array([[1, -1]]), np.array([2]), "tokens names symbol -1, the vocabulary has 0 to 4"),
         (np.array([[[1, 0], [5, 0]]]), np.array([[2, 1]]), "tokens names symbol 5, the vocabulary has 0 to 4"),
     ],

@@ -42,7 +42,7 @@ def test_a_greedy_search_is_greedy():
 def test_draws_are_samples_each_with_a_key_of_its_own():
     keys = jax.random.split(jax.random.key(3), 2)
     draw = {"temperature": 1.5, "top_k": 4}
-    samples = [decode.sample(Table(), table(), tokens(0, 1), key=key, **draw, **LIMITS) for key in keys]
+    samples = [decode.sample(Table(), table(), tokens(0, 1), key=key, **draw, **LIMITS) for key in keys]  # each alone
     expected = jax.tree.map(lambda *leaves: jnp.stack(leaves, 1), *samples)
     equal(searched(Search(method="sample", seed=3, **draw), 2), expected)
     equal(searched(Search(method="mbr", seed=3, samples=2, **draw)), expected)

@@ -115,6 +115,9 @@ def test_an_attention_map_names_the_symbols_of_both_sides():
 def test_unknown_symbols_are_marked_or_copied_from_where_the_decoder_attends():
     words = WordVocabulary(words=("red", "green"), pad=0, unknown=1, start=2, end=3)
     params = jnp.full((6, 6), -9.0).at[jnp.array([4, 1, 5]), jnp.array([1, 5, 3])].set(0.0)  # red: unknown, green, the end
+    second = params.at[4, 5].set(-8.5)
+    [[best]] = texts(Reader(), second, ["red"], (words, words), search=Search("greedy", unknown_penalty=9.1, max_length=1))
+    assert best.text == "green" and best.score < -8  # the score is without the penalty
     for unknown, expected in (("mark", "<unk> green"), ("copy", "Zoë green")):
         [[best]] = texts(Reader(), params, ["Zoë   is red"], (words, words), search=Search("greedy", unknown=unknown))
         assert best.text == expected

@@ -44,7 +44,7 @@ class Tree:
     """A decoder whose distribution depends on the whole path: each path is a node of a tree, each node a row of a table.
 
     params: {"logits": [B, nodes, V], "weights": [B, nodes, S]}, a table for each row of the batch. The memory holds a batch
-    axis; the state is (the node, the attention weights of the last step). A batch may have "attended", bool [B, S].
+    axis; the state is the node. A batch may have "attended", bool [B, S].
     """
 
     attends = True
@@ -66,18 +66,17 @@ class Tree:
         memory = {"logits": params["logits"][rows], "weights": params["weights"][rows]}
         node = jnp.full(rows.shape, -1, jnp.int32)
         memory["attended"] = batch.get("attended", jnp.ones(memory["weights"][:, 0].shape, bool))
-        return memory, (node, jnp.zeros(memory["weights"][:, 0].shape)), jnp.zeros(rows.shape, jnp.int32)
+        return memory, node, jnp.zeros(rows.shape, jnp.int32)
 
     def step(self, params, memory, state, token):
+        return self.attend(params, memory, state, token)[:2]
+
+    def attend(self, params, memory, state, token):
         self.traces.append(token.shape)
-        node, _ = state
-        node = jnp.where(node < 0, 0, node * self.symbols + 1 + token)
+        node = jnp.where(state < 0, 0, state * self.symbols + 1 + token)
         at = node[:, None, None]
         logits, weights = (jnp.take_along_axis(memory[name], at, axis=1, mode="clip")[:, 0] for name in ("logits", "weights"))
-        return (node, weights), logits
-
-    def weights(self, state):
-        return state[1]
+        return node, logits, weights
 
     def attended(self, memory):
         return memory["attended"]
@@ -133,7 +132,7 @@ def rows(*values):
 @dataclasses.dataclass(frozen=True)
 class Reader:
     """A first-order Markov decoder of texts: it begins with the last symbol of its source or prompt, and attends to place t
-    of it at step t. The state is (the step [B], attention weights [B, S])."""
+    of it at step t. The state is the step, [B]."""
 
     attends = True
 
@@ -143,14 +142,13 @@ class Reader:
         last = jnp.maximum(jnp.asarray(lengths) - 1, 0)
         token = jnp.take_along_axis(jnp.asarray(symbols), last[:, None], axis=1)[:, 0]
         attended = jnp.arange(symbols.shape[1])[None] < jnp.asarray(lengths)[:, None]
-        return attended, (jnp.zeros(token.shape, jnp.int32), jnp.zeros(symbols.shape)), token
+        return attended, jnp.zeros(token.shape, jnp.int32), token
 
     def step(self, params, memory, state, token):
-        step, weights = state
-        return (step + 1, jax.nn.one_hot(step, weights.shape[1])), params[token]
+        return state + 1, params[token]
 
-    def weights(self, state):
-        return state[1]
+    def attend(self, params, memory, state, token):
+        return state + 1, params[token], jax.nn.one_hot(state, memory.shape[1])
 
     def attended(self, memory):
         return memory

@@ -43,7 +43,7 @@ def test_an_image_is_captioned_from_its_grid():
     np.testing.assert_array_equal(apply(IMAGE, params, flat).logits, outputs.logits)
     memory, state, token = IMAGE.start(params, GRID)
     mean, layer = np.asarray(flat["features"]).mean(1), params["bridge"]["0"]
-    np.testing.assert_allclose(state.decoder.cell.h, np.tanh(mean @ layer["kernel"] + layer["bias"][None]), atol=1e-6)
+    np.testing.assert_allclose(state.cell.h, np.tanh(mean @ layer["kernel"] + layer["bias"][None]), atol=1e-6)
     assert IMAGE.attended(memory).all() and token.tolist() == [START] * 2
     decoded = decode.beam(IMAGE, params, GRID, width=3, max_length=5, end=END, coverage_penalty=0.2)
     assert decoded.tokens.shape == (2, 1, 5) and np.isfinite(decoded.scores).all()

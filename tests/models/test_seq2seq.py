@@ -132,14 +132,15 @@ def test_start_and_step_are_apply(model):
     outputs = apply(model, params, batch)
     memory, state, token = model.start(params, batch)
     assert token.tolist() == [START] * 3
-    emitted, step = np.isin(np.arange(model.target_size), (START, *model.forbidden), invert=True), jax.jit(model.step)
+    emitted = np.isin(np.arange(model.target_size), (START, *model.forbidden), invert=True)
+    step = jax.jit(model.attend if model.attends else model.step)
     for t in range(4):
-        state, logits = step(params, memory, state, token)
+        state, logits, *weights = step(params, memory, state, token)
         live = np.asarray(t < BATCH["target_lengths"])
         np.testing.assert_allclose(logits[live][:, emitted], outputs.logits[live, t][:, emitted], atol=1e-5)
         assert np.isneginf(logits[:, ~emitted]).all()
         if model.attends:
-            np.testing.assert_allclose(model.weights(state)[live], outputs.weights[live, t], atol=1e-6)
+            np.testing.assert_allclose(weights[0][live], outputs.weights[live, t], atol=1e-6)
         token = BATCH["target"][:, t]
 
 
@@ -231,7 +232,7 @@ def test_the_dense_bridge_reads_both_directions():
     (forward, backward), _ = unroll(model.encoder.cell, params["encoder"]["cell"], xs, lengths=BATCH["source_lengths"])
     _, state, _ = model.start(params, BATCH)
     expected = np.tanh(np.concatenate([forward.h, backward.h], 1) @ layer["kernel"] + layer["bias"])
-    np.testing.assert_allclose(state.decoder.cell.h, expected, atol=1e-5)
+    np.testing.assert_allclose(state.cell.h, expected, atol=1e-5)
 
 
 def test_tied_embeddings_are_one():
@@ -346,8 +347,8 @@ def test_a_wrong_source_is_refused_in_one_line(batch, line):
 def test_a_model_without_attention_has_no_weights():
     model = MODELS["plain"]
     assert not model.attends
-    memory, state, _ = model.start(initial(model), BATCH)
+    memory, state, token = model.start(initial(model), BATCH)
     with pytest.raises(InputError, match="this model has no attention"):
-        model.weights(state)
+        model.attend(initial(model), memory, state, token)
     with pytest.raises(InputError, match="this model has no attention"):
         model.attended(memory)

@@ -55,9 +55,9 @@ def read_by_hand(run, source, symbols):
     memory, state, token = run.model.start(run.params, {"source": ids[None], "source_lengths": np.array([len(ids)])})
     nats, weights = 0.0, []
     for symbol in symbols:
-        state, logits = run.model.step(run.params, memory, state, token)
+        state, logits, of_step = run.model.attend(run.params, memory, state, token)
         nats += float(jax.nn.log_softmax(logits)[0, symbol])
-        weights.append(np.asarray(run.model.weights(state))[0])
+        weights.append(np.asarray(of_step)[0])
         token = np.array([symbol], np.int32)
     return nats, np.array(weights)
 
