@@ -82,7 +82,6 @@ SMALL = OptimizerConfig(name="adam", learning_rate=3e-3, weight_decay=0.01, sche
 INTERACTIONS = Data(recordings="ut_interaction", grid=(5, 5), split=(1.0, 0.0, 0.0), batch_size=18)
 BOTH_WAYS = Network(cell="gru", hidden_size=32, bidirectional=True, dropout=0.5, smoothing=0.1)
 TILTED = Augmentation(rotation=5.0, scale=0.1, speed=0.2)  # a phone worn and a person moving otherwise
-MIRRORED = Augmentation(flip=0.5)
 SENSORS = Data(recordings="hapt_windows", inputs="features", every=2, motion=True, augment=TILTED, split=(0.85, 0.15, 0.0))
 PRESETS = {
     # Rendered clips of moving figures and digits: minutes on two cores, nothing to download. The model reads their motion.
@@ -116,7 +115,7 @@ PRESETS = {
     ),
     # JHMDB poses, 14 classes, three splits.
     "jhmdb": Config(
-        data=Data(recordings="jhmdb", inputs="features", augment=MIRRORED, split=(1.0, 0.0, 0.0), batch_size=32),
+        data=Data(recordings="jhmdb", inputs="features", split=(1.0, 0.0, 0.0), batch_size=32),
         model=Network(input_dropout=0.2, encoder="dense", bidirectional=True, head="mean", dropout=0.5, smoothing=0.1),
         optimizer=SMALL,
         loop=LoopConfig(epochs=24),
