@@ -2,6 +2,7 @@
 
 from seqjax import attention, cells, compose, layers
 from seqjax.models.classifier import Classifier
+from seqjax.models.conditional import ConditionalDecoder
 from seqjax.models.encoders import Features, Symbols
 from seqjax.models.frame_classifier import FrameClassifier
 from seqjax.models.language_model import LanguageModel
@@ -10,6 +11,7 @@ from seqjax.models.seq2seq import Seq2Seq
 
 __all__ = [
     "Classifier",
+    "ConditionalDecoder",
     "Features",
     "FrameClassifier",
     "LanguageModel",

@@ -86,7 +86,7 @@ class LanguageModel(Model):
         if self.tied and self.embedding_size is None:
             raise InputError("tied=True needs an embedding: give embedding_size")
         if self.tied:
-            check_tied(self.tied, self.embedding_size, self.output_size, of="cell")
+            check_tied(self.embedding_size, self.output_size, of="cell")
         check_emitted(self.vocabulary_size, self._silent)
 
     @functools.cached_property

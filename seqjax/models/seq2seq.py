@@ -2,59 +2,32 @@
 
 import dataclasses
 import functools
-from typing import Any, ClassVar, NamedTuple
+from functools import partial
+from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 
-from seqjax import masks
 from seqjax.attention.attentive import Attentive
 from seqjax.bridge import BRIDGES, check_bridge, cross, init_bridge
-from seqjax.checks import check_choice, check_rate, check_size, check_weights
-from seqjax.contracts import Cell, Model, check_cell_field
+from seqjax.checks import check_choice, check_size
+from seqjax.contracts import Cell, Model
 from seqjax.errors import InputError
-from seqjax.losses import Weighted, cross_entropy
+from seqjax.losses import Weighted
+from seqjax.models.conditional import ConditionalDecoder, Outputs, Recalled
 from seqjax.models.encoders import Encoder, check_encoder
-from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
-from seqjax.symbols.checks import check_reads, check_shared_embedding, check_tied
-from seqjax.symbols.decoder import SymbolDecoder
-from seqjax.symbols.embedding import dropped
-from seqjax.symbols.forced import sampled_inputs
-from seqjax.symbols.readout import check_emitted
-from seqjax.types import Array, Key, Params, State, at_least_float32
+from seqjax.symbols.checks import check_shared_embedding
+from seqjax.types import Array, Key, Params, State
 
-
-class Outputs(NamedTuple):
-    """Outputs of a Seq2Seq for a batch.
-
-    Args:
-        logits: [B, T, V], float32 or wider, of every target symbol.
-        weights: attention weights, [B, T, S]; None without attention.
-        training: 1.0 if a key was given, else 0.0; the loss is smoothed and penalised in training only.
-    """
-
-    logits: Array
-    weights: Array | None
-    training: Array
-
-
-class Recalled(NamedTuple):
-    """The memory that a decoder reads at every step.
-
-    Args:
-        attended: the attention's memory; () without attention.
-        symbols: the cell's projection of each symbol, leaves [V, ...]; () if `step` projects.
-    """
-
-    attended: Any
-    symbols: Any
+_SHARED = (  # the fields of the decoder half that have the same name there
+    "embedding_size", "start_symbol", "end_symbol", "dropout", "per", "label_smoothing", "forbidden", "sampling", "coverage_loss",
+)  # fmt: skip
 
 
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Seq2Seq(Model):
-    """An encoder reads the source, a decoder writes the target symbol by symbol.
+    """An encoder reads the source, a decoder (a `ConditionalDecoder`) writes the target symbol by symbol.
 
         values, s = encoder(x);  h_0 = bridge(s);  o_t = decoder(h_{t-1}, E y_{t-1}, values)
         p(y_t | y_1..y_{t-1}, x) = softmax(W o_t + b)
@@ -85,6 +58,7 @@ class Seq2Seq(Model):
 
     Example:
         >>> from seqjax.attention.scores import Dot
+        >>> import jax.numpy as jnp
         >>> from seqjax.cells.gru import GRU
         >>> from seqjax.models.encoders import Symbols
         >>> gru = GRU(input_size=3, hidden_size=4)
@@ -121,89 +95,52 @@ class Seq2Seq(Model):
 
     def __post_init__(self):
         check_encoder(self.encoder)
-        check_size(self, target_size=self.target_size, embedding_size=self.embedding_size)
-        check_cell_field(self, self.decoder)
-        check_rate(self, dropout=self.dropout)
-        check_choice(self, ("step", "sequence"), per=self.per)
-        check_choice(self, ("token", "sequence"), sampling=self.sampling)
+        check_size(self, target_size=self.target_size)
         check_choice(self, ("none", "target", "all"), tied=self.tied)
         check_choice(self, BRIDGES, bridge=self.bridge)
-        check_reads(self.decoder, self.embedding_size, "embedding_size", called="decoder")
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"label_smoothing is {self.label_smoothing}, it must be at least 0 and below 1")
-        check_weights(coverage_loss=self.coverage_loss)
-        if self.coverage_loss and not self.attends:
-            raise InputError("coverage_loss needs a decoder with attention, such as an Attentive cell")
         if self.tied == "all":
             encoder = jax.eval_shape(self.encoder.init, jax.random.key(0))
             check_shared_embedding(encoder, self.target_size, self.embedding_size)
-        ends = () if self.end_symbol is None else (self.end_symbol,)
-        check_emitted(self.target_size, (self.start_symbol, *self.forbidden), *ends, vocabulary="target vocabulary")
+        half = self.half
         features = self._encoded.values.shape[-1]
         if isinstance(self.decoder, Attentive) and self.decoder.attention.memory_size != features:
             sizes = f"{self.decoder.attention.memory_size}, the encoder gives {features} features"
             raise InputError(f"the attention's memory_size is {sizes}: they must be equal")
-        state, output = self._decoded
-        if self.tied != "none":
-            check_tied(self.tied, self.embedding_size, output.shape[-1], of="decoder")
-        check_bridge(self.bridge, self._encoded.summary, state)
+        check_bridge(self.bridge, self._encoded.summary, half.shapes[0])
+
+    @functools.cached_property
+    def half(self) -> ConditionalDecoder:
+        """The decoder half, which writes; its parameters are `params["decoder"]`."""
+        shared = {name: getattr(self, name) for name in _SHARED}
+        return ConditionalDecoder(size=self.target_size, cell=self.decoder, tied=self.tied != "none", **shared)
 
     @functools.cached_property
     def _encoded(self) -> Any:
         """Shapes of an encoded source."""
         return jax.eval_shape(lambda key: self.encoder.encode(self.encoder.init(key), self.encoder.blank()), jax.random.key(0))
 
-    @functools.cached_property
-    def _decoded(self) -> tuple[Any, Any]:
-        """Shapes of the decoder's (first state that the bridge makes, output)."""
-
-        def decoded(key):
-            params, memory = self.decoder.init(key), None
-            if isinstance(self.decoder, Attentive):
-                values = jnp.zeros((1, 1, self.decoder.attention.memory_size))
-                memory = self.decoder.remember(params, values, jnp.ones((1, 1), jnp.bool_))
-            state, y = self.decoder.step(
-                params, self.decoder.initial_state(params, (1,), context=memory), jnp.zeros((1, self.embedding_size)), memory
-            )
-            return (state.cell, y.output) if self.attends else (state, y)
-
-        return jax.eval_shape(decoded, jax.random.key(0))
-
-    @functools.cached_property
-    def _symbols(self) -> SymbolDecoder:
-        return SymbolDecoder(
-            size=self.target_size,
-            cell=self.decoder,
-            embedding_size=self.embedding_size,
-            output_size=self._decoded[1].shape[-1],
-            tied=self.tied != "none",
-            silent=(self.start_symbol, *self.forbidden),
-        )
-
     @property
     def attends(self) -> bool:
         """True if the decoder has attention."""
-        return isinstance(self.decoder, Attentive)
+        return self.half.attends
 
     @property
     def places(self) -> int | None:
         """The most places that the attention can tell apart; None: any number."""
-        return self.decoder.attention.places if isinstance(self.decoder, Attentive) else None
+        return self.half.places
 
     def init(self, key: Key) -> Params:
         """Parameters; they do not depend on dropout.
 
-        `encoder`: the encoder's (without its embedding if tied="all"); `decoder`: `cell`, `embedding` [V, E] and `projection`:
-        `kernel` [O, V] (absent if tied), `bias` [V]; `bridge`: a dense layer for each array of the state ("0", ...), if it is
-        dense.
+        `encoder`: the encoder's (without its embedding if tied="all"); `decoder`: the half's, `cell`, `embedding` [V, E] and
+        `projection`; `bridge`: a dense layer for each array of the state ("0", ...), if it is dense.
         """
-        _, k_target, _, k_decoder, k_bridge, k_projection = jax.random.split(key, 6)  # the encoder draws from the others
-        encoder = self.encoder.init(key)
+        encoder = self.encoder.init(key)  # the encoder, the decoder half and the bridge split the key alike, and use other parts
         if self.tied == "all":
             del encoder["embedding"]
-        params = {"encoder": encoder, "decoder": self._symbols.init(k_decoder, k_target, k_projection)}
+        params = {"encoder": encoder, "decoder": self.half.init(key)}
         if self.bridge == "dense":
-            params["bridge"] = init_bridge(k_bridge, self._encoded.summary, self._decoded[0])
+            params["bridge"] = init_bridge(jax.random.split(key, 6)[4], self._encoded.summary, self.half.shapes[0])
         return params
 
     def apply(self, params: Params, batch: dict, *, state: State = None, key: Key | None = None) -> tuple[State, Outputs]:
@@ -218,33 +155,21 @@ class Seq2Seq(Model):
         Returns:
             ((), outputs), logits [B, T, V], float32 or wider.
         """
-        keys = [None] * 6 if key is None else jax.random.split(key, 6)
-        _, k_target, k_output, _, k_decoder, k_sampling = keys  # the encoder draws from the others
-        memory, first_state = self._encode(params, batch, key)
-        target, lengths, symbols = batch["target"], batch["target_lengths"], self._symbols
-        start = jnp.full((target.shape[0], 1), self.start_symbol, target.dtype)
-        tokens = jnp.concatenate([start, target[:, :-1]], axis=1)  # [B, T]
-        if k_sampling is not None and "teacher_forcing" in batch:
-            frozen = jax.lax.stop_gradient((params, memory, first_state))
-            tokens = self._sampled(*frozen, tokens, batch["teacher_forcing"], k_sampling)
-        dropout = {"dropout": self.dropout, "per": self.per, "key": k_target}
-        context = memory if self.attends else None
-        cell_params, xs = symbols.inputs(params["decoder"], tokens, **dropout)
-        _, ys = unroll(self.decoder, cell_params, xs, first_state, lengths=lengths, context=context, key=k_decoder)
-        hs, weights = (ys.output, ys.weights) if self.attends else (ys, None)  # [B, T, O], [B, T, S]
-        logits = symbols.logits(params["decoder"], dropped(hs, self.dropout, self.per, k_output))
-        return (), Outputs(logits, weights, jnp.asarray(key is not None, logits.dtype))
+        memory, first = self.encode(params, batch, key)
+        return (), self.half.apply(params["decoder"], batch, memory, first, key=key)
 
     def loss(self, outputs: Outputs, batch: dict) -> Weighted:
         """Cross-entropy in nats over the real target symbols; in training smoothed and with the coverage penalty."""
-        real = masks.from_lengths(batch["target_lengths"], batch["target"].shape[1])
-        smoothing = self.label_smoothing * outputs.training if self.label_smoothing else 0.0
-        loss = cross_entropy(outputs.logits, batch["target"], real, smoothing=smoothing)
-        if not self.coverage_loss or outputs.weights is None:
-            return loss
-        weights = jnp.where(real[..., None], outputs.weights, jnp.zeros((), outputs.weights.dtype)).astype(loss.sum.dtype)
-        overlap = jnp.minimum(weights, jnp.cumsum(weights, axis=1) - weights).sum()
-        return loss._replace(sum=loss.sum + self.coverage_loss * outputs.training.astype(overlap.dtype) * overlap)
+        return self.half.loss(outputs, batch)
+
+    def encode(self, params: Params, batch: dict, key: Key | None = None) -> tuple[Any, State]:
+        """Reads the sources: (the memory that the decoder half attends to, its first state), as `ConditionalDecoder.prepare`."""
+        encoder_params = params["encoder"]
+        if self.tied == "all":
+            encoder_params = encoder_params | {"embedding": params["decoder"]["embedding"]}
+        encoded = self.encoder.encode(encoder_params, batch, key)
+        first = partial(cross, self.bridge, params.get("bridge", {}), encoded.summary)
+        return self.half.prepare(params["decoder"], encoded.values, encoded.mask, first)
 
     def start(self, params: Params, batch: dict) -> tuple[Recalled, State, Array]:
         """Reads the sources.
@@ -276,10 +201,7 @@ class Seq2Seq(Model):
         Returns:
             (state, logits), logits float32 or wider.
         """
-        symbols, decoder_params = self._symbols, params["decoder"]
-        context = memory.attended if self.attends else None
-        state, y = symbols.advance(decoder_params, memory.symbols, state, token, context=context)
-        return state, symbols.emit(decoder_params, y.output if self.attends else y)
+        return self.half.step(params["decoder"], memory, state, token)
 
     def attend(self, params: Params, memory: Recalled, state: State, token: Array) -> tuple[State, Array, Array]:
         """`step`, and its attention weights: (state, logits [B, V], weights [B, S]).
@@ -287,12 +209,7 @@ class Seq2Seq(Model):
         Raises:
             InputError: the decoder has no attention.
         """
-        if not self.attends:
-            raise InputError("this model has no attention: there are no weights to show")
-        symbols, decoder_params = self._symbols, params["decoder"]
-        state, y = symbols.advance(decoder_params, memory.symbols, state, token, context=memory.attended)
-        weights = y.weights.astype(at_least_float32(memory.attended.values.dtype))
-        return state, symbols.emit(decoder_params, y.output), weights
+        return self.half.attend(params["decoder"], memory, state, token)
 
     def attended(self, memory: Recalled) -> Array:
         """The real places of the source, bool [B, S].
@@ -300,39 +217,9 @@ class Seq2Seq(Model):
         Raises:
             InputError: the decoder has no attention.
         """
-        if not self.attends:
-            raise InputError("this model has no attention: there are no places to attend to")
-        return memory.attended.mask
-
-    def _encode(self, params: Params, batch: dict, key: Key | None = None) -> tuple[Any, State]:
-        """(the attention's memory or (), the decoder's first state)."""
-        encoder_params, cell_params = params["encoder"], params["decoder"]["cell"]
-        if self.tied == "all":
-            encoder_params = encoder_params | {"embedding": params["decoder"]["embedding"]}
-        encoded = self.encoder.encode(encoder_params, batch, key)
-        rows = encoded.mask.shape[:1]
-        if not isinstance(self.decoder, Attentive):
-            return (), self._cross(params, encoded.summary, self.decoder.initial_state(cell_params, rows))
-        memory = self.decoder.remember(cell_params, encoded.values, encoded.mask)
-        state = self.decoder.initial_state(cell_params, rows, context=memory)
-        return memory, state._replace(cell=self._cross(params, encoded.summary, state.cell))
-
-    def _cross(self, params: Params, summary: State, state: State) -> State:
-        return cross(self.bridge, params.get("bridge", {}), summary, state)
-
-    def _sampled(self, params: Params, memory, state: State, tokens: Array, teacher_forcing: Array, key: Key) -> Array:
-        """The symbols that the decoder reads, [B, T]: the true ones, or those that it draws (without dropout)."""
-
-        def step(fixed, state, token):
-            params, recalled = fixed
-            return self.step(params, recalled, state, token)
-
-        fixed = (params, Recalled(memory, ()))
-        return sampled_inputs(step, fixed, state, tokens, teacher_forcing, key, per=self.sampling)
+        return self.half.attended(memory)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _start(model: Seq2Seq, params: Params, batch: dict) -> tuple[Recalled, State, Array]:
-    memory, state = model._encode(params, batch)
-    token = jnp.full(jax.tree.leaves(batch)[0].shape[0], model.start_symbol, jnp.int32)
-    return Recalled(memory, model._symbols.look_up(params["decoder"])), state, token
+    return model.half.start(params["decoder"], *model.encode(params, batch))

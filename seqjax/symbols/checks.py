@@ -46,11 +46,11 @@ def check_reads(cell, size: int, name: str, *, called: str):
         raise InputError(f"the {called} reads {cell.input_shape}, {name} is {size}: they must be equal")
 
 
-def check_tied(tied: bool | str, embedding_size: int | None, output_size: int, *, of: str):
+def check_tied(embedding_size: int | None, output_size: int, *, of: str):
     """Raise InputError unless an embedding transposed can project outputs to symbols."""
     if embedding_size != output_size:
         sizes = f"{embedding_size} and {output_size}"
-        raise InputError(f"tied={tied!r} needs embedding_size equal to the {of}'s output size: they are {sizes}")
+        raise InputError(f"a tied projection needs embedding_size equal to the {of}'s output size: they are {sizes}")
 
 
 def check_shared_embedding(encoder: Params, target_size: int, embedding_size: int):

@@ -178,7 +178,7 @@ def test_dropout_falls_on_the_embedding_and_on_the_output():
         ({"cell": GRU(input_size=5, hidden_size=H)}, r"the cell reads \(5,\), one-hot symbols .* 7 features: they must be equal"),
         ({"embedding_size": E}, r"the cell reads \(7,\), the embedding .* 4 features"),
         ({"tied": True}, "tied=True needs an embedding"),
-        ({"tied": True, "embedding_size": V}, "tied=True needs embedding_size equal .* they are 7 and 6"),
+        ({"tied": True, "embedding_size": V}, "a tied projection needs embedding_size equal .* they are 7 and 6"),
         ({"start_symbol": 7}, "symbol 7 is not in the vocabulary of 7"),
         ({"forbidden": (-1,)}, "symbol -1 is not in the vocabulary of 7"),
         ({"vocabulary_size": 0}, "vocabulary_size"),

@@ -235,6 +235,27 @@ def test_the_dense_bridge_reads_both_directions():
     np.testing.assert_allclose(state.cell.h, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["plain", "coverage"])
+def test_the_decoder_half_writes_from_any_memory_and_first_state(name):
+    """What an encoder and a bridge made, given by hand, has the logits of the whole model; step by step too."""
+    model = MODELS[name]
+    params, half = initial(model), model.half
+    encoded = model.encoder.encode(params["encoder"], BATCH)
+    crossed = model.encode(params, BATCH)[1]
+    memory, state = half.prepare(params["decoder"], encoded.values, encoded.mask, lambda _: getattr(crossed, "cell", crossed))
+    _, whole = model.apply(params, BATCH)
+    np.testing.assert_allclose(half.apply(params["decoder"], BATCH, memory, state).logits, whole.logits, atol=1e-5)
+    recalled, state, token = half.start(params["decoder"], memory, state)
+    assert token.tolist() == [START] * 3
+    _, logits = half.step(params["decoder"], recalled, state, token)
+    silent = logits == -jnp.inf
+    np.testing.assert_allclose(logits[:2], jnp.where(silent, logits, whole.logits[:, 0])[:2], atol=1e-5)  # the last is padding
+    assert from_json(to_json(half)) == half
+    assert jax.tree.structure(half.init(jax.random.key(0))) == jax.tree.structure(params["decoder"])
+    with pytest.raises(InputError, match=r"values are \[3, 4\] and their mask \[3, 5\]: give values \[B, S, M\]"):
+        half.prepare(params["decoder"], jnp.zeros((3, 4)), encoded.mask)
+
+
 def test_tied_embeddings_are_one():
     assert "kernel" not in initial(MODELS["bahdanau"])["decoder"]["projection"]
     params = initial(MODELS["elman"])
@@ -305,7 +326,7 @@ def test_equal_batches_compile_once():
         ({"cell": Dense(input_size=E, output_size=H)}, 'bridge="dense" needs an encoder with a state: take bridge="none"'),
         ({"bridge": "final"}, r'bridge="final" .* \(h \[4\]\) into the decoder\'s \(c \[4\], h \[4\]\): .* take bridge="dense"'),
         ({"bridge": "final", "cell": Bidirectional(GRU_E), "decoder": GRU_E}, r"\(h \[4\], h \[4\]\) into .* \(h \[4\]\)"),
-        ({"tied": "target"}, "tied='target' needs embedding_size equal to the decoder's output size: they are 3 and 4"),
+        ({"tied": "target"}, "a tied projection needs embedding_size equal to the decoder's output size: they are 3 and 4"),
         ({"tied": "all"}, 'tied="all" needs one vocabulary for source and target, they have 9 and 8 symbols'),
         ({"start_symbol": 8}, "symbol 8 is not in the target vocabulary of 8 symbols"),
         ({"end_symbol": -1}, "symbol -1 is not in the target vocabulary"),

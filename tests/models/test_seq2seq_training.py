@@ -63,7 +63,7 @@ def read_by(model: Seq2Seq, p, key=KEY):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _sampled(model, params, source, symbols, teacher_forcing, key):
-    return model._sampled(params, *model._encode(params, source), symbols, teacher_forcing, key)
+    return model.half.sampled(params["decoder"], *model.encode(params, source), symbols, teacher_forcing, key)
 
 
 def test_a_coin_for_every_token():
