@@ -130,7 +130,10 @@ class Session:
             self.folder = training.RunFolder.create(config.run.dir, experiment=self._program.experiment, preset=self.preset)
             self.folder.write_config(self._description)
         weights = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
-        lines = (*report, f"model: {weights:,} weights; {steps:,} steps")
+        lines, warmup = (*report, f"model: {weights:,} weights; {steps:,} steps"), config.optimizer.warmup_steps
+        if warmup >= steps:
+            rate = f"{config.optimizer.learning_rate:g}"
+            lines += (f"warning: --optimizer.warmup-steps {warmup:,} outlasts the run: the learning rate never reaches {rate}",)
         print("\n".join(lines), f"devices: {describe(self.mesh, self.stream.batch_size)}", sep="\n", flush=True)
         with training.Checkpoints(self.folder.checkpoints, keep=config.keep) as checkpoints:
             if config.resume:

@@ -42,7 +42,8 @@ def main(config: Config, *, preset: str = "custom") -> Run:
         InputError: pairs, sizes or folders do not fit; nothing has been written then.
     """
     data, text = config.data, load_pairs(config.data)
-    config = dataclasses.replace(config, monitor=chosen_monitor(config.monitor, text.targets, data.bleu_tokenize))
+    targets = [pair.target for pair in text.pairs["train"]]
+    config = dataclasses.replace(config, monitor=chosen_monitor(config.monitor, targets, data.bleu_tokenize))
     signatures, limit = text_signatures(tokenize=data.bleu_tokenize), OutputLimit.from_record(text.record)
     model = build_model(config.model, config.scheduled_sampling.per, *text.vocabularies)
     source, target, *_ = text.encoded["train"]

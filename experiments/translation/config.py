@@ -34,6 +34,7 @@ class Data:
     target_units: Literal["bpe", "unigram", "word", "character", "line"] | None = None  # None: as units; line: whole replies
     vocabulary_size: int = 8000  # maximum size of a vocabulary
     min_count: int = 1  # words and characters that occur less often in the training pairs are unknown
+    character_coverage: float = 1.0  # share of the characters that sub-words know, such as 0.9995 for Chinese
     joint: bool = True  # one vocabulary for both sides
     max_length: int | None = None  # maximum number of symbols of a side, in training pairs; None: 99 % of them fit, and 100
     over_long: Literal["drop", "cut"] = "drop"  # leave longer training pairs out, or cut them

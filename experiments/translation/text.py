@@ -8,7 +8,7 @@ from experiments.translation.config import Data
 from seqjax.data.batches import Batch
 from seqjax.data.splits import SPLITS
 from seqjax.data.text.buckets import evaluation_pairs
-from seqjax.data.text.encoding import Encoded, build_pair_vocabularies, encode_pairs
+from seqjax.data.text.encoding import Encoded, build_pair_vocabularies, encode_pairs, unknown_share
 from seqjax.data.text.limits import OutputLimit
 from seqjax.data.text.pairs import Pair, load, unsplit
 from seqjax.data.text.tags import source_tags
@@ -38,12 +38,10 @@ class Bitext(NamedTuple):
         rule = f"longer than {self.record['max_length']} symbols were {'cut' if data.over_long == 'cut' else 'left out'}"
         counted = {"with an empty side were left out": self.record["empty"], rule: self.record["over_long"]}
         left_out = [f"  {count:,} training pairs {what}" for what, count in counted.items() if count]
+        unknown = [unknown_share(*side) for side in zip(self.encoded["valid"][:2], self.vocabularies, strict=True)]
+        if max(unknown) >= 0.01:
+            left_out.append("  {:.1%} and {:.1%} of the symbols of validation sources and targets are unknown".format(*unknown))
         return [f"pairs: {self.record['source']}, {counts}; {symbols} symbols", *left_out]
-
-    @property
-    def targets(self) -> list[str]:
-        """The texts of the training targets."""
-        return [pair.target for pair in self.pairs["train"]]
 
     def batches(self, split: str, **shapes) -> list[Batch]:
         """Batches in which every pair of a split comes once; see `evaluation_pairs`."""
@@ -72,7 +70,8 @@ def load_pairs(data: Data, vocabularies: tuple[Vocabulary, Vocabulary] | None = 
         if data.joint and data.target_units not in (None, data.units):
             kinds = f"{data.units} and {data.target_units}"
             raise InputError(f"a joint vocabulary cannot be of kinds {kinds}: give one kind, or --data.no-joint")
-        with renamed(max_size="--data.vocabulary-size", min_count="--data.min-count"):
+        flags = {"max_size": "vocabulary-size", "min_count": "min-count", "character_coverage": "character-coverage"}
+        with renamed(**{name: f"--data.{flag}" for name, flag in flags.items()}):
             vocabularies = build_pair_vocabularies(
                 splits["train"],
                 kind=data.units,
@@ -82,6 +81,7 @@ def load_pairs(data: Data, vocabularies: tuple[Vocabulary, Vocabulary] | None = 
                 min_count=data.min_count,
                 symbols=source_tags(splits["train"]),
                 normalization=data.normalization,
+                character_coverage=data.character_coverage,
             )
     encoded = {}
     for split, pairs in splits.items():

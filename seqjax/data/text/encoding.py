@@ -73,6 +73,7 @@ def build_pair_vocabularies(
     byte_fallback: bool = False,
     symbols: Sequence[str] = (),
     normalization: str | None = None,
+    character_coverage: float = 1.0,
 ) -> tuple[Vocabulary, Vocabulary]:
     """Builds the vocabularies of source and target; in each, pad, unknown, start and end are 0, 1, 2 and 3.
 
@@ -86,6 +87,7 @@ def build_pair_vocabularies(
         byte_fallback: let sub-words spell unknown characters in bytes.
         symbols: texts of the source that are never split, each one symbol ("<fr>").
         normalization: as for `Vocabulary`.
+        character_coverage: the share of the characters that sub-words know, as for `SubwordVocabulary.from_text`.
 
     Returns:
         (source vocabulary, target vocabulary); the same object twice if they are joint.
@@ -112,10 +114,13 @@ def build_pair_vocabularies(
         raise InputError(f"min_count is {min_count}: sub-words are limited by max_size alone")
     if byte_fallback and subwords.isdisjoint((kind, target_kind)):
         raise InputError(f"byte_fallback is for sub-words, not for {kind} and {target_kind}")
+    if character_coverage != 1 and subwords.isdisjoint((kind, target_kind)):
+        raise InputError(f"character_coverage is for sub-words, not for {kind} and {target_kind}: limit those by min_count")
 
     def build(name: str, text: str, symbols: Sequence[str]) -> Vocabulary:
         if name in subwords:
-            options = {"byte_fallback": byte_fallback, "symbols": symbols, "normalization": normalization}
+            options: dict[str, Any] = {"symbols": symbols, "normalization": normalization}
+            options |= {"byte_fallback": byte_fallback, "character_coverage": character_coverage}
             return SubwordVocabulary.from_text(text, kind=name, max_size=max_size, **options)
         limits: dict[str, Any] = {"min_count": min_count, "max_size": max_size, "normalization": normalization}
         if name == "line":
@@ -183,6 +188,22 @@ def encode_pairs(
             f"there is no pair to encode ({too_long} were longer than {max_length}): give more, or a longer max_length"
         )
     return Encoded(tuple(sources), tuple(targets), too_long, limit)
+
+
+def unknown_share(rows: Iterable[np.ndarray], vocabulary: Vocabulary) -> float:
+    """The share of the symbols that are unknown, of 0 to 1.
+
+    Args:
+        rows: int, [T] each.
+        vocabulary: the vocabulary that encoded them.
+
+    Example:
+        >>> vocabulary = WordVocabulary.from_text("the cat")
+        >>> unknown_share([vocabulary.encode("the dog"), vocabulary.encode("the cat")], vocabulary)
+        0.25
+    """
+    symbols = np.concatenate([np.zeros(0, np.int32), *rows])
+    return float((symbols == vocabulary.unknown).mean()) if symbols.size and vocabulary.unknown is not None else 0.0
 
 
 def word_positions(vocabulary: Vocabulary, text: str) -> np.ndarray:

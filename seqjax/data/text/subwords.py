@@ -3,6 +3,7 @@
 import base64
 import codecs
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -74,6 +75,7 @@ class SubwordVocabulary(Vocabulary):
         byte_fallback: bool = False,
         symbols: Sequence[str] = (),
         normalization: str | None = None,
+        character_coverage: float = 1.0,
     ) -> "SubwordVocabulary":
         """Learns the sub-words of a training text; the same text always gives the same sub-words.
 
@@ -84,17 +86,21 @@ class SubwordVocabulary(Vocabulary):
             max_size: the maximum size, special symbols included; None: 8,000. A small text may give fewer symbols.
             byte_fallback: spell unknown characters in bytes (256 more symbols), so that no text is unknown.
             symbols, normalization: as for the class.
+            character_coverage: the share of the text's characters that must be known, above 0 and at most 1; the rarest others
+                are unknown (0.9995 for Chinese or Japanese).
 
         Returns:
             The vocabulary.
 
         Raises:
-            InputError: an unknown kind, a text that is empty or not UTF-8, a max_size below the number of distinct characters,
-                or a symbol with a name that SentencePiece reserves.
+            InputError: an unknown kind, a text that is empty or not UTF-8, a max_size below the number of distinct characters
+                that are known, a coverage out of its range, or a symbol with a name that SentencePiece reserves.
         """
         with from_extra("text"):
             import sentencepiece
 
+        if not 0 < character_coverage <= 1:
+            raise InputError(f"character_coverage is {character_coverage}, it must be above 0 and at most 1")
         if kind not in ("bpe", "unigram"):
             raise InputError(f'sub-words of kind {kind!r} are not known: choose "bpe" or "unigram"')
         reserved = [symbol for symbol in symbols if symbol in RESERVED]
@@ -107,9 +113,11 @@ class SubwordVocabulary(Vocabulary):
         if not lines:
             raise InputError("the training text is empty: a vocabulary needs at least one symbol")
         size = 8000 if max_size is None else max_size
-        needed = len(set("".join(lines)) - {" "} | {SPACE}) + len(_SPECIAL) + len(symbols) + 256 * byte_fallback
+        known = _covered(lines, character_coverage)
+        needed = known + len(_SPECIAL) + len(symbols) + 256 * byte_fallback
         if size < needed:
-            raise InputError(f"max_size is {size}: the text's characters and the special symbols alone are {needed}")
+            remedy = "" if known < 100 else "; a character_coverage such as 0.9995 would leave out the rarest"
+            raise InputError(f"max_size is {size}: the text's characters and the special symbols alone are {needed}{remedy}")
         trained = io.BytesIO()
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(lines),
@@ -124,7 +132,7 @@ class SubwordVocabulary(Vocabulary):
             bos_id=_SPECIAL["start"],
             eos_id=_SPECIAL["end"],
             normalization_rule_name="identity",
-            character_coverage=1.0,
+            character_coverage=character_coverage,
             max_sentence_length=2**30,  # so high that no line is left out
             num_threads=1,  # with several, a unigram model would depend on their timing
             minloglevel=2,
@@ -173,6 +181,14 @@ class SubwordVocabulary(Vocabulary):
             yield text if began else text.lstrip(" ")
             began = began or bool(text.strip(" "))
         yield decoder.decode(b"", final=True)
+
+
+def _covered(lines: Sequence[str], coverage: float) -> int:
+    """The number of distinct characters, the most frequent first, that make up a share of a text."""
+    counts = Counter("".join(lines))
+    counts[SPACE] = counts.pop(" ", 0) + len(lines)  # every word begins with one
+    shares = np.cumsum(sorted(counts.values(), reverse=True)) / sum(counts.values())  # [characters]
+    return min(int(np.searchsorted(shares, coverage - 1e-12)) + 1, len(counts))
 
 
 def _refuse_surrogates(text: str):

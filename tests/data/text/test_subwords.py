@@ -165,3 +165,12 @@ def test_lines_are_symbols():
         vocabulary.encode("no", strict=True)
     with pytest.raises(InputError, match="line 'a' is twice"):
         LineVocabulary(lines=("a", "a"))
+
+
+def test_the_rarest_characters_are_unknown_below_a_coverage():
+    text = "low lower lowest\n" * 40 + "\u96f7 \u9f20 low\n"
+    whole = SubwordVocabulary.from_text(text, max_size=30)
+    most = SubwordVocabulary.from_text(text, max_size=20, character_coverage=0.99)
+    assert 1 not in whole.encode("\u96f7") and 1 in most.encode("\u96f7") and 1 not in most.encode("lowest")
+    with pytest.raises(InputError, match="character_coverage is 0, it must be above 0"):
+        SubwordVocabulary.from_text(text, character_coverage=0)

@@ -65,7 +65,11 @@ def test_train_writes_every_file_of_a_run(finished, files):
     record = figures_of(folder)
     assert [line["step"] for line in record if line["split"] == "train"] == [1, 2, 3, 4]
     assert [line["step"] for line in record if line["split"] == "validation"] == [2, 4]
-    assert "40 train, 10 valid, 8 test; 15 and 22 symbols" in outcome.out
+    assert "40 train, 10 valid, 8 test; 15 and 22 symbols" in outcome.out and "warning" not in outcome.out
+    told = [line for line in outcome.err.splitlines() if line.startswith("compiling ")]
+    assert told[0] == "compiling training: 4 x 4"
+    for program in ("evaluation", "translation (greedy)", "translation (beam)"):
+        assert sum(line.startswith(f"compiling {program}") for line in told) == 1, told
 
 
 def test_results_are_those_of_the_best_weights(finished, files):
