@@ -262,9 +262,15 @@ class TextSearch:
                 yield indices, {tokens_key: tokens, lengths_key: lengths}
 
     def _longest(self, batch: Mapping[str, Any]) -> int | None:
-        """The limit of an output's length if the search has none, from the padded input's; None for other batches."""
-        tokens = batch.get("source" if self._has_source else "tokens")
-        return None if tokens is None else max(self._limit(tokens.shape[1]), self._search.min_length)
+        """The limit of an output's length if the search has none, from the padded input's.
+
+        Of a batch that is no text it is known if a limit was given and the batch says lengths; otherwise None.
+        """
+        words = ("source" if self._has_source else "tokens",)
+        if self._limit is not _twice:
+            words += tuple(word for word in batch if f"{word}_lengths" in batch)
+        inputs = next((batch[word] for word in words if word in batch), None)
+        return None if inputs is None else max(self._limit(inputs.shape[1]), self._search.min_length)
 
     def _decode(self, params: Params, batch: dict[str, Any], n_best: int) -> Decoded:
         """The search's outputs, [B, N, ...]."""

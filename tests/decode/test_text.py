@@ -52,6 +52,8 @@ def test_an_output_is_as_long_as_those_of_training_and_a_cut_one_says_so():
     limit = OutputLimit.of([np.zeros(1)], [np.zeros(41)])
     [[whole]] = texts(Reader(), jnp.array(chain), ["A"], (vocabulary, vocabulary), search=Search("greedy"), limit=limit)
     assert (whole.text, whole.cut) == (letters[1:], False)
+    batch = {"source": np.array([[2]]), "source_lengths": np.array([1])}  # no text, but it says its lengths
+    assert texts(Reader(), jnp.array(chain), batch, vocabulary, search=Search("greedy"), limit=limit) == [[whole]]
 
 
 def test_prompts_are_continued_as_they_stand():

@@ -1,5 +1,6 @@
 """Scores of texts: compared with a calculation by hand, and refused where they cannot be computed."""
 
+import importlib.util
 import math
 import sys
 from collections import Counter
@@ -71,3 +72,21 @@ def test_a_missing_sacrebleu_is_told_with_the_extra_that_holds_it(monkeypatch):
     with pytest.raises(InputError, match="sacrebleu"):
         metrics.text_signatures()
     assert metrics.exact_match(["a"], ["a"]) == 1
+
+
+def test_bleu_takes_for_words_what_its_rule_says():
+    outputs, references = ["\u6211\u559c\u6b22\u559d\u8336\u3002"], ["\u6211\u559c\u6b22\u559d\u6c34\u3002"]
+    scores = {rule: metrics.bleu(outputs, references, tokenize=rule) for rule in ("13a", "zh", "char", "none")}
+    assert scores["13a"] == scores["none"] == 0 < 50 < scores["zh"] == scores["char"]
+    assert metrics.text_scores(outputs, references, tokenize="zh")["bleu"] == scores["zh"]
+    assert "|tok:zh|" in metrics.text_signatures(tokenize="zh")["bleu_signature"]
+    with pytest.raises(InputError, match="tokenize is 'th', it must be one of 13a, intl, zh"):
+        metrics.bleu(outputs, references, tokenize="th")
+    if importlib.util.find_spec("MeCab") is None:
+        with pytest.raises(InputError, match=r"tokenize ja-mecab needs more packages: pip install 'sacrebleu\[ja\]'"):
+            metrics.bleu(outputs, references, tokenize="ja-mecab")
+
+
+def test_texts_without_spaces_have_few_words_or_long_ones():
+    assert metrics.words_are_rare(["\u6211\u559c\u6b22"]) and metrics.words_are_rare(["k ae t", *["kaet"] * 9])
+    assert metrics.words_are_rare([20 * "x" + " " + 20 * "y"]) and not metrics.words_are_rare(["ein kleines Haus", "zwei Katzen"])

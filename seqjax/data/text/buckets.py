@@ -54,20 +54,21 @@ def bucket_shapes(source: Sequence[np.ndarray], target: Sequence[np.ndarray], co
 class Buckets(Stream):
     """An endless stream of training batches of pairs; the pairs of a batch have similar lengths.
 
-    A batch is a dict: `source` int32 [B, S], `source_lengths` int32 [B], `target` int32 [B, T], `target_lengths` int32 [B],
-    and, if there is a schedule, `teacher_forcing` float32 [B]; (S, T) is one of `shapes`, B is always the same. Padding is 0.
-    A pair belongs to the first shape that it fits. Every pair comes once in an epoch: the pairs of each shape are shuffled
-    and cut into batches; the remainder goes to the next longer shape; the last batch is filled up with rows of length 0;
-    then the batches are shuffled. All draws depend only on (seed, epoch), so that batch i is a pure function of the stream
-    and i.
+    A batch is a dict: `source` int32 [B, S] (or features, float32 [B, S, ...], under their own name), `source_lengths` int32 [B],
+    `target` int32 [B, T], `target_lengths` int32 [B], and, if there is a schedule, `teacher_forcing` float32 [B]; (S, T) is one
+    of `shapes`, B is always the same. Padding is 0. A pair belongs to the first shape that it fits. Every pair comes once in an
+    epoch: the pairs of each shape are shuffled and cut into batches; the remainder goes to the next longer shape; the last batch
+    is filled up with rows of length 0; then the batches are shuffled. All draws depend only on (seed, epoch), so that batch i is
+    a pure function of the stream and i.
 
     Args:
-        source: integer rows, [S] for each pair.
+        source: for each pair symbols, integer [S], or features of steps, [S, ...]; bytes of frames, [S, H, W, C], stay bytes.
         target: integer rows, [T] for each pair, with the end symbol.
         batch_size: B.
         seed: the seed of the shuffling, at least 0.
         shapes: shapes in rising order, e.g. from `bucket_shapes`; (): its default of at most eight.
         teacher_forcing: the probability that a step reads the true symbol; None: it always does.
+        name: the sources' key in a batch: "source", or the word for what they are, such as "features", "audio" or "frames".
 
     Raises:
         InputError: the sides differ in number, there is no pair, the shapes do not rise or a pair fits none of them,
@@ -91,6 +92,7 @@ class Buckets(Stream):
     seed: int
     shapes: Shapes = ()
     teacher_forcing: Schedule | None = None
+    name: str = "source"
 
     def __post_init__(self):
         if len(self.source) != len(self.target):
@@ -116,16 +118,16 @@ class Buckets(Stream):
     def identity(self) -> dict:
         digest = hashlib.sha256()
         for rows in self._rows:
-            digest.update(rows.lengths.astype("<i8").tobytes() + rows.flat.astype("<i4").tobytes())
+            digest.update(rows.lengths.astype("<i8").tobytes() + rows.flat.astype(rows.flat.dtype.newbyteorder("<")).tobytes())
         forcing = None if self.teacher_forcing is None else dataclasses.asdict(self.teacher_forcing)
         shapes = [list(shape) for shape in self.shapes]
         settings = {"batch_size": self.batch_size, "shapes": shapes, "seed": self.seed, "teacher_forcing": forcing}
-        return {"pairs": digest.hexdigest()} | settings
+        return {"pairs": digest.hexdigest(), "name": self.name} | settings
 
     def batch(self, index: int) -> Batch:
         epoch, step = divmod(int(index), self.steps_per_epoch)
         shape, rows = self._plans.plan(epoch)[step]
-        batch = _batch(self._rows, rows, shape)
+        batch = _batch(self._rows, rows, shape, self.name)
         if self.teacher_forcing is not None:
             batch["teacher_forcing"] = np.full(self.batch_size, self.teacher_forcing.probability(int(index)), np.float32)
         return batch
@@ -141,16 +143,22 @@ class Buckets(Stream):
 
 
 def evaluation_pairs(
-    source: Sequence[np.ndarray], target: Sequence[np.ndarray] | None = None, *, batch_size: int, shapes: Shapes = ()
+    source: Sequence[np.ndarray],
+    target: Sequence[np.ndarray] | None = None,
+    *,
+    batch_size: int,
+    shapes: Shapes = (),
+    name: str = "source",
 ) -> list[Batch]:
     """Batches in which every pair comes once, with its index.
 
     Args:
-        source: integer rows, [S] for each pair.
+        source: rows of symbols or features, as for `Buckets`.
         target: integer rows, [T] for each pair, with the end symbol; None: the batches have no target, as for translation.
         batch_size: B.
         shapes: shapes in rising order, preferably those of the training batches, which are compiled already; if a pair is
             longer, a shape of the longest lengths is added. (): `bucket_shapes` of these pairs.
+        name: the sources' key in a batch.
 
     Returns:
         A list of batches like those of `Buckets`, without teacher_forcing, but with `index`, int32 [B]: the pair's position in
@@ -176,13 +184,13 @@ def evaluation_pairs(
     buckets = planning.buckets_of(_lengths(source, targets), chain)
     batches = []
     for shape, indices in planning.deal(np.argsort(rows[0].lengths, kind="stable"), buckets, chain, batch_size):
-        batch = _batch(rows, indices, shape) | {"index": indices.astype(np.int32)}
-        batches.append({name: array for name, array in batch.items() if target is not None or not name.startswith("target")})
+        batch = _batch(rows, indices, shape, name) | {"index": indices.astype(np.int32)}
+        batches.append({word: array for word, array in batch.items() if target is not None or not word.startswith("target")})
     return batches
 
 
 class _Rows(NamedTuple):
-    """Rows of unequal lengths, concatenated in `flat`."""
+    """Rows of unequal lengths, concatenated in `flat`, [N, ...]; its last entry is padding."""
 
     flat: np.ndarray
     begins: np.ndarray
@@ -191,7 +199,13 @@ class _Rows(NamedTuple):
 
 def _flat(rows: Sequence[np.ndarray]) -> _Rows:
     lengths = np.array([len(row) for row in rows], np.int64)
-    return _Rows(np.concatenate([*rows, [0]]).astype(np.int32), np.cumsum(lengths) - lengths, lengths)
+    filled = [np.asarray(row) for row in rows if len(row)] or [np.zeros(1, np.int32)]  # an empty row may have any dtype
+    flat = np.concatenate([*filled, np.zeros_like(filled[0][:1])])
+    if flat.dtype.kind in "iub" and flat.ndim == 1:
+        flat = flat.astype(np.int32)
+    elif flat.dtype != np.uint8 or flat.ndim < 3:
+        flat = flat.astype(np.float32)
+    return _Rows(flat, np.cumsum(lengths) - lengths, lengths)
 
 
 def _lengths(source: Sequence[np.ndarray], target: Sequence[np.ndarray]) -> np.ndarray:
@@ -199,14 +213,14 @@ def _lengths(source: Sequence[np.ndarray], target: Sequence[np.ndarray]) -> np.n
     return np.stack([np.array([len(row) for row in side], np.int64) for side in (source, target)], axis=1)
 
 
-def _batch(rows: tuple[_Rows, _Rows], indices: np.ndarray, shape: planning.Shape) -> Batch:
+def _batch(rows: tuple[_Rows, _Rows], indices: np.ndarray, shape: planning.Shape, source: str) -> Batch:
     """The batch of the pairs with some indices [B], padded to a shape; -1 gives a row of length 0."""
     batch = {}
-    for name, side, width in zip(("source", "target"), rows, shape, strict=True):
+    for name, side, width in zip((source, "target"), rows, shape, strict=True):
         lengths = np.where(indices < 0, 0, side.lengths[indices])
         columns = np.arange(width)
         mask = columns < lengths[:, None]  # [B, width]
-        positions = np.where(mask, side.begins[indices][:, None] + columns, 0)  # [B, width]
-        batch[name] = np.where(mask, side.flat[positions], 0).astype(np.int32)
+        positions = np.where(mask, side.begins[indices][:, None] + columns, -1)  # [B, width], the last of `flat` is padding
+        batch[name] = side.flat[positions]  # [B, width, ...]
         batch[f"{name}_lengths"] = lengths.astype(np.int32)
     return batch

@@ -240,3 +240,20 @@ def test_wrong_schedules_are_refused(options, message):
     with pytest.raises(InputError) as error:
         TeacherForcing(**options)
     assert message in str(error.value)
+
+
+def test_features_are_sources_under_their_own_name():
+    features = [np.full((n, 2), n, float) for n in (3, 1, 2)]
+    frames = [np.full((n, 2, 2, 3), n, np.uint8) for n in (3, 1, 2)]
+    targets = [np.array([5, 3]), np.array([3]), np.array([6, 7, 3])]
+    for rows, name, dtype in ((features, "audio", np.float32), (frames, "frames", np.uint8)):
+        buckets = Buckets(source=rows, target=targets, batch_size=4, seed=0, shapes=((3, 3),), name=name)
+        batch = buckets.batch(0)
+        assert batch.keys() == {name, f"{name}_lengths", "target", "target_lengths"} and batch[name].dtype == dtype
+        assert batch[name].shape == (4, 3, *rows[0].shape[1:]) and sorted(batch[f"{name}_lengths"]) == [0, 1, 2, 3]
+        for row, length in zip(batch[name], batch[f"{name}_lengths"], strict=True):
+            assert (row[:length] == length).all() and not row[length:].any()
+        (evaluation,) = evaluation_pairs(rows, targets, batch_size=3, name=name)
+        assert evaluation["index"].tolist() == [1, 2, 0] and (evaluation[name][0, 0] == 1).all()
+        other = Buckets(source=[row + row.dtype.type(1) for row in rows], target=targets, batch_size=4, seed=0, name=name)
+        assert other.identity["pairs"] != buckets.identity["pairs"]

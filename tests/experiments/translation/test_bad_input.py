@@ -29,6 +29,8 @@ def pairs_folder(nowhere):
     (nowhere / "empty.tsv").write_text("")
     (nowhere / "blank.tsv").write_text("\t\n\n" * 5)
     (nowhere / "columns.tsv").write_text("one\tun\ntwo\nthree\ttrois\n")
+    (nowhere / "three.tsv").write_text("one\tun\tCC-BY\ntwo\tdeux\tCC-BY\n")
+    (nowhere / "titles.tsv").write_text("English\tFrench\none\tun\n")
     (nowhere / "latin.tsv").write_bytes("one\tun\nnine\té\n".encode("latin-1"))
     (nowhere / "broken.tsv.gz").write_bytes(b"no gzip")
     (nowhere / "a.en").write_text("one\nfive\ntwo two\nnine nine nine nine nine\nseven seven\n")
@@ -59,6 +61,13 @@ TRAIN = {  # one of each kind of message goes through the command
         ["--data.vocabulary-size is 5"],
     ),
     "all words too rare": ([*GOOD, "--data.min-count", 999], ["--data.min-count 999", "loosen"]),
+    "a third column": (
+        ["--data.train", "three.tsv"],
+        ["three.tsv has 3 columns in line 1", "choose two with --data.columns 1 2"],
+    ),
+    "a row of titles": (["--data.train", "titles.tsv"], ["titles of columns (English, French)", "--data.header skip"]),
+    "words that BLEU does not know": ([*GOOD, "--data.bleu-tokenize", "th"], ["th", "13a", "zh", "char"]),
+    "a single column": ([*GOOD, "--data.columns", "1"], ["columns"]),
     "unknown units": ([*GOOD, "--data.units", "syllable"], ["syllable", "bpe", "character"]),
     "no rows": ([*GOOD, "--data.batch-size", 0], ["batch size 0", "at least 1"]),
     "no beam": ([*GOOD, "--search.beam", 0], ["beam is 0, it must be at least 1"]),
@@ -106,6 +115,9 @@ CONFIGS = {  # the others are raised by the same functions that the command call
     "a test alone": (lambda: read(train=(), test=("good.tsv",)), "without data.train"),
     "files and a data set": (lambda: read(tfds="x/y"), "data.tfds x/y and files are both given"),
     "all too long": (lambda: read(max_length=2, units="character"), "no pair to encode.*longer than 2"),
+    "no share for validation": (lambda: read(split=(1, 0, 0)), "the valid split is empty .*or other shares .split 0.6 0.2 0.2"),
+    "columns that there are not": (lambda: read(columns=("1", "3")), "good.tsv has 2 columns in line 1, too few for columns 1 3"),
+    "a coverage of words": (lambda: read(character_coverage=0.99), "--data.character-coverage is for sub-words, not for word"),
     "cut to nothing": (lambda: read(max_length=1), "max_length is 1.*at least 2"),
     "joint vocabulary of two kinds": (lambda: read(joint=True, target_units="line"), "joint.*word and line.*--data.no-joint"),
     "heads without attention": (lambda: build(attention="none", heads=2), "model.heads.*model.attention is none"),
