@@ -8,20 +8,20 @@ from seqjax.drawing import new_figure, save_png
 from seqjax.errors import InputError
 
 
-def heat_map(weights, source: Sequence[str], target: Sequence[str], path, *, title: str = ""):
+def heat_map(weights, source: Sequence[str] | float, target: Sequence[str], path, *, title: str = ""):
     """Draws attention weights as squares, a row for each symbol written and a column for each symbol read.
 
         the darkness of square (t, s) is weights[t, s]
 
     Args:
         weights: [T, S], entries at least 0, each row of sum 1 (0 if it attends to nothing).
-        source: the S symbols that were read.
+        source: the S symbols that were read; or, for frames of sound or video, the seconds from one place to the next.
         target: the T symbols that were written.
         path: the PNG file to write.
         title: above the picture.
 
     Raises:
-        InputError: the weights are not [T, S].
+        InputError: the weights are not [T, S], or the seconds are not above 0.
 
     Example:
         >>> import pathlib, tempfile
@@ -32,7 +32,11 @@ def heat_map(weights, source: Sequence[str], target: Sequence[str], path, *, tit
 
     Bahdanau, Cho, Bengio 2015, figure 3.
     """
-    weights, shape = np.asarray(weights, np.float32), (len(target), len(source))
+    weights = np.asarray(weights, np.float32)
+    if not isinstance(source, Sequence):
+        _over_time(weights, float(source), target, path, title)
+        return
+    shape = len(target), len(source)
     if weights.shape != shape:
         raise InputError(f"weights have shape {weights.shape}, {shape[0]} target and {shape[1]} source symbols need {shape}")
     widest = max(map(len, target), default=0)
@@ -52,6 +56,70 @@ def heat_map(weights, source: Sequence[str], target: Sequence[str], path, *, tit
             axes.axvline(edge - 0.5, color="0.9", linewidth=0.5)
         if edge < shape[0]:
             axes.axhline(edge - 0.5, color="0.9", linewidth=0.5)
+    figure.colorbar(image, ax=axes, label="attention weight", shrink=0.8)
+    save_png(figure, path, dpi=130)
+
+
+def image_maps(weights, image, target: Sequence[str], path, *, grid: tuple[int, int] | None = None, columns: int = 5):
+    """Draws the attention to an image, a picture for each symbol written: where it is bright, the decoder looked.
+
+        the brightness of place s in picture t is weights[t, s] / max over s of weights[t, s]
+
+    Args:
+        weights: [T, S], entries at least 0, the places row by row.
+        image: [H, W, 3] or [H, W], bytes, or numbers from 0 to 1.
+        target: the T symbols that were written.
+        path: the PNG file to write.
+        grid: (rows, columns) of the places, S in all; None: a square.
+        columns: the number of pictures side by side.
+
+    Raises:
+        InputError: the weights are not [T, S] with S places of the grid, or the image has another form.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "caption.png")
+        >>> image_maps(np.eye(4)[:3], np.full((8, 8, 3), 0.5), ["a", "small", "dog"], path)
+        >>> path.read_bytes()[1:4]
+        b'PNG'
+
+    Xu et al. 2015, arXiv:1502.03044, figure 3.
+    """
+    weights, image = np.asarray(weights, np.float32), np.asarray(image)
+    places = weights.shape[-1] if weights.ndim else 0
+    rows, across = grid or (round(places**0.5),) * 2
+    if weights.shape != (len(target), rows * across):
+        form = f"{len(target)} symbols and a grid of {rows} x {across} places need ({len(target)}, {rows * across})"
+        raise InputError(f"weights have shape {weights.shape}, {form}")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        raise InputError(f"the image has shape {image.shape}, it must be [H, W, 3] or [H, W]")
+    height, width = image.shape[:2]
+    lines = -(-len(target) // columns)
+    figure = new_figure(2.0 * min(columns, len(target)), 0.3 * lines + 2.0 * lines * height / width)
+    for n, (symbol, row) in enumerate(zip(target, weights, strict=True)):
+        axes = figure.add_subplot(lines, min(columns, len(target)), n + 1)
+        axes.set_title(_shown(symbol), fontsize=9, parse_math=False)
+        axes.imshow(image, cmap="gray", extent=(0, width, height, 0))
+        shade = 1 - row.reshape(rows, across) / max(float(row.max()), 1e-9)  # [rows, across]
+        axes.imshow(np.zeros_like(shade), cmap="gray", alpha=0.85 * shade, extent=(0, width, height, 0), interpolation="bilinear")
+        axes.set_axis_off()
+    save_png(figure, path, dpi=130)
+
+
+def _over_time(weights: np.ndarray, seconds: float, target: Sequence[str], path, title: str):
+    """Draws weights [T, S] of places that are so many seconds apart, on an axis of time."""
+    if weights.ndim != 2 or len(weights) != len(target):
+        raise InputError(f"weights have shape {weights.shape}, {len(target)} target symbols need ({len(target)}, S)")
+    if not seconds > 0:
+        raise InputError(f"the source is {seconds:g} seconds a place, it must be above 0")
+    figure = new_figure(8.0, 1.0 + 0.28 * max(len(target), 3))
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=10, parse_math=False)
+    extent = (0.0, seconds * weights.shape[1], len(target) - 0.5, -0.5)
+    most = max(float(weights.max(initial=0.0)), 1e-9)  # attention spreads over many frames
+    image = axes.imshow(weights, cmap="Greys", vmin=0.0, vmax=most, aspect="auto", extent=extent, interpolation="nearest")
+    axes.set_yticks(range(len(target)), [_shown(symbol) for symbol in target], fontsize=8, parse_math=False)
+    axes.set_xlabel("seconds")
     figure.colorbar(image, ax=axes, label="attention weight", shrink=0.8)
     save_png(figure, path, dpi=130)
 

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from seqjax.errors import InputError
-from seqjax.inspect import heat_map
+from seqjax.inspect import heat_map, image_maps
 
 
 def picture(tmp_path, weights, source, target):
@@ -37,3 +37,32 @@ def test_any_symbol_can_be_shown(symbols, tmp_path):
 def test_weights_of_another_shape_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"weights have shape \(2, 3\), 2 target and 2 source symbols need \(2, 2\)"):
         heat_map(np.zeros((2, 3)), ["a", "b"], ["c", "d"], tmp_path / "map.png")
+
+
+def test_attention_over_time_has_an_axis_of_seconds(tmp_path):
+    weights = np.zeros((3, 400))
+    weights[[0, 1, 2], [10, 200, 390]] = 1.0
+    heat_map(weights, 0.01, ["a", "b", "c"], tmp_path / "map.png", title="4 seconds")
+    assert (tmp_path / "map.png").read_bytes()[1:4] == b"PNG"
+    for source, target, message in (
+        (0.01, ["a"], r"weights have shape \(3, 400\), 1 target symbols need \(1, S\)"),
+        (0.0, ["a", "b", "c"], "the source is 0 seconds a place"),
+    ):
+        with pytest.raises(InputError, match=message):
+            heat_map(weights, source, target, tmp_path / "other.png")
+
+
+def test_an_image_is_bright_where_the_decoder_looked(tmp_path):
+    weights, image = np.zeros((1, 4)), np.full((40, 40, 3), 255, np.uint8)
+    weights[0, 0] = 1.0  # the upper left
+    image_maps(weights, image, ["dog"], tmp_path / "map.png")
+    drawn = imread(io.BytesIO((tmp_path / "map.png").read_bytes()))[..., :3].mean(axis=2)
+    rows, columns = (slice(size // 4, size // 3) for size in drawn.shape)
+    below, right = (slice(-(size // 4), -(size // 6)) for size in drawn.shape)
+    assert drawn[rows, columns].mean() > drawn[below, right].mean() + 0.3
+    for options, message in (
+        ({"grid": (1, 3)}, r"weights have shape \(1, 4\), 1 symbols and a grid of 1 x 3 places need \(1, 3\)"),
+        ({"image": np.zeros(3)}, r"the image has shape \(3,\), it must be \[H, W, 3\] or \[H, W\]"),
+    ):
+        with pytest.raises(InputError, match=message):
+            image_maps(**{"weights": weights, "image": image, "target": ["dog"], "path": tmp_path / "x.png"} | options)
