@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from seqjax import masks
 from seqjax.errors import InputError
 from seqjax.noise import reseed
+from seqjax.placement import automatic
 from seqjax.products import product
 from seqjax.types import Array, Key, Params, Shape, State
 from seqjax.weighted import Weighted
@@ -86,7 +87,11 @@ class Cell:
         Returns:
             (state, y), y [*batch_shape, ...].
         """
-        return self.recur(params, state, self.project(params, x), context=context)
+
+        def one_step(params, state, x, context):
+            return self.recur(params, state, self.project(params, x), context=context)
+
+        return automatic(one_step, params, state, x, context, rows=(x, state))
 
     def embed(self, params: Params, table: Array) -> Params | None:
         """Parameters for reading symbols through an embedding table: E W in place of each of `input_kernels`.

@@ -6,6 +6,7 @@ be told the parts of its result where they do not follow from its operands; `aut
 that are made afresh are cast to the axes of the arrays that they go with.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -41,34 +42,39 @@ def varying_alike(values):
     return jax.tree.map(lambda a: _vary(a, axes), values) if axes else values
 
 
-def automatic(function: Callable, *arguments, rows=()) -> Any:
+def automatic(function: Callable, *arguments, rows=(), shardings=None) -> Any:
     """`function(*arguments)`, with the explicit axes of the arguments' mesh as automatic ones inside.
 
     Args:
         function: of pytrees of arrays, to a pytree of arrays.
         *arguments: pytrees.
         rows: a pytree of arrays [B, ...]: the first of them whose rows are split says how rows are.
+        shardings: those of the result, as a prefix of its tree; None: the rows of its arrays [B, ...] are split as those of
+            `rows`, and every other array is held by all devices.
 
     Returns:
-        The result. With explicit axes, the rows of its arrays [B, ...] are split as those of `rows`, and every other array is
-        held by all devices.
+        The result.
     """
-    meshes = [jax.sharding.get_abstract_mesh(), *(_type(a).sharding.mesh for a in jax.tree.leaves(arguments))]
+    meshes = (_type(a).sharding.mesh for a in jax.tree.leaves(arguments))
+    meshes = itertools.chain([jax.sharding.get_abstract_mesh()], meshes)
     mesh = next((mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types), None)
     if mesh is None:
         return function(*arguments)
-    leaves = [_type(a) for a in jax.tree.leaves(rows)]
-    split = next((a.sharding.spec[0] for a in leaves if a.ndim and a.sharding.spec[0] is not None), None)
-
-    def sharding(a):
-        is_rows = leaves and a.shape[:1] == leaves[0].shape[:1]
-        return NamedSharding(mesh, PartitionSpec(split) if is_rows else PartitionSpec())
-
     explicit = tuple(name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind == AxisType.Explicit)
     with jax.sharding.use_abstract_mesh(mesh):
-        everywhere = jax.sharding.auto_axes(function, axes=explicit, out_sharding=PartitionSpec())
-        shardings = jax.tree.map(sharding, jax.eval_shape(everywhere, *arguments))
+        if shardings is None:
+            everywhere = jax.sharding.auto_axes(function, axes=explicit, out_sharding=PartitionSpec())
+            shardings = _shardings(mesh, jax.tree.leaves(rows), jax.eval_shape(everywhere, *arguments))
         return jax.sharding.auto_axes(function, axes=explicit, out_sharding=shardings)(*arguments)
+
+
+def _shardings(mesh, rows: list, results):
+    """The shardings of `automatic`'s results, a pytree of shapes."""
+    specs = (_type(a).sharding.spec for a in rows if a.ndim)
+    split = next((spec[0] for spec in specs if spec[0] is not None), None)
+    leading = {a.shape[0] for a in rows if a.ndim}  # {B}
+    of_rows, everywhere = NamedSharding(mesh, PartitionSpec(split)), NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(lambda a: of_rows if leading.intersection(a.shape[:1]) else everywhere, results)
 
 
 def _type(a) -> jax.core.ShapedArray:

@@ -26,6 +26,7 @@ from seqjax.testing.comparison import (
     require,
     same_form,
 )
+from seqjax.testing.devices import law_devices
 
 compilations = 0  # by this process since the first check
 _listening = False
@@ -38,7 +39,7 @@ def check_cell(cell, *, context=None, tokens: bool = False, quick: bool = False,
     `project` treats each step alone, and reads embedded symbols as `embed` says; a step does no work on kernels alone; padding
     reaches nothing; reset, reverse and remat; batch rows do not see each other; the state keeps its structure, shapes and
     dtypes; jit, vmap over the batch and over parameters, grad, jvp, bfloat16 and float64; a second call compiles nothing;
-    `jax.export` takes symbolic numbers of rows and steps; every backend equals the plain scan.
+    `jax.export` takes symbolic numbers of rows and steps; rows may lie on several devices; every backend equals the plain scan.
 
     Args:
         cell: a Cell or a SequenceLayer (which need not step). Inputs are made from its input_shape.
@@ -355,7 +356,7 @@ def _joined(head, tail):
 
 _QUICK_LAWS = (
     law_value, law_state, law_parameters, law_project, law_embed, law_rows, law_causal, law_chunks, law_reset, law_reverse,
-    law_compiles_once, law_bfloat16, law_export,
+    law_compiles_once, law_bfloat16, law_export, law_devices,
 )  # fmt: skip
 _GRADIENT_LAWS = (law_step, law_padding, law_backends, law_vmap, law_jvp, law_remat, law_float64)
 _CELL_LAWS = (law_parameters, law_project, law_embed, law_causal, law_step, law_chunks, law_reset, law_backends)  # not of layers

@@ -7,6 +7,7 @@ from jax.sharding import Mesh
 
 from seqjax.contracts import Model
 from seqjax.errors import InputError
+from seqjax.placement import automatic
 from seqjax.train import mesh as meshes
 from seqjax.types import Params, State
 from seqjax.weighted import Weighted
@@ -42,7 +43,11 @@ def make_eval_step(model: Model, *, mesh: Mesh | None = None) -> EvalStep:
         carry, outputs = model.apply(params, batch, state=carry)
         return carry, model.figures(outputs, batch)
 
-    return jax.jit(eval_step, in_shardings=(everywhere, rows, rows), out_shardings=(rows, everywhere))
+    return jax.jit(
+        lambda *arguments: automatic(eval_step, *arguments, shardings=(rows, everywhere)),
+        in_shardings=(everywhere, rows, rows),
+        out_shardings=(rows, everywhere),
+    )
 
 
 def evaluate(

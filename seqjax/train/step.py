@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.noise import reseed
+from seqjax.placement import automatic
 from seqjax.train import mesh as meshes
 from seqjax.train.state import NO_TROUBLE, TrainState, is_key, shardings
 from seqjax.types import Array
@@ -34,7 +35,7 @@ def make_train_step(
     Args:
         model: the model to train.
         optimizer: an optax transformation.
-        mesh: returned by `data_mesh`; None: one device.
+        mesh: returned by `data_mesh`, or another with the axis "data"; None: one device.
         loss_scale: "mean" or "sum".
 
     Returns:
@@ -97,7 +98,12 @@ def make_train_step(
         # Explicit dtypes: returning a weak type would make the second step compile again.
         return jax.tree.map(lambda a, old: a if is_key(a) else jax.lax.convert_element_type(a, old.dtype), new, state)
 
-    return jax.jit(step, donate_argnums=0, in_shardings=(placed, meshes.rows(mesh)), out_shardings=placed)
+    return jax.jit(
+        lambda state, batch: automatic(step, state, batch, shardings=placed),
+        donate_argnums=0,
+        in_shardings=(placed, meshes.rows(mesh)),
+        out_shardings=placed,
+    )
 
 
 def _finite(array) -> Array:

@@ -14,7 +14,7 @@ def many_devices() -> str | None:
     """The reason not to choose a kernel unless it is asked for by name: several devices; None if there is one."""
     if jax.device_count() == 1:
         return None
-    return "XLA cannot split its kernels over devices: ask for it by name, inside jax.shard_map"
+    return "XLA cannot split its kernels over devices"
 
 
 def on_nvidia(kernel, plain, *arguments):
