@@ -24,7 +24,7 @@ class Chosen(NamedTuple):
     parent: Array  # the beam of the group that goes on
     symbol: Array
     ending: Array  # log-probability of each beam with each end symbol that it takes, -inf of the others
-    ending_change: Array
+    ending_change: Array | None  # None where constraints only forbid
 
 
 def choose(plan: Plan, settings: Settings, beams: Beams, log_p: Array, allowed: Allowed) -> Chosen:
@@ -46,7 +46,8 @@ def choose(plan: Plan, settings: Settings, beams: Beams, log_p: Array, allowed: 
         in_group = slice(group * plan.size, (group + 1) * plan.size)
         before, change = jax.tree.map(lambda leaf, group=group: leaf[:, group], (beams.score, beams.change))  # [B, k]
         own, competing = log_p[in_group], allowed.values[in_group]  # [k, B, V]
-        values = (competing + before.rest.T[..., None]) + (before.value + change).T[..., None]
+        values = (competing + before.rest.T[..., None]) + (before.value + change if changes else before.value).T[..., None]
+        values = jnp.where(values > -jnp.inf, values, -jnp.inf)  # NaN is no candidate
         if settings.diversity is not None and group:
             values = values - jnp.broadcast_to(settings.diversity.astype(log_p.dtype) * taken, values.shape)
         needed = None if allowed.needed is None else allowed.needed[in_group]
@@ -54,27 +55,27 @@ def choose(plan: Plan, settings: Settings, beams: Beams, log_p: Array, allowed: 
         is_beam = best > -jnp.inf
         score = add(jax.tree.map(lambda leaf, parent=parent: leaf[rows, parent], before), own[parent, rows, symbol])
         score = score._replace(value=jnp.where(is_beam, score.value, -jnp.inf))
-        with_end = _by_row(own[..., ends])  # [B, k * E]
+        with_end = _by_row(own, ends)  # [B, k * E]
         ending = (with_end + _repeated(before.rest, ends)) + _repeated(before.value, ends)
-        ending_change = jnp.zeros_like(ending)
-        moved = jnp.zeros_like(change)
+        ending_change = None
         if changes:
-            moved = competing[parent, rows, symbol] - own[parent, rows, symbol]
-            moved = jnp.where(is_beam, change[rows, parent] + moved, 0)
-            ending_change = _repeated(change, ends) + _by_row(competing[..., ends]) - with_end
-        ending_change = jnp.where(takes_end, ending_change, 0)
+            change = change[rows, parent] + (competing[parent, rows, symbol] - own[parent, rows, symbol])
+            change = jnp.where(is_beam, change, 0)
+            ending_change = _repeated(beams.change[:, group], ends) + _by_row(competing, ends) - with_end
+            ending_change = jnp.where(takes_end, ending_change, 0)
         if settings.diversity is not None:
             taken = taken.at[rows, symbol].add(is_beam.astype(taken.dtype))
             counts = takes_end.reshape(len(rows), plan.size, len(ends)).sum(axis=1).astype(taken.dtype)  # [B, E]
             taken = taken.at[:, ends].add(counts)
-        choices.append(Chosen(score, moved, parent, symbol, jnp.where(takes_end, ending, -jnp.inf), ending_change))
+        choices.append(Chosen(score, change, parent, symbol, jnp.where(takes_end, ending, -jnp.inf), ending_change))
     return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *choices)
 
 
-def _by_row(values: Array) -> Array:
-    """[k, B, E] to [B, k * E]."""
-    beams, rows, ends = values.shape
-    return values.transpose(1, 0, 2).reshape(rows, beams * ends)
+def _by_row(values: Array, ends: Array) -> Array:
+    """The values of the end symbols: [k, B, V] to [B, k * E]."""
+    columns = [jnp.take(values, ends[number], axis=2).T for number in range(ends.shape[0])]  # a gather of several is slower
+    beams, rows, _ = values.shape
+    return jnp.stack(columns, axis=2).reshape(rows, beams * len(columns)) if columns else jnp.zeros((rows, 0), values.dtype)
 
 
 def _repeated(values: Array, ends: Array) -> Array:
@@ -108,11 +109,12 @@ def _choose_in_group(k: int, settings: Settings, values: Array, needed: Array | 
     else:
         count = jnp.asarray(rules.automaton.needed)[:, 0].max() + 1
         best, index, complete, complete_index = largest_of_banks(going_on, needed, k, rules.banks, count)
-    with_end = _by_row(values[..., ends])  # [B, k * E]
+    with_end = _by_row(values, ends)  # [B, k * E]
     if not ends.shape[0]:
         return best, index // symbols, index % symbols, jnp.zeros(with_end.shape, bool)
     number = jax.lax.broadcasted_iota(jnp.int32, with_end.shape, 1)
-    end_index = number // ends.shape[0] * symbols + ends[number % ends.shape[0]]
+    last = ends[number % ends.shape[0]] if ends.shape[0] > 1 else jnp.broadcast_to(ends, number.shape)
+    end_index = number // ends.shape[0] * symbols + last
     # [B, k + k * E]: the candidates that may be better than one with an end symbol
     rival = jnp.concatenate((complete, with_end), axis=1)
     rival_index = jnp.concatenate((complete_index, end_index), axis=1)

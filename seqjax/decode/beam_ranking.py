@@ -43,10 +43,9 @@ class Ended(NamedTuple):
     """The best hypotheses that took an end symbol, best first, all [B, G, k]; a missing one has score -inf and length 0."""
 
     score: Array  # the value that the search maximises
-    change: Array  # the part of the log-probability that constraints added
+    change: Array | None  # the part of the log-probability that constraints added; None where they only forbid
     length: Array
-    parent: Array  # the beam of its group that took the end symbol
-    last: Array  # the end symbol
+    choice: Array  # the beam of its group that took an end symbol, times E, plus the end symbol's number
 
 
 class Beams(NamedTuple):
@@ -57,7 +56,7 @@ class Beams(NamedTuple):
     at: Array | None  # [K, B], states of the automaton of phrases
     token: Array  # [K, B]
     score: Total  # [B, G, k]: log-probabilities
-    change: Array  # [B, G, k]: what constraints added to them, other than -inf
+    change: Array  # [B, G, k]: what constraints added to them; 0 where they only forbid
     parents: Array  # [T, B, G, k]: the beam of its group that each beam continued, step by step
     symbols: Array  # [T, B, G, k]: the symbol that it appended
     coverage: Array | None  # [K, B, S]
@@ -99,10 +98,10 @@ def penalised(settings: Settings, log_p: Array, length: Array, coverage: Array |
 
 def merged(ended: Ended, now: Ended) -> Ended:
     """The k best of the hypotheses that had ended and of those that end now; of equals, the earlier one."""
-    both = Ended(*(jnp.concatenate(pair, axis=-1) for pair in zip(ended, now, strict=True)))  # [B, G, k + k E]
+    both = jax.tree.map(lambda *pair: jnp.concatenate(pair, axis=-1), ended, now)  # [B, G, k + k E]
     best, index = jax.lax.top_k(both.score, ended.score.shape[-1])
-    chosen = Ended(*(jnp.take_along_axis(leaf, index, axis=-1) for leaf in both))
-    return chosen._replace(length=jnp.where(best > -jnp.inf, chosen.length, 0))
+    chosen = jax.tree.map(lambda leaf: jnp.take_along_axis(leaf, index, axis=-1), both._replace(score=None))
+    return chosen._replace(score=best, length=jnp.where(best > -jnp.inf, chosen.length, 0))
 
 
 def finish(plan: Plan, settings: Settings, beams: Beams, limit: Array) -> Decoded:
@@ -145,7 +144,9 @@ def _pool(settings: Settings, beams: Beams, limit: Array) -> _Pool:
         group=group,
     )
     if beams.ended is not None:
-        score, change, length, parent, last = beams.ended
+        score, change, length, choice = beams.ended
+        change, ends = jnp.zeros_like(score) if change is None else change, jnp.asarray(settings.ends)
+        last, parent = ends[choice % ends.shape[0]], choice // ends.shape[0]
         ended = _Pool(jnp.full_like(length, _ENDED), -score, change, length, last, parent, group)
         pool = _Pool(*(jnp.concatenate(pair, axis=-1) for pair in zip(ended, pool, strict=True)))
     cost = jnp.where(beams.failed[:, None, None], jnp.inf, pool.cost)

@@ -161,16 +161,17 @@ def _search(model, plan: Plan, params, memory, state, token, settings: Settings)
         return _step(model, plan, params, memory, settings, beams)
 
     def any_is_live(beams):
-        return (_is_live(beams, limit) & ~beams.failed[:, None, None]).any()
+        return _is_live(settings, beams).any()
 
     first = _begin(plan, settings, state, token, score_dtype(logits), weights)
     last = jax.lax.while_loop(any_is_live, hoist(step, (params, memory, settings), first), first)
     return finish(plan, settings, last, limit), size_marker(logits.shape[-1])
 
 
-def _is_live(beams: Beams, limit: Array) -> Array:
+def _is_live(settings: Settings, beams: Beams) -> Array:
     """True for the beams that a step continues, bool [B, G, k]."""
-    return (beams.score.value > -jnp.inf) & (beams.time < limit)[:, None, None]
+    below = beams.time < jnp.asarray(settings.limit)  # [] or [B]
+    return (beams.score.value > -jnp.inf) & (below[:, None, None] if below.ndim else below)
 
 
 def _begin(plan: Plan, settings: Settings, state, token, dtype, weights) -> Beams:
@@ -178,6 +179,7 @@ def _begin(plan: Plan, settings: Settings, state, token, dtype, weights) -> Beam
     beams, rows = plan.groups * plan.size, token.shape[0]
     shape = (rows, plan.groups, plan.size)
     history, rules = (plan.buffer, *shape), settings.rules
+    changes = rules is not None and not rules.forbids_alone
     state, token = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (beams, *leaf.shape)), (state, token.astype(jnp.int32)))
     number, zero = jnp.zeros(shape, jnp.int32), jnp.zeros(shape, dtype)
     return Beams(
@@ -191,7 +193,7 @@ def _begin(plan: Plan, settings: Settings, state, token, dtype, weights) -> Beam
         symbols=jnp.zeros(history, jnp.int32),
         coverage=None if weights is None else jnp.zeros((beams, *weights.shape), dtype),
         tokens=jnp.zeros((plan.buffer, *token.shape), jnp.int32) if rules is not None and rules.reads_tokens else None,
-        ended=Ended(zero - jnp.inf, zero, number, number, number) if settings.ends.shape[0] else None,
+        ended=Ended(zero - jnp.inf, zero if changes else None, number, number) if settings.ends.shape[0] else None,
         reached=jnp.zeros(rows, jnp.int32),
         failed=jnp.zeros(rows, bool),
     )
@@ -213,35 +215,34 @@ def _step(model, plan: Plan, params, memory, settings: Settings, beams: Beams) -
     allowed = constrain(settings.rules, log_p, Written(beams.tokens, beams.token, beams.time, limit, beams.at))
     chosen = choose(plan, settings, beams, log_p, allowed)
 
-    is_live = _is_live(beams, limit)
     is_nan = jnp.isnan(log_p[..., 0])  # [K, B]; a row of log-probabilities is NaN as a whole
     if settings.rules is not None and settings.rules.constraint is not None:
         is_nan |= jnp.isnan(allowed.values).any(axis=-1)
-    failed = beams.failed | (is_nan & _side_by_side(is_live)).any(axis=0)
+    failed = beams.failed | (is_nan & _side_by_side(_is_live(settings, beams))).any(axis=0)
     length, score, change, ended = beams.time + 1, chosen.score, chosen.change, beams.ended
-    over = (beams.time >= limit)[:, None, None]  # a row at its limit stays as it is
-    is_on = (score.value > -jnp.inf) & ~over & ~failed[:, None, None]  # [B, G, k]
-    reached = jnp.where(is_on[:, 0].any(axis=-1), length, beams.reached)
+    score = score._replace(value=jnp.where(failed[:, None, None], -jnp.inf, score.value))
+    parent, reached = chosen.parent, jnp.where(score.value[:, 0].max(axis=-1) > -jnp.inf, length, beams.reached)
     if ended is not None:
-        value = penalised(settings, chosen.ending + chosen.ending_change, length, coverage)
-        value = jnp.where(over, -jnp.inf, value)  # [B, G, k * E]
+        value = chosen.ending if chosen.ending_change is None else chosen.ending + chosen.ending_change
+        value = penalised(settings, value, length, coverage)  # [B, G, k * E]
         number = jax.lax.broadcasted_iota(jnp.int32, value.shape, 2)
-        last = jnp.asarray(settings.ends)[number % settings.ends.shape[0]]
-        now = Ended(value, chosen.ending_change, jnp.full_like(number, length), number // settings.ends.shape[0], last)
-        ended = merged(ended, now)
+        ended = merged(ended, Ended(value, chosen.ending_change, jnp.full_like(number, length), number))
         # Bound: log-probabilities and the coverage penalty only fall, and the length penalty favours the limit most, so this
         # is the best score that a live beam can still reach (with early_stop: the score that it has now).
         final_length = jnp.where(settings.early_stop, length, limit)[:, None]  # [B, 1]
         best = (score.value + change).max(axis=-1)  # [B, G]
         is_settled = best / jnp.broadcast_to(divisor(settings, final_length, best.dtype), best.shape) <= ended.score[..., -1]
         score = score._replace(value=jnp.where(is_settled[..., None], -jnp.inf, score.value))
-    score = score._replace(value=jnp.where(failed[:, None, None], -jnp.inf, score.value))
-    parent = jnp.where(over, jax.lax.broadcasted_iota(jnp.int32, is_on.shape, 2), chosen.parent)
-    score = jax.tree.map(lambda old, new: jnp.where(over, old, new), beams.score, score)
+    if settings.limit.ndim:  # a row at its limit stays as it is
+        is_over = beams.time >= limit  # [B]
+        old = (beams.score, beams.change, jax.lax.broadcasted_iota(jnp.int32, parent.shape, 2), beams.reached, beams.ended)
+        score, change, parent, reached, ended = jax.tree.map(
+            functools.partial(_where_row, is_over), old, (score, change, parent, reached, ended)
+        )
+        if coverage is not None and beams.coverage is not None:
+            coverage = jnp.where(jnp.broadcast_to(is_over[None, :, None], coverage.shape), beams.coverage, coverage)
 
     (state, coverage, at, tokens) = _of_parents(plan, parent, (state, coverage, allowed.at, beams.tokens))
-    if coverage is not None and beams.coverage is not None:
-        coverage = jnp.where(jnp.broadcast_to(over[:, 0, 0][None, :, None], coverage.shape), beams.coverage, coverage)
     token = _side_by_side(chosen.symbol)
     return Beams(
         time=length,
@@ -249,7 +250,7 @@ def _step(model, plan: Plan, params, memory, settings: Settings, beams: Beams) -
         at=at,
         token=token,
         score=score,
-        change=jnp.where(over, beams.change, change),
+        change=change,
         parents=beams.parents.at[beams.time].set(parent),
         symbols=beams.symbols.at[beams.time].set(chosen.symbol),
         coverage=coverage,
@@ -258,6 +259,11 @@ def _step(model, plan: Plan, params, memory, settings: Settings, beams: Beams) -
         reached=reached,
         failed=failed,
     )
+
+
+def _where_row(condition: Array, yes: Array, no: Array) -> Array:
+    """Rows of `yes` where the condition [B] holds, rows of `no` elsewhere."""
+    return jnp.where(condition.reshape(-1, *[1] * (yes.ndim - 1)), yes, no)
 
 
 def _side_by_side(leaf: Array) -> Array:

@@ -154,6 +154,8 @@ def make_rules(max_length: int, ends: tuple[int, ...], constraints: Mapping[str,
     Raises:
         InputError: an unknown name, or a value out of its range or of a wrong shape.
     """
+    if not constraints:
+        return None
     _check_names(constraints)
     options = {name: value for name, value in constraints.items() if value is not None}
     if "min_length" in options:
