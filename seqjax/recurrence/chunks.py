@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import placement, tree
-from seqjax.recurrence.custom_transpose import is_floating, pick, put, with_linearization
+from seqjax.recurrence.custom_transpose import pick, put, with_linearization
+from seqjax.recurrence.two_modes import is_floating
 from seqjax.types import State, at_least_float32
 
 Remat = int | Literal["sqrt"] | None

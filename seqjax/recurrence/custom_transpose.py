@@ -16,6 +16,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from seqjax import placement
+from seqjax.recurrence.two_modes import has_tangent, is_floating, replaced
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -114,7 +115,7 @@ def with_linearization(value: Callable, linearize: Callable) -> Callable:
 
     def jvp(primals, tangents):
         arguments, d_arguments = primals[0], tangents[0]
-        active = type(arguments)(*([i for i, d in enumerate(ds) if _has_tangent(d)] for ds in d_arguments))
+        active = type(arguments)(*([i for i, d in enumerate(ds) if has_tangent(d)] for ds in d_arguments))
         results, residuals, push_forward, pull_back = linearize(arguments, active)
         out = [jax.typeof(a) for a in results if is_floating(a)]
         d_results = linear_map(push_forward, (arguments, residuals), pick(d_arguments, active), transposed=pull_back, out=out)
@@ -126,15 +127,6 @@ def with_linearization(value: Callable, linearize: Callable) -> Callable:
     return function
 
 
-def _has_tangent(d) -> bool:
-    return not isinstance(d, SymbolicZero) and is_floating(d)
-
-
-def is_floating(a) -> bool:
-    """True if an array can have a tangent."""
-    return jnp.issubdtype(a.dtype, jnp.inexact)
-
-
 def pick(lists, indices):
     """The entries of a NamedTuple of lists at `indices`, another NamedTuple of lists."""
     return type(lists)(*([values[i] for i in which] for values, which in zip(lists, indices, strict=True)))
@@ -143,12 +135,6 @@ def pick(lists, indices):
 def put(lists, indices, new):
     """A NamedTuple of lists with new entries at `indices`; both are NamedTuples of lists too."""
     return type(lists)(*(replaced(*field) for field in zip(lists, indices, new, strict=True)))
-
-
-def replaced(values, indices, new):
-    """A list with new entries at some indices."""
-    changed = dict(zip(indices, new, strict=True))
-    return [changed.get(i, a) for i, a in enumerate(values)]
 
 
 def _value(*values, map):

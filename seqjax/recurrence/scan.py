@@ -22,6 +22,14 @@ def plain(step, constants, state, inputs, *, reverse):
     return jax.lax.scan(functools.partial(step, product, constants), state, inputs, reverse=reverse)
 
 
+def all_steps(cell, reverse: bool, step, constants, state, inputs, loop=plain):
+    """All steps of a cell, projected before the loop; the other arguments and the results as in `run_steps`."""
+    xs, real, reset = tree.swap_batch_time(inputs)  # [T, B, ...]
+    zs = cell.project(constants[0], xs)
+    state, ys = loop(step, constants, state, (zs, real, reset), reverse=reverse)
+    return state, tree.swap_batch_time(ys)
+
+
 def run(cell, params, xs, state, call, loop=plain):
     """All steps of a cell; arguments and results as for `run_steps`.
 
@@ -29,11 +37,5 @@ def run(cell, params, xs, state, call, loop=plain):
         cell, params, xs, state, call: as for `run_steps`.
         loop: `plain`, or another function with its arguments and results.
     """
-
-    def all_steps(step, constants, state, inputs):
-        xs, real, reset = tree.swap_batch_time(inputs)  # [T, B, ...]
-        zs = cell.project(constants[0], xs)
-        state, ys = loop(step, constants, state, (zs, real, reset), reverse=call.reverse)
-        return state, tree.swap_batch_time(ys)
-
-    return run_steps(all_steps, cell, params, xs, state, call)
+    steps = functools.partial(all_steps, cell, call.reverse, loop=loop)
+    return run_steps(steps, cell, params, xs, state, call)

@@ -386,3 +386,28 @@ def test_refused_with_a_reason(cell, reason):
     with pytest.raises(InputError, match=f"backend 'fused' cannot run .*: {reason}") as error:
         unroll(cell, params, xs, backend="fused")
     assert "\n" not in str(error.value)
+
+
+def test_forward_mode_is_one_loop_that_stores_nothing_for_the_way_back():
+    cell = LSTM(input_size=3, hidden_size=4)
+    params = jax.eval_shape(cell.init, jax.random.key(0))
+
+    def loops(backend):
+        run = lambda p: unroll(cell, p, jnp.ones((2, 5, 3)), backend=backend)[1]  # noqa: E731
+        text = jax.jit(lambda p, d: jax.jvp(run, (p,), (d,))).lower(params, params).as_text()
+        return text.count("stablehlo.while"), text.count("stablehlo.dynamic_update_slice")
+
+    assert loops("fused") == loops("scan")
+    assert loops("scan")[0] == 1
+
+
+def test_checkpoints_of_an_unroll_differentiate_twice():
+    cell = LSTM(input_size=2, hidden_size=2)
+    params = cell.init(jax.random.key(0))
+
+    def second(backend):
+        run = lambda p: jnp.sum(unroll(cell, p, jnp.ones((1, 3, 2)), backend=backend)[1] ** 2)  # noqa: E731
+        return jax.jit(jax.grad(lambda p: jnp.sum(jax.grad(jax.checkpoint(run))(p)["recurrent_kernel"] ** 2)))(params)
+
+    gaps = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), second("fused"), second("scan"))
+    assert max(gaps.values()) < 1e-5

@@ -22,6 +22,7 @@ from seqjax.recurrence.fused import in_place_scan
 from seqjax.recurrence.fused.linearized import Linearization
 from seqjax.recurrence.fused.loop_over_leaves import Loop
 from seqjax.recurrence.step_products import find_products
+from seqjax.recurrence.two_modes import by_mode
 from seqjax.thresholds import projected_inside
 
 
@@ -59,7 +60,7 @@ def run(cell, params, xs, state, call):
         zs = cell.project(params, xs.reshape(xs.shape[0] * xs.shape[1], *xs.shape[2:]))
         return jax.tree.map(lambda z: z.reshape(*xs.shape[:2], *z.shape[1:]), zs)
 
-    def all_steps(step, constants, state, inputs):
+    def differently(step, constants, state, inputs):
         def projecting_step(dot, constants, state, inputs):
             x, *flags = inputs
             return step(dot, constants, state, (cell.project(constants[0], x), *flags))
@@ -68,6 +69,10 @@ def run(cell, params, xs, state, call):
         zs = project(constants[0], xs)
         undifferentiated = (projecting_step, inputs) if projected_inside(xs, zs) else None
         return loop(step, constants, state, (zs, *flags), reverse=call.reverse, undifferentiated=undifferentiated)
+
+    def all_steps(step, constants, state, inputs):
+        ways = functools.partial(differently, step), functools.partial(scan.all_steps, cell, call.reverse, step)
+        return by_mode(*ways)(constants, state, inputs)
 
     return run_steps(all_steps, cell, params, xs, state, call)
 

@@ -32,10 +32,10 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 from seqjax import placement
 from seqjax.products import kernel_cotangent
-from seqjax.recurrence.custom_transpose import is_floating, replaced
 from seqjax.recurrence.fused.in_place_scan import axis_of, in_loop_order, one_step, scan_with_layout, stack_of
 from seqjax.recurrence.fused.loop_over_leaves import Leaves, Loop
 from seqjax.recurrence.fused.residuals import evaluate, read, saved_and_recomputed, shapes_of, varying
+from seqjax.recurrence.two_modes import is_floating, replaced
 from seqjax.types import at_least_float32
 
 

@@ -8,9 +8,10 @@ from jax.extend.core import get_opaque_trace_state
 
 from seqjax import placement, tree
 from seqjax.products import product
-from seqjax.recurrence.custom_transpose import is_floating, pick, put
+from seqjax.recurrence.custom_transpose import pick, put
 from seqjax.recurrence.fused.in_place_scan import one_step, scan_with_layout
 from seqjax.recurrence.step_products import find_products
+from seqjax.recurrence.two_modes import is_floating
 
 
 class Leaves(NamedTuple):
