@@ -187,9 +187,11 @@ def _claim(folder: pathlib.Path, preset: str, config):
             raise InputError(f"{folder} holds folds with another {', '.join(changed) or 'preset'}: give another --run.dir")
         return
     try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise InputError(f"{folder} exists and holds no folds: give another --run.dir") from None
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made: {error.strerror}; give another --run.dir") from None
+    if any(each != path.with_name(f"{FILE}.part") for each in folder.iterdir()):
+        raise InputError(f"{folder} exists and holds no folds: give another --run.dir")
     _write(folder, {"preset": preset, "config": _config(config), "runs": []})
 
 

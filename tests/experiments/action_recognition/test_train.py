@@ -61,6 +61,10 @@ def fold_command(files, *flags):
 
 
 def test_folds_train_every_person_left_out_and_continue(files, nowhere, no_pictures, monkeypatch):
+    (nowhere / "folds").write_text("a file")
+    refused(fold_command(files), "folds cannot be made: File exists")
+    (nowhere / "folds").unlink()
+    (nowhere / "folds").mkdir()  # as after an interruption before anything was written
     with monkeypatch.context() as patch:
         Interrupt(patch, step=2)
         outcome = fold_command(files)
@@ -82,6 +86,9 @@ def test_folds_train_every_person_left_out_and_continue(files, nowhere, no_pictu
     assert again.code == 0 and {name for name in before if before[name] != after[name]} == {"folds.json"}
     refused(fold_command(files, "--model.hidden-size", 4), "folds holds folds with another model.hidden_size")
     refused(fold_command(files, "--seeds", "none"), "--seeds is none")
+    (nowhere / "folds" / "folds.json").rename(nowhere / "folds.json")
+    refused(fold_command(files), "folds exists and holds no folds")
+    (nowhere / "folds.json").rename(nowhere / "folds" / "folds.json")
 
     evaluated = command("evaluate", "folds", "--ensemble", "folds")
     assert evaluated.code == 0, evaluated.err
