@@ -58,8 +58,8 @@ def project_input(params: Params, xs: Array, *, bias_row_from: int = 0) -> Array
     Args:
         params: with `input_kernel` [D, nH] and `bias` [nH].
         xs: floating [..., D], or integer tokens [...]: a row lookup, equal to the product with their one-hot vectors.
-        bias_row_from: if the result has at least this many entries, and xs many rows, the bias is appended to the kernel as a row
-            (and a 1 to floating xs), so that the matrix product adds it; else it is added to the product.
+        bias_row_from: if the result has at least this many entries, and xs many rows, a bias of the kernel's dtype is appended to
+            the kernel as a row (and a 1 to floating xs), so that the matrix product adds it; else it is added to the product.
 
     Returns:
         [..., nH], float32 or wider.
@@ -71,11 +71,11 @@ def project_input(params: Params, xs: Array, *, bias_row_from: int = 0) -> Array
     kernel, bias = params["input_kernel"], params["bias"]
     out = at_least_float32(kernel.dtype)
     if jnp.issubdtype(xs.dtype, jnp.floating):
-        if not (outnumbers(xs, kernel) and at_least(math.prod(xs.shape[:-1]) * kernel.shape[-1], bias_row_from)):
+        many = outnumbers(xs, kernel) and at_least(math.prod(xs.shape[:-1]) * kernel.shape[-1], bias_row_from)
+        if bias.dtype != kernel.dtype or not many:
             return affine(xs, kernel, bias)
-        ones = jnp.ones((*xs.shape[:-1], 1), kernel.dtype)  # saves one pass over zs and one over its gradient
-        rows = jnp.concatenate([kernel, bias.astype(kernel.dtype)[None]])
-        return product(jnp.concatenate([xs.astype(kernel.dtype), ones], axis=-1), rows)
+        ones = jnp.ones((*xs.shape[:-1], 1), kernel.dtype)  # a row of the kernel saves one pass over zs and one over its gradient
+        return product(jnp.concatenate([xs.astype(kernel.dtype), ones], axis=-1), jnp.concatenate([kernel, bias[None]]))
     if outnumbers(xs, kernel):  # adding the bias to the kernel's rows takes fewer additions
         return (kernel.astype(out) + jnp.broadcast_to(bias.astype(out), kernel.shape))[xs.astype(jnp.int32)]
     zs = kernel[xs.astype(jnp.int32)].astype(out)

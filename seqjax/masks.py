@@ -1,11 +1,16 @@
 """Masks, which are made only in this file. True marks a real step, False padding.
 
-Padding is set to zero in these places: `_unroll` in recurrence/engine.py (inputs before the loop, outputs after it),
-`run_steps` in recurrence/call.py (the same in each chunk, with remat), an attention's `remember` (its memory), the
-convolutions and heads of layers/ (what they read), and `Features` without a cell in models/encoders.py (its values).
+A padded step computes something, and a gradient of 0 times an infinite derivative is NaN. So a padded step repeats the first
+real step of its row: `run` in recurrence/engine.py fills what a composite or a layer reads, `run_steps` in recurrence/call.py
+what a cell reads, its state and its context, and an attention's `remember` its memory.
+
+Padding is set to zero in these places: `_unroll` in recurrence/engine.py (outputs), `run_steps` in recurrence/call.py (the same
+in each chunk, with remat), the convolutions and heads of layers/ (what they read), and `Features` without a cell in
+models/encoders.py (its values).
 """
 
 import functools
+import math
 
 import jax
 import jax.core
@@ -101,6 +106,79 @@ def real_steps_before(mask: Array, *, reverse: bool = False) -> Array:
     real = mask.astype(jnp.int32)
     total = jax.lax.cumsum(real, axis=real.ndim - 1, reverse=reverse)
     return total - real
+
+
+def first_real_step(mask: Array, *, reverse: bool = False) -> Array:
+    """The index of each row's first real step in the order of processing, int32 [B]; of a row without steps, some index."""
+    steps = jnp.broadcast_to(jnp.arange(mask.shape[1], dtype=jnp.int32), mask.shape)  # [B, T]
+    return jnp.max(jnp.where(mask, steps, 0), axis=1) if reverse else jnp.argmax(mask, axis=1).astype(jnp.int32)
+
+
+def at_steps(values, index: Array):
+    """One step of each row: leaves [B, T, ...] and an index [B] to leaves [B, ...]."""
+
+    def pick(a):
+        return jnp.take_along_axis(a, tree.expand_right(index, a.ndim), axis=1)[:, 0]
+
+    return jax.tree.map(pick, values)
+
+
+def from_real_rows(values, mask: Array, otherwise=None):
+    """Replace the rows without real steps by the first row that has some. No gradient reaches that row.
+
+    Args:
+        values: a pytree of arrays [B, ...].
+        mask: bool, [B, T], True at real steps.
+        otherwise: the same pytree, for use where no row has a real step; None: `values`.
+
+    Returns:
+        The same pytree.
+    """
+    has_steps = jnp.any(mask, axis=1)  # [B]
+    is_first = has_steps & (jnp.cumsum(has_steps) == 1)  # [B]
+
+    def replace(a, other):
+        row = jnp.where(tree.expand_right(is_first, a.ndim), a, jnp.zeros((), a.dtype))
+        row = jnp.any(row, axis=0) if a.dtype == jnp.bool_ else row.sum(axis=0, dtype=a.dtype)
+        row = jnp.where(jnp.any(has_steps), row[None], other)  # [B, ...]
+        return jnp.where(tree.expand_right(has_steps, a.ndim), a, jax.lax.stop_gradient(row))
+
+    return jax.tree.map(replace, values, values if otherwise is None else otherwise)
+
+
+def first_steps(xs: Array, mask: Array, *, reverse: bool = False) -> Array:
+    """The filling of padding: the first real step of each row in the order of processing, outside of differentiation.
+
+    A row without real steps takes that of another row; if no row has any, some numbers that are not 0 nor equal to each other.
+
+    Args:
+        xs: [B, T, ...], T at least 1.
+        mask: bool, [B, T], True at real steps.
+        reverse: True if steps are processed from the last to the first.
+
+    Returns:
+        [B, ...], the dtype of xs.
+
+    Example:
+        >>> xs, mask = jnp.array([[1.0, 2.0, 9.0], [9.0, 9.0, 9.0]]), jnp.array([[True, True, False], [False] * 3])
+        >>> first_steps(xs, mask).tolist(), first_steps(xs, mask, reverse=True).tolist()
+        ([1.0, 1.0], [2.0, 2.0])
+    """
+    xs = jax.lax.stop_gradient(xs)
+    first = at_steps(xs, first_real_step(mask, reverse=reverse))  # [B, ...]
+    return from_real_rows(first, mask, jnp.broadcast_to(_in_general_position(xs.shape[2:], xs.dtype), first.shape))
+
+
+def fill(xs: Array, mask: Array, *, reverse: bool = False) -> Array:
+    """Replace padding, NaN included, by `first_steps`; arguments as there."""
+    return jnp.where(tree.expand_right(mask, xs.ndim), xs, first_steps(xs, mask, reverse=reverse)[:, None])
+
+
+def _in_general_position(shape: tuple[int, ...], dtype) -> Array:
+    """A vector shorter than 1 of different positive numbers; of integers 0, 1, 2, 0, ..."""
+    index = np.arange(math.prod(shape)).reshape(shape)
+    numbers = index % 3 if jnp.issubdtype(dtype, jnp.integer) else (2 + np.cos(1 + index)) / 4 / math.sqrt(max(index.size, 1))
+    return jnp.asarray(numbers, dtype)
 
 
 def last(ys, lengths=None, mask=None):

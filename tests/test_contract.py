@@ -74,6 +74,15 @@ class DtypeChange(Elman):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RoundedBias(Elman):
+    """Its projection rounds the bias to the dtype of the kernel, in long sequences only."""
+
+    def project(self, params, xs):
+        narrow = params["input_kernel"].dtype if xs.size > 10_000 else params["bias"].dtype
+        return super().project(params | {"bias": params["bias"].astype(narrow)}, xs)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class NeighbourProject(Elman):
     """Its projection reads the preceding step."""
 
@@ -151,6 +160,7 @@ SIZES = {"input_size": 2, "hidden_size": 3}
         (BatchLeak(**SIZES), "row"),  # caught by whichever law compares rows first
         (DtypeChange(**SIZES), r"state of one step with bfloat16 parameters: .* is bfloat16\[3, 3\], was float32\[3, 3\]"),
         (TransposesItsKernel(**SIZES), r"parameters: a step makes a transpose of float32\[3,3\]"),
+        (RoundedBias(**SIZES), r"mixed precision: \['bias'\] is float32, rounded to bfloat16"),
         (NeighbourProject(**SIZES), "project treats each row alone"),
         (PaddingLeak(Elman(**SIZES)), "whole sequence == step by step"),
         (MaskIgnored(Elman(**SIZES)), "padding"),

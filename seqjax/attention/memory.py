@@ -13,7 +13,7 @@ class Memory(NamedTuple):
 
     Args:
         keys: a pytree, leaves [B, ...]: the part of the scores that depends on the values alone; () if scores read the values.
-        values: floating, [B, S, M], 0 where mask is False.
+        values: floating, [B, S, M]; where mask is False those of the first real place, under the weight 0.
         mask: bool, [B, S], True at real places.
 
     Example:
@@ -21,7 +21,7 @@ class Memory(NamedTuple):
         >>> attention = Dot(query_size=2, memory_size=2)
         >>> memory = attention.remember({}, jnp.array([[[1.0, 2.0], [jnp.nan, 9.0]]]), jnp.array([[True, False]]))
         >>> memory.values.tolist()
-        [[[1.0, 2.0], [0.0, 0.0]]]
+        [[[1.0, 2.0], [1.0, 2.0]]]
     """
 
     keys: Any

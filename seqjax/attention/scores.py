@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from seqjax import masks
 from seqjax.attention.memory import Memory, Read, masked_softmax, match, read_out
 from seqjax.checks import check_size
 from seqjax.errors import InputError
@@ -88,7 +89,7 @@ class Attention:
         return ()
 
     def remember(self, params: Params, values: Array, mask: Array) -> Memory:
-        """The memory of a sequence. Values at masked places, NaN included, are replaced by 0.
+        """The memory of a sequence. Masked places, NaN included, take the values of the row's first real place.
 
         Args:
             params: from `init`.
@@ -103,7 +104,9 @@ class Attention:
         """
         if self.places is not None and not isinstance(mask, jax.core.Tracer):
             self.check_lengths(np.flatnonzero(np.asarray(mask).any(axis=tuple(range(mask.ndim - 1)))) + 1)
-        values = jnp.where(mask[..., None], values, jnp.zeros((), values.dtype))
+        if mask.shape[-1]:
+            rows = values.reshape(-1, *values.shape[-2:]), mask.reshape(-1, mask.shape[-1])  # [N, S, M], [N, S]
+            values = masks.fill(*rows).reshape(values.shape)
         return Memory(self.keys(params, values), values, mask)
 
     def check_lengths(self, lengths: ArrayLike):

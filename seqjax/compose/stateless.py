@@ -133,8 +133,9 @@ class Dropout(CompositeCell):
         keys = state.key
         if keys is not None:
             keys = jnp.broadcast_to(keys[:, None], xs.shape[:2])
-            if self.per == "step":
-                keys = noise.fold_counts(keys, state.count[:, None] + masks.real_steps_before(real, reverse=reverse))
+            if self.per == "step":  # padding repeats the first real step
+                before = jnp.where(real, masks.real_steps_before(real, reverse=reverse), 0)
+                keys = noise.fold_counts(keys, state.count[:, None] + before)
         return Noise(state.key, state.count + real.sum(1, dtype=jnp.int32)), noise.drop(keys, self.rate, xs)
 
     @staticmethod

@@ -4,7 +4,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-from seqjax import noise, placement, tree
+from seqjax import masks, noise, placement, tree
 from seqjax.recurrence.chunks import Remat, chunk_length, recomputed
 from seqjax.types import Array, output_dtype
 
@@ -35,11 +35,23 @@ class Call(NamedTuple):
     collect: Collect = "outputs"
 
 
+def _restarted(flags, initial, state):
+    """The initial state where flags are True; its noise is that of `state`."""
+    return tree.where(flags, noise.keep_noise(noise.split_keys(initial)[0], state), state)
+
+
+def _first_state(state, initial, mask: Array, call: Call):
+    """The state that the first real step of each row reads; a row without real steps takes that of another row."""
+    if call.reset is not None and not call.reverse:
+        state = _restarted(masks.at_steps(call.reset, masks.first_real_step(mask)), initial, state)
+    return jax.lax.stop_gradient(masks.from_real_rows(state, mask))
+
+
 def masked_step(cell, call: Call):
     """One step of a cell under the options of a call, for the loop of any backend.
 
         state = initial_state                     where reset (with reverse: after the step)
-        new, y = recur(state, z)
+        new, y = recur(state where real, else start, z)
         state = new where real, else state
 
     Args:
@@ -48,26 +60,24 @@ def masked_step(cell, call: Call):
 
     Returns:
         (dot, constants, state, inputs) -> (state, output), where constants is (params, context, the initial state or None, the
-        noise keys of the state) and inputs is (z, real or None, reset or None), with one flag for each row. At masked steps the
-        output is finite but arbitrary.
+        noise keys of the state, start or None) and inputs is (z, real or None, reset or None), with one flag for each row. A
+        masked step of a row repeats its first real step, which reads the state `start`; so its output is that step's.
     """
     dtype = output_dtype(*call.arguments[:2])
 
-    def restart(flags, initial, state):
-        return tree.where(flags, noise.keep_noise(noise.split_keys(initial)[0], state), state)
-
     def step(dot, constants, state, inputs):
-        params, context, initial, keys = constants
+        params, context, initial, keys, start = constants
         z, real, reset = inputs
         if reset is not None and not call.reverse:
-            state = restart(reset, initial, state)
-        new, y = cell.recur(params, noise.join_keys(state, keys), z, dot=dot, context=context)
+            state = _restarted(reset, initial, state)
+        before = state if real is None else tree.where(real, state, start)
+        new, y = cell.recur(params, noise.join_keys(before, keys), z, dot=dot, context=context)
         new = placement.varying_as(noise.split_keys(new)[0], z)
         if real is not None:
             new = tree.where(real, new, state)
         output = tree.cast_floating(y, dtype) if call.collect == "outputs" else new
         if reset is not None and call.reverse:
-            new = restart(reset, initial, new)
+            new = _restarted(reset, initial, new)
         return new, output
 
     return step
@@ -87,23 +97,29 @@ def run_steps(all_steps, cell, params, xs, state, call: Call):
 
     Returns:
         (state, ys), ys [B, T, ...], finite but arbitrary at masked steps. With collect="states", states take the place of ys.
-        With remat, each chunk masks its own padding, so that no further array is as long as xs: the padding of xs may then
-        hold anything, and outputs are 0 at masked steps.
+        The padding of xs may hold anything. With remat, each chunk masks its own padding, so that no further array is as long
+        as xs, and outputs are 0 at masked steps.
     """
     state, keys = noise.split_keys(state)  # no step changes a key: the loop need not carry it
     initial = None if call.reset is None else cell.initial_state(params, xs.shape[:1], context=call.context)
     initial = placement.varying_as(initial, xs)
-    constants, inputs, step = (params, call.context, initial, keys), (xs, call.mask, call.reset), masked_step(cell, call)
+    context, start, first, step = call.context, None, None, masked_step(cell, call)
+    if call.mask is not None and xs.shape[1]:
+        first = masks.first_steps(xs, call.mask, reverse=call.reverse)  # [B, *input_shape]
+        start = _first_state(state, initial, call.mask, call)
+        context = masks.from_real_rows(context, call.mask)
+    constants, inputs = ((params, context, initial, keys, start), first), (xs, call.mask, call.reset)
 
     def chunk(constants, state, inputs):
-        xs, real, reset = inputs
-        if real is None:
+        (constants, first), (xs, real, reset) = constants, inputs
+        if real is None or not xs.shape[1]:
             return all_steps(step, constants, state, inputs)
-        state, ys = all_steps(step, constants, state, (tree.zero_where_not(real, xs), real, reset))
-        return state, tree.zero_where_not(real, ys) if call.collect == "outputs" else ys
+        xs = tree.where(real, xs, first[:, None])
+        state, ys = all_steps(step, constants, state, (xs, real, reset))
+        return state, tree.zero_where_not(real, ys) if call.remat is not None and call.collect == "outputs" else ys
 
     if call.remat is None or not xs.shape[1]:
-        state, ys = all_steps(step, constants, state, inputs)
+        state, ys = chunk(constants, state, inputs)
     else:
         length = chunk_length(call.remat, xs.shape[1])
         state, ys = recomputed(chunk, constants, state, inputs, length, reverse=call.reverse)

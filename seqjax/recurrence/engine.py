@@ -38,13 +38,18 @@ def run(part, params: Params, xs: Array, state: State, **options) -> tuple[State
     """
     if part.input_shape is not None:  # the part before may have made xs
         feature_shape(part, xs)
+    mask, reverse = options.get("mask"), options.get("reverse", False)
     if isinstance(part, SequenceLayer):
-        return part.unroll(params, xs, state, **options)
+        return part.unroll(params, _filled(xs, mask, reverse), state, **options)
     collect = options.pop("collect", "outputs")
     if isinstance(part, CompositeCell) and collect == "outputs":
-        return part.unroll(params, xs, state, **options)
+        return part.unroll(params, _filled(xs, mask, reverse), state, **options)
     call = Call((params, xs, state), collect=collect, **options)
     return choose(part, call).run(part, params, xs, state, call)
+
+
+def _filled(xs, mask, reverse):
+    return xs if mask is None or not xs.shape[1] else masks.fill(xs, mask, reverse=reverse)
 
 
 def unroll(
@@ -201,9 +206,7 @@ def _all_rows(cell, params, xs, state, options: Options, *, window, batched):
         xs, mask, reset = tree.pad_time((xs, mask, reset), missing)
     # with remat, each chunk masks its own padding, in `run_steps`
     masked_by_chunks = options.remat is not None and isinstance(cell, Cell) and not isinstance(cell, CompositeCell)
-    if mask is not None:
-        xs = xs if masked_by_chunks else tree.zero_where_not(mask, xs)  # NaN times a zero cotangent would still be NaN
-        reset = None if reset is None else reset & mask
+    reset = reset if reset is None or mask is None else reset & mask
     if state is None:
         state = cell.initial_state(params, rows, context=context, key=key)
     else:

@@ -27,6 +27,7 @@ from seqjax.testing.comparison import (
     same_form,
 )
 from seqjax.testing.devices import law_devices
+from seqjax.testing.rounding import rounded_parameters
 
 compilations = 0  # by this process since the first check
 _listening = False
@@ -38,8 +39,9 @@ def check_cell(cell, *, context=None, tokens: bool = False, quick: bool = False,
     Whole sequence == step by step, outputs and gradients; chunks with the state carried == one pass; no step sees a later one;
     `project` treats each step alone, and reads embedded symbols as `embed` says; a step does no work on kernels alone; padding
     reaches nothing; reset, reverse and remat; batch rows do not see each other; the state keeps its structure, shapes and
-    dtypes; jit, vmap over the batch and over parameters, grad, jvp, bfloat16 and float64; a second call compiles nothing;
-    `jax.export` takes symbolic numbers of rows and steps; rows may lie on several devices; every backend equals the plain scan.
+    dtypes; no parameter is rounded to the dtype of another; jit, vmap over the batch and over parameters, grad, jvp, bfloat16
+    and float64; a second call compiles nothing; `jax.export` takes symbolic numbers of rows and steps; rows may lie on several
+    devices; every backend equals the plain scan.
 
     Args:
         cell: a Cell or a SequenceLayer (which need not step). Inputs are made from its input_shape.
@@ -107,6 +109,15 @@ def law_state(case):
             params, x = cast((case.params, case.xs[:, 0]), dtype)
             new, _ = jax.eval_shape(lambda p, x: case.cell.step(p, case.state, x, case.context), params, x)
             same_form(new, case.state, f"state of one step with {jnp.dtype(dtype).name} parameters")
+
+
+def law_rounding(case):
+    """No parameter is rounded to the dtype of another, at any length: float32 biases beside bfloat16 kernels, or the reverse."""
+    long = jax.ShapeDtypeStruct((case.rows, 2**16, *case.xs.shape[2:]), case.xs.dtype)
+    for narrow in (lambda a: a.ndim >= 2, lambda a: a.ndim < 2):
+        params = jax.tree.map(lambda a, narrow=narrow: a.astype(jnp.bfloat16) if is_floating(a) and narrow(a) else a, case.params)
+        lines = rounded_parameters(lambda p, x: case.unroll(p, x, case.state), params, long)
+        require(not lines, "mixed precision", "; ".join(lines))
 
 
 def law_project(case):
@@ -291,7 +302,9 @@ def law_padding(case):
         close(untouched, initial, 0, f"{name}: a row without steps returns its initial state")
         row = map_arrays(lambda a: a[2], state), map_arrays(lambda a: a[2, :length], ys)
         close(row, expected, case.tolerance, f"{name}: a row of {length} steps == that row alone, unbatched")
-    require(all_finite(grads), "padding", "NaN in padding reached a gradient, forward or reverse")
+    if not all_finite(grads):
+        close(case.plain[1], case.plain[1], 0, "gradients without padding")
+        require(False, "padding", "padding, or a row without steps, reached a gradient, forward or reverse")
 
 
 def law_backends(case):
@@ -355,8 +368,8 @@ def _joined(head, tail):
 
 
 _QUICK_LAWS = (
-    law_value, law_state, law_parameters, law_project, law_embed, law_rows, law_causal, law_chunks, law_reset, law_reverse,
-    law_compiles_once, law_bfloat16, law_export, law_devices,
+    law_value, law_state, law_parameters, law_rounding, law_project, law_embed, law_rows, law_causal, law_chunks, law_reset,
+    law_reverse, law_compiles_once, law_bfloat16, law_export, law_devices,
 )  # fmt: skip
 _GRADIENT_LAWS = (law_step, law_padding, law_backends, law_vmap, law_jvp, law_remat, law_float64)
 _CELL_LAWS = (law_parameters, law_project, law_embed, law_causal, law_step, law_chunks, law_reset, law_backends)  # not of layers

@@ -83,6 +83,8 @@ def close(actual, expected, tolerance: float, law: str) -> None:
             require(bool((a == b).all()), law, f"{where} differs: {a.tolist()} against {b.tolist()}")
             continue
         a, b = a.astype(np.float64), b.astype(np.float64)
+        singular = "on both sides: a step is singular there, such as x / |x|, sqrt(x), log(x) or 1 / x at 0"
+        require(bool(np.isfinite(a).all() or np.isfinite(b).all()), law, f"{where} is NaN or infinite, {singular}")
         gap, scale = np.abs(a - b).max(), np.abs(b).max()
         differs = f"{where} differs by {gap:.3g} where the largest entry is {scale:.3g}"
         require(bool(gap <= tolerance * max(scale, 1e-3)), law, differs)
