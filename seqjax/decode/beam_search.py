@@ -37,6 +37,7 @@ from seqjax.decode.rules import Written, constrain
 from seqjax.decode.sampling import shortened
 from seqjax.errors import InputError
 from seqjax.hoisting import hoist
+from seqjax.placement import automatic
 from seqjax.types import Array, Params, State
 
 
@@ -136,7 +137,8 @@ def beam(
         rules=make_rules(max_length, ends, constraints),
         attended=attending(model, "coverage_penalty").attended(memory) if covers else None,
     )
-    decoded, marker = _search(model, plan, params, memory, state, token, settings)
+    search = functools.partial(_search, model, plan)
+    decoded, marker = automatic(search, params, memory, state, token, settings, rows=(state, token))
     check_vocabulary(marker.shape[0], ends, settings.rules)
     return shortened(decoded, max_length, n_best)
 

@@ -32,6 +32,7 @@ from seqjax.decode.probabilities import Total, add, relative, score_dtype
 from seqjax.decode.rules import Written, constrain
 from seqjax.errors import InputError
 from seqjax.hoisting import hoist
+from seqjax.placement import automatic
 from seqjax.types import Array, Key, Params, State
 
 _COLDEST, _HOTTEST = float(np.finfo(np.float32).tiny), 1e30  # below: the likeliest symbol; above: as at 1e30, uniform
@@ -208,13 +209,15 @@ def stream(
     draw = _draw(key, temperature, top_k=top_k, top_p=top_p, min_p=min_p, typical_p=typical_p)
     ends, settings = _settings(max_length, end, draw, constraints)
     memory, state, token = started(model, params, batch)
-    first, uniforms, marker = _begin(model, buffered(max_length), None, params, memory, state, token, settings)
+    begin = functools.partial(_begin_once, model, buffered(max_length), None)
+    first, uniforms, marker = automatic(begin, params, memory, state, token, settings, rows=(state, token))
     check_vocabulary(marker.shape[0], ends, settings.rules)
 
     def symbols():
         rows = first
         while _any_is_live(rows):
-            rows = _advance_once(model, params, memory, rows, settings, uniforms)
+            advance = functools.partial(_advance_once, model)
+            rows = automatic(advance, params, memory, rows, settings, uniforms, rows=(rows.state, rows.token))
             yield np.asarray(rows.token)
 
     return symbols()
@@ -249,7 +252,9 @@ def _decoded(
 ) -> Decoded:
     ends, settings = _settings(max_length, end, draw, constraints)
     buffer = buffered(max_length)
-    decoded, marker = _run(model, buffer, samples, params, *started(model, params, batch), settings)
+    memory, state, token = started(model, params, batch)
+    run = functools.partial(_run, model, buffer, samples)
+    decoded, marker = automatic(run, params, memory, state, token, settings, rows=(state, token))
     check_vocabulary(marker.shape[0], ends, settings.rules)
     return decoded if buffer == max_length else shortened(decoded, max_length)
 
@@ -301,6 +306,9 @@ def _begin(
         first = others._replace(time=first.time)
     uniforms = None if settings.draw is None else _uniforms(settings.draw.key, buffer, rows, samples)
     return first, uniforms, size_marker(logits.shape[-1])
+
+
+_begin_once = jax.jit(_begin, static_argnums=(0, 1, 2))
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))

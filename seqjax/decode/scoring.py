@@ -14,6 +14,7 @@ from seqjax.contracts import AttendingDecoder, Decoder
 from seqjax.decode.decoder import attending, size_marker, started, step_form
 from seqjax.decode.probabilities import exact_sum, log_probabilities
 from seqjax.errors import InputError
+from seqjax.placement import automatic
 from seqjax.types import Array
 
 
@@ -58,7 +59,7 @@ def score(model: Decoder, params: Any, batch: dict, tokens: ArrayLike, lengths: 
         ((1, 3), 0.0)
     """
     log_p = _read_all(model, _log_p, params, batch, tokens, lengths)
-    return Scored(exact_sum(log_p), log_p)
+    return Scored(automatic(exact_sum, log_p, rows=log_p), log_p)
 
 
 def attention(model: AttendingDecoder, params: Any, batch: dict, tokens: ArrayLike, lengths: ArrayLike) -> Array:
@@ -125,7 +126,8 @@ def _read_all(model, value_of, params, batch: dict, tokens: ArrayLike, lengths: 
     if token.shape[0] != tokens.shape[0]:
         raise InputError(f"tokens has {tokens.shape[0]} rows, the batch {token.shape[0]}: the numbers must be equal")
     outputs = tokens if tokens.ndim == 3 else tokens[:, None]  # [B, N, L]
-    values, marker = _teach(model, value_of, params, memory, state, token, outputs, lengths.reshape(outputs.shape[:2]))
+    arguments = (params, memory, state, token, outputs, lengths.reshape(outputs.shape[:2]))
+    values, marker = automatic(functools.partial(_teach, model, value_of), *arguments, rows=(state, token))
     if not isinstance(tokens, jax.core.Tracer) and not isinstance(lengths, jax.core.Tracer):
         symbols = np.asarray(tokens)
         check_symbols(marker.shape[0], tokens=symbols[np.arange(symbols.shape[-1]) < np.asarray(lengths)[..., None]])
