@@ -109,7 +109,9 @@ def read_ends(end: Any) -> tuple[int, ...]:
     """
     if end is None:
         return ()
-    ends = [*end] if isinstance(end, Set) else np.ravel(end).tolist() if np.ndim(end) else [end]
+    if is_traced(end):
+        raise InputError("end is traced, it must be known: give a symbol or a sequence of symbols")
+    ends = [*end] if isinstance(end, Set) else np.ravel(end).tolist() if np.ndim(end) or hasattr(end, "dtype") else [end]
     for symbol in ends:
         check_end(0.5 if symbol is None else symbol)
     return tuple(sorted({int(symbol) for symbol in ends}))

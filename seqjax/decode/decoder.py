@@ -120,15 +120,18 @@ def is_traced(value: Any) -> bool:
 
 
 def known(**options: Any) -> dict[str, Any]:
-    """The options whose values are known, to be checked; a traced one is left out.
+    """The options whose values are known, as Python's numbers, to be checked; a traced one is left out.
 
     Raises:
-        InputError: an option that is an array of several values, or of one in a list.
+        InputError: an option that is no number, or an array of several or of one in a list.
     """
     for name, value in options.items():
         if np.shape(value):
             raise InputError(f"{name} has shape {np.shape(value)}, it must be one number")
-    return {name: value for name, value in options.items() if not is_traced(value)}
+        dtype = jnp.result_type(value) if is_traced(value) else np.asarray(value).dtype
+        if not (jnp.issubdtype(dtype, jnp.number) or dtype == np.bool_):
+            raise InputError(f"{name} is {value!r}, it must be a number")
+    return {name: np.asarray(value).item() for name, value in options.items() if not is_traced(value)}
 
 
 def scalar(value: Any, dtype: Any) -> Any:
@@ -138,7 +141,7 @@ def scalar(value: Any, dtype: Any) -> Any:
 
 def buffered(length: int) -> int:
     """The steps of a buffer for outputs of `length` symbols: a power of two, so that another length compiles nothing."""
-    return max(_SHORTEST, 1 << (length - 1).bit_length())
+    return max(_SHORTEST, 1 << (int(length) - 1).bit_length())
 
 
 def size_marker(symbols: int) -> Array:

@@ -70,7 +70,7 @@ def masked_step(cell, call: Call):
         z, real, reset = inputs
         if reset is not None and not call.reverse:
             state = _restarted(reset, initial, state)
-        before = state if real is None else tree.where(real, state, start)
+        before = state if real is None or start is None else tree.where(real, state, start)  # None: no steps
         new, y = cell.recur(params, noise.join_keys(before, keys), z, dot=dot, context=context)
         new = placement.varying_as(noise.split_keys(new)[0], z)
         if real is not None:

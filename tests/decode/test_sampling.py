@@ -347,6 +347,7 @@ def test_it_works_under_jit():
         ({"end": -1}, "end is -1, it must be a symbol of the vocabulary"),
         ({"end": 5}, "end names symbol 5, the vocabulary has 0 to 4"),
         ({"end": 1.5}, "end is 1.5, it must be an integer"),
+        ({"temperature": None}, "temperature is None, it must be a number"),
         ({"temperature": np.ones(1)}, r"temperature has shape \(1,\), it must be one number"),
     ],
 )
