@@ -135,7 +135,9 @@ def from_real_rows(values, mask: Array, otherwise=None):
         The same pytree.
     """
     has_steps = jnp.any(mask, axis=1)  # [B]
-    is_first = has_steps & (jnp.cumsum(has_steps) == 1)  # [B]
+    rows = jnp.arange(mask.shape[0], dtype=jnp.int32)  # [B]
+    first = jnp.min(jnp.where(has_steps, rows, mask.shape[0]), initial=mask.shape[0])
+    is_first = rows == first  # by reductions: rows on several devices then exchange one row
 
     def replace(a, other):
         row = jnp.where(tree.expand_right(is_first, a.ndim), a, jnp.zeros((), a.dtype))
