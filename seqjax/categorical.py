@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from seqjax.thresholds import at_least
 from seqjax.types import Array
 
 _LARGEST_UNBLOCKED = 512  # symbols up to which one cumulative sum costs less than two, over blocks and within one
@@ -29,7 +30,7 @@ def quantile(p: Array, chance: Array) -> Array:
     """
     rows, symbols = p.shape
     chance = chance.astype(p.dtype)
-    if symbols <= _LARGEST_UNBLOCKED:
+    if not at_least(symbols, _LARGEST_UNBLOCKED + 1):
         return _first_above(p, chance * p.sum(axis=1))[0]
     size = 1 << symbols.bit_length() // 2  # about sqrt(V)
     blocks = -(-symbols // size)

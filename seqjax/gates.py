@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 
 from seqjax.products import affine, product
@@ -100,6 +101,6 @@ def recurrent_product(dot, h: Array, kernel: Array) -> Array:
     """
     if kernel.ndim == 2:
         return dot(h, kernel)
-    heads, size, _ = kernel.shape
-    gates = dot(h.reshape(*h.shape[:-1], heads, size), kernel).reshape(*h.shape[:-1], heads, -1, size)
-    return jnp.swapaxes(gates, -3, -2).reshape(*h.shape[:-1], -1)
+    heads, size, gate_sizes = kernel.shape
+    gates = dot(h.reshape(*h.shape[:-1], heads, size), kernel).reshape(*h.shape[:-1], heads, gate_sizes // size, size)
+    return jax.lax.collapse(jnp.swapaxes(gates, -3, -2), h.ndim - 1)

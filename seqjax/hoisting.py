@@ -8,6 +8,8 @@ from jax.extend.core import ClosedJaxpr, Var
 
 _LOOPS = ("scan", "while", "cond")
 
+from seqjax.thresholds import at_least
+
 
 def hoist(step: Callable, fixed, *changing) -> Callable:
     """Compute the part of a loop's step that depends on `fixed` alone: slices, transposes and narrower casts of kernels.
@@ -42,7 +44,7 @@ def hoist(step: Callable, fixed, *changing) -> Callable:
             stepwise.append(equation)
     needed, repeated = _variables(jaxpr.outvars).union(*(_variables(equation.invars) for equation in stepwise)), []
     for equation in reversed(invariant):
-        if not needed.isdisjoint(equation.outvars) and _bytes(equation.outvars) > _bytes(equation.invars):
+        if not needed.isdisjoint(equation.outvars) and at_least(_bytes(equation.outvars), 1 + _bytes(equation.invars)):
             repeated.append(equation)
             needed = (needed | _variables(equation.invars)) - {*equation.outvars}
     hoisted = [var for equation in invariant for var in equation.outvars if var in needed]

@@ -46,7 +46,7 @@ LSTM_BIAS_ROW = 2**18
 ROWS_PER_KERNEL_ROW = 4
 
 
-def at_least(size: Any, least: float) -> bool:
+def at_least(size: Any, least: Any) -> bool:
     """True if a size is known to be at least `least`: the one comparison by which a layout is chosen.
 
     A size may be an expression in symbols, under `jax.export`. It then counts as small, whatever the symbols will be: no choice
@@ -54,7 +54,7 @@ def at_least(size: Any, least: float) -> bool:
 
     Args:
         size: an int, or a size made of symbolic dimensions.
-        least: a number.
+        least: a number, or another size.
 
     Example:
         >>> from jax import export
@@ -62,7 +62,7 @@ def at_least(size: Any, least: float) -> bool:
         >>> at_least(300, 256), at_least(300 * rows, 256)
         (True, False)
     """
-    return isinstance(size, int) and size >= least
+    return isinstance(size, int) and isinstance(least, int | float) and size >= least
 
 
 def projected_inside(xs, zs) -> str | None:

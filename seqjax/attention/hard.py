@@ -75,10 +75,10 @@ class Hard(Attention):
     def weigh(self, params: Params, query: Array, scores: Array, mask: Array, *, steps, key: Array | None, dot):
         """One-hot weights [..., S] at the place drawn, and its log-probability [...]; without a key the softmax, and 0."""
         p = masked_softmax(scores, mask)  # [..., S]
-        if key is None:
+        if key is None or not p.shape[-1]:
             return p, jnp.zeros(p.shape[:-1], p.dtype)
         chance = jax.vmap(lambda k: jax.random.uniform(k, (), jnp.float32))(key.reshape(-1))  # one number a row, for any S
-        place = quantile(p.reshape(-1, p.shape[-1]), chance).reshape(p.shape[:-1])
+        place = quantile(p.reshape(chance.shape[0], p.shape[-1]), chance).reshape(p.shape[:-1])
         drawn = (jax.lax.broadcasted_iota(place.dtype, p.shape, p.ndim - 1) == place[..., None]) & mask
         p_drawn = jnp.where(drawn, p, jnp.zeros((), p.dtype)).sum(axis=-1)  # 0 where all places are masked
         return drawn.astype(p.dtype), jnp.log(jnp.where(p_drawn > 0, p_drawn, jnp.ones((), p.dtype)))

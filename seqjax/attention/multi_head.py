@@ -106,4 +106,4 @@ class MultiHead(Attention):
 
     def _split_heads(self, features: Array) -> Array:
         """[..., A] to [..., N, A/N]."""
-        return features.reshape(*features.shape[:-1], self.heads, -1)
+        return features.reshape(*features.shape[:-1], self.heads, self.hidden_size // self.heads)

@@ -135,7 +135,7 @@ class SlowPooling(Head):
         k_hidden, k_output = split_key(key)
         frames, inside, real = _windows(zero_where_not(mask, hs), mask, self.size, self.stride)  # [B, N, size, F], ..., [B, N]
         rows, count = real.shape
-        pooled = masks.masked_max(_fold(frames), mask=_fold(inside)).reshape(rows, count, -1)  # [B, N, F]
+        pooled = masks.masked_max(_fold(frames), mask=_fold(inside)).reshape(rows, count, self.features)  # [B, N, F]
         windows = fully_connected(hidden, pooled, self.dropout, k_hidden, end=True)  # [B, N, H]
         return fully_connected(output, masks.masked_max(windows, mask=real), self.dropout, k_output)[:, None]
 
@@ -188,7 +188,7 @@ class LocalPooling(Head):
             first, end = i * length // self.windows, -(-(i + 1) * length // self.windows)  # [B, 1]
             pooled.append(masks.masked_max(hs, mask=mask & (frame >= first) & (frame < end)))  # [B, F]
         windows = fully_connected(hidden, jnp.stack(pooled, axis=1), self.dropout, k_hidden, end=True)  # [B, N, H]
-        return fully_connected(output, windows.reshape(len(hs), -1), self.dropout, k_output)[:, None]
+        return fully_connected(output, jax.lax.collapse(windows, 1), self.dropout, k_output)[:, None]
 
 
 @register
@@ -238,7 +238,7 @@ class TimeConvolution(Head):
         convolution = layers.pop("convolution")
         kernel = convolution["kernel"].reshape(self.size * self.features, self.filters)
         frames, _, real = _windows(zero_where_not(mask, hs), mask, self.size, self.stride)  # [B, N, size, F], [B, N]
-        ys = affine(frames.reshape(*real.shape, -1), kernel, convolution["bias"])  # [B, N, filters]
+        ys = affine(jax.lax.collapse(frames, 2), kernel, convolution["bias"])  # [B, N, filters]
         pooled = masks.masked_max(jax.nn.relu(ys), mask=real)  # [B, filters]
         return fully_connected(layers, pooled, self.dropout, key)[:, None]
 

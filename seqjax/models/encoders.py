@@ -6,6 +6,7 @@ uses the others.
 
 import dataclasses
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -192,7 +193,7 @@ class Symbols(Encoder):
         return self.cell.initial_state(params["cell"], (rows,))
 
     def piece(self, x: Array) -> dict:
-        return {self.name: x[:, None], f"{self.name}_lengths": jnp.ones(len(x), jnp.int32)}
+        return {self.name: x[:, None], f"{self.name}_lengths": jnp.ones(x.shape[0], jnp.int32)}
 
     def inputs(self, batch: dict) -> tuple[dict, Any]:
         lengths = f"{self.name}_lengths"
@@ -289,14 +290,15 @@ class Features(Encoder):
         if not fits or not (rank > 1 or jnp.issubdtype(values.dtype, jnp.floating)):
             must = "it must be " + "floating, " * (rank == 1) + shapes
             raise InputError(f'"{self.name}" has shape {values.shape} and dtype {values.dtype}, {must}')
-        rows, places = values.shape[0], int(np.prod(values.shape[1:axes]))
-        lengths = batch.get(f"{self.name}_lengths", np.full(rows, places, np.int32))
+        rows, places = values.shape[0], math.prod(values.shape[1:axes])
+        full = np.full if isinstance(rows * places, int) else jnp.full
+        lengths = batch.get(f"{self.name}_lengths", full(rows, places, np.int32))
         masks.resolve(jnp.asarray(lengths), None, (rows, places))
         return {self.name: values, f"{self.name}_lengths": jnp.asarray(lengths)}, lengths
 
     def encode(self, params: Params, batch: dict, key: Key | None = None, state: State = None) -> Encoded:
         values = jnp.asarray(batch[self.name])
-        values = values.reshape(values.shape[0], -1, *self.shape)  # [B, S, *shape]
+        values = jax.lax.collapse(values, 1, values.ndim - len(self.shape))  # [B, S, *shape]
         rows, places = values.shape[:2]
         lengths = batch.get(f"{self.name}_lengths")
         mask = jnp.ones((rows, places), jnp.bool_) if lengths is None else masks.from_lengths(lengths, places)  # [B, S]

@@ -5,6 +5,7 @@ import math
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 from seqjax import placement, tree
@@ -41,11 +42,11 @@ def chunk_length(remat: int | str, steps: int) -> int:
 
 
 def missing_steps(steps: int, remat: Remat, window: int | None) -> int:
-    """The steps of padding that complete the last chunk of a number of steps that is not known; 0 of a known one."""
-    if isinstance(steps, int) or (remat is None and window is None):
+    """The steps of padding for a number of steps that is not known: they complete the last chunk, and make one step of none."""
+    if isinstance(steps, int):
         return 0
-    length = chunk_length(remat, steps) if window is None else window
-    return -(-steps // length) * length - steps
+    length = window or (1 if remat is None else chunk_length(remat, steps))
+    return jax.core.max_dim(-(-steps // length), 1) * length - steps
 
 
 def chunked(run, state: State, xs, length: int, *, reverse: bool = False):

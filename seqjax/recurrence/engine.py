@@ -201,7 +201,7 @@ def _all_rows(cell, params, xs, state, options: Options, *, window, batched):
     rows, context, reset = xs.shape[:1], options.context, options.reset
     mask = masks.resolve(options.lengths, options.mask, xs.shape[:2])
     steps, missing = xs.shape[1], missing_steps(xs.shape[1], options.remat, window)
-    if not isinstance(missing, int):
+    if missing != 0:
         mask = jnp.ones(xs.shape[:2], jnp.bool_) if mask is None else mask
         xs, mask, reset = tree.pad_time((xs, mask, reset), missing)
     # with remat, each chunk masks its own padding, in `run_steps`
@@ -237,7 +237,7 @@ def _all_rows(cell, params, xs, state, options: Options, *, window, batched):
         ys = tree.swap_batch_time(ys)
     if mask is not None and options.collect == "outputs" and not masked_by_chunks:
         ys = tree.zero_where_not(mask, ys)
-    if not isinstance(missing, int):
+    if missing != 0:
         ys = jax.tree.map(lambda y: y[:, :steps], ys)
     return (state, ys) if batched else tree.drop_batch((state, ys))
 

@@ -112,5 +112,10 @@ def sampled_inputs(
         token = jnp.where(truth, true_symbol, quantile(jax.nn.softmax(logits), chance).astype(true_symbol.dtype))
         return (state, token), token
 
-    _, following = jax.lax.scan(read, (state, first), (symbols.T[1:], reads_truth[1:], chances[1:]))
+    inputs = (symbols.T, reads_truth, chances)
+    if isinstance(steps, int):
+        _, following = jax.lax.scan(read, (state, first), jax.tree.map(lambda a: a[1:], inputs))
+    else:  # JAX scans no number of steps that might be 0, so there is a step more, whose symbol is not read
+        _, following = jax.lax.scan(read, (state, first), jax.tree.map(lambda a: jnp.roll(a, -1, axis=0), inputs))
+        following = following[:-1]
     return jnp.concatenate([first[None], following]).T

@@ -21,10 +21,13 @@ from seqjax.testing.comparison import (
     close,
     floating_leaves,
     is_floating,
+    join,
     map_arrays,
     map_floating,
     require,
     same_form,
+    split_floating,
+    weighted_sum,
 )
 from seqjax.testing.devices import law_devices
 from seqjax.testing.rounding import rounded_parameters
@@ -322,6 +325,26 @@ def law_remat(case):
     close(recomputed, case.plain, 10 * case.tolerance, "remat == plain")
 
 
+def law_empty(case):
+    """No rows, or no steps: there are results and gradients, of those shapes. Nothing is compiled."""
+    resets = {"reset": jnp.bool_} if isinstance(case.cell, Cell) else {}
+    noisy = noise.reseed(case.state, jax.random.key(9))
+    for rows, steps in ((0, STEPS), (case.rows, 0)):
+        state, context = jax.tree.map(lambda a, n=rows: a[:n], (noisy, case.context))
+        xs, flags = case.xs[:rows, :steps], {name: jnp.zeros((rows, steps), dtype) for name, dtype in resets.items()}
+
+        def total(params, state, xs=xs, context=context, flags=flags):
+            results = case.unroll(params, xs, state, context, lengths=jnp.zeros(xs.shape[0], jnp.int32), **flags)
+            reversed_results = case.unroll(params, xs, state, context, reverse=True, remat=2)
+            return weighted_sum(noise.split_keys((results, reversed_results))[0])
+
+        floating, others = split_floating(noise.split_keys(state)[0])
+        keys = noise.split_keys(state)[1]
+        jax.eval_shape(
+            jax.grad(lambda p, s, o=others, k=keys: total(p, noise.join_keys(join(s, o), k)), (0, 1)), case.params, floating
+        )
+
+
 def law_export(case):
     """`jax.export` takes symbolic numbers of rows and steps: a program serves any batch and time. Nothing is compiled."""
     rows, steps = export.symbolic_shape("rows, steps")
@@ -369,7 +392,7 @@ def _joined(head, tail):
 
 _QUICK_LAWS = (
     law_value, law_state, law_parameters, law_rounding, law_project, law_embed, law_rows, law_causal, law_chunks, law_reset,
-    law_reverse, law_compiles_once, law_bfloat16, law_export, law_devices,
+    law_reverse, law_compiles_once, law_bfloat16, law_empty, law_export, law_devices,
 )  # fmt: skip
 _GRADIENT_LAWS = (law_step, law_padding, law_backends, law_vmap, law_jvp, law_remat, law_float64)
 _CELL_LAWS = (law_parameters, law_project, law_embed, law_causal, law_step, law_chunks, law_reset, law_backends)  # not of layers

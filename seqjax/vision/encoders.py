@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -50,7 +51,7 @@ class ConvNet(nn.Module):
             x = nn.relu(nn.GroupNorm(num_groups=math.gcd(8, size))(x))
         if self.channels:
             x = means_over_grid(x, self.grid)  # [N, grid, grid, channels[-1]]
-        x = nn.Dropout(self.dropout)(x.reshape(x.shape[0], -1), deterministic=deterministic)
+        x = nn.Dropout(self.dropout)(jax.lax.collapse(x, 1), deterministic=deterministic)
         return nn.relu(nn.Dense(self.features)(x))
 
 

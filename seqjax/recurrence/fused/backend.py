@@ -56,6 +56,8 @@ def run(cell, params, xs, state, call):
     def project(params, xs):
         if not in_place_scan.in_place():  # x is transposed, not z: XLA cancels z's transpose here with the loop's own
             return in_place_scan.in_loop_order(cell.project(params, in_place_scan.in_loop_order(xs)))
+        if not isinstance(xs.shape[0] * xs.shape[1], int):
+            return cell.project(params, xs)
         # over one axis, [B T, ...], XLA sees that x W and x^T dz read the same x; over two it would gather x from all devices
         zs = cell.project(params, xs.reshape(xs.shape[0] * xs.shape[1], *xs.shape[2:]))
         return jax.tree.map(lambda z: z.reshape(*xs.shape[:2], *z.shape[1:]), zs)

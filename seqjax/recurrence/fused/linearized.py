@@ -226,6 +226,9 @@ def _programs(loop: Loop, kernels: list[int], targets: Targets) -> tuple[ClosedJ
         return jax.tree.unflatten(pull_tree, residuals)(d_results)
 
     forward, (_, residuals) = jax.make_jaxpr(forward_step, return_shape=True)(loop.first_step())
+    # JAX leaves equations without results, as of empty batches, which have no place in the order of a plan
+    needed, _ = dce_jaxpr(forward.jaxpr, [True] * len(forward.jaxpr.outvars), instantiate=True)
+    forward = ClosedJaxpr(needed, forward.consts)
     results = [*loop.new_state, *loop.outputs]
     return forward, jax.make_jaxpr(backward_step)(residuals, [a for a in results if is_floating(a)])
 
@@ -244,7 +247,7 @@ def _plan(jaxpr, variables: Variables, used: list[bool]) -> Plan:
     """The division of the program `forward_step`; `used` holds a bool for each argument of `backward_step`."""
     residuals = list(itertools.compress(variables.residuals, used))
     changing = varying(jaxpr, len(variables.fixed))
-    once = [eqn for eqn in jaxpr.eqns if not changing.intersection(eqn.outvars)]
+    once = [eqn for eqn in jaxpr.eqns if not (changing.intersection(eqn.outvars) or eqn.effects)]
     saved, recompute = saved_and_recomputed(
         jaxpr, variables.lefts, residuals, changing, [v for v in variables.inputs if is_floating(v.aval)]
     )
@@ -255,7 +258,7 @@ def _plan(jaxpr, variables: Variables, used: list[bool]) -> Plan:
     unchanging = [*jaxpr.constvars, *variables.fixed, *(v for eqn in once for v in eqn.outvars)]
     return Plan(
         once=once,
-        forward=[eqn for eqn in jaxpr.eqns if changing.intersection(eqn.outvars)],
+        forward=[eqn for eqn in jaxpr.eqns if changing.intersection(eqn.outvars) or eqn.effects],
         recompute=recompute,
         saved=saved,
         stacked=[*variables.outputs, *(v for v in saved if v not in elsewhere)],

@@ -18,6 +18,7 @@ After Diamos et al. 2016 (persistent RNNs) and Poeppel, Beck, Hochreiter 2024, a
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -119,6 +120,8 @@ def supports(cell, call) -> str | None:
         return "it runs LSTM and GRU cells"
     if call.context is not None:
         return "it takes no context"
+    if not isinstance(math.prod(xs.shape), int):
+        return "the numbers of rows and steps are not known"
     dtypes = {a.dtype for a in jax.tree.leaves(params)} | ({xs.dtype} if jnp.issubdtype(xs.dtype, jnp.floating) else set())
     if not dtypes <= DTYPES:
         return f"it runs float32 and bfloat16, not {', '.join(sorted(d.name for d in dtypes - DTYPES))}"
@@ -141,8 +144,8 @@ def run(cell, params, xs, state, call):
     head = dataclasses.replace(cell, hidden_size=units, heads=1)
 
     def split_heads(a):  # [..., n H] to [N, ..., n H/N]
-        a = jnp.moveaxis(a.reshape(*a.shape[:-1], -1, cell.heads, units), -2, 0)
-        return a.reshape(*a.shape[:-2], -1)
+        a = jnp.moveaxis(a.reshape(*a.shape[:-1], a.shape[-1] // cell.hidden_size, cell.heads, units), -2, 0)
+        return jax.lax.collapse(a, a.ndim - 2)
 
     def join_heads(a):  # [N, ..., H/N] to [..., H]
         return jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], cell.hidden_size)
@@ -154,7 +157,7 @@ def run(cell, params, xs, state, call):
 
 def _loop(run_step, constants, state, inputs, *, reverse, interpret):
     """All steps by the kernels of this module; arguments and results as for `scan.plain`."""
-    if not jax.tree.leaves(inputs)[0].shape[0]:
+    if 0 in jax.tree.leaves(inputs)[0].shape[:2]:  # no steps, or no rows
         return scan.plain(run_step, constants, state, inputs, reverse=reverse)
     values, treedef = jax.tree.flatten((constants, state, inputs))
     one_input = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), inputs)
