@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from seqjax.compose import Dense, Dropout, Feedforward, RecurrentDropout, Residual, Stack, Standardize
     from seqjax.contracts import Cell, CompositeCell, Model, SequenceLayer
     from seqjax.errors import InputError
+    from seqjax.exporting import export, plain
     from seqjax.layers import (
         Bidirectional,
         Center,
@@ -36,6 +37,7 @@ _HOMES = {
     "compose": ("Dense", "Dropout", "Feedforward", "RecurrentDropout", "Residual", "Stack", "Standardize"),
     "contracts": ("Cell", "CompositeCell", "Model", "SequenceLayer"),
     "errors": ("InputError",),
+    "exporting": ("export", "plain"),
     "layers": (
         "Bidirectional",
         "Center",
@@ -77,6 +79,7 @@ __all__ = [  # noqa: RUF022 (as in _HOMES)
     "Dense", "Dropout", "Feedforward", "RecurrentDropout", "Residual", "Stack", "Standardize",
     "Cell", "CompositeCell", "Model", "SequenceLayer",
     "InputError",
+    "export", "plain",
     "Bidirectional", "Center", "Chain", "Convolution", "DilatedConvNet", "LatePooling", "LocalPooling", "Pooling",
     "ScoreAveraging", "SlowPooling", "TemporalConvNet", "TimeConvolution",
     "last", "masked_max", "masked_mean",

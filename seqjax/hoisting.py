@@ -6,9 +6,9 @@ import jax
 import jax.core
 from jax.extend.core import ClosedJaxpr, Var
 
-_LOOPS = ("scan", "while", "cond")
-
 from seqjax.thresholds import at_least
+
+_LOOPS = ("scan", "while", "cond")
 
 
 def hoist(step: Callable, fixed, *changing) -> Callable:

@@ -8,6 +8,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax import export
 
 from seqjax.errors import InputError
 from seqjax.types import Array, Key, Shape
@@ -57,6 +58,11 @@ class Noise:
     def advance(self) -> "Noise":
         """The noise after one more real step."""
         return Noise(self.key, self.count + 1)
+
+
+export.register_pytree_node_serialization(
+    Noise, serialized_name="seqjax.Noise", serialize_auxdata=lambda _: b"", deserialize_auxdata=lambda _: ()
+)
 
 
 def _is_noise(node) -> bool:

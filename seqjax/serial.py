@@ -3,18 +3,22 @@
 import dataclasses
 from collections.abc import Callable
 
+from jax import export
+
 from seqjax.errors import InputError
 
 _TYPES: dict[str, type] = {}
 _FUNCTIONS: dict[str, Callable] = {}
+_count: dict[str, int] = {}  # how often a NamedTuple of this name has been defined again
 _FORMS: list[tuple[Callable, Callable]] = []  # (write, read) of other libraries' values
 
 
 def register(thing):
-    """Register a dataclass type or a function under its name, for `to_json` and `from_json`.
+    """Register a dataclass type or a function under its name, for `to_json` and `from_json`; a state, for `jax.export`.
 
     Args:
-        thing: a dataclass type whose fields are plain values, such as a Flax Linen module of your own, or a function.
+        thing: a dataclass type whose fields are plain values, such as a Flax Linen module of your own; a function; or a
+            NamedTuple type of arrays, such as a cell's state: programs that take or give it can then be serialised.
 
     Returns:
         `thing`, so that `register` can be a decorator.
@@ -35,6 +39,10 @@ def register(thing):
     other = table.get(name)
     if other is not None and (other.__module__, other.__qualname__) != (thing.__module__, thing.__qualname__):
         raise InputError(f"the name {name} is taken by {other.__module__}.{other.__qualname__}: rename one of the two")
+    if isinstance(thing, type) and issubclass(thing, tuple) and thing is not other:
+        _count[name] = _count.get(name, -1) + 1  # in a notebook a type may be defined again
+        again = f".{_count[name]}" if _count[name] else ""
+        export.register_namedtuple_serialization(thing, serialized_name=f"seqjax.{name}{again}")
     table[name] = thing
     return thing
 

@@ -4,9 +4,11 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from seqjax.serial import register
 from seqjax.types import Array
 
 
+@register
 class Weighted(NamedTuple):
     """A sum and its weight. The mean is `sum / weight`; two sums add up, and so do their weights.
 

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from seqjax import CompositeCell, Elman, InputError, from_json, to_json
+from seqjax import LSTM, CompositeCell, Elman, InputError, from_json, to_json
 from seqjax.cells.elman import ElmanState
+from seqjax.cells.lstm import LSTMState
 from seqjax.compose import Stack
 from seqjax.contracts import Cell
 from seqjax.products import product
@@ -151,6 +152,15 @@ class TransposesItsKernel(Elman):
         return super().recur(params | {"recurrent_kernel": transposed}, state, z, dot=dot, context=context)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OneBuffer(LSTM):
+    """Its state begins with one array twice."""
+
+    def initial_state(self, params, batch_shape=(), *, context=None, key=None):
+        zeros = jnp.zeros((*batch_shape, self.hidden_size))
+        return LSTMState(zeros, zeros)
+
+
 SIZES = {"input_size": 2, "hidden_size": 3}
 
 
@@ -165,6 +175,7 @@ SIZES = {"input_size": 2, "hidden_size": 3}
         (PaddingLeak(Elman(**SIZES)), "whole sequence == step by step"),
         (MaskIgnored(Elman(**SIZES)), "padding"),
         (LooksAhead(Elman(**SIZES)), "no step sees a later one"),
+        (OneBuffer(**SIZES), r"donation: \.h of initial_state is an array that stands elsewhere too"),
         (HashedByIdentity(**SIZES), "value: a copy is not equal"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Cell) else "",

@@ -25,6 +25,7 @@ from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, out
 _feed_init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # Glorot for each gate if H features are fed
 
 
+@register
 class Attended(NamedTuple):
     """Outputs of an attentive cell at every step.
 
@@ -39,6 +40,7 @@ class Attended(NamedTuple):
     log_p: Array | None = None
 
 
+@register
 class AttentiveState(NamedTuple):
     """The state of an attentive cell; parts that its configuration does not need are None.
 

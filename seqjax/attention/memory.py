@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seqjax.serial import register
 from seqjax.types import Array, at_least_float32
 
 
+@register
 class Memory(NamedTuple):
     """Places to attend to: the context of a cell that attends, made once a sequence by `Attention.remember`.
 
@@ -58,6 +60,7 @@ def read_out(weights: Array, values: Array) -> Array:
     return jnp.einsum("...s,...sm->...m", weights.astype(values.dtype), values, preferred_element_type=dtype)
 
 
+@register
 class Read(NamedTuple):
     """One reading of a memory.
 

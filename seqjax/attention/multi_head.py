@@ -16,6 +16,7 @@ from seqjax.serial import register
 from seqjax.types import Array, Key, Params, at_least_float32
 
 
+@register
 class HeadKeys(NamedTuple):
     """Keys and values of a memory for each head, [..., N, S, A/N] each."""
 

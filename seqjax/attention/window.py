@@ -18,6 +18,7 @@ from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, is_tokens
 
 
+@register
 class WindowState(NamedTuple):
     """The state of a cell that attends to a window.
 

@@ -17,6 +17,7 @@ from seqjax.types import Array, Key, Params, Shape, at_least_float32
 _ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
+@register
 class ElmanState(NamedTuple):
     """The state of an Elman cell: h, float32 or wider, [*batch_shape, H]."""
 

@@ -15,6 +15,7 @@ from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, at_least_float32
 
 
+@register
 class GRUState(NamedTuple):
     """The state of a GRU: h, float32 or wider, [*batch_shape, H]."""
 

@@ -16,6 +16,7 @@ from seqjax.thresholds import LSTM_BIAS_ROW
 from seqjax.types import Array, Key, Params, Shape, at_least_float32
 
 
+@register
 class LSTMState(NamedTuple):
     """The state of an LSTM: cell c and hidden h, float32 or wider, [*batch_shape, H] each."""
 
@@ -80,8 +81,8 @@ class LSTM(Cell):
 
     def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None) -> LSTMState:
         """c = 0, h = 0."""
-        zeros = jnp.zeros((*batch_shape, self.hidden_size), at_least_float32(params["recurrent_kernel"].dtype))
-        return LSTMState(zeros, zeros)
+        shape, dtype = (*batch_shape, self.hidden_size), at_least_float32(params["recurrent_kernel"].dtype)
+        return LSTMState(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))  # two buffers, so that a state can be donated
 
     def project(self, params: Params, xs: Array) -> Array:
         """W_x x + b of all four gates: [..., D] to [..., 4H]."""

@@ -15,6 +15,7 @@ from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, State
 
 
+@register
 class RecurrentDropoutState(NamedTuple):
     """The wrapped cell's state, and the noise."""
 

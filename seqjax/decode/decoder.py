@@ -9,11 +9,13 @@ import numpy as np
 
 from seqjax.contracts import AttendingDecoder, Decoder
 from seqjax.errors import InputError
+from seqjax.serial import register
 from seqjax.types import Array, State
 
 _SHORTEST = 32  # steps of the shortest buffer
 
 
+@register
 class Decoded(NamedTuple):
     """Symbols chosen by a search: one output for each row of the batch, or N, from `beam` best first.
 

@@ -15,9 +15,11 @@ from seqjax.decode.decoder import attending, size_marker, started, step_form
 from seqjax.decode.probabilities import exact_sum, log_probabilities
 from seqjax.errors import InputError
 from seqjax.placement import automatic
+from seqjax.serial import register
 from seqjax.types import Array
 
 
+@register
 class Scored(NamedTuple):
     """Log-probabilities of given outputs, in nats.
 

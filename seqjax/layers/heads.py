@@ -11,6 +11,7 @@ from seqjax.checks import check_rate, check_size
 from seqjax.errors import InputError
 from seqjax.initializers import glorot
 from seqjax.products import affine
+from seqjax.serial import register
 from seqjax.types import Array, Key, Params, State, at_least_float32
 
 
@@ -116,6 +117,7 @@ class Head:
         raise NotImplementedError
 
 
+@register
 class Pooled(NamedTuple):
     """The pooled frames of a clip so far.
 

@@ -16,6 +16,7 @@ from seqjax.serial import register
 from seqjax.types import Array, Key, Params, State
 
 
+@register
 class ClipScores(NamedTuple):
     """Outputs of a classifier of clips.
 
@@ -32,6 +33,7 @@ class ClipScores(NamedTuple):
     training: Array
 
 
+@register
 class OnlineState(NamedTuple):
     """The state of a classifier that reads online.
 

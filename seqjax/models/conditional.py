@@ -24,6 +24,7 @@ from seqjax.symbols.readout import check_emitted
 from seqjax.types import Array, Key, Params, State, at_least_float32
 
 
+@register
 class Outputs(NamedTuple):
     """Outputs of a ConditionalDecoder or a Seq2Seq for a batch.
 
@@ -38,6 +39,7 @@ class Outputs(NamedTuple):
     training: Array
 
 
+@register
 class Recalled(NamedTuple):
     """The memory that a decoder reads at every step.
 

@@ -26,6 +26,7 @@ from seqjax.tree import zero_where_not
 from seqjax.types import Array, Key, Params, Shape, State, at_least_float32
 
 
+@register
 class Encoded(NamedTuple):
     """An encoded source.
 

@@ -19,6 +19,7 @@ from seqjax.tree import zero_where_not
 from seqjax.types import Array, Key, Params, State
 
 
+@register
 class FrameScores(NamedTuple):
     """Outputs of a classifier of frames.
 

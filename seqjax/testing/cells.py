@@ -6,7 +6,6 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import export
 
 from seqjax import noise, tree
 from seqjax.contracts import Cell, SequenceLayer
@@ -21,16 +20,14 @@ from seqjax.testing.comparison import (
     close,
     floating_leaves,
     is_floating,
-    join,
     map_arrays,
     map_floating,
     require,
     same_form,
-    split_floating,
-    weighted_sum,
 )
 from seqjax.testing.devices import law_devices
 from seqjax.testing.rounding import rounded_parameters
+from seqjax.testing.tracing import law_donation, law_empty, law_export
 
 compilations = 0  # by this process since the first check
 _listening = False
@@ -325,44 +322,6 @@ def law_remat(case):
     close(recomputed, case.plain, 10 * case.tolerance, "remat == plain")
 
 
-def law_empty(case):
-    """No rows, or no steps: there are results and gradients, of those shapes. Nothing is compiled."""
-    resets = {"reset": jnp.bool_} if isinstance(case.cell, Cell) else {}
-    noisy = noise.reseed(case.state, jax.random.key(9))
-    for rows, steps in ((0, STEPS), (case.rows, 0)):
-        state, context = jax.tree.map(lambda a, n=rows: a[:n], (noisy, case.context))
-        xs, flags = case.xs[:rows, :steps], {name: jnp.zeros((rows, steps), dtype) for name, dtype in resets.items()}
-
-        def total(params, state, xs=xs, context=context, flags=flags):
-            results = case.unroll(params, xs, state, context, lengths=jnp.zeros(xs.shape[0], jnp.int32), **flags)
-            reversed_results = case.unroll(params, xs, state, context, reverse=True, remat=2)
-            return weighted_sum(noise.split_keys((results, reversed_results))[0])
-
-        floating, others = split_floating(noise.split_keys(state)[0])
-        keys = noise.split_keys(state)[1]
-        jax.eval_shape(
-            jax.grad(lambda p, s, o=others, k=keys: total(p, noise.join_keys(join(s, o), k)), (0, 1)), case.params, floating
-        )
-
-
-def law_export(case):
-    """`jax.export` takes symbolic numbers of rows and steps: a program serves any batch and time. Nothing is compiled."""
-    rows, steps = export.symbolic_shape("rows, steps")
-    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct((rows, *a.shape[1:]), a.dtype), (case.state, case.context))
-    xs = jax.ShapeDtypeStruct((rows, steps, *case.xs.shape[2:]), case.xs.dtype)
-    lengths = jax.ShapeDtypeStruct((rows,), jnp.int32)
-    leaves, treedef = jax.tree.flatten((case.params, xs, *shapes, lengths))
-
-    def served(*leaves):
-        params, xs, state, context, lengths = treedef.unflatten(leaves)
-        results = [case.unroll(params, xs, state, context, lengths=lengths)]
-        if isinstance(case.cell, Cell):
-            results.append(case.cell.step(params, state, xs[:, 0], context))
-        return jax.tree.leaves(results)
-
-    export.export(jax.jit(served))(*leaves)
-
-
 def law_jvp(case):
     """Forward mode of the fastest backend and reverse mode of the plain scan agree: <u, J v> == <J' u, v>."""
     floating, others, keys = case.arguments()
@@ -391,8 +350,8 @@ def _joined(head, tail):
 
 
 _QUICK_LAWS = (
-    law_value, law_state, law_parameters, law_rounding, law_project, law_embed, law_rows, law_causal, law_chunks, law_reset,
-    law_reverse, law_compiles_once, law_bfloat16, law_empty, law_export, law_devices,
+    law_value, law_state, law_donation, law_parameters, law_rounding, law_project, law_embed, law_rows, law_causal, law_chunks,
+    law_reset, law_reverse, law_compiles_once, law_bfloat16, law_empty, law_export, law_devices,
 )  # fmt: skip
 _GRADIENT_LAWS = (law_step, law_padding, law_backends, law_vmap, law_jvp, law_remat, law_float64)
 _CELL_LAWS = (law_parameters, law_project, law_embed, law_causal, law_step, law_chunks, law_reset, law_backends)  # not of layers

@@ -10,12 +10,14 @@ from jax.sharding import Mesh
 from seqjax.contracts import Model
 from seqjax.losses import Weighted
 from seqjax.noise import key_of, reseed
+from seqjax.serial import register
 from seqjax.train import mesh as meshes
 from seqjax.types import Array, Key, Params, State, at_least_float32, float_dtype
 
 NO_TROUBLE = (-1, -1, 0)
 
 
+@register
 class TrainState(NamedTuple):
     """The state of training after a number of steps.
 
