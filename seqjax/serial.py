@@ -1,9 +1,8 @@
 """JSON forms of values, by a registry of names (no import paths, no eval)."""
 
 import dataclasses
+import importlib
 from collections.abc import Callable
-
-from jax import export
 
 from seqjax.errors import InputError
 
@@ -42,6 +41,7 @@ def register(thing):
     if isinstance(thing, type) and issubclass(thing, tuple) and thing is not other:
         _count[name] = _count.get(name, -1) + 1  # in a notebook a type may be defined again
         again = f".{_count[name]}" if _count[name] else ""
+        export = importlib.import_module("jax.export")  # types without arrays are registered without JAX
         export.register_namedtuple_serialization(thing, serialized_name=f"seqjax.{name}{again}")
     table[name] = thing
     return thing

@@ -104,15 +104,16 @@ def run_steps(all_steps, cell, params, xs, state, call: Call):
     initial = None if call.reset is None else cell.initial_state(params, xs.shape[:1], context=call.context)
     initial = placement.varying_as(initial, xs)
     context, start, first, step = call.context, None, None, masked_step(cell, call)
-    if call.mask is not None and xs.shape[1]:
-        first = masks.first_steps(xs, call.mask, reverse=call.reverse)  # [B, *input_shape]
-        start = _first_state(state, initial, call.mask, call)
-        context = masks.from_real_rows(context, call.mask)
-    constants, inputs = ((params, context, initial, keys, start), first), (xs, call.mask, call.reset)
+    mask = call.mask if xs.shape[1] else None  # without steps there is no padding
+    if mask is not None:
+        first = masks.first_steps(xs, mask, reverse=call.reverse)  # [B, *input_shape]
+        start = _first_state(state, initial, mask, call)
+        context = masks.from_real_rows(context, mask)
+    constants, inputs = ((params, context, initial, keys, start), first), (xs, mask, call.reset)
 
     def chunk(constants, state, inputs):
         (constants, first), (xs, real, reset) = constants, inputs
-        if real is None or not xs.shape[1]:
+        if real is None:
             return all_steps(step, constants, state, inputs)
         xs = tree.where(real, xs, first[:, None])
         state, ys = all_steps(step, constants, state, (xs, real, reset))
