@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
+from seqjax import serial
 from seqjax.errors import InputError
 from seqjax.types import Array, Key, Shape
 
@@ -63,6 +64,21 @@ class Noise:
 export.register_pytree_node_serialization(
     Noise, serialized_name="seqjax.Noise", serialize_auxdata=lambda _: b"", deserialize_auxdata=lambda _: ()
 )
+
+
+_serialised: dict[str, list[type]] = {}  # the NamedTuples of each name: in a notebook a type may be defined again
+
+
+def _serialise(thing):
+    """Let programs of `jax.export` take and give a registered NamedTuple."""
+    types = _serialised.setdefault(thing.__name__, [])
+    if isinstance(thing, type) and issubclass(thing, tuple) and thing not in types:
+        again = f".{len(types)}" if types else ""
+        export.register_namedtuple_serialization(thing, serialized_name=f"seqjax.{thing.__name__}{again}")
+        types.append(thing)
+
+
+serial.watch(_serialise)
 
 
 def _is_noise(node) -> bool:

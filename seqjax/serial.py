@@ -1,14 +1,13 @@
 """JSON forms of values, by a registry of names (no import paths, no eval)."""
 
 import dataclasses
-import importlib
 from collections.abc import Callable
 
 from seqjax.errors import InputError
 
 _TYPES: dict[str, type] = {}
 _FUNCTIONS: dict[str, Callable] = {}
-_count: dict[str, int] = {}  # how often a NamedTuple of this name has been defined again
+_WATCHERS: list[Callable] = []  # called with everything that is registered
 _FORMS: list[tuple[Callable, Callable]] = []  # (write, read) of other libraries' values
 
 
@@ -38,13 +37,17 @@ def register(thing):
     other = table.get(name)
     if other is not None and (other.__module__, other.__qualname__) != (thing.__module__, thing.__qualname__):
         raise InputError(f"the name {name} is taken by {other.__module__}.{other.__qualname__}: rename one of the two")
-    if isinstance(thing, type) and issubclass(thing, tuple) and thing is not other:
-        _count[name] = _count.get(name, -1) + 1  # in a notebook a type may be defined again
-        again = f".{_count[name]}" if _count[name] else ""
-        export = importlib.import_module("jax.export")  # types without arrays are registered without JAX
-        export.register_namedtuple_serialization(thing, serialized_name=f"seqjax.{name}{again}")
     table[name] = thing
+    for watcher in _WATCHERS:
+        watcher(thing)
     return thing
+
+
+def watch(watcher: Callable):
+    """Call a function with everything that is registered, now or later."""
+    for thing in (*_TYPES.values(), *_FUNCTIONS.values()):
+        watcher(thing)
+    _WATCHERS.append(watcher)
 
 
 def add_form(write: Callable, read: Callable):
