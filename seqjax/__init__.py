@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from seqjax import attention, data, decode, inspect, losses, metrics, models, probabilistic, testing, train, vision  # noqa: F401
-    from seqjax.cells import GRU, LSTM, Elman
+    from seqjax.cells import GRU, LSTM, Elman, ElmanState, GRUState, LSTMState
     from seqjax.compose import Dense, Dropout, Feedforward, RecurrentDropout, Residual, Stack, Standardize
     from seqjax.contracts import Cell, CompositeCell, Model, SequenceLayer
     from seqjax.errors import InputError
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "cells": ("Elman", "GRU", "LSTM"),
+    "cells": ("Elman", "ElmanState", "GRU", "GRUState", "LSTM", "LSTMState"),
     "compose": ("Dense", "Dropout", "Feedforward", "RecurrentDropout", "Residual", "Stack", "Standardize"),
     "contracts": ("Cell", "CompositeCell", "Model", "SequenceLayer"),
     "errors": ("InputError",),
@@ -75,7 +75,7 @@ _FOLDERS = (
 )
 
 __all__ = [  # noqa: RUF022 (as in _HOMES)
-    "Elman", "GRU", "LSTM",
+    "Elman", "ElmanState", "GRU", "GRUState", "LSTM", "LSTMState",
     "Dense", "Dropout", "Feedforward", "RecurrentDropout", "Residual", "Stack", "Standardize",
     "Cell", "CompositeCell", "Model", "SequenceLayer",
     "InputError",

@@ -12,16 +12,18 @@ from typing import Any, ClassVar, Protocol
 import jax.numpy as jnp
 
 from seqjax import masks
+from seqjax.checks import kind_of
 from seqjax.errors import InputError
 from seqjax.noise import reseed
 from seqjax.placement import automatic
 from seqjax.products import product
-from seqjax.types import Array, Key, Params, Shape, State
+from seqjax.types import Array, Key, Params, Shape, State, is_tokens
+from seqjax.values import Value
 from seqjax.weighted import Weighted
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Cell:
+class Cell(Value):
     """One step of recurrence, as a value: equal cells are one jit trace.
 
     A cell is a frozen dataclass with hashable fields and five members: input_shape, init, initial_state, project, recur.
@@ -176,7 +178,7 @@ class CompositeCell(Cell):
 
 
 @dataclasses.dataclass(frozen=True)
-class SequenceLayer:
+class SequenceLayer(Value):
     """A layer that reads a whole sequence and cannot step, such as a bidirectional one.
 
     Args:
@@ -240,7 +242,9 @@ class SequenceLayer:
         Returns:
             (state, ys), ys [B, T, ...].
         """
-        leading = xs.shape[:2]
+        leading, rank = xs.shape[:2], 0 if is_tokens(xs, self.input_shape) else len(self.input_shape or ())
+        if self.input_shape is not None and xs.ndim != 2 + rank:
+            raise InputError(f"{type(self).__name__}.apply got xs of shape {xs.shape}, it reads [B, T, ...] of rank {2 + rank}")
         if state is None:
             state = self.initial_state(params, leading[:1], context=context, key=key)
         elif key is not None:
@@ -260,7 +264,7 @@ class SequenceLayer:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Model:
+class Model(Value):
     """A network with a loss: the interface that the training loop uses.
 
     A batch is a plain dict of arrays; `key` feeds every dropout, the cells' noise included. `unit` names the thing that the
@@ -386,4 +390,4 @@ class AttendingDecoder(Decoder, Protocol):
 def check_cell_field(owner, cell):
     """Raise InputError unless `cell` is a cell, which a layer is not."""
     if not isinstance(cell, Cell):
-        raise InputError(f"{type(owner).__name__} wraps a cell, and a {type(cell).__name__} is not one: it cannot step")
+        raise InputError(f"{type(owner).__name__} wraps a cell, and {kind_of(cell)} is not one: it cannot step")

@@ -12,3 +12,18 @@ class InputError(ValueError):
         Traceback (most recent call last):
         seqjax.errors.InputError: xs has 3 features, LSTM reads 4
     """
+
+
+class _InnerFramesHidden:
+    """A context in which an InputError loses the frames below it, and the notes that JAX adds about frames of its own."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if isinstance(error, InputError):
+            vars(error).pop("__notes__", None)
+            raise error.with_traceback(None) from None
+
+
+inner_frames_hidden = _InnerFramesHidden()  # `with inner_frames_hidden:` around the body of a public function

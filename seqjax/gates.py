@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.products import affine, product
+from seqjax.tables import look_up
 from seqjax.thresholds import ROWS_PER_KERNEL_ROW, at_least
 from seqjax.types import Array, Params, at_least_float32
 
@@ -58,7 +59,8 @@ def project_input(params: Params, xs: Array, *, bias_row_from: int = 0) -> Array
 
     Args:
         params: with `input_kernel` [D, nH] and `bias` [nH].
-        xs: floating [..., D], or integer tokens [...]: a row lookup, equal to the product with their one-hot vectors.
+        xs: floating [..., D], or integer tokens [...]: a row lookup, equal to the product with their one-hot vectors
+            (zeros for a token outside 0..D-1).
         bias_row_from: if the result has at least this many entries, and xs many rows, a bias of the kernel's dtype is appended to
             the kernel as a row (and a 1 to floating xs), so that the matrix product adds it; else it is added to the product.
 
@@ -78,8 +80,9 @@ def project_input(params: Params, xs: Array, *, bias_row_from: int = 0) -> Array
         ones = jnp.ones((*xs.shape[:-1], 1), kernel.dtype)  # a row of the kernel saves one pass over zs and one over its gradient
         return product(jnp.concatenate([xs.astype(kernel.dtype), ones], axis=-1), jnp.concatenate([kernel, bias[None]]))
     if outnumbers(xs, kernel):  # adding the bias to the kernel's rows takes fewer additions
-        return (kernel.astype(out) + jnp.broadcast_to(bias.astype(out), kernel.shape))[xs.astype(jnp.int32)]
-    zs = kernel[xs.astype(jnp.int32)].astype(out)
+        rows = jnp.pad(kernel.astype(out), ((0, 1), (0, 0)))  # [D + 1, nH]: the last is that of a token outside 0..D-1
+        return look_up(rows + jnp.broadcast_to(bias.astype(out), rows.shape), xs, last_is_outside=True)
+    zs = look_up(kernel, xs).astype(out)
     return zs + jnp.broadcast_to(bias.astype(out), zs.shape)
 
 

@@ -11,13 +11,14 @@ models/encoders.py (its values).
 
 import functools
 import math
+from typing import Any
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 
 from seqjax import tree
+from seqjax.checks import as_array, concrete
 from seqjax.errors import InputError
 from seqjax.types import Array, at_least_float32
 
@@ -43,8 +44,8 @@ def from_lengths(lengths: Array, steps: int) -> Array:
     return index < lengths[..., None]
 
 
-def resolve(lengths, mask, leading: tuple[int, ...]) -> Array | None:
-    """The checked mask, from `lengths` or from `mask`, of sequences of shape `leading`.
+def check(lengths, mask, leading: tuple[int, ...]) -> tuple[Any, Any]:
+    """The arguments `lengths` and `mask` of sequences of shape `leading`, as arrays of JAX or NumPy.
 
     Args:
         lengths: integer, [*leading[:-1]], 0 <= lengths <= T, or None. Values are checked unless they are traced.
@@ -52,7 +53,7 @@ def resolve(lengths, mask, leading: tuple[int, ...]) -> Array | None:
         leading: (B, T), or (T,) unbatched.
 
     Returns:
-        bool, [*leading]; None if neither is given: then every step is real.
+        (lengths, mask); None for one that is not given.
 
     Raises:
         InputError: both are given, or one has a wrong dtype, shape or value.
@@ -60,29 +61,39 @@ def resolve(lengths, mask, leading: tuple[int, ...]) -> Array | None:
     if lengths is not None and mask is not None:
         raise InputError("lengths and mask are both given: give one of them")
     if mask is not None:
-        return _flags("mask", mask, leading)
+        return None, check_flags("mask", mask, leading)
     if lengths is None:
-        return None
-    lengths = lengths if isinstance(lengths, jax.Array) else jnp.asarray(np.asarray(lengths))
+        return None, None
+    lengths = as_array("lengths", lengths)
+    if lengths.dtype == np.float64 and not lengths.size:  # an empty list
+        lengths = lengths.astype(np.int32)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise InputError(f"lengths has dtype {lengths.dtype}, it must be an integer dtype such as int32")
     if lengths.shape != leading[:-1]:
         raise InputError(f"lengths has shape {lengths.shape}, it must be {leading[:-1]}: one length for each row of xs")
-    if not isinstance(lengths, jax.core.Tracer) and lengths.size:
-        values = np.asarray(lengths)
+    values = concrete(lengths)
+    if values is not None and values.size and not (values.min() >= 0 and values.max() <= leading[-1]):
         wrong = values[(values < 0) | (values > leading[-1])]
-        if wrong.size:
-            raise InputError(f"lengths holds {wrong[0]}, every length must be between 0 and the {leading[-1]} steps of xs")
-    return from_lengths(lengths, leading[-1])
+        raise InputError(f"lengths holds {wrong[0]}, every length must be between 0 and the {leading[-1]} steps of xs")
+    return lengths, None
+
+
+def resolve(lengths, mask, leading: tuple[int, ...]) -> Array | None:
+    """The mask of `lengths` or `mask`, which `check` checks: bool, [*leading]; None if neither is given: every step is real."""
+    lengths, mask = check(lengths, mask, leading)
+    if lengths is not None:
+        return from_lengths(jnp.asarray(lengths), leading[-1])
+    return None if mask is None else jnp.asarray(mask)
 
 
 def resolve_reset(reset, leading: tuple[int, ...]) -> Array | None:
     """The checked `reset`: bool, [*leading], or None."""
-    return None if reset is None else _flags("reset", reset, leading)
+    return None if reset is None else jnp.asarray(check_flags("reset", reset, leading))
 
 
-def _flags(name: str, flags, leading: tuple[int, ...]) -> Array:
-    flags = flags if isinstance(flags, jax.Array) else jnp.asarray(np.asarray(flags))
+def check_flags(name: str, flags, leading: tuple[int, ...]) -> Any:
+    """The argument `name`, "mask" or "reset", as an array; raises InputError unless it is bool, [*leading]."""
+    flags = as_array(name, flags)
     if flags.dtype != jnp.bool_:
         raise InputError(f"{name} has dtype {flags.dtype}, it must be bool (True marks {_MEANING[name]})")
     if flags.shape != leading:
@@ -183,88 +194,138 @@ def _in_general_position(shape: tuple[int, ...], dtype) -> Array:
     return jnp.asarray(numbers, dtype)
 
 
-def last(ys, lengths=None, mask=None):
+def last(ys, lengths=None, mask=None, *, batched: bool | None = None):
     """The last real step of every row, for many-to-one models; zeros for a row without steps.
 
     Args:
-        ys: a pytree of arrays [B, T, ...].
-        lengths: integer, [B], or None.
-        mask: bool, [B, T], or None. Without lengths and mask every step is real.
+        ys: a pytree of arrays [B, T, ...], or unbatched [T, ...].
+        lengths: integer, [B], unbatched []; or None.
+        mask: bool, [B, T], unbatched [T]; or None. Without lengths and mask every step is real.
+        batched: whether ys has a batch axis. None: it has one if lengths or mask have; without these, ys of rank 1 has none,
+            of rank 3 and above has one, and of rank 2, which may be [B, T] or [T, H], is refused.
 
     Returns:
-        The same pytree with leaves [B, ...].
+        The same pytree with leaves [B, ...], unbatched [...].
 
     Raises:
-        InputError: lengths and mask together, or a wrong dtype, shape or value.
+        InputError: lengths and mask together, or a wrong dtype, shape or value; rank 2 where nothing tells the batch axis.
 
     Example:
         >>> last(jnp.arange(6.0).reshape(2, 3), lengths=jnp.array([2, 3])).tolist()
         [1.0, 5.0]
+        >>> last(jnp.arange(6.0).reshape(3, 2), batched=False).tolist()  # [T, H], as `unroll` of [T, D] gives it
+        [4.0, 5.0]
     """
-    leading = jax.tree.leaves(ys)[0].shape[:2]
-    mask = resolve(lengths, mask, leading)
-    if not leading[1]:
-        return jax.tree.map(lambda y: jnp.zeros(y.shape[:1] + y.shape[2:], y.dtype), ys)
-    if mask is None:
-        return jax.tree.map(lambda y: y[:, -1], ys)
-    steps = jnp.arange(leading[1], dtype=jnp.int32)
-    index = jnp.max(jnp.where(mask, jnp.broadcast_to(steps, leading), -1), axis=1)  # [B]; -1 for a row without steps
-
-    def pick(y):
-        at = tree.expand_right(jnp.maximum(index, 0), y.ndim)
-        row = jnp.take_along_axis(y, at, axis=1)[:, 0]  # [B, ...]
-        return tree.zero_where_not(index >= 0, row)
-
-    return jax.tree.map(pick, ys)
+    return _over_steps(_last, "last", ys, lengths, mask, batched)
 
 
-def masked_mean(ys: Array, lengths=None, mask=None) -> Array:
+def masked_mean(ys: Array, lengths=None, mask=None, *, batched: bool | None = None) -> Array:
     """The mean over the real steps of every row; zeros for a row without steps.
 
     Args:
-        ys: [B, T, ...], floating.
-        lengths, mask: as for `last`.
+        ys: [B, T, ...], or unbatched [T, ...], floating.
+        lengths, mask, batched: as for `last`.
 
     Returns:
-        [B, ...], the dtype of ys.
+        [B, ...], unbatched [...], the dtype of ys.
 
     Raises:
-        InputError: lengths and mask together, or a wrong dtype, shape or value.
+        InputError: as `last`; integers.
 
     Example:
         >>> masked_mean(jnp.array([[1.0, 3.0, jnp.nan]]), lengths=jnp.array([2])).tolist()
         [2.0]
     """
-    flags = _real_steps(ys, lengths, mask)  # [B, T, 1, ...]
-    wide = at_least_float32(ys.dtype)
-    total = jnp.sum(jnp.where(flags, ys, jnp.zeros((), ys.dtype)), axis=1, dtype=wide)
-    count = jnp.sum(flags, axis=1, dtype=jnp.int32)
-    return (total / jnp.maximum(count, 1).astype(wide)).astype(ys.dtype)
+    return _over_steps(_mean, "masked_mean", ys, lengths, mask, batched)
 
 
-def masked_max(ys: Array, lengths=None, mask=None) -> Array:
+def masked_max(ys: Array, lengths=None, mask=None, *, batched: bool | None = None) -> Array:
     """The maximum over the real steps of every row; zeros for a row without steps.
 
     Args:
-        ys: [B, T, ...], floating.
-        lengths, mask: as for `last`.
+        ys: [B, T, ...], or unbatched [T, ...], floating or integer.
+        lengths, mask, batched: as for `last`.
 
     Returns:
-        [B, ...], the dtype of ys.
+        [B, ...], unbatched [...], the dtype of ys.
 
     Raises:
-        InputError: lengths and mask together, or a wrong dtype, shape or value.
+        InputError: as `last`.
 
     Example:
         >>> masked_max(jnp.array([[-1.0, -3.0, 9.0]]), lengths=jnp.array([2])).tolist()
         [-1.0]
     """
-    flags = _real_steps(ys, lengths, mask)  # [B, T, 1, ...]
-    highest = jnp.max(jnp.where(flags, ys, jnp.asarray(-jnp.inf, ys.dtype)), axis=1, initial=-jnp.inf)
-    return jnp.where(jnp.any(flags, axis=1), highest, jnp.zeros((), ys.dtype))
+    return _over_steps(_max, "masked_max", ys, lengths, mask, batched)
 
 
-def _real_steps(ys: Array, lengths, mask) -> Array:
-    """The mask of `lengths` or `mask`, all True if neither is given, with unit axes up to the rank of ys."""
-    mask = resolve(lengths, mask, ys.shape[:2])
-    return tree.expand_right(jnp.ones(ys.shape[:2], jnp.bool_) if mask is None else mask, ys.ndim)
+def _over_steps(reduce, name: str, ys, lengths, mask, batched: bool | None):
+    """reduce(y [B, T, ...], mask [B, T] or None) of every leaf of ys."""
+    ys = jax.tree.map(lambda y: jnp.asarray(as_array("ys", y)), ys)
+    leaves = jax.tree.leaves(ys)
+    if batched is None:
+        batched = _has_batch_axis(name, leaves, lengths, mask)
+    axes = 2 if batched else 1
+    for y in leaves:
+        if y.ndim < axes or y.shape[:axes] != leaves[0].shape[:axes]:
+            expected = f"{'[B, T, ...]' if batched else '[T, ...]'} with the same {'B and T' if batched else 'T'} in every leaf"
+            raise InputError(f"{name} got ys of shape {y.shape}, it must be {expected}")
+    if not leaves:
+        return ys
+    mask = resolve(lengths, mask, leaves[0].shape[:axes])
+    if batched:
+        return jax.tree.map(lambda y: reduce(y, mask), ys)
+    return jax.tree.map(lambda y: reduce(y[None], None if mask is None else mask[None])[0], ys)
+
+
+def _has_batch_axis(name: str, leaves: list, lengths, mask) -> bool:
+    """True for ys [B, T, ...], False for [T, ...]."""
+    shapes = {y.ndim: y.shape for y in leaves}
+    if lengths is not None or mask is not None:
+        given, flags = ("lengths", lengths) if mask is None else ("mask", mask)
+        rank = as_array(given, flags).ndim + (mask is None)
+        if rank == 1 and max(shapes, default=1) > 2:
+            shape = shapes[max(shapes)]
+            raise InputError(f"{name} got ys of shape {shape} and {given} of one row: say batched=False if ys is [T, ...]")
+        return rank != 1
+    if 2 in shapes:
+        shape = shapes[2]
+        raise InputError(f"{name} got ys of shape {shape}, [B, T] or [T, H]: say batched=True or batched=False, or give lengths")
+    return 1 not in shapes
+
+
+def _last(y: Array, mask: Array | None) -> Array:
+    if not y.shape[1]:
+        return jnp.zeros(y.shape[:1] + y.shape[2:], y.dtype)
+    if mask is None:
+        return y[:, -1]
+    steps = jnp.arange(y.shape[1], dtype=jnp.int32)
+    index = jnp.max(jnp.where(mask, jnp.broadcast_to(steps, mask.shape), -1), axis=1)  # [B]; -1 for a row without steps
+    row = jnp.take_along_axis(y, tree.expand_right(jnp.maximum(index, 0), y.ndim), axis=1)[:, 0]  # [B, ...]
+    return tree.zero_where_not(index >= 0, row)
+
+
+def _mean(y: Array, mask: Array | None) -> Array:
+    if not jnp.issubdtype(y.dtype, jnp.floating):
+        raise InputError(f"masked_mean got ys of dtype {y.dtype}, it must be floating: cast it first")
+    flags, wide = _real_steps(y, mask), at_least_float32(y.dtype)
+    total = jnp.sum(jnp.where(flags, y, jnp.zeros((), y.dtype)), axis=1, dtype=wide)
+    count = jnp.sum(flags, axis=1, dtype=jnp.int32)
+    return (total / jnp.maximum(count, 1).astype(wide)).astype(y.dtype)
+
+
+def _max(y: Array, mask: Array | None) -> Array:
+    flags = _real_steps(y, mask)
+    if jnp.issubdtype(y.dtype, jnp.floating):
+        lowest = jnp.asarray(-jnp.inf, y.dtype)
+    elif jnp.issubdtype(y.dtype, jnp.integer):
+        lowest = jnp.asarray(jnp.iinfo(y.dtype).min, y.dtype)
+    else:
+        raise InputError(f"masked_max got ys of dtype {y.dtype}, it must be floating or integer")
+    highest = jnp.max(jnp.where(flags, y, lowest), axis=1, initial=lowest)
+    return jnp.where(jnp.any(flags, axis=1), highest, jnp.zeros((), y.dtype))
+
+
+def _real_steps(y: Array, mask: Array | None) -> Array:
+    """The mask, or all True, with unit axes up to the rank of y: [B, T, 1, ...]."""
+    return tree.expand_right(jnp.ones(y.shape[:2], jnp.bool_) if mask is None else mask, y.ndim)

@@ -90,7 +90,8 @@ def reseed(state, key: Key | None):
 
     Args:
         state: any pytree; everything but its Noise is returned unchanged.
-        key: a typed key, or None to turn noise off.
+        key: a typed key, or None to turn noise off; or typed keys [*batch_shape], one for each row: a row's noise is then
+            that of the row alone with its key, wherever it stands in the batch.
 
     Returns:
         The state with its noise set.
@@ -104,9 +105,18 @@ def reseed(state, key: Key | None):
     noisy = (i for i, node in enumerate(nodes) if _is_noise(node))
     for n, i in enumerate(noisy):
         shape = nodes[i].count.shape
-        keys = None if key is None else jax.random.split(jax.random.fold_in(key, n), shape)
+        keys = None if key is None else _row_keys(key, n, shape)
         nodes[i] = Noise(keys, jnp.zeros(shape, jnp.int32))
     return jax.tree.unflatten(treedef, nodes)
+
+
+def _row_keys(key: Key, number: int, shape: Shape) -> Array:
+    """Keys [*shape] for a Noise: split from one key, or each from a row's own."""
+    if not key.ndim:
+        return jax.random.split(jax.random.fold_in(key, number), shape)
+    if key.shape != shape:
+        raise InputError(f"key has shape {key.shape}, it must be one key, or one for each row, {shape}")
+    return jax.vmap(lambda row: jax.random.split(jax.random.fold_in(row, number), ()))(key.reshape(-1)).reshape(shape)
 
 
 def keep_noise(new, old):

@@ -1,5 +1,7 @@
 """Pytrees whose every leaf starts with the same (batch, or batch and time) axes."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -67,3 +69,26 @@ def cast_floating(tree, dtype):
 def at(tree, index):
     """Index every leaf: `leaf[index]`."""
     return jax.tree.map(lambda a: a[index], tree)
+
+
+def form(tree) -> str:
+    """A pytree in a message: the names of its parts, and each array's dtype and shape; at most 70 characters."""
+    text = _form(tree)
+    return text if len(text) <= 70 else f"{text[:67]}..."
+
+
+def _form(tree) -> str:
+    if hasattr(tree, "dtype") and hasattr(tree, "shape"):
+        return f"{tree.dtype}{list(tree.shape)}"
+    if isinstance(tree, dict):
+        return f"{{{', '.join(f'{name}: {_form(value)}' for name, value in tree.items())}}}"
+    if (fields := getattr(tree, "_asdict", None)) is not None:  # a NamedTuple
+        parts = ", ".join(f"{name}={_form(value)}" for name, value in fields().items())
+        return f"{type(tree).__name__}({parts})"
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        fields = ((f.name, getattr(tree, f.name)) for f in dataclasses.fields(tree))
+        return f"{type(tree).__name__}({', '.join(f'{name}={_form(value)}' for name, value in fields)})"
+    if isinstance(tree, tuple | list):
+        left, right = "()" if isinstance(tree, tuple) else "[]"
+        return f"{left}{', '.join(map(_form, tree))}{right}"
+    return "None" if tree is None else f"{type(tree).__name__} {tree!r}".split("\n")[0]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from seqjax import noise
 from seqjax.attention.memory import Memory, Read
 from seqjax.attention.scores import Attention
-from seqjax.checks import check_choice, check_size
+from seqjax.checks import check_choice, check_flag, check_size
 from seqjax.contracts import Cell, CompositeCell, check_cell_field
 from seqjax.errors import InputError
 from seqjax.initializers import glorot
@@ -121,6 +121,7 @@ class Attentive(CompositeCell):
         check_cell_field(self, self.cell)
         check_size(self, output_size=self.output_size)
         check_choice(self, ("after", "before"), order=self.order)
+        check_flag(self, input_feeding=self.input_feeding)
         if not isinstance(self.attention, Attention):
             raise InputError(f"Attentive has attention={self.attention!r}, it must be an Attention such as Additive or Dot")
         query = hidden_of(self._shapes.state) if self.order == "before" else self._shapes.y
@@ -183,6 +184,9 @@ class Attentive(CompositeCell):
     def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None) -> AttentiveState:
         """The initial state of the cell inside; the feed and the coverage are 0."""
         dtype = at_least_float32(params["output"]["kernel"].dtype)
+        if context is not None and self._memory(context).mask.shape[:-1] != batch_shape:
+            rows = self._memory(context).mask.shape[:-1]
+            raise InputError(f"the memory in the context has batch shape {rows}, xs and the state have {batch_shape}")
         coverage = None
         if self.attention.reads_coverage:
             places = self._memory(context).mask.shape[-1]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax.attention.memory import Memory, masked_softmax
 from seqjax.attention.scores import Attention, take_sizes
-from seqjax.checks import check_size
+from seqjax.checks import check_flag, check_size
 from seqjax.initializers import glorot
 from seqjax.products import product
 from seqjax.serial import register
@@ -94,6 +94,7 @@ class Local(Attention):
 
     def __post_init__(self):
         check_size(self, window=self.window)
+        check_flag(self, predicted=self.predicted)
         take_sizes(self, self.attention)
 
     @property

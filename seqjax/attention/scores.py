@@ -13,16 +13,17 @@ from jax.typing import ArrayLike
 
 from seqjax import masks
 from seqjax.attention.memory import Memory, Read, masked_softmax, match, read_out
-from seqjax.checks import check_size
+from seqjax.checks import as_array, check_size
 from seqjax.errors import InputError
 from seqjax.initializers import glorot
 from seqjax.products import product
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params
+from seqjax.values import Value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Attention:
+class Attention(Value):
     """A way to score the places of a memory for a query, and to read from them.
 
         e_s = score(query, value_s);  a = softmax of e over the real places;  context = sum over s of a_s value_s
@@ -100,10 +101,18 @@ class Attention:
             The memory.
 
         Raises:
-            InputError: more real places than the attention can tell apart.
+            InputError: values or mask of another shape or dtype; more real places than the attention can tell apart.
         """
+        values, mask = as_array("values", values), as_array("mask", mask)
+        if values.shape[-1:] != (self.memory_size,) or not jnp.issubdtype(values.dtype, jnp.floating):
+            given = f"{values.dtype}{list(values.shape)}"
+            raise InputError(f"values is {given}, {type(self).__name__} remembers floating [..., S, {self.memory_size}]")
+        if mask.dtype != jnp.bool_ or mask.shape != values.shape[:-1]:
+            given = f"{mask.dtype}{list(mask.shape)}"
+            raise InputError(f"mask is {given}, it must be bool{list(values.shape[:-1])}: True at real places")
         if self.places is not None and not isinstance(mask, jax.core.Tracer):
             self.check_lengths(np.flatnonzero(np.asarray(mask).any(axis=tuple(range(mask.ndim - 1)))) + 1)
+        values, mask = jnp.asarray(values), jnp.asarray(mask)
         if mask.shape[-1]:
             rows = values.reshape(-1, *values.shape[-2:]), mask.reshape(-1, mask.shape[-1])  # [N, S, M], [N, S]
             values = masks.fill(*rows).reshape(values.shape)

@@ -19,13 +19,21 @@ _ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 @register
 class ElmanState(NamedTuple):
-    """The state of an Elman cell: h, float32 or wider, [*batch_shape, H]."""
+    """The state of an Elman cell: h, float32 or wider, [*batch_shape, H].
+
+    Args:
+        h: the hidden units.
+
+    Example:
+        >>> ElmanState(jnp.zeros((2, 3))).h.shape
+        (2, 3)
+    """
 
     h: Array
 
 
 @register
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Elman(Cell):
     """The vanilla recurrent cell of the lectures.
 
@@ -53,6 +61,7 @@ class Elman(Cell):
 
     input_size: int
     hidden_size: int
+    _: dataclasses.KW_ONLY
     activation: str = "tanh"
     recurrent_init: str = "orthogonal"
     input_init: str = "glorot"

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.checks import check_heads, check_size
+from seqjax.checks import check_flag, check_heads, check_size
 from seqjax.contracts import Cell
 from seqjax.gates import gate_values, outnumbers, project_input, recurrent_product
 from seqjax.initializers import gate_kernel, recurrent_kernel
@@ -17,13 +17,21 @@ from seqjax.types import Array, Key, Params, Shape, at_least_float32
 
 @register
 class GRUState(NamedTuple):
-    """The state of a GRU: h, float32 or wider, [*batch_shape, H]."""
+    """The state of a GRU: h, float32 or wider, [*batch_shape, H].
+
+    Args:
+        h: the hidden units.
+
+    Example:
+        >>> GRUState(jnp.zeros((2, 3))).h.shape
+        (2, 3)
+    """
 
     h: Array
 
 
 @register
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class GRU(Cell):
     """The gated recurrent unit.
 
@@ -54,6 +62,7 @@ class GRU(Cell):
 
     input_size: int
     hidden_size: int
+    _: dataclasses.KW_ONLY
     reset_after: bool = True
     heads: int = 1
 
@@ -63,6 +72,7 @@ class GRU(Cell):
     def __post_init__(self):
         check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
         check_heads(self, self.hidden_size, self.heads)
+        check_flag(self, reset_after=self.reset_after)
 
     @property
     def input_shape(self) -> Shape:

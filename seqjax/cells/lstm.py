@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.checks import check_heads, check_size
+from seqjax.checks import check_heads, check_number, check_size
 from seqjax.contracts import Cell
 from seqjax.gates import gate_values, project_input, recurrent_product
 from seqjax.initializers import gate_kernel, recurrent_kernel
@@ -18,14 +18,23 @@ from seqjax.types import Array, Key, Params, Shape, at_least_float32
 
 @register
 class LSTMState(NamedTuple):
-    """The state of an LSTM: cell c and hidden h, float32 or wider, [*batch_shape, H] each."""
+    """The state of an LSTM: cell c and hidden h, float32 or wider, [*batch_shape, H] each.
+
+    Args:
+        c: the cell, which the gates add to.
+        h: the hidden units, which are the output.
+
+    Example:
+        >>> LSTMState(jnp.zeros((2, 3)), jnp.ones((2, 3))).h.shape
+        (2, 3)
+    """
 
     c: Array
     h: Array
 
 
 @register
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class LSTM(Cell):
     """Long short-term memory with a forget gate.
 
@@ -40,7 +49,7 @@ class LSTM(Cell):
         heads: N blocks of H/N units; the recurrent kernel connects no two of them (it is block-diagonal).
 
     Raises:
-        InputError: a size that is not positive, or heads that do not divide hidden_size.
+        InputError: a size that is not positive, a forget_bias that is no number, or heads that do not divide hidden_size.
 
     Example:
         >>> cell = LSTM(input_size=2, hidden_size=3)
@@ -55,6 +64,7 @@ class LSTM(Cell):
 
     input_size: int
     hidden_size: int
+    _: dataclasses.KW_ONLY
     forget_bias: float = 1.0
     heads: int = 1
 
@@ -64,6 +74,7 @@ class LSTM(Cell):
     def __post_init__(self):
         check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
         check_heads(self, self.hidden_size, self.heads)
+        check_number(self, forget_bias=self.forget_bias)
 
     @property
     def input_shape(self) -> Shape:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import linen, masks, noise
-from seqjax.checks import check_size
+from seqjax.checks import check_sizes
 from seqjax.contracts import CompositeCell
 from seqjax.errors import InputError
 from seqjax.noise import Noise
@@ -59,11 +59,7 @@ class Feedforward(CompositeCell):
         if not linen.is_module(self.module):
             kind = type(self.module).__name__
             raise InputError(f"Feedforward has a module of type {kind}, it must be a flax.linen.Module such as linen.Dense(8)")
-        if not isinstance(self.input_shape, tuple | list):
-            raise InputError(f"Feedforward has input_shape={self.input_shape!r}, it must be a tuple such as (32, 32, 3)")
-        object.__setattr__(self, "input_shape", tuple(self.input_shape))
-        for i, size in enumerate(self.input_shape):
-            check_size(self, **{f"input_shape[{i}]": size})
+        check_sizes(self, input_shape=self.input_shape)
         if (field := _unhashable(self.module)) is not None:
             raise InputError(f"Feedforward has a module whose {field} cannot be hashed: give a tuple or another immutable value")
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from seqjax import noise
 from seqjax.checks import check_rate
 from seqjax.contracts import Cell, check_cell_field
+from seqjax.errors import InputError
 from seqjax.noise import Noise
 from seqjax.products import product
 from seqjax.serial import register
@@ -35,7 +36,7 @@ class RecurrentDropout(Cell):
         rate: 0 <= rate < 1.
 
     Raises:
-        InputError: a rate outside 0 <= rate < 1.
+        InputError: a rate outside 0 <= rate < 1; on use, a cell without a product through `dot`.
 
     Example:
         >>> import jax
@@ -90,4 +91,7 @@ class RecurrentDropout(Cell):
             return dot(h, kernel)
 
         inner, y = self.cell.recur(params, state.cell, z, dot=dropped, context=context)
+        if not next(calls):
+            name = type(self.cell).__name__
+            raise InputError(f"RecurrentDropout drops nothing: no product of {name}.recur is written dot(h, kernel)")
         return RecurrentDropoutState(inner, state.noise.advance()), y

@@ -2,13 +2,16 @@
 
 import dataclasses
 import itertools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
+from seqjax.checks import kind_of, shown
 from seqjax.compose.stateless import Dropout
 from seqjax.contracts import Cell, CompositeCell, SequenceLayer, check_cell_field
 from seqjax.errors import InputError
 from seqjax.parts import embed_part, init_parts, initial_states, shape_of_first
 from seqjax.products import product
+from seqjax.recurrence.arguments import check_array
 from seqjax.recurrence.engine import run
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, is_tokens
@@ -42,6 +45,8 @@ class Stack(CompositeCell):
     cells: tuple[Cell, ...]
 
     def __post_init__(self):
+        if not isinstance(self.cells, tuple | list):
+            raise InputError(f"Stack takes a tuple of cells, not {kind_of(self.cells)}: give Stack((cell, ...))")
         object.__setattr__(self, "cells", tuple(self.cells))
         if not self.cells:
             raise InputError("Stack has no cells: give at least one")
@@ -51,7 +56,7 @@ class Stack(CompositeCell):
                     f"Stack holds cells only, and {type(cell).__name__} is a layer that cannot step: put it into a Chain"
                 )
             if not isinstance(cell, Cell):
-                raise InputError(f"Stack holds cells only, not a {type(cell).__name__}")
+                raise InputError(f"Stack holds cells only, not {kind_of(cell)}")
 
     @classmethod
     def of(cls, cell_type, sizes: tuple[int, ...], *, dropout: float = 0.0, per: str = "step", **fields) -> "Stack":
@@ -75,13 +80,16 @@ class Stack(CompositeCell):
             >>> len(Stack.of(GRU, sizes=(3, 4, 4), dropout=0.1).cells)
             3
         """
-        if len(sizes) < 2:
-            raise InputError(f"sizes={tuple(sizes)!r}, Stack.of needs an input size and at least one hidden size")
+        if not (isinstance(cell_type, type) and issubclass(cell_type, Cell)):
+            raise InputError(f"Stack.of takes a type of cells such as LSTM, not {kind_of(cell_type)}")
+        if not isinstance(sizes, tuple | list) or len(sizes) < 2:
+            raise InputError(f"sizes={shown(sizes)}, Stack.of needs an input size and at least one hidden size")
+        make = cast("Callable[..., Cell]", cell_type)
         cells: list[Cell] = []
         for i, (d, h) in enumerate(itertools.pairwise(sizes)):
             if i and dropout:
                 cells.append(Dropout(dropout, per=per))
-            cells.append(cell_type(input_size=d, hidden_size=h, **fields))
+            cells.append(make(input_size=d, hidden_size=h, **fields))
         return cls(tuple(cells))
 
     @property
@@ -109,7 +117,9 @@ class Stack(CompositeCell):
         states = []
         for i, (cell, s) in enumerate(zip(self.cells, state, strict=True)):
             cell_params = params.get(str(i), {})
-            z = cell.project(cell_params, z) if i else z
+            if i:
+                check_array(cell, z)
+                z = cell.project(cell_params, z)
             s, z = cell.recur(cell_params, s, z, dot=dot, context=context)
             states.append(s)
         return tuple(states), z
@@ -178,6 +188,7 @@ class Residual(CompositeCell):
         return state, self._add(xs, ys)
 
     def _add(self, xs, ys):
+        check_array(self, ys)
         if is_tokens(xs, self.input_shape):
             raise InputError("Residual adds the input to the output, and integer tokens cannot be added: embed them first")
         if xs.shape != ys.shape:

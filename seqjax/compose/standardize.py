@@ -4,7 +4,9 @@ import dataclasses
 import math
 
 import jax.numpy as jnp
+import numpy as np
 
+from seqjax.checks import as_number, shown
 from seqjax.contracts import CompositeCell
 from seqjax.errors import InputError
 from seqjax.products import product
@@ -39,7 +41,10 @@ class Standardize(CompositeCell):
 
     def __post_init__(self):
         for name in ("mean", "scale"):
-            values = tuple(map(float, getattr(self, name)))
+            values = getattr(self, name)
+            if not isinstance(values, tuple | list | np.ndarray) or any(as_number(value) is None for value in values):
+                raise InputError(f"Standardize has a {name} of {shown(values)}, it must be a tuple of numbers")
+            values = tuple(map(float, values))
             object.__setattr__(self, name, values)
             wrong = [value for value in values if not math.isfinite(value) or (name == "scale" and value <= 0)]
             if wrong:

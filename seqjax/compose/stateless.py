@@ -5,13 +5,14 @@ import dataclasses
 import jax.numpy as jnp
 
 from seqjax import masks, noise
-from seqjax.checks import check_choice, check_rate, check_size
+from seqjax.checks import check_choice, check_rate, check_size, check_sizes
 from seqjax.contracts import CompositeCell
 from seqjax.errors import InputError
 from seqjax.initializers import glorot
 from seqjax.noise import Noise
 from seqjax.products import product
 from seqjax.serial import register
+from seqjax.tables import look_up
 from seqjax.types import Array, Key, Params, Shape, at_least_float32, is_tokens, output_dtype
 
 
@@ -56,7 +57,7 @@ class Dense(CompositeCell):
         """The output, xs @ kernel + bias."""
         kernel = params["kernel"]
         if is_tokens(xs, self.input_shape):
-            ys = kernel[xs.astype(jnp.int32)].astype(at_least_float32(kernel.dtype))
+            ys = look_up(kernel, xs).astype(at_least_float32(kernel.dtype))
         else:
             ys = product(xs, kernel)
         return ys + jnp.broadcast_to(params["bias"].astype(ys.dtype), ys.shape)
@@ -104,7 +105,7 @@ class Dropout(CompositeCell):
         check_rate(self, rate=self.rate)
         check_choice(self, ("step", "sequence"), per=self.per)
         if self.input_shape is not None:
-            object.__setattr__(self, "input_shape", tuple(self.input_shape))
+            check_sizes(self, input_shape=self.input_shape)
 
     def __repr__(self):
         shape = "" if self.input_shape is None else f", input_shape={self.input_shape}"

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import noise
-from seqjax.checks import check_choice
+from seqjax.checks import check_choice, kind_of
 from seqjax.contracts import Cell, SequenceLayer
 from seqjax.errors import InputError
 from seqjax.parts import embed_part
+from seqjax.recurrence.arguments import check_array
 from seqjax.recurrence.engine import run
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, State
@@ -56,9 +57,7 @@ class Bidirectional(SequenceLayer):
         check_choice(self, tuple(_MERGES), merge=self.merge)
         for cell in self._cells:
             if not isinstance(cell, Cell):
-                raise InputError(
-                    f"Bidirectional runs cells, not a {type(cell).__name__}: put layers one after another into a Chain"
-                )
+                raise InputError(f"Bidirectional runs cells, not {kind_of(cell)}: put layers one after another into a Chain")
 
     @property
     def _cells(self) -> tuple[Cell, Cell]:
@@ -98,8 +97,10 @@ class Bidirectional(SequenceLayer):
         states = state_forward, state_backward
         if collect == "states":
             return states, (ys_forward, ys_backward)
-        shapes = [jax.tree.map(jnp.shape, ys) for ys in (ys_forward, ys_backward)]
+        for ys in (ys_forward, ys_backward):
+            check_array(self, ys)
+        shapes = [ys_forward.shape, ys_backward.shape]
         if self.merge != "concat" and shapes[0] != shapes[1]:
             both = f"{shapes[0]} and {shapes[1]}"
             raise InputError(f"Bidirectional with merge={self.merge!r} needs equal outputs of both cells: they are {both}")
-        return states, jax.tree.map(_MERGES[self.merge], ys_forward, ys_backward)
+        return states, _MERGES[self.merge](ys_forward, ys_backward)

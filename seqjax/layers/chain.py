@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from seqjax.checks import kind_of
 from seqjax.contracts import Cell, SequenceLayer
 from seqjax.errors import InputError
 from seqjax.parts import embed_part, init_parts, initial_states, shape_of_first
@@ -41,12 +42,14 @@ class Chain(SequenceLayer):
     parts: tuple[Any, ...]
 
     def __post_init__(self):
+        if not isinstance(self.parts, tuple | list):
+            raise InputError(f"Chain takes a tuple of cells and layers, not {kind_of(self.parts)}: give Chain((part, ...))")
         object.__setattr__(self, "parts", tuple(self.parts))
         if not self.parts:
             raise InputError("Chain has no parts: give at least one")
         for part in self.parts:
             if not isinstance(part, Cell | SequenceLayer):
-                raise InputError(f"Chain holds cells and layers, not a {type(part).__name__}")
+                raise InputError(f"Chain holds cells and layers, not {kind_of(part)}")
 
     @property
     def input_shape(self) -> Shape | None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import masks, noise, tree
-from seqjax.checks import check_choice, check_size
+from seqjax.checks import check_choice, check_flag, check_size, check_sizes
 from seqjax.contracts import SequenceLayer
 from seqjax.errors import InputError
 from seqjax.noise import Noise
@@ -199,11 +199,11 @@ class Convolution(TemporalLayer):
     activation: str = "relu"
 
     def __post_init__(self):
-        object.__setattr__(self, "widths", tuple(self.widths))
+        check_sizes(self, widths=self.widths)
         if not self.widths:
             raise InputError("Convolution has no widths: give at least one, such as widths=(3,)")
         check_size(self, input_size=self.input_size, features=self.features, dilation=self.dilation)
-        check_size(self, **{f"widths[{i}]": width for i, width in enumerate(self.widths)})
+        check_flag(self, causal=self.causal)
         check_choice(self, tuple(ACTIVATIONS), activation=self.activation)
 
     def init(self, key: Key) -> Params:

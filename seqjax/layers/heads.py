@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import noise
-from seqjax.checks import check_rate, check_size
+from seqjax.checks import check_rate, check_size, check_sizes
 from seqjax.errors import InputError
 from seqjax.initializers import glorot
 from seqjax.products import affine
@@ -50,10 +50,8 @@ class Head:
     dropout: float = 0.0
 
     def __post_init__(self):
-        object.__setattr__(self, "hidden", tuple(self.hidden))
+        check_sizes(self, hidden=self.hidden)
         check_size(self, features=self.features, classes=self.classes)
-        for size in self.hidden:
-            check_size(self, hidden=size)
         check_rate(self, dropout=self.dropout)
 
     def init(self, key: Key) -> Params:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import tree
-from seqjax.checks import check_rate, check_size
+from seqjax.checks import check_flag, check_rate, check_size, check_sizes
 from seqjax.errors import InputError
 from seqjax.layers.convolution import TemporalLayer, convolve, drop_features, init_kernel
 from seqjax.serial import register
@@ -49,12 +49,12 @@ class TemporalConvNet(TemporalLayer):
     dropout: float = 0.0  # type: ignore[misc]
 
     def __post_init__(self):
-        object.__setattr__(self, "filters", tuple(self.filters))
+        check_sizes(self, filters=self.filters)
         if not self.filters:
             raise InputError("TemporalConvNet has no filters: give at least one level, such as filters=(48, 64)")
         check_size(self, input_size=self.input_size, width=self.width)
-        check_size(self, **{f"filters[{i}]": features for i, features in enumerate(self.filters)})
         check_rate(self, dropout=self.dropout)
+        check_flag(self, causal=self.causal)
 
     def init(self, key: Key) -> Params:
         """{"encoder_0", "encoder_1", ..., ..., "decoder_1", "decoder_0"}, each `kernel` [width, ., .] and `bias`."""
@@ -133,6 +133,7 @@ class DilatedConvNet(TemporalLayer):
     def __post_init__(self):
         check_size(self, input_size=self.input_size, hidden_size=self.hidden_size, depth=self.depth, width=self.width)
         check_rate(self, dropout=self.dropout)
+        check_flag(self, causal=self.causal)
 
     def init(self, key: Key) -> Params:
         """ "input", then for each block "conv_l" and "out_l", each `kernel` [taps, ., H] and `bias` [H]."""

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.checks import check_choice, check_integers, check_rate, check_size, check_weights
+from seqjax.checks import check_choice, check_integers, check_rate, check_size, check_sizes, check_weights
 from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.layers.heads import fully_connected, init_layers
@@ -108,12 +108,10 @@ class FrameClassifier(Model):
     learned: bool = False
 
     def __post_init__(self):
-        object.__setattr__(self, "hidden", tuple(self.hidden))
+        check_sizes(self, hidden=self.hidden)
         check_encoder(self.encoder)
         check_size(self, classes=self.classes, outputs=self.outputs)
         check_integers(offset=self.offset)
-        for size in self.hidden:
-            check_size(self, hidden=size)
         check_rate(self, dropout=self.dropout)
         check_choice(self, (None, *_RANKING), ranking=self.ranking)
         check_weights(ranking_weight=self.ranking_weight)

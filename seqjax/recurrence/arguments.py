@@ -1,19 +1,23 @@
 """The arguments of `unroll`: its options, and the checks of all of them against the cell."""
 
 import dataclasses
+import functools
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax import masks, noise
+from seqjax import masks
+from seqjax.checks import as_array, as_integer, check_key, concrete, kind_of, shown
 from seqjax.contracts import Cell, SequenceLayer
 from seqjax.errors import InputError
-from seqjax.recurrence.backends import Backend
+from seqjax.recurrence.backends import Backend, check_backend
 from seqjax.recurrence.call import Collect
 from seqjax.recurrence.chunks import Remat
-from seqjax.types import Array, Key, Shape, is_tokens
+from seqjax.tree import form
+from seqjax.types import Key, Params, Shape, is_tokens
 
 _STATIC = {"static": True}  # under jit
 
@@ -34,36 +38,73 @@ class Options:
     collect: Collect = dataclasses.field(default="outputs", metadata=_STATIC)
 
 
-def checked(cell, xs, options: Options) -> tuple[Array, Options]:
-    """xs and lengths as arrays; raises InputError unless cell, xs and options fit each other."""
-    name = type(cell).__name__
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Embedded:
+    """Parameters with a table of symbols embedded, as `part.embed(params, table)` makes them, for `unroll` over symbols.
+
+    Args:
+        params: with input kernels of V rows.
+        size: V, the rows of the table.
+    """
+
+    params: Params
+    size: int = dataclasses.field(metadata=_STATIC)
+
+
+def options_of(function: str, options: dict[str, Any]) -> Options:
+    """The options of a call of `function`; raises InputError for a name that is none."""
+    names = [field.name for field in dataclasses.fields(Options)]
+    for name in options:
+        if name not in names:
+            raise InputError(f"{function} has no argument {name!r}: its options are {', '.join(names)}")
+    return Options(**options)
+
+
+def checked(cell, params, xs, state, options: Options) -> tuple[Params, Any, Options]:
+    """(params, xs, options) with arrays in place of lists; raises InputError unless the arguments fit the cell and each other.
+
+    What needs a trace is checked in one: the state, and all that a cell's step does.
+    """
     if not isinstance(cell, Cell | SequenceLayer):
-        raise InputError(f"unroll runs a Cell or a SequenceLayer, not a {name}")
+        raise InputError(f"unroll runs a Cell or a SequenceLayer, not {kind_of(cell)}")
     if cell.input_shape is None:
+        name = type(cell).__name__
         raise InputError(f"{name} reads inputs of any shape, so unroll cannot tell rows from features: give it an input_shape")
-    xs = xs if isinstance(xs, jax.Array) else jnp.asarray(xs)
+    size = None
+    if isinstance(params, Embedded):
+        params, size = params.params, params.size
+    _check_params(cell, params, size)
+    xs = as_array("xs", xs)
     leading = xs.shape[: xs.ndim - len(feature_shape(cell, xs))]
-    lengths = options.lengths
-    if lengths is not None:
-        lengths = lengths if isinstance(lengths, jax.Array) else jnp.asarray(np.asarray(lengths))
-    masks.resolve(lengths, options.mask, leading)
-    masks.resolve_reset(options.reset, leading)
-    if options.key is not None and not jnp.issubdtype(jnp.result_type(options.key), jax.dtypes.prng_key):
-        raise InputError("key is not a typed key: give jax.random.key(seed)")
-    if options.remat not in (None, "sqrt") and not is_positive(options.remat):
-        raise InputError(f"remat={options.remat!r}, it must be None, 'sqrt', or a number of steps of at least 1")
+    lengths, mask = masks.check(options.lengths, options.mask, leading)
+    if is_tokens(xs, cell.input_shape):
+        _check_tokens(cell, xs, size or math.prod(cell.input_shape), lengths, mask)
+    _check_leaves("state", state, ())
+    _check_leaves("context", options.context, leading[:-1])
+    if options.key is not None:
+        check_key("key", options.key)
+        if options.key.shape not in ((), leading[:-1]):
+            raise InputError(f"key has shape {options.key.shape}, it must be one key, or one for each row of xs, {leading[:-1]}")
+    if not isinstance(options.reverse, bool | np.bool_):
+        raise InputError(f"reverse={shown(options.reverse)}, it must be True or False")
+    check_backend(options.backend)
     if options.collect not in ("outputs", "states"):
-        raise InputError(f"collect={options.collect!r}, it must be 'outputs' or 'states'")
-    return xs, dataclasses.replace(options, lengths=lengths, reverse=bool(options.reverse))
+        raise InputError(f"collect={shown(options.collect)}, it must be 'outputs' or 'states'")
+    reset = None if options.reset is None else masks.check_flags("reset", options.reset, leading)
+    changes = {"lengths": lengths, "mask": mask, "reset": reset, "remat": _remat(options.remat), "reverse": bool(options.reverse)}
+    return params, xs, dataclasses.replace(options, **changes)
 
 
-def is_positive(steps) -> bool:
-    """True for an integer of at least 1, which a bool is not."""
-    return isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1
+def check_array(part, xs):
+    """Raise InputError unless the outputs that `part` reads are one array, which those of an attentive cell are not."""
+    if not hasattr(xs, "dtype"):
+        raise InputError(f"{type(part).__name__} reads one array, the cell before it gives {form(xs)}")
 
 
 def feature_shape(part, xs) -> Shape:
     """The shape of one step of one row of xs; raises InputError where xs has another dtype, rank or shape than `part` reads."""
+    check_array(part, xs)
     name, tokens = type(part).__name__, is_tokens(xs, part.input_shape)
     shape = () if tokens else part.input_shape
     if not (jnp.issubdtype(xs.dtype, jnp.integer) or jnp.issubdtype(xs.dtype, jnp.floating)):
@@ -80,12 +121,115 @@ def feature_shape(part, xs) -> Shape:
     return shape
 
 
-def check_state(name: str, state, expected):
-    """Raise InputError unless the state has the expected structure, shapes and dtypes; noise keys are ignored."""
-    state, expected = noise.split_keys(state)[0], noise.split_keys(expected)[0]
-    if jax.tree.structure(state) != jax.tree.structure(expected):
-        raise InputError(f"state is {jax.tree.structure(state)}, the state of {name} is {jax.tree.structure(expected)}")
-    for (path, a), b in zip(jax.tree.leaves_with_path(state), jax.tree.leaves(expected), strict=True):
-        if (a.shape, a.dtype) != (b.shape, b.dtype):
-            where = jax.tree_util.keystr(path)
-            raise InputError(f"state{where} is {a.dtype}{list(a.shape)}, {name} with these xs has {b.dtype}{list(b.shape)}")
+def check_steps(name: str, steps) -> int:
+    """A number of steps as an int; raises InputError unless it is an integer of at least 1, which a bool is not."""
+    number = as_integer(steps)
+    if number is None or number < 1:
+        raise InputError(f"{name}={shown(steps)}, it must be an integer of at least 1 step")
+    return number
+
+
+def _remat(remat) -> Remat:
+    number = as_integer(remat)
+    if number is not None and number >= 1:
+        return number
+    if remat is None or (isinstance(remat, str) and remat == "sqrt"):
+        return remat
+    raise InputError(f"remat={shown(remat)}, it must be None, 'sqrt', or a number of steps of at least 1")
+
+
+def _check_tokens(cell, xs, size: int, lengths, mask):
+    """Raise InputError if a token of a real step is outside the vocabulary; traced tokens are not checked."""
+    tokens = concrete(xs)
+    if tokens is None or not tokens.size or (tokens.min() >= 0 and tokens.max() < size):
+        return
+    real = np.ones(tokens.shape, bool)
+    if lengths is not None or mask is not None:
+        flags = concrete(lengths if mask is None else mask)
+        if flags is None:
+            return
+        real = np.arange(tokens.shape[-1]) < flags[..., None] if mask is None else flags
+    outside = tokens[real & ((tokens < 0) | (tokens >= size))]
+    if outside.size:
+        raise InputError(f"xs holds token {outside[0]}, {type(cell).__name__} reads tokens from 0 to {size - 1}")
+
+
+def _check_leaves(name: str, values, rows: Shape):
+    """Raise InputError unless every leaf of a pytree is an array that starts with the batch shape `rows`."""
+    if values is None:
+        return
+    for leaf in jax.tree.leaves(values):
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, bool | int | float):
+            raise InputError(f"{name} holds {shown(leaf)}, all its leaves must be arrays")
+        if rows and np.shape(leaf)[:1] != rows:
+            rows_of_leaf = " ".join([*map(str, np.shape(leaf)[:1]), "rows"]) if np.ndim(leaf) else "an array without rows"
+            raise InputError(f"{name} has {rows_of_leaf}, xs has {rows[0]}: every leaf must be [{rows[0]}, ...]")
+
+
+@functools.lru_cache(maxsize=1024)
+def _expected_params(cell, size: int | None):
+    """The shapes of the parameters of `cell`, with a table of `size` rows embedded or none, and what `_check_params` reads."""
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0)))
+    if size is not None:
+        table = jax.ShapeDtypeStruct((size, *cell.input_shape), jnp.float32)
+        params = jax.eval_shape(cell.embed, params, table)
+    leaves, treedef = jax.tree.flatten(params)
+    return params, treedef, [(leaf.shape, _kind(leaf.dtype)) for leaf in leaves]
+
+
+def _check_params(cell, params, size: int | None):
+    """Raise InputError unless params have the names, shapes and kinds of dtypes that the cell's `init` gives."""
+    try:
+        expected, treedef, forms = _expected_params(cell, size)
+    except TypeError:
+        if (field := _unhashable_field(cell)) is None:
+            raise
+        name = f"{type(cell).__name__}.{field}"
+        raise InputError(f"{name} is {shown(getattr(cell, field))}, it cannot be hashed: give a number or a tuple") from None
+    leaves, given = jax.tree.flatten(params)
+    if given == treedef:
+        for leaf, (shape, kind) in zip(leaves, forms, strict=True):
+            if getattr(leaf, "shape", None) != shape or _kind(leaf.dtype) != kind:
+                break
+        else:
+            return
+    _refuse_params(type(cell).__name__, "params", params, expected)
+
+
+def _refuse_params(name: str, path: str, params, expected):
+    """Raise InputError at the first difference."""
+    if isinstance(expected, dict):
+        names = ", ".join(expected) or "no parameters"
+        if not isinstance(params, dict):
+            raise InputError(f"{path} is {form(params)}, {name} has a dict of {names}: give what its init returns")
+        if missing := [key for key in expected if key not in params]:
+            raise InputError(f"{path} lacks {missing[0]!r}: it holds {shown(sorted(map(str, params)))}, {name} has {names}")
+        if extra := [key for key in params if key not in expected]:
+            raise InputError(f"{path} holds {shown(extra[0])}, which {name} has not: {name} has {names}")
+        for key, value in expected.items():
+            _refuse_params(name, f"{path}[{key!r}]", params[key], value)
+        return
+    if not hasattr(expected, "dtype"):
+        if jax.tree.structure(params) != jax.tree.structure(expected):
+            raise InputError(f"{path} is {form(params)}, {name} has {form(expected)}")
+        for i, (a, b) in enumerate(zip(jax.tree.leaves(params), jax.tree.leaves(expected), strict=True)):
+            _refuse_params(name, f"{path}[{i}]", a, b)
+        return
+    same = getattr(params, "shape", None) == expected.shape and _kind(params.dtype) == _kind(expected.dtype)
+    if not same:
+        raise InputError(f"{path} is {form(params)}, {name} has {form(expected)}")
+
+
+@functools.cache
+def _kind(dtype) -> str:
+    """The kind of a dtype: parameters of one kind may have any width."""
+    return next((kind for kind in ("floating", "integer", "bool_") if jnp.issubdtype(dtype, getattr(jnp, kind))), str(dtype))
+
+
+def _unhashable_field(cell) -> str | None:
+    for field in dataclasses.fields(cell):
+        try:
+            hash(getattr(cell, field.name))
+        except TypeError:
+            return field.name
+    return None

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 import jax
 
+from seqjax.checks import shown
 from seqjax.contracts import Cell
 from seqjax.errors import InputError
 from seqjax.recurrence import scan
@@ -47,14 +48,19 @@ def recording():
         _recorder.reset(token)
 
 
+def check_backend(name: str):
+    """Raise InputError unless there is a backend of that name, or the name is "auto"."""
+    if not isinstance(name, str) or name not in ("auto", *BACKENDS):
+        raise InputError(f"backend={shown(name)} is not known: give one of 'auto', {', '.join(map(repr, BACKENDS))}")
+
+
 def choose(cell: Cell, call: Call):
     """The module of the requested backend, or of the fastest that can run `cell`.
 
     Raises:
         InputError: an unknown backend, or one that cannot run this cell, with its reason.
     """
-    if call.backend not in ("auto", *BACKENDS):
-        raise InputError(f"backend={call.backend!r} is not known: give one of 'auto', {', '.join(map(repr, BACKENDS))}")
+    check_backend(call.backend)
     refused = {}
     for name, module in BACKENDS.items():
         reason = module.supports(cell, call)

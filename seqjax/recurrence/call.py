@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 
 from seqjax import masks, noise, placement, tree
+from seqjax.errors import InputError
 from seqjax.recurrence.chunks import Remat, chunk_length, recomputed
 from seqjax.types import Array, output_dtype
 
@@ -71,8 +72,9 @@ def masked_step(cell, call: Call):
         if reset is not None and not call.reverse:
             state = _restarted(reset, initial, state)
         before = state if real is None or start is None else tree.where(real, state, start)  # None: no steps
-        new, y = cell.recur(params, noise.join_keys(before, keys), z, dot=dot, context=context)
-        new = placement.varying_as(noise.split_keys(new)[0], z)
+        results = cell.recur(params, noise.join_keys(before, keys), z, dot=dot, context=context)
+        new, y = check_step(cell, state, results, params)
+        new = placement.varying_as(new, z)
         if real is not None:
             new = tree.where(real, new, state)
         output = tree.cast_floating(y, dtype) if call.collect == "outputs" else new
@@ -81,6 +83,35 @@ def masked_step(cell, call: Call):
         return new, output
 
     return step
+
+
+def check_step(cell, before, results, params) -> tuple[Any, Any]:
+    """(state without its noise keys, y): the results of one step, whose state must have the form of the state before it.
+
+    Args:
+        cell: a Cell.
+        before: the state that the step was given, without its noise keys.
+        results: returned by `recur`.
+        params: the cell's.
+
+    Raises:
+        InputError: another structure, shape or dtype of the state.
+    """
+    name = type(cell).__name__
+    if not isinstance(results, tuple) or len(results) != 2:
+        raise InputError(f"{name}.recur returns {tree.form(results)}, it must be the pair (state, y)")
+    after = noise.split_keys(results[0])[0]
+    if jax.tree.structure(after) != jax.tree.structure(before):
+        raise InputError(
+            f"{name}.recur returns the state {tree.form(after)}, it was given {tree.form(before)}: return (state, y)"
+        )
+    for (path, new), old in zip(jax.tree.leaves_with_path(after), jax.tree.leaves(before), strict=True):
+        if (new.shape, new.dtype) != (old.shape, old.dtype):
+            where = f"state{jax.tree_util.keystr(path)}"
+            dtypes = {a.dtype: f"{'.'.join(str(k.key) for k in at)} is {a.dtype}" for at, a in jax.tree.leaves_with_path(params)}
+            mixed = f" ({', '.join(dtypes.values())})" if new.dtype != old.dtype and len(dtypes) > 1 else ""
+            raise InputError(f"a step of {name} turns {where} from {tree.form(old)} into {tree.form(new)}{mixed}")
+    return after, results[1]
 
 
 def run_steps(all_steps, cell, params, xs, state, call: Call):

@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from seqjax import masks, noise, placement, tree
+from seqjax import masks, placement, tree
 from seqjax.contracts import Cell, CompositeCell, SequenceLayer
-from seqjax.errors import InputError
-from seqjax.recurrence.arguments import Options, check_state, checked, feature_shape, is_positive
+from seqjax.errors import InputError, inner_frames_hidden
+from seqjax.recurrence.arguments import Embedded, Options, check_array, check_steps, checked, feature_shape, options_of
 from seqjax.recurrence.backends import Backend, Choice, choose, recording
 from seqjax.recurrence.call import Call, Collect
 from seqjax.recurrence.chunks import Remat, chunked, missing_steps
+from seqjax.recurrence.states import starting_state
 from seqjax.types import Array, Key, Params, State
 
 _P = ParamSpec("_P")
@@ -36,7 +37,8 @@ def run(part, params: Params, xs: Array, state: State, **options) -> tuple[State
     Returns:
         (state, ys), ys [B, T, ...].
     """
-    if part.input_shape is not None:  # the part before may have made xs
+    check_array(part, xs)  # the part before may have made xs
+    if part.input_shape is not None:
         feature_shape(part, xs)
     mask, reverse = options.get("mask"), options.get("reverse", False)
     if isinstance(part, SequenceLayer):
@@ -54,7 +56,7 @@ def _filled(xs, mask, reverse):
 
 def unroll(
     cell: Cell | SequenceLayer,
-    params: Params,
+    params: Params | Embedded,
     xs: ArrayLike,
     state: State = None,
     *,
@@ -82,16 +84,19 @@ def unroll(
 
     Args:
         cell: a Cell or a SequenceLayer.
-        params: its parameters, from `cell.init`.
-        xs: [B, T, *input_shape], or unbatched [T, *input_shape]; integer tokens [B, T] or [T] are read as one-hot vectors.
+        params: its parameters, from `cell.init`; floating dtypes may be mixed, shapes and names may not differ.
+        xs: [B, T, *input_shape], or unbatched [T, *input_shape]; integer tokens [B, T] or [T] are read as one-hot vectors
+            (under jit, where their values are not checked, those outside 0..D-1 as zeros).
             Integers are features where input_shape has several axes. Unbatched, no other argument has a batch axis either.
-        state: leaves [B, ...], from `cell.initial_state` or an earlier call; None: the initial state.
+        state: leaves [B, ...], from `cell.initial_state` or an earlier call; None: the initial state. A plain tuple stands for
+            a NamedTuple with its fields in order: (c, h) for an LSTMState.
         lengths: integer, [B], real steps of each row, 0 to T. Not with mask.
         mask: bool, [B, T], True at real steps. Not with lengths.
         reset: bool, [B, T], True at the first step of a new sequence: the state becomes the initial state before it
             (with reverse: after it). Not at masked steps.
         context: a pytree, leaves [B, ...], that every step reads; its gradient is the sum over the steps.
-        key: a typed key; turns on the state's noise and restarts it. None leaves the state's noise as it is.
+        key: a typed key; turns on the state's noise and restarts it. None leaves the state's noise as it is. Keys [B], one for
+            each row, make a row's noise independent of its place in the batch.
         reverse: from the last step to the first; ys keep the order of xs.
         backend: "auto", or a name that `explain` prints: "pallas" (LSTM and GRU on NVIDIA GPUs: one kernel for all steps, which
             keeps each head's recurrent kernel on chip), "fused", "scan".
@@ -104,7 +109,7 @@ def unroll(
         xs (that of the parameters for integers).
 
     Raises:
-        InputError: an argument of a wrong dtype, rank, size or value; lengths and mask together.
+        InputError: parameters of another cell; an argument of a wrong dtype, rank, size or value; lengths and mask together.
 
     Example:
         >>> from seqjax.cells.lstm import LSTM
@@ -114,9 +119,12 @@ def unroll(
         >>> ys.shape, state.h.shape
         ((2, 5, 4), (2, 4))
     """
-    options = Options(lengths, mask, reset, context, key, reverse, backend, remat, collect)
-    xs, options = checked(cell, xs, options)
-    return _jitted(cell, params, xs, state, options)
+    with inner_frames_hidden:
+        if isinstance(xs, jax.ShapeDtypeStruct):
+            raise InputError(f"xs is a shape, {xs.dtype}{list(xs.shape)}, and unroll computes: give an array, or ask explain")
+        options = Options(lengths, mask, reset, context, key, reverse, backend, remat, collect)
+        params, xs, options = checked(cell, params, xs, state, options)
+        return _jitted(cell, params, xs, state, options)
 
 
 def _called_like(function: Callable[_P, Any]) -> Callable[[Callable[..., _R]], Callable[_P, _R]]:
@@ -143,8 +151,8 @@ def explain(cell: Cell | SequenceLayer, params: Params, xs: ArrayLike, state: St
         >>> explain(cell, cell.init(jax.random.key(0)), jnp.ones((2, 5, 3)))[0].backend
         'fused'
     """
-    xs, call_options = checked(cell, xs, Options(**options))
-    with recording() as choices:
+    with inner_frames_hidden, recording() as choices:
+        params, xs, call_options = checked(cell, params, xs, state, options_of("explain", options))
         jax.eval_shape(functools.partial(_unroll, cell), params, xs, state, call_options)
     return choices
 
@@ -178,12 +186,12 @@ def truncated(
 
     Williams, Peng 1990; Sutskever 2013, section 2.8.6.
     """
-    if isinstance(cell, SequenceLayer):
-        raise InputError(f"truncated runs cells, and {type(cell).__name__} is a layer that needs the whole sequence")
-    if not is_positive(window):
-        raise InputError(f"window={window!r}, it must be an integer of at least 1 step")
-    xs, call_options = checked(cell, xs, Options(**options))
-    return _jitted(cell, params, xs, state, call_options, window=window)
+    with inner_frames_hidden:
+        if isinstance(cell, SequenceLayer):
+            raise InputError(f"truncated runs cells, and {type(cell).__name__} is a layer that needs the whole sequence")
+        window = check_steps("window", window)
+        params, xs, call_options = checked(cell, params, xs, state, options_of("truncated", options))
+        return _jitted(cell, params, xs, state, call_options, window=window)
 
 
 def _unroll(cell, params, xs, state, options: Options, *, window=None):
@@ -196,9 +204,10 @@ def _unroll(cell, params, xs, state, options: Options, *, window=None):
 
 def _all_rows(cell, params, xs, state, options: Options, *, window, batched):
     key, options = options.key, dataclasses.replace(options, key=None)
+    state = starting_state(cell, params, xs.shape[:1] if batched else (), state, options.context, key)
     if not batched:
         xs, state, options = tree.add_batch((xs, state, options))
-    rows, context, reset = xs.shape[:1], options.context, options.reset
+    context, reset = options.context, options.reset
     mask = masks.resolve(options.lengths, options.mask, xs.shape[:2])
     steps, missing = xs.shape[1], missing_steps(xs.shape[1], options.remat, window)
     if missing != 0:
@@ -207,12 +216,6 @@ def _all_rows(cell, params, xs, state, options: Options, *, window, batched):
     # with remat, each chunk masks its own padding, in `run_steps`
     masked_by_chunks = options.remat is not None and isinstance(cell, Cell) and not isinstance(cell, CompositeCell)
     reset = reset if reset is None or mask is None else reset & mask
-    if state is None:
-        state = cell.initial_state(params, rows, context=context, key=key)
-    else:
-        expected = jax.eval_shape(lambda p, c: cell.initial_state(p, rows, context=c), params, context)
-        check_state(type(cell).__name__, state, expected)
-        state = state if key is None else noise.reseed(state, key)
     state = placement.varying_as(state, xs)
 
     def all_steps(state, inputs):

@@ -3,10 +3,14 @@
 import dataclasses
 from typing import Any
 
-from seqjax import tree
+import jax
+import jax.numpy as jnp
+
 from seqjax.contracts import Cell
+from seqjax.recurrence.arguments import Embedded
 from seqjax.symbols.embedding import init_table, read_symbols
 from seqjax.symbols.readout import init_readout, read_out_symbols, silence
+from seqjax.tables import look_up
 from seqjax.types import Array, Key, Params, State
 
 LOOKED_UP = 512  # the largest vocabulary that one product before decoding projects in less time than a product at each step
@@ -42,17 +46,17 @@ class SymbolDecoder:
             return params
         return params | {"embedding": init_table(k_embedding, (self.size, self.embedding_size))}
 
-    def inputs(self, params: Params, tokens: Array, **dropout) -> tuple[Params, Any]:
+    def inputs(self, params: Params, tokens: Array, **dropout) -> tuple[Params | Embedded, Any]:
         """The cell's parameters and inputs for reading tokens [B, T]; options as in `read_symbols`."""
         if self.embedding_size is None:
             return params["cell"], tokens
         return read_symbols(self.cell, params["cell"], params["embedding"], tokens, **dropout)
 
     def look_up(self, params: Params) -> Any:
-        """The cell's projection of every symbol, leaves [V, ...]; () if `advance` should project one symbol at a time."""
+        """The cell's projections of every symbol and of zeros, leaves [V + 1, ...]; () if `advance` should project each."""
         if self.embedding_size is None or self.size > LOOKED_UP:
             return ()
-        return self.cell.project(params["cell"], params["embedding"])
+        return self.cell.project(params["cell"], jnp.pad(params["embedding"], ((0, 1), (0, 0))))
 
     def advance(self, params: Params, symbols: Any, state: State, token: Array, *, context=None) -> tuple[State, Any]:
         """Reads one symbol of each row.
@@ -68,9 +72,10 @@ class SymbolDecoder:
             (state, the cell's output).
         """
         if isinstance(symbols, tuple) and not symbols:
-            z = self.cell.project(params["cell"], token if self.embedding_size is None else params["embedding"][token])
+            x = token if self.embedding_size is None else look_up(params["embedding"], token)
+            z = self.cell.project(params["cell"], x)
         else:
-            z = tree.at(symbols, token)
+            z = jax.tree.map(lambda rows: look_up(rows, token, last_is_outside=True), symbols)
         return self.cell.recur(params["cell"], state, z, context=context)
 
     def logits(self, params: Params, hs: Array) -> Array:

@@ -8,8 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax import noise, tree
+from seqjax.checks import kind_of
 from seqjax.contracts import Cell, SequenceLayer
+from seqjax.errors import InputError
 from seqjax.hoisting import invariant_work
+from seqjax.products import product
 from seqjax.recurrence.backends import BACKENDS
 from seqjax.recurrence.call import Call
 from seqjax.recurrence.engine import unroll
@@ -34,7 +37,7 @@ _listening = False
 
 
 def check_cell(cell, *, context=None, tokens: bool = False, quick: bool = False, report: Callable | None = None) -> None:
-    """Checks a cell, or a layer, against every law it must obey.
+    """Checks a cell, or a layer, against every law it must obey; `report=print` names each law as it runs.
 
     Whole sequence == step by step, outputs and gradients; chunks with the state carried == one pass; no step sees a later one;
     `project` treats each step alone, and reads embedded symbols as `embed` says; a step does no work on kernels alone; padding
@@ -47,7 +50,8 @@ def check_cell(cell, *, context=None, tokens: bool = False, quick: bool = False,
         cell: a Cell or a SequenceLayer (which need not step). Inputs are made from its input_shape.
         context: a pytree that its steps read beside the state, leaves [3, ...]; None: they read nothing else.
         tokens: True feeds integer tokens instead of features.
-        quick: True checks only the laws without gradients, in about a third of the time.
+        quick: True checks only the laws without gradients. From an empty compilation cache all laws take about 20 CPU seconds,
+            the quick ones about 7.
         report: called with the name of each law before it is checked, such as `print`; None: nothing is reported.
 
     Raises:
@@ -58,6 +62,8 @@ def check_cell(cell, *, context=None, tokens: bool = False, quick: bool = False,
         >>> from seqjax.cells.gru import GRU
         >>> check_cell(GRU(input_size=2, hidden_size=3), quick=True)
     """
+    if not isinstance(cell, Cell | SequenceLayer):
+        raise InputError(f"check_cell checks a Cell or a SequenceLayer, not {kind_of(cell)}")
     global _listening
     if not _listening:
         jax.monitoring.register_event_duration_secs_listener(_count)
@@ -107,7 +113,9 @@ def law_state(case):
     if isinstance(case.cell, Cell):
         for dtype in (jnp.float32, jnp.bfloat16):
             params, x = cast((case.params, case.xs[:, 0]), dtype)
-            new, _ = jax.eval_shape(lambda p, x: case.cell.step(p, case.state, x, case.context), params, x)
+            new, y = jax.eval_shape(lambda p, x: case.cell.step(p, case.state, x, case.context), params, x)
+            for leaf in jax.tree.leaves(y):
+                require(is_floating(leaf), "output", f"the output of a step is {tree.form(leaf)}, it must be floating")
             same_form(new, case.state, f"state of one step with {jnp.dtype(dtype).name} parameters")
 
 
@@ -157,6 +165,21 @@ def law_parameters(case):
     x = jax.eval_shape(lambda xs: xs[:, 0], case.xs)
     work = invariant_work(case.cell.step, case.params, case.state, x, case.context)
     require(not work, "parameters", f"a step makes a {', '.join(work)}: parameters must be stored as a step reads them")
+
+
+def law_dot(case):
+    """A cell with a recurrent kernel multiplies by it through `dot`, where dropout and the fast backends find it."""
+    names = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(case.params)]
+    products = []
+
+    def dot(h, kernel):
+        products.append(kernel.shape)
+        return product(h, kernel)
+
+    zs = jax.eval_shape(case.cell.project, case.params, case.xs[:, 0])
+    jax.eval_shape(lambda p, s, z, c: case.cell.recur(p, s, z, dot=dot, context=c), case.params, case.state, zs, case.context)
+    kernel = next((name for name in names if "recurrent_kernel" in name), None)
+    require(kernel is None or bool(products), "dot", f"recur has params{kernel} and writes no product as dot(h, kernel)")
 
 
 def law_rows(case):
@@ -350,8 +373,10 @@ def _joined(head, tail):
 
 
 _QUICK_LAWS = (
-    law_value, law_state, law_donation, law_parameters, law_rounding, law_project, law_embed, law_rows, law_causal, law_chunks,
-    law_reset, law_reverse, law_compiles_once, law_bfloat16, law_empty, law_export, law_devices,
+    law_value, law_state, law_donation, law_dot, law_parameters, law_rounding, law_project, law_embed, law_rows, law_causal,
+    law_chunks, law_reset, law_reverse, law_compiles_once, law_bfloat16, law_empty, law_export, law_devices,
 )  # fmt: skip
 _GRADIENT_LAWS = (law_step, law_padding, law_backends, law_vmap, law_jvp, law_remat, law_float64)
-_CELL_LAWS = (law_parameters, law_project, law_embed, law_causal, law_step, law_chunks, law_reset, law_backends)  # not of layers
+_CELL_LAWS = (  # not of layers
+    law_dot, law_parameters, law_project, law_embed, law_causal, law_step, law_chunks, law_reset, law_backends,
+)  # fmt: skip

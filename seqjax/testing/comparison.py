@@ -66,7 +66,7 @@ def same_form(actual, expected, law: str) -> None:
     actual, expected = noise.split_keys(actual)[0], noise.split_keys(expected)[0]
     require(jax.tree.structure(actual) == jax.tree.structure(expected), law, "the structure changed")
     for (path, a), b in zip(jax.tree.leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
-        forms = f"{jax.tree_util.keystr(path)} is {a.dtype}{list(a.shape)}, was {b.dtype}{list(b.shape)}"
+        forms = f"{jax.tree_util.keystr(path) or 'the array'} is {a.dtype}{list(a.shape)}, was {b.dtype}{list(b.shape)}"
         require((a.shape, a.dtype) == (b.shape, b.dtype), law, forms)
 
 
@@ -75,7 +75,7 @@ def close(actual, expected, tolerance: float, law: str) -> None:
     actual, expected = noise.split_keys(actual)[0], noise.split_keys(expected)[0]
     require(jax.tree.structure(actual) == jax.tree.structure(expected), law, "the structures differ")
     for (path, a), b in zip(jax.tree.leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
-        a, b, where = np.asarray(a), np.asarray(b), jax.tree_util.keystr(path)
+        a, b, where = np.asarray(a), np.asarray(b), jax.tree_util.keystr(path) or "the array"
         require(a.shape == b.shape, law, f"{where} has shape {a.shape} against {b.shape}")
         if not a.size:
             continue

@@ -276,7 +276,7 @@ def test_a_small_vocabulary_is_looked_up_and_a_large_one_is_not():
     for model in MODELS.values():
         params = initial(model)
         memory, state, _ = model.start(params, prompts([1], [3]))
-        assert all(leaf.shape[0] == V for leaf in jax.tree.leaves(memory))
+        assert all(leaf.shape[0] == V + 1 for leaf in jax.tree.leaves(memory))
         assert bool(jax.tree.leaves(memory)) == (model.embedding_size is not None)
         for actual, expected in zip(
             jax.tree.leaves(model.step(params, memory, state, token)),

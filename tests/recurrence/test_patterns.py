@@ -38,6 +38,10 @@ def test_many_to_one():
     np.testing.assert_allclose(last(ys, LENGTHS), state.h, rtol=1e-6)
     np.testing.assert_allclose(masked_mean(ys, LENGTHS)[1], ys[1, :2].mean(0), rtol=1e-5)
     np.testing.assert_allclose(masked_max(ys, LENGTHS)[1], ys[1, :2].max(0), rtol=1e-6)
+    assert masked_max((1000 * ys).astype(int), LENGTHS).tolist()[1] == (1000 * ys[1, :2]).astype(int).max(0).tolist()
+    for pool in (last, masked_mean, masked_max):  # unbatched, as `unroll` gives it for [T, D]
+        np.testing.assert_allclose(pool(ys[1], 2), pool(ys, LENGTHS)[1], rtol=1e-6)
+        np.testing.assert_allclose(pool(ys[1], batched=False), pool(ys)[1], rtol=1e-6)
 
 
 def test_aligned_many_to_many():

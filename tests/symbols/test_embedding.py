@@ -8,6 +8,7 @@ import pytest
 import seqjax
 from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Elman, RecurrentDropout, Residual, Stack
 from seqjax.attention import Additive, Attentive
+from seqjax.recurrence.arguments import Embedded
 from seqjax.symbols.embedding import read_symbols
 from seqjax.thresholds import projects_table
 
@@ -44,7 +45,7 @@ def test_a_projected_table_changes_no_value_and_no_gradient(name):
         return jax.jit(jax.value_and_grad(value, (0, 1)))(params, TABLE)
 
     assert part.embed(params, TABLE) is not None
-    by_table = gradients(lambda params, table: (part.embed(params, table), TOKENS))
+    by_table = gradients(lambda params, table: (Embedded(part.embed(params, table), len(table)), TOKENS))
     by_rows = gradients(lambda params, table: (params, table[TOKENS]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6), by_table, by_rows)
 
