@@ -155,7 +155,7 @@ def check_weights(**values) -> None:
     for name, value in values.items():
         number = as_number(value)
         if number is None or not 0 <= number < np.inf:
-            raise InputError(f"{name} is {shown(value)}, it must be a number of at least 0 and finite")
+            raise InputError(f"{name} is {shown(value)}, it must be at least 0 and finite")
 
 
 def check_end(end):

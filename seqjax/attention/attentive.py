@@ -127,7 +127,7 @@ class Attentive(CompositeCell):
         query = hidden_of(self._shapes.state) if self.order == "before" else self._shapes.y
         if query.shape != (self.attention.query_size,):
             raise InputError(f"the attention's query_size is {self.attention.query_size}, the cell gives {query.shape}")
-        check_size(self, **dict(self.vectors))
+        check_size(self, **{f"vectors[{name!r}]": size for name, size in self.vectors})
         if self.vectors and self.memory is None:
             raise InputError("vectors are read from a context that is a dict: give memory, the name of the memory in it")
         if self.input_feeding or self.vectors:

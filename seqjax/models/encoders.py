@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax import masks
-from seqjax.checks import check_choice, check_rate, check_size
+from seqjax.checks import check_choice, check_rate, check_size, check_sizes
 from seqjax.contracts import Cell, SequenceLayer
 from seqjax.errors import InputError
 from seqjax.layers.chain import Chain
@@ -249,10 +249,12 @@ class Features(Encoder):
     reverse: bool = False
 
     def __post_init__(self):
-        if not isinstance(self.size, int):
-            object.__setattr__(self, "size", tuple(self.size))
-        for size in self.shape or (0,):
-            check_size(self, size=size)
+        if not isinstance(self.size, tuple | list):
+            check_size(self, size=self.size)
+        elif not self.size:
+            raise InputError("Features has size=(), it must be a number of features or a shape of at least one axis")
+        else:
+            check_sizes(self, size=self.size)
         if self.cell is not None:
             _check_cell(self.cell, self.shape, f"size is {self.size}")
         elif len(self.shape) > 1:
