@@ -11,7 +11,10 @@ from benchmarks.harness import REFERENCE, Missing, Work
 from benchmarks.network import Network
 from benchmarks.peers import LayerTask
 
-SUITES = ("layer", "lines", "floor", "stacks", "lengths", "unroll", "backends", "language_model", "decode", "translation", "long")
+SUITES = (
+    "layer", "lines", "floor", "stacks", "lengths", "unroll", "checks", "backends", "language_model", "decode", "translation",
+    "long",
+)  # fmt: skip
 # The shapes of a layer, (T, B, D, H): small and large, a language model's, one row, a wide one, a narrow one.
 SHAPES = (
     (128, 32, 128, 128),
