@@ -22,6 +22,7 @@ def look_up(table: Array, symbols: Array, *, last_is_outside: bool = False) -> A
         >>> look_up(jnp.eye(2), jnp.array([0, 1, 2, -1])).tolist()
         [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
     """
+    table = jnp.asarray(table)
     size = table.shape[0] - last_is_outside
     symbols = symbols.astype(jnp.int32) if symbols.dtype.itemsize < 4 else symbols  # too narrow to compare with V
     rows = jnp.where((symbols >= 0) & (symbols < size), symbols, size).astype(jnp.int32)  # [...]

@@ -20,7 +20,7 @@ from seqjax import placement
 
 def is_floating(a) -> bool:
     """True if an array can have a tangent."""
-    return jnp.issubdtype(a.dtype, jnp.inexact)
+    return jnp.issubdtype(a.dtype if hasattr(a, "dtype") else jnp.result_type(a), jnp.inexact)
 
 
 def has_tangent(d) -> bool:

@@ -77,7 +77,10 @@ CONFIGS = {  # the others are raised by the same functions that the command call
     "order of a count model": (lambda: Config(ngrams=(2, 0)), "ngrams is 2 0, every order must be at least 1"),
     "no checkpoint kept": (lambda: Config(keep=0), "keep is 0, it must be at least 1"),
     "no units": (lambda: build_model(Network(hidden_size=0), LETTERS), "hidden_size"),
-    "tied without equal sizes": (lambda: build_model(Network(tied=True, embedding_size=4), LETTERS), "tied=True"),
+    "tied without equal sizes": (
+        lambda: build_model(Network(tied=True, embedding_size=4), LETTERS),
+        "a tied projection needs embedding_size equal",
+    ),
     "too much dropout": (lambda: build_model(Network(dropout=1.5), LETTERS), "1.5"),
     "no rows": (lambda: load_text(Data(path="good.txt")).stream(Data(batch_size=0), 0), "batch"),
     "empty path": (lambda: load_text(Data(path="")), "the path is empty"),

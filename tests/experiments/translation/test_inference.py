@@ -196,6 +196,7 @@ def test_minimum_bayes_risk_takes_the_draw_that_is_most_like_the_others(finished
     assert [score for _, score in chosen] == pytest.approx(sorted(expected.values(), reverse=True), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_unknown_words_are_marked_or_copied_from_where_the_model_looked(train, nowhere):
     (nowhere / "names.tsv").write_text(
         "".join(f"<{to}> name{n} is here\tje suis nom{n}\n" for n in range(9) for to in ("fr", "de"))

@@ -203,6 +203,7 @@ def test_resume_alone_goes_on_to_the_figures_and_the_early_stop_of_an_uninterrup
         np.testing.assert_array_equal(leaf, other)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_lengthened_keeps_its_scheduled_sampling(watched, tmp_path):
     shutil.copytree(watched[1], tmp_path / "run")
     for steps in (3, 7, 8):
@@ -311,6 +312,7 @@ def test_every_configuration_trains_and_translates(kind, train, nowhere):
     assert translated.code == 0 and len(translated.out.splitlines()) == 2, translated.err
 
 
+@pytest.mark.slow
 def test_a_reply_of_a_class_is_one_of_the_lines(train, nowhere):
     (nowhere / "replies.tsv").write_text("how are you\tfine, thanks\nwhat is it\tI do not know\nwho are you\tfine, thanks\n" * 3)
     files = [part for name in ("train", "valid", "test") for part in (f"--data.{name}", "replies.tsv")]
