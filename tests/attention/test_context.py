@@ -50,6 +50,7 @@ def test_a_vector_is_concatenated_to_the_input():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), actual, expected)
 
 
+@pytest.mark.slow
 def test_hard_attention_draws_a_place_from_the_softmax():
     """Frequencies are the soft weights; log_p is theirs; a row without places reads nothing."""
     hard, rows = Hard(attention=GENERAL), 4000

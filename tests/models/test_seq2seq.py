@@ -176,6 +176,7 @@ def test_rows_and_padding_do_not_matter(model):
         np.testing.assert_allclose(others.logits[b, :n], outputs.logits[b, :n], atol=1e-6)
 
 
+@pytest.mark.slow
 @every_model
 def test_gradients_are_finite_and_a_filler_row_has_none(model):
     params, batch = initial(model), batch_for(model)
@@ -284,6 +285,7 @@ def test_a_class_for_every_reply_is_a_target_of_one_symbol():
 # Other dtypes, and refusals.
 
 
+@pytest.mark.slow
 def test_in_bfloat16_and_in_float64(x64):
     model = MODELS["luong"]
     params = jax.tree.map(lambda a: a.astype(jnp.float64), initial(model))

@@ -188,6 +188,7 @@ def watched(tmp_path_factory, train):
     return runs / "whole", runs / "stopped"
 
 
+@pytest.mark.slow
 def test_resume_alone_goes_on_to_the_figures_and_the_early_stop_of_an_uninterrupted_run(watched, tmp_path):
     uninterrupted, stopped = watched
     shutil.copytree(stopped, tmp_path / "run")
@@ -214,6 +215,7 @@ def test_a_run_that_is_lengthened_keeps_its_scheduled_sampling(watched, tmp_path
         assert json.loads((tmp_path / "run" / "config.json").read_text())["planned_steps"] == 6
 
 
+@pytest.mark.slow
 def test_init_from_takes_the_weights_and_nothing_else(finished, train, tmp_path):
     before = contents(finished[0])
     flags = ["--optimizer.learning-rate", 1e-30, "--loop.steps", 1, "--init-from", finished[0]]
