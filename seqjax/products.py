@@ -3,11 +3,17 @@
 JAX transposes h @ kernel to (dz^T h)^T. Over more than one leading axis XLA first copies dz, the larger operand, into that
 order; h^T dz needs no copy, and computes the kernel's gradient in a half to a third of the time (CPU, jax 0.10).
 
-A primitive of our own, which gives that order, stands in tangents only: where nothing is differentiated, and in the programs of
+The cotangent of h is dz kernel^T. For a few rows XLA copies the kernel into that order first, at every step of a loop, and a step
+takes up to four times as long as with a transposed kernel. So the tangent of h is multiplied by a transposed kernel, contracted
+over its last axis: JAX transposes it before a loop over steps, and the cotangent needs no other order. (Outside of loops XLA
+makes one product of the two transposes.)
+
+A primitive of our own, which gives these orders, stands in tangents only: where nothing is differentiated, and in the programs of
 gradients, an interpreter of jaxprs meets no operation that JAX does not have.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +22,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from seqjax.placement import varying_alike
+from seqjax.thresholds import transposes_kernel
 from seqjax.types import Array, at_least_float32
 
 
@@ -41,7 +48,7 @@ def kernel_cotangent(h: Array, kernel: Array, dz: Array) -> Array:
     """The cotangent of `kernel` in `product(h, kernel)`, from that of the product: h^T dz, summed over leading axes.
 
     Args:
-        h: [..., K] or [..., N, K].
+        h: [..., K] or [..., N, K]; it is cast to the kernel's dtype, as in `product`.
         kernel: [K, M] or [N, K, M].
         dz: the cotangent of the product, [..., M] or [..., N, M].
 
@@ -53,7 +60,7 @@ def kernel_cotangent(h: Array, kernel: Array, dz: Array) -> Array:
         [[5.0, 5.0, 5.0], [5.0, 5.0, 5.0]]
     """
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
-    return _times_transposed(h, jax.typeof(kernel), dz, precision)
+    return _times_transposed(h.astype(kernel.dtype), jax.typeof(kernel), dz, precision)
 
 
 def _dimensions(a, kernel, axis):
@@ -68,8 +75,8 @@ def _dot(a, kernel, axis, precision, dtype):
     return jnp.moveaxis(out, 0, -2) if kernel.ndim == 3 else out  # XLA puts the heads first
 
 
-def _plain(h, kernel, *, precision):
-    return _dot(h, kernel, -2, precision, at_least_float32(kernel.dtype))
+def _plain(h, kernel, *, precision, axis=-2):
+    return _dot(h, kernel, axis, precision, at_least_float32(kernel.dtype))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -81,45 +88,48 @@ _product = jax.jit(_differentiable, static_argnums=0, inline=True)
 
 
 def _jvp(precision, primals, tangents):
-    h, kernel = primals
+    (h, kernel), (d_h, d_kernel) = primals, tangents
     terms = []  # [..., M] each
-    for d, operands in zip(tangents, ((tangents[0], kernel), (h, tangents[1])), strict=True):
-        if not isinstance(d, SymbolicZero):
-            terms.append(_times.bind(*varying_alike(operands), precision=precision))
+    if not isinstance(d_h, SymbolicZero):
+        transposed = kernel.ndim == 2 and transposes_kernel(math.prod(h.shape[:-1]), kernel)
+        operands = varying_alike((d_h, kernel.T if transposed else kernel))
+        terms.append(_times.bind(*operands, precision=precision, axis=-1 if transposed else -2))
+    if not isinstance(d_kernel, SymbolicZero):
+        terms.append(_times.bind(*varying_alike((h, d_kernel)), precision=precision, axis=-2))
     return _product(precision, h, kernel), functools.reduce(jnp.add, terms)
 
 
 _differentiable.defjvp(_jvp, symbolic_zeros=True)
 
 
-def _shape(h, kernel, *, precision):
-    return jax.make_jaxpr(functools.partial(_plain, precision=precision))(h, kernel).out_avals[0]
+def _shape(h, kernel, **params):
+    return jax.make_jaxpr(functools.partial(_plain, **params))(h, kernel).out_avals[0]
 
 
 def _times_transposed(h, kernel, dz, precision):
     heads = kernel.ndim - 2
     leading, heads = tuple(range(h.ndim - 1 - heads)), tuple(range(h.ndim - 1 - heads, h.ndim - 1))
     dims = (leading, leading), (heads, heads)
-    sharding = (
-        None if kernel.sharding.mesh.empty else kernel.sharding
-    )  # with explicit axes, that of a sum over rows must be given
+    # with explicit axes, the sharding of a sum over rows must be given
+    sharding = None if kernel.sharding.mesh.empty else kernel.sharding
     return jax.lax.dot_general(h, dz, dims, precision=precision, preferred_element_type=kernel.dtype, out_sharding=sharding)
 
 
-def _cotangent_of_h(dz, h, kernel, *, precision):
-    return _dot(dz, kernel, -1, precision, h.aval.dtype)
+def _cotangent_of_h(dz, h, kernel, *, precision, axis):
+    return _dot(dz, kernel, -3 - axis, precision, h.aval.dtype)
 
 
-def _cotangent_of_kernel(dz, h, kernel, *, precision):
-    return _times_transposed(h, kernel.aval, dz, precision)
+def _cotangent_of_kernel(dz, h, kernel, *, precision, axis):
+    left, right = (h, dz) if axis == -2 else (dz, h)
+    return _times_transposed(left, kernel.aval, right, precision)
 
 
-def _batched(arguments, axes, *, precision):
-    return jax.vmap(functools.partial(_plain, precision=precision), axes)(*arguments), 0
+def _batched(arguments, axes, **params):
+    return jax.vmap(functools.partial(_plain, **params), axes)(*arguments), 0
 
 
 _times = Primitive("product")
-_times.def_impl(jax.jit(_plain, static_argnames="precision"))
+_times.def_impl(jax.jit(_plain, static_argnames=("precision", "axis")))
 _times.def_abstract_eval(_shape)
 mlir.register_lowering(_times, mlir.lower_fun(_plain, multiple_results=False))
 ad.defbilinear(_times, _cotangent_of_h, _cotangent_of_kernel)

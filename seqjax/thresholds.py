@@ -12,6 +12,18 @@ inside.)
            300,16,256,256   z  20 MB, W 1.0 MB   1.03              300,16,256,256   z 15 MB, W 0.8 MB   1.02
            100,64,512,512   z  52 MB, W 4.2 MB   0.95              100,64,512,512   z 39 MB, W 3.1 MB   1.07
            400,8,256,1024   z  52 MB, W 4.2 MB   0.90              400,8,256,1024   z 39 MB, W 3.1 MB   1.07
+
+A product of few rows is bound by reading W, which one product over all steps reads once: the fewer the rows, the larger z must
+be. The suite `layouts` of the benchmark measures every choice beside the others.
+
+    LSTM   2000,2,128,256   z  16 MB, W 0.5 MB   0.57        GRU   2000,2,128,256   z 12 MB, W 0.4 MB   0.71
+           1000,4,128,256   z  16 MB, W 0.5 MB   0.60              800,8,128,256    z 20 MB, W 0.4 MB   0.96
+           800,8,128,256    z  26 MB, W 0.5 MB   0.79              800,16,128,256   z 39 MB, W 0.4 MB   1.32
+           4000,8,128,256   z 131 MB, W 0.5 MB   1.31              500,32,128,256   z 49 MB, W 0.4 MB   1.28
+           400,16,128,256   z  26 MB, W 0.5 MB   0.99              100,128,128,256  z 39 MB, W 0.4 MB   1.47
+           2000,12,128,256  z  98 MB, W 0.5 MB   1.32
+           300,24,128,256   z  29 MB, W 0.5 MB   1.28
+           20,256,128,256   z  21 MB, W 0.5 MB   1.09
 """
 
 import math
@@ -27,16 +39,22 @@ class Row(NamedTuple):
 
     Args:
         device: a name returned by `jax.default_backend()`.
+        rows: least rows B of a step.
         zs: least bytes of z at all steps.
         kernel: most bytes of W.
     """
 
     device: str
+    rows: int
     zs: float
     kernel: float
 
 
-INSIDE = (Row("cpu", zs=12 * MB, kernel=1.1 * MB),)
+INSIDE = (
+    Row("cpu", rows=24, zs=12 * MB, kernel=1.1 * MB),
+    Row("cpu", rows=12, zs=36 * MB, kernel=1.1 * MB),
+    Row("cpu", rows=8, zs=96 * MB, kernel=1.1 * MB),
+)
 
 # Entries of an LSTM's z from which the bias is a row of the kernel. A smaller z stays in the caches, where an addition costs less
 # than a kernel with an odd number of rows: the forward pass takes 10 to 15 % less time (CPU; no difference for a GRU).
@@ -85,8 +103,11 @@ def projected_inside(xs, zs) -> str | None:
     leaves = jax.tree.leaves(zs)
     size = sum(z.size * z.dtype.itemsize for z in leaves)
     kernel = xs.shape[2] * sum(math.prod(z.shape[2:]) * z.dtype.itemsize for z in leaves)
-    rows = [row for row in INSIDE if row.device == jax.default_backend()]
-    return f"z would be {size / MB:.0f} MB" if any(at_least(size, row.zs) and kernel <= row.kernel for row in rows) else None
+    for row in INSIDE:
+        large = at_least(size, row.zs) and at_least(xs.shape[0], row.rows) and kernel <= row.kernel
+        if large and row.device == jax.default_backend():
+            return f"z would be {size / MB:.0f} MB"
+    return None
 
 
 def projects_table(symbols: int, rows: int) -> bool:
@@ -104,3 +125,28 @@ def projects_table(symbols: int, rows: int) -> bool:
         False
     """
     return jax.default_backend() == "cpu" and at_least(rows, symbols)
+
+
+def transposes_kernel(rows: Any, kernel) -> bool:
+    """True if, in the gradient of a loop, dz kernel^T is faster with a kernel that is transposed before the loop.
+
+    Time of a step with the kernel as it is, divided by that with a transposed one (2 cores, float32):
+
+        kernel       2 rows     4     8    16    32    64   128
+        128, 512       3.99  3.28  2.21  1.70  1.45  1.08  1.20
+        256, 1024      3.86  2.95  2.12  1.55  1.25  0.99  0.99
+        512, 1536      3.19  1.87  1.42  1.31  0.98  0.72  0.95
+        650, 2600      1.47  1.40  1.12  0.78  0.80  0.97  0.67
+
+    With one row both are a product of a matrix and a vector: 0.8 to 1.1.
+
+    Args:
+        rows: of the product's left operand.
+        kernel: [K, M], an array or its shape and dtype.
+
+    Example:
+        >>> transposes_kernel(1, jax.numpy.eye(3))
+        False
+    """
+    few = isinstance(rows, int) and 2 <= rows <= 32 and rows * math.prod(kernel.shape) * kernel.dtype.itemsize <= 64 * MB
+    return jax.default_backend() == "cpu" and few

@@ -12,8 +12,8 @@ from benchmarks.network import Network
 from benchmarks.peers import LayerTask
 
 SUITES = (
-    "layer", "lines", "floor", "stacks", "lengths", "unroll", "checks", "backends", "language_model", "decode", "translation",
-    "long",
+    "layer", "lines", "floor", "stacks", "lengths", "unroll", "layouts", "checks", "backends", "language_model",
+    "decode", "translation", "long",
 )  # fmt: skip
 # The shapes of a layer, (T, B, D, H): small and large, a language model's, one row, a wide one, a narrow one.
 SHAPES = (

@@ -88,9 +88,37 @@ def test_a_large_z_is_made_only_for_a_derivative():
     assert explain(cell, params, xs[:8])[0].layout == explain(cell, params, xs, backend="scan")[0].layout == ""
 
 
+@pytest.mark.parametrize(
+    ("steps", "rows", "inside"), [(2000, 2, False), (1500, 4, False), (800, 8, False), (4000, 8, True), (200, 64, True)]
+)
+def test_few_rows_are_projected_before_the_loop(steps, rows, inside):
+    """A product of few rows is bound by reading its kernel."""
+    xs, zs = (jax.ShapeDtypeStruct((rows, steps, features), jnp.float32) for features in (128, 1024))
+    assert bool(thresholds.projected_inside(xs, zs)) == inside
+
+
+@pytest.mark.parametrize("rows", [1, 2, 8, 64])
+def test_a_few_rows_are_multiplied_by_a_kernel_that_is_transposed_before_the_backward_loop(rows):
+    """Also where the loop is the user's own."""
+    cell = LSTM(input_size=24, hidden_size=20)
+    params, xs = jax.eval_shape(cell.init, jax.random.key(0)), jax.ShapeDtypeStruct((3, rows, 24), jnp.float32)
+
+    def own(params, xs):
+        step = lambda state, x: cell.step(params, state, x)  # noqa: E731
+        return jax.lax.scan(step, cell.initial_state(params, (rows,)), xs)[1].sum()
+
+    def fused(params, xs):
+        return unroll(cell, params, xs.swapaxes(0, 1))[1].sum()
+
+    for loss in (own, fused):
+        text = str(jax.make_jaxpr(jax.grad(loss))(params, xs))
+        before_loops = text[: text.index(" scan[")] if loss is own else text
+        assert ("f32[80,20] = transpose" in before_loops) == (2 <= rows <= 32), before_loops
+
+
 @pytest.mark.parametrize("name", leaving("lstm", of=["lstm", "gru_reset_before", "recurrent_dropout"]))
 def test_where_each_step_projects_its_own_input(name, monkeypatch, x64):
-    monkeypatch.setattr(thresholds, "INSIDE", (thresholds.Row(jax.default_backend(), zs=0, kernel=1e9),))
+    monkeypatch.setattr(thresholds, "INSIDE", (thresholds.Row(jax.default_backend(), rows=0, zs=0, kernel=1e9),))
     for options in ({}, {"reverse": True}, {"masked": False}):
         case = Case(MAKERS[name](input_size=2, hidden_size=6), steps=9, dtype=jnp.float64, **options)  # sizes unlike other tests'
         assert case.gap(lambda f: f) <= 1e-12
