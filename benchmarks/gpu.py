@@ -69,7 +69,10 @@ def run(stage: Stage) -> dict:
     start = time.monotonic()
     environment = os.environ | {"SEQJAX_TEST_OPTIMIZED": "1"}  # tests/conftest.py: compile as users do
     command, pipe = [sys.executable, *stage.arguments], subprocess.PIPE
+    # a process in the background of a shell script ignores SIGINT, and would pass that on
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True, errors="replace")
+    signal.signal(signal.SIGINT, before)
     code = None
     try:
         output, _ = process.communicate(timeout=stage.limit)

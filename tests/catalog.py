@@ -123,7 +123,7 @@ SLOW = {
     "bidirectional_sum", "luong", "multi_head", "bahdanau_coverage", "luong_stack", "luong_tokens", "luong_not_fed",
     "center", "feedforward", "frame_encoder", "feedforward_tokens", "convolution", "convolution_causal", "convolution_tokens",
     "temporal_conv_net_causal", "chain_of_convolutions", "dilated_conv_net",
-    "luong_location", "luong_predicted", "luong_monotonic", "image_and_vector",
+    "luong_location", "luong_predicted", "luong_monotonic", "image_and_vector", "hard",
 }  # fmt: skip
 
 

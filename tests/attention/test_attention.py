@@ -1,6 +1,7 @@
 """Attention: the published equations in NumPy, and that padding is never attended to."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,12 @@ def inputs(seed=1):
     return jnp.asarray(np.random.default_rng(seed).normal(size=(B, T, D)))
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def attended(cell, params, xs, values, mask):
+    """(state, outputs) of a cell that attends to the values."""
+    return unroll(cell, params, xs, context=cell.remember(params, values, mask))
+
+
 # Oracles: one row, plain NumPy.
 
 
@@ -63,10 +70,10 @@ def gru(p, h, z):
 def test_bahdanau_is_the_published_equations(x64):
     attention = Additive(query_size=H, memory_size=M, hidden_size=7)
     cell = Attentive(cell=GRU(input_size=D, hidden_size=H), attention=attention, output_size=2, order="before")
-    params = perturbed(cell.init(jax.random.key(0)))
+    params = perturbed(jax.jit(cell.init)(jax.random.key(0)))
     padded, mask = values()
     xs = inputs()
-    _, ys = unroll(cell, params, xs, context=cell.remember(params, padded, mask))
+    _, ys = attended(cell, params, xs, padded, mask)
     p = jax.tree.map(np.asarray, params)
     a, out = p["attention"], p["output"]
     for b, length in enumerate(LENGTHS):
@@ -83,18 +90,17 @@ def test_bahdanau_is_the_published_equations(x64):
             np.testing.assert_allclose(ys.output[b, t], expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("score", ["dot", "scaled", "general"])
-@pytest.mark.parametrize("feeding", [True, False])
+@pytest.mark.parametrize(("score", "feeding"), [("dot", True), ("scaled", False), ("general", True)])
 def test_luong_is_the_published_equations(score, feeding, x64):
     size = M if score == "general" else H
     attention = (
         General(query_size=H, memory_size=M) if score == "general" else Dot(query_size=H, memory_size=H, scaled=score == "scaled")
     )
     cell = Attentive(cell=LSTM(input_size=D, hidden_size=H), attention=attention, output_size=2, input_feeding=feeding)
-    params = perturbed(cell.init(jax.random.key(0)))
+    params = perturbed(jax.jit(cell.init)(jax.random.key(0)))
     padded, mask = values(size=size)
     xs = inputs()
-    _, ys = unroll(cell, params, xs, context=cell.remember(params, padded, mask))
+    _, ys = attended(cell, params, xs, padded, mask)
     p = jax.tree.map(np.asarray, params)
     for b, length in enumerate(LENGTHS):
         memory, c, h, o = np.asarray(padded[b, :length]), np.zeros(H), np.zeros(H), np.zeros(2)
@@ -114,7 +120,7 @@ def test_luong_is_the_published_equations(score, feeding, x64):
 def test_coverage_adds_up_the_weights_before(x64):
     attention = Additive(query_size=H, memory_size=M, hidden_size=7, coverage=True)
     cell = Attentive(cell=Elman(input_size=D, hidden_size=H), attention=attention, output_size=2)
-    params = perturbed(cell.init(jax.random.key(0)))
+    params = perturbed(jax.jit(cell.init)(jax.random.key(0)))
     padded, mask = values()
     memory = cell.remember(params, padded, mask)
     state, ys = unroll(cell, params, inputs(), context=memory)
@@ -148,39 +154,39 @@ every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 @every_cell
 def test_padding_is_never_attended(cell):
     """Values in padding reach no value and no gradient; a row that is all padding reads 0."""
-    params = perturbed(cell.init(jax.random.key(0)))
+    params = perturbed(jax.jit(cell.init)(jax.random.key(0)))
 
     def value(padded, mask):
         _, ys = unroll(cell, params, inputs().astype(jnp.float32), context=cell.remember(params, padded, mask))
         return sum(jnp.vdot(jnp.sin(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape), y) for y in jax.tree.leaves(ys)), ys
 
     dirty, mask = values()
-    (_, ys), grads = jax.jit(jax.value_and_grad(value, has_aux=True))(dirty.astype(jnp.float32), mask)
-    outputs = jax.jit(lambda padded: value(padded, mask)[1])
-    of_dirty, of_clean = outputs(dirty.astype(jnp.float32)), outputs(jnp.where(mask[..., None], dirty, 7.0).astype(jnp.float32))
+    value_and_grad = jax.jit(jax.value_and_grad(value, has_aux=True))
+    clean = jnp.where(mask[..., None], dirty, 7.0)
+    ((_, ys), grads), ((_, of_clean), _) = (value_and_grad(a.astype(jnp.float32), mask) for a in (dirty, clean))
     assert all(np.isfinite(a).all() for a in (*ys[:2], grads))
     assert not grads[~mask].any() and grads[mask].all()
     assert not ys.weights[2].any() and (ys.weights[1, :, 0] == 1).all()
-    jax.tree.map(np.testing.assert_array_equal, of_dirty, of_clean)
+    jax.tree.map(np.testing.assert_array_equal, ys, of_clean)
 
 
 @every_cell
 def test_parameters_have_finite_gradients_where_nothing_can_be_attended(cell):
-    params = perturbed(cell.init(jax.random.key(0)))
+    params = perturbed(jax.jit(cell.init)(jax.random.key(0)))
     nothing = jnp.zeros((B, S), bool)
 
     def value(params):
         _, ys = unroll(cell, params, inputs().astype(jnp.float32), context=cell.remember(params, jnp.ones((B, S, M)), nothing))
         return ys.output.sum() + ys.weights.sum()
 
-    grads = jax.grad(value)(params)
+    grads = jax.jit(jax.grad(value))(params)
     assert all(np.isfinite(a).all() for a in jax.tree.leaves(grads))
     assert jnp.abs(grads["cell"]["input_kernel"]).sum() > 0
 
 
 @every_cell
 def test_places_behind_the_longest_row_change_nothing(cell):
-    params = perturbed(cell.init(jax.random.key(0)))
+    params = perturbed(jax.jit(cell.init)(jax.random.key(0)))
     padded, mask = values(lengths=np.array([3, 2, 1]))
     xs = inputs().astype(jnp.float32)
     memories = [cell.remember(params, padded[:, :n].astype(jnp.float32), mask[:, :n]) for n in (3, 5)]

@@ -1,5 +1,7 @@
 """Every kind of attention is its published equation, read directly."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +27,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 def arguments(kind):
     rng = np.random.default_rng(3)
-    params = perturbed(kind.init(jax.random.key(0)))
+    params = perturbed(jax.jit(kind.init)(jax.random.key(0)))
     values, query, coverage = (rng.normal(size=shape) for shape in ((B, S, kind.memory_size), (B, Q), (B, S)))
     mask = np.arange(S) < np.array(LENGTHS)[:, None]
     return (
@@ -37,6 +39,7 @@ def arguments(kind):
     )
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def attend(kind, params, values, mask, query, coverage, steps=(5, 5, 0, 2)):
     memory = kind.remember(params, values, mask)
     return kind.attend(params, query, memory, coverage=coverage, steps=jnp.array(steps))

@@ -229,7 +229,7 @@ def test_arrays_of_a_constraint_may_change_without_compiling():
         allowed = jnp.broadcast_to(jnp.arange(5) == symbol, (2, 5))
         decoded = decode.greedy(model, table(), tokens(0, 1), max_length=3, constraint=jax.tree_util.Partial(keep, allowed))
         assert decoded.tokens.tolist() == [[symbol] * 3] * 2
-    assert len(model.traces) <= 2
+    assert 1 <= len(model.traces) <= 2
 
 
 @pytest.mark.parametrize("constraints", TOGETHER, ids=str)
