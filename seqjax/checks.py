@@ -115,7 +115,7 @@ def as_array(name: str, value) -> Any:
     """`value` as an array of JAX or NumPy, or a shape and dtype; lists and numbers become arrays.
 
     Raises:
-        InputError: a value that is none, such as a list of lists of unequal lengths.
+        InputError: a value that is not an array of numbers, such as a list of lists of unequal lengths.
     """
     if isinstance(value, jax.Array | np.ndarray | jax.ShapeDtypeStruct):
         return value

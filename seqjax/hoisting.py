@@ -1,14 +1,12 @@
-"""Loop-invariant work of a step: found, and hoisted out of the loop."""
+"""Loop-invariant work of a step, hoisted out of the loop."""
 
 from collections.abc import Callable
 
 import jax
 import jax.core
-from jax.extend.core import ClosedJaxpr, Var
+from jax.extend.core import Var
 
 from seqjax.thresholds import at_least
-
-_LOOPS = ("scan", "while", "cond")
 
 
 def hoist(step: Callable, fixed, *changing) -> Callable:
@@ -57,46 +55,6 @@ def hoist(step: Callable, fixed, *changing) -> Callable:
         return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
     return remaining
-
-
-def invariant_work(step: Callable, fixed, *changing) -> list[str]:
-    """List the operations of a step that read matrices of `fixed` alone, such as slices of kernels.
-
-    Those on vectors, of at most one axis longer than 1, are left out, and broadcasts: XLA makes them part of the operation that
-    reads their result.
-
-    Args:
-        step, fixed, *changing: as for `hoist`.
-
-    Returns:
-        A phrase for each such operation.
-
-    Example:
-        >>> invariant_work(lambda kernel, h: h @ kernel[:2], jax.numpy.eye(3), jax.numpy.zeros(2))
-        ['slice of float32[3,3]']
-    """
-    jaxpr = jax.make_jaxpr(step)(fixed, *changing).jaxpr
-    return _invariant_work(jaxpr, set(jaxpr.invars[: len(jax.tree.leaves(fixed))]))[0]
-
-
-def _invariant_work(jaxpr, invariant: set) -> tuple[list[str], set]:
-    """(the operations, all invariant variables) of a program, from the invariant ones among its arguments."""
-    work, invariant = [], {*invariant, *jaxpr.constvars}
-    for equation in jaxpr.eqns:
-        inner = [getattr(p, "jaxpr", p) for p in equation.params.values() if isinstance(p, ClosedJaxpr | type(jaxpr))]
-        operands = _variables(equation.invars)
-        if len(inner) == 1 and len(inner[0].invars) == len(equation.invars) and equation.primitive.name not in _LOOPS:
-            pairs = zip(equation.invars, inner[0].invars, strict=True)
-            within, of_inner = _invariant_work(inner[0], {new for old, new in pairs if _variables([old]) & invariant})
-            work += within
-            pairs = zip(equation.outvars, inner[0].outvars, strict=True)
-            invariant.update(out for out, new in pairs if _variables([new]) & of_inner)
-        elif operands and operands <= invariant:
-            invariant.update(equation.outvars)
-            matrices = [v.aval for v in operands if sum(size != 1 for size in v.aval.shape) > 1]
-            if matrices and equation.primitive.name != "broadcast_in_dim":
-                work.append(f"{equation.primitive.name} of {matrices[0].str_short()}")
-    return work, invariant
 
 
 def _variables(atoms) -> set:

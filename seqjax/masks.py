@@ -299,10 +299,7 @@ def _last(y: Array, mask: Array | None) -> Array:
         return jnp.zeros(y.shape[:1] + y.shape[2:], y.dtype)
     if mask is None:
         return y[:, -1]
-    steps = jnp.arange(y.shape[1], dtype=jnp.int32)
-    index = jnp.max(jnp.where(mask, jnp.broadcast_to(steps, mask.shape), -1), axis=1)  # [B]; -1 for a row without steps
-    row = jnp.take_along_axis(y, tree.expand_right(jnp.maximum(index, 0), y.ndim), axis=1)[:, 0]  # [B, ...]
-    return tree.zero_where_not(index >= 0, row)
+    return tree.zero_where_not(jnp.any(mask, axis=1), at_steps(y, first_real_step(mask, reverse=True)))
 
 
 def _mean(y: Array, mask: Array | None) -> Array:

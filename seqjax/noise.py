@@ -71,8 +71,10 @@ _serialised: dict[str, list[type]] = {}  # the NamedTuples of each name: in a no
 
 def _serialise(thing):
     """Let programs of `jax.export` take and give a registered NamedTuple."""
+    if not (isinstance(thing, type) and issubclass(thing, tuple)):
+        return
     types = _serialised.setdefault(thing.__name__, [])
-    if isinstance(thing, type) and issubclass(thing, tuple) and thing not in types:
+    if thing not in types:
         again = f".{len(types)}" if types else ""
         export.register_namedtuple_serialization(thing, serialized_name=f"seqjax.{thing.__name__}{again}")
         types.append(thing)

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from seqjax import masks
+from seqjax import masks, tree
 from seqjax.attention.memory import Memory, Read, masked_softmax, match, read_out
-from seqjax.checks import as_array, check_size
+from seqjax.checks import as_array, check_size, concrete
 from seqjax.errors import InputError
 from seqjax.initializers import glorot
 from seqjax.products import product
@@ -105,13 +105,13 @@ class Attention(Value):
         """
         values, mask = as_array("values", values), as_array("mask", mask)
         if values.shape[-1:] != (self.memory_size,) or not jnp.issubdtype(values.dtype, jnp.floating):
-            given = f"{values.dtype}{list(values.shape)}"
-            raise InputError(f"values is {given}, {type(self).__name__} remembers floating [..., S, {self.memory_size}]")
+            raise InputError(
+                f"values is {tree.form(values)}, {type(self).__name__} remembers floating [..., S, {self.memory_size}]"
+            )
         if mask.dtype != jnp.bool_ or mask.shape != values.shape[:-1]:
-            given = f"{mask.dtype}{list(mask.shape)}"
-            raise InputError(f"mask is {given}, it must be bool{list(values.shape[:-1])}: True at real places")
-        if self.places is not None and not isinstance(mask, jax.core.Tracer):
-            self.check_lengths(np.flatnonzero(np.asarray(mask).any(axis=tuple(range(mask.ndim - 1)))) + 1)
+            raise InputError(f"mask is {tree.form(mask)}, it must be bool{list(values.shape[:-1])}: True at real places")
+        if self.places is not None and (known := concrete(mask)) is not None:
+            self.check_lengths(np.flatnonzero(known.any(axis=tuple(range(known.ndim - 1)))) + 1)
         values, mask = jnp.asarray(values), jnp.asarray(mask)
         if mask.shape[-1]:
             rows = values.reshape(-1, *values.shape[-2:]), mask.reshape(-1, mask.shape[-1])  # [N, S, M], [N, S]
@@ -120,9 +120,9 @@ class Attention(Value):
 
     def check_lengths(self, lengths: ArrayLike):
         """Raise InputError if a sequence has more places than it can tell apart; traced lengths are not checked."""
-        if self.places is None or isinstance(lengths, jax.core.Tracer):
+        if self.places is None or (known := concrete(as_array("lengths", lengths))) is None:
             return
-        longest = np.max(np.asarray(lengths), initial=0)
+        longest = np.max(known, initial=0)
         if longest > self.places:
             raise InputError(
                 f"the memory has {longest} places, attention by location has max_length={self.places}: make it larger"

@@ -3,10 +3,11 @@
 import dataclasses
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.checks import as_number, shown
+from seqjax.checks import as_number, check_sizes, shown
 from seqjax.contracts import CompositeCell
 from seqjax.errors import InputError
 from seqjax.products import product
@@ -42,7 +43,7 @@ class Standardize(CompositeCell):
     def __post_init__(self):
         for name in ("mean", "scale"):
             values = getattr(self, name)
-            if not isinstance(values, tuple | list | np.ndarray) or any(as_number(value) is None for value in values):
+            if not isinstance(values, tuple | list | np.ndarray | jax.Array) or any(as_number(value) is None for value in values):
                 raise InputError(f"Standardize has a {name} of {shown(values)}, it must be a tuple of numbers")
             values = tuple(map(float, values))
             object.__setattr__(self, name, values)
@@ -50,8 +51,10 @@ class Standardize(CompositeCell):
             if wrong:
                 must = "finite" if name == "mean" else "finite and above 0 (take 1 for a feature that never changes)"
                 raise InputError(f"Standardize has a {name} of {wrong[0]}, it must be {must}")
-        shape = (len(self.mean),) if self.input_shape is None else tuple(self.input_shape)
-        object.__setattr__(self, "input_shape", shape)
+        if self.input_shape is None:
+            object.__setattr__(self, "input_shape", (len(self.mean),))
+        check_sizes(self, input_shape=self.input_shape)
+        shape = self.input_shape
         if not shape or not len(self.mean) == len(self.scale) == shape[-1]:
             sizes = f"{len(self.mean)} means and {len(self.scale)} scales"
             raise InputError(f"Standardize has {sizes} for features of shape {shape}: give one for each of the last axis")

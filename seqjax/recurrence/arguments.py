@@ -53,7 +53,7 @@ class Embedded:
 
 
 def options_of(function: str, options: dict[str, Any]) -> Options:
-    """The options of a call of `function`; raises InputError for a name that is none."""
+    """The options of a call of `function`; raises InputError for an unknown name."""
     names = [field.name for field in dataclasses.fields(Options)]
     for name in options:
         if name not in names:
@@ -104,7 +104,6 @@ def check_array(part, xs):
 
 def feature_shape(part, xs) -> Shape:
     """The shape of one step of one row of xs; raises InputError where xs has another dtype, rank or shape than `part` reads."""
-    check_array(part, xs)
     name, tokens = type(part).__name__, is_tokens(xs, part.input_shape)
     shape = () if tokens else part.input_shape
     if not (jnp.issubdtype(xs.dtype, jnp.integer) or jnp.issubdtype(xs.dtype, jnp.floating)):
@@ -205,7 +204,7 @@ def _refuse_params(name: str, path: str, params, expected):
         if missing := [key for key in expected if key not in params]:
             raise InputError(f"{path} lacks {missing[0]!r}: it holds {shown(sorted(map(str, params)))}, {name} has {names}")
         if extra := [key for key in params if key not in expected]:
-            raise InputError(f"{path} holds {shown(extra[0])}, which {name} has not: {name} has {names}")
+            raise InputError(f"{path} holds {shown(extra[0])}, which {name} does not have: it has {names}")
         for key, value in expected.items():
             _refuse_params(name, f"{path}[{key!r}]", params[key], value)
         return

@@ -106,10 +106,11 @@ def check_step(cell, before, results, params) -> tuple[Any, Any]:
             f"{name}.recur returns the state {tree.form(after)}, it was given {tree.form(before)}: return (state, y)"
         )
     for (path, new), old in zip(jax.tree.leaves_with_path(after), jax.tree.leaves(before), strict=True):
-        if (new.shape, new.dtype) != (old.shape, old.dtype):
+        if tree.form(new) != tree.form(old):
             where = f"state{jax.tree_util.keystr(path)}"
-            dtypes = {a.dtype: f"{'.'.join(str(k.key) for k in at)} is {a.dtype}" for at, a in jax.tree.leaves_with_path(params)}
-            mixed = f" ({', '.join(dtypes.values())})" if new.dtype != old.dtype and len(dtypes) > 1 else ""
+            names = [(jax.tree_util.keystr(at, simple=True, separator="."), a) for at, a in jax.tree.leaves_with_path(params)]
+            dtypes = {a.dtype: f"{name} is {a.dtype}" for name, a in names}
+            mixed = f" ({', '.join(dtypes.values())})" if getattr(new, "dtype", None) != old.dtype and len(dtypes) > 1 else ""
             raise InputError(f"a step of {name} turns {where} from {tree.form(old)} into {tree.form(new)}{mixed}")
     return after, results[1]
 

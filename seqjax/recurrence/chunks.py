@@ -1,5 +1,6 @@
 """Chunked sequences: rematerialisation, and truncated backpropagation."""
 
+import dataclasses
 import functools
 import math
 from typing import Any, Literal, NamedTuple
@@ -21,6 +22,15 @@ class _Cut(NamedTuple):
 
     full: Any
     last: list
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["first"], meta_fields=["length"])
+@dataclasses.dataclass(frozen=True)
+class _Span:
+    """The steps of a chunk: the number of the first, int32 [], or [chunks] of all chunks of one length; and how many they are."""
+
+    first: jax.Array
+    length: int
 
 
 class _Leaves(NamedTuple):
@@ -117,8 +127,11 @@ class _Chunks:
 
     @property
     def times(self) -> _Cut:
-        """The numbers of the steps, made anew in each trace."""
-        return _cut(jnp.arange(self.steps, dtype=jnp.int32), self.length)
+        """The steps of the chunks, `_Span`s made anew in each trace."""
+        chunks, rest = divmod(self.steps, self.length)
+        firsts = jnp.arange(chunks, dtype=jnp.int32) * jnp.asarray(self.length, jnp.int32)  # [chunks]
+        last = [_Span(jnp.asarray(self.steps - rest, jnp.int32), rest)] if rest else []
+        return _Cut(_Span(firsts, self.length), last)
 
     def one(self, leaves: _Leaves) -> tuple[list, list]:
         """(state, outputs) of one chunk."""
@@ -203,14 +216,14 @@ def _scan_chunks(run, carry, chunks: _Cut, reverse: bool):
     return carry, _Cut(results, [result] if chunks.last else [])
 
 
-def _read(arrays, times):
+def _read(arrays, times: _Span):
     """Read the chunk at these times from arrays [B, T, ...]."""
-    return [jax.lax.dynamic_slice_in_dim(a, times[0], times.shape[0], axis=1) for a in arrays]
+    return [jax.lax.dynamic_slice_in_dim(a, times.first, times.length, axis=1) for a in arrays]
 
 
-def _write(arrays, chunk, times):
+def _write(arrays, chunk, times: _Span):
     """Write a chunk into arrays [B, T, ...] at these times."""
-    return [jax.lax.dynamic_update_slice_in_dim(a, b, times[0], axis=1) for a, b in zip(arrays, chunk, strict=True)]
+    return [jax.lax.dynamic_update_slice_in_dim(a, b, times.first, axis=1) for a, b in zip(arrays, chunk, strict=True)]
 
 
 def _buffers(shapes):

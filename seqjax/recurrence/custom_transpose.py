@@ -16,7 +16,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from seqjax import placement
-from seqjax.recurrence.two_modes import has_tangent, is_floating, replaced
+from seqjax.recurrence.two_modes import has_tangent, is_floating, replaced, tangents_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,9 +119,7 @@ def with_linearization(value: Callable, linearize: Callable) -> Callable:
         results, residuals, push_forward, pull_back = linearize(arguments, active)
         out = [jax.typeof(a) for a in results if is_floating(a)]
         d_results = linear_map(push_forward, (arguments, residuals), pick(d_arguments, active), transposed=pull_back, out=out)
-        d_results = iter(d_results)
-        d_results = [next(d_results) if is_floating(a) else jax.typeof(a).to_tangent_aval() for a in results]
-        return results, [SymbolicZero(d) if isinstance(d, jax.core.ShapedArray) else d for d in d_results]
+        return results, tangents_of(results, d_results, SymbolicZero)
 
     function.defjvp(jvp, symbolic_zeros=True)
     return function

@@ -1,6 +1,7 @@
 """The state before the first step of a call: the cell's own, or the one that was given."""
 
 import jax
+import numpy as np
 
 from seqjax import noise, tree
 from seqjax.errors import InputError
@@ -28,9 +29,11 @@ def starting_state(cell, params: Params, rows: Shape, state: State, context, key
     if state is None:
         state = cell.initial_state(params, rows, context=context, key=key)
         for path, leaf in jax.tree.leaves_with_path(noise.split_keys(state)[0]):
-            if leaf.shape[: len(rows)] != rows:
+            if np.shape(leaf)[: len(rows)] != rows:
                 where = f"state{jax.tree_util.keystr(path)}"
-                raise InputError(f"{name}.initial_state gives {where} {tree.form(leaf)} for batch_shape {rows}: it must begin so")
+                raise InputError(
+                    f"{name}.initial_state gives {where} {tree.form(leaf)} for batch_shape {rows}: its shape must begin with that"
+                )
         return state
     expected = jax.eval_shape(lambda p, c: cell.initial_state(p, rows, context=c), params, context)
     state = _named_like(state, expected)

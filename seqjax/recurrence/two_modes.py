@@ -23,6 +23,12 @@ def is_floating(a) -> bool:
     return jnp.issubdtype(a.dtype if hasattr(a, "dtype") else jnp.result_type(a), jnp.inexact)
 
 
+def tangents_of(results, d_results, zero) -> list:
+    """The tangents of all results: `d_results` of the floating ones, in their order, and `zero` of the type of the others'."""
+    d_results = iter(d_results)
+    return [next(d_results) if is_floating(a) else zero(jax.typeof(a).to_tangent_aval()) for a in results]
+
+
 def has_tangent(d) -> bool:
     """True for a tangent that is not zero by its type."""
     return not isinstance(d, SymbolicZero | ad.Zero) and is_floating(d)
@@ -138,9 +144,7 @@ def by_mode(function: Callable, plain: Callable) -> Callable:
             forward = derivative_of(by_plain, active)
             derivative = Derivative(value, forward, derivative_of(value, active), forward, active)
             results, d_results = derivative(leaves, [d_leaves[i] for i in active])
-            moving = iter(d_results)
-            zero = lambda a: SymbolicZero(jax.typeof(a).to_tangent_aval())  # noqa: E731
-            return results, [next(moving) if is_floating(a) else zero(a) for a in results]
+            return results, tangents_of(results, d_results, SymbolicZero)
 
         whole.defjvp(jvp, symbolic_zeros=True)
         results = whole(leaves)
@@ -160,8 +164,7 @@ def _jvp(values, d_values, *, of: Derivative):
     transposable = derivative_of(again, active)
     derivative = Derivative(forward, derivative_of(forward, active), transposable, transposable, active)
     results, d_results = derivative(values, [d_values[i] for i in active])
-    moving = iter(d_results)
-    return results, [next(moving) if is_floating(a) else ad.Zero(jax.typeof(a).to_tangent_aval()) for a in results]
+    return results, tangents_of(results, d_results, ad.Zero)
 
 
 def _divide(trace, *tracers, of: Derivative):

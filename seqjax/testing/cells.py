@@ -11,7 +11,6 @@ from seqjax import noise, tree
 from seqjax.checks import kind_of
 from seqjax.contracts import Cell, SequenceLayer
 from seqjax.errors import InputError
-from seqjax.hoisting import invariant_work
 from seqjax.products import product
 from seqjax.recurrence.backends import BACKENDS
 from seqjax.recurrence.call import Call
@@ -29,6 +28,7 @@ from seqjax.testing.comparison import (
     same_form,
 )
 from seqjax.testing.devices import law_devices
+from seqjax.testing.programs import invariant_work
 from seqjax.testing.rounding import rounded_parameters
 from seqjax.testing.tracing import law_donation, law_empty, law_export
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax import noise
+from seqjax import noise, tree
 from seqjax.types import Array
 
 
@@ -66,7 +66,7 @@ def same_form(actual, expected, law: str) -> None:
     actual, expected = noise.split_keys(actual)[0], noise.split_keys(expected)[0]
     require(jax.tree.structure(actual) == jax.tree.structure(expected), law, "the structure changed")
     for (path, a), b in zip(jax.tree.leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
-        forms = f"{jax.tree_util.keystr(path) or 'the array'} is {a.dtype}{list(a.shape)}, was {b.dtype}{list(b.shape)}"
+        forms = f"{jax.tree_util.keystr(path) or 'the array'} is {tree.form(a)}, was {tree.form(b)}"
         require((a.shape, a.dtype) == (b.shape, b.dtype), law, forms)
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, Var
+from jax.extend.core import Jaxpr, Var
 
+from seqjax.testing.programs import programs_in
 from seqjax.types import Params
 
 
@@ -38,7 +39,7 @@ def _rounded(jaxpr: Jaxpr, origins: list) -> list[str]:
     lines = []
     for eqn in jaxpr.eqns:
         operands = [made_of.get(v) if isinstance(v, Var) else frozenset() for v in eqn.invars]
-        for program in _programs(eqn):
+        for program in programs_in(eqn):
             lines += _rounded(program, _arguments(eqn, operands, len(program.invars)))
         known = [operand for operand in operands if operand is not None]
         origin = frozenset().union(*known) if len(known) == len(operands) and any(known) else None
@@ -47,13 +48,6 @@ def _rounded(jaxpr: Jaxpr, origins: list) -> list[str]:
             old, new = (v.aval.dtype for v in (*eqn.invars, *eqn.outvars))  # pyright: ignore[reportAttributeAccessIssue]
             lines += [f"{path} is {old}, rounded to {new}" for path in sorted(origin) if _narrows(old, new)]
     return lines
-
-
-def _programs(eqn) -> list[Jaxpr]:
-    """The programs inside an equation."""
-    values = jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda value: isinstance(value, ClosedJaxpr | Jaxpr))
-    programs = [value for value in values if isinstance(value, ClosedJaxpr | Jaxpr)]
-    return [program.jaxpr if isinstance(program, ClosedJaxpr) else program for program in programs]
 
 
 def _arguments(eqn, operands: list, count: int) -> list:

@@ -31,11 +31,11 @@ def law_donation(case):
 
 def law_empty(case):
     """No rows, or no steps: there are results and gradients, of those shapes. Nothing is compiled."""
-    resets = {"reset": jnp.bool_} if isinstance(case.cell, Cell) else {}
     noisy = noise.reseed(case.state, jax.random.key(9))
     for rows, steps in ((0, STEPS), (case.rows, 0)):
         state, context = jax.tree.map(lambda a, n=rows: a[:n], (noisy, case.context))
-        xs, flags = case.xs[:rows, :steps], {name: jnp.zeros((rows, steps), dtype) for name, dtype in resets.items()}
+        xs = case.xs[:rows, :steps]
+        flags = {"reset": jnp.zeros((rows, steps), jnp.bool_)} if isinstance(case.cell, Cell) else {}
 
         def total(params, state, xs=xs, context=context, flags=flags):
             results = case.unroll(params, xs, state, context, lengths=jnp.zeros(xs.shape[0], jnp.int32), **flags)

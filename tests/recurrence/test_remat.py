@@ -161,12 +161,11 @@ def temporary(part, steps, rows=4, size=32, flags=(), **options):
 
 @pytest.mark.parametrize("call", leaving((LSTM, "fused"), (GRU, "scan"), of=itertools.product([LSTM, GRU], ["fused", "scan"])))
 def test_memory_grows_as_the_square_root(call):
-    """256 times the steps take 16 times the memory (and a little, where long chunks have another layout), a quarter of xs;
-    without remat a 16th of the steps takes more."""
+    """256 times the steps take 16 times the memory, a quarter of that of xs; without remat a 16th of the steps takes more."""
     kind, backend = call
     cell = kind(input_size=32, hidden_size=32)
     short, long = (temporary(cell, steps, remat="sqrt", backend=backend) for steps in (1024, 262144))
-    assert long <= 18 * short
+    assert long <= 17 * short
     assert long < 262144 * 4 * 32 * 4 / 4
     assert temporary(cell, 16384, backend=backend) > long
 
