@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from seqjax.types import Array
@@ -55,7 +56,8 @@ def automatic(function: Callable, *arguments, rows=(), shardings=None) -> Any:
     Returns:
         The result.
     """
-    meshes = (_type(a).sharding.mesh for a in jax.tree.leaves(arguments))
+    arrays = (a for a in jax.tree.leaves(arguments) if not isinstance(a, np.ndarray))  # whose types would be made afresh
+    meshes = (_type(a).sharding.mesh for a in arrays)
     meshes = itertools.chain([jax.sharding.get_abstract_mesh()], meshes)
     mesh = next((mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types), None)
     if mesh is None:

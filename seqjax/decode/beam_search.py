@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqjax import tree
 from seqjax.checks import check_positive, check_weights
 from seqjax.contracts import Decoder
 from seqjax.decode.beam_choice import choose
@@ -140,7 +141,7 @@ def beam(
     search = functools.partial(_search, model, plan)
     decoded, marker = automatic(search, params, memory, state, token, settings, rows=(state, token))
     check_vocabulary(marker.shape[0], ends, settings.rules)
-    return shortened(decoded, max_length, n_best)
+    return decoded if (plan.buffer, n_best) == (max_length, width) else shortened(decoded, max_length, n_best)
 
 
 def check_width(groups: int, n_best: int = 1, **named: int) -> None:
@@ -238,9 +239,7 @@ def _step(model, plan: Plan, params, memory, settings: Settings, beams: Beams) -
     if settings.limit.ndim:  # a row at its limit stays as it is
         is_over = beams.time >= limit  # [B]
         old = (beams.score, beams.change, jax.lax.broadcasted_iota(jnp.int32, parent.shape, 2), beams.reached, beams.ended)
-        score, change, parent, reached, ended = jax.tree.map(
-            functools.partial(_where_row, is_over), old, (score, change, parent, reached, ended)
-        )
+        score, change, parent, reached, ended = tree.where(is_over, old, (score, change, parent, reached, ended))
         if coverage is not None and beams.coverage is not None:
             coverage = jnp.where(jnp.broadcast_to(is_over[None, :, None], coverage.shape), beams.coverage, coverage)
 
@@ -263,28 +262,23 @@ def _step(model, plan: Plan, params, memory, settings: Settings, beams: Beams) -
     )
 
 
-def _where_row(condition: Array, yes: Array, no: Array) -> Array:
-    """Rows of `yes` where the condition [B] holds, rows of `no` elsewhere."""
-    return jnp.where(condition.reshape(-1, *[1] * (yes.ndim - 1)), yes, no)
-
-
 def _side_by_side(leaf: Array) -> Array:
     """[B, G, k] to [K, B]."""
     rows, groups, size = leaf.shape
     return leaf.reshape(rows, groups * size).T
 
 
-def _of_parents(plan: Plan, parent: Array, tree: tuple[State, Array | None, Array | None, Array | None]) -> Any:
+def _of_parents(plan: Plan, parent: Array, parts: tuple[State, Array | None, Array | None, Array | None]) -> Any:
     """(state, coverage, at, tokens) of every beam replaced by those of its parent.
 
     Args:
         parent: [B, G, k].
-        tree: leaves [K, B, ...]; tokens [T, K, B].
+        parts: leaves [K, B, ...]; tokens [T, K, B].
     """
     first = jnp.arange(plan.groups, dtype=jnp.int32)[None, :, None] * plan.size
     beam = _side_by_side(parent + jnp.broadcast_to(first, parent.shape))  # [K, B]
     row = beam * beam.shape[1] + jax.lax.broadcasted_iota(jnp.int32, beam.shape, 1)  # [K, B], indices of [K * B]
-    state, coverage, at, tokens = tree
+    state, coverage, at, tokens = parts
 
     def gathered(leaf):
         return leaf.reshape(beam.size, *leaf.shape[2:])[row]

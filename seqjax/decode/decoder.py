@@ -10,6 +10,7 @@ import numpy as np
 from seqjax.contracts import AttendingDecoder, Decoder
 from seqjax.errors import InputError
 from seqjax.serial import register
+from seqjax.tree import form
 from seqjax.types import Array, State
 
 _SHORTEST = 32  # steps of the shortest buffer
@@ -66,12 +67,13 @@ def started(model: Decoder, params: Any, batch: Any) -> tuple[Any, State, Array]
         raise InputError(f"{kind}.start returns a {type(parts).__name__}, it must return a tuple (memory, state, token)")
     memory, state, token = parts
     if not hasattr(token, "dtype") or not jnp.issubdtype(token.dtype, jnp.integer) or token.ndim != 1:
-        raise InputError(f"{kind}.start returns the token {_form(token)}, it must be integers [B], one for each row")
+        raise InputError(f"{kind}.start returns the token {form(token)}, it must be integers [B], one for each row")
     rows = token.shape[0]
-    for path, leaf in jax.tree.leaves_with_path(state):
-        if np.shape(leaf)[:1] != (rows,):
-            name = f"state{jax.tree_util.keystr(path)}"
-            raise InputError(f"{kind}.start returns {name} {_form(leaf)}, with {rows} rows it must be [{rows}, ...]")
+    if any(np.shape(leaf)[:1] != (rows,) for leaf in jax.tree.leaves(state)):
+        leaves = jax.tree.leaves_with_path(state)  # costs more, so only for the message
+        path, leaf = next((path, leaf) for path, leaf in leaves if np.shape(leaf)[:1] != (rows,))
+        name = f"state{jax.tree_util.keystr(path)}"
+        raise InputError(f"{kind}.start returns {name} {form(leaf)}, with {rows} rows it must be [{rows}, ...]")
     return memory, state, token
 
 
@@ -89,26 +91,21 @@ def step_form(model: Decoder, params: Any, memory: Any, state: State, token: Arr
         raise InputError(f"{kind}.{method} returns a {type(parts).__name__}, it must return a tuple {right}")
     after, logits, *rest = parts
     if not hasattr(logits, "shape") or logits.ndim != 2 or logits.shape[0] != rows:
-        raise InputError(f"{kind}.{method} returns logits {_form(logits)}, with {rows} rows they must be [{rows}, V]")
+        raise InputError(f"{kind}.{method} returns logits {form(logits)}, with {rows} rows they must be [{rows}, V]")
     if jax.tree.structure(after) != jax.tree.structure(state):
         raise InputError(f"{kind}.{method} returns a state of another structure than it was given: they must be alike")
     for (path, new), old in zip(jax.tree.leaves_with_path(after), jax.tree.leaves(state), strict=True):
         if new.shape != np.shape(old) or new.dtype != jnp.result_type(old):
             name = f"state{jax.tree_util.keystr(path)}"
-            raise InputError(f"{kind}.{method} returns {name} {_form(new)}, it was given {_form(old)}: they must be alike")
+            raise InputError(f"{kind}.{method} returns {name} {form(new)}, it was given {form(old)}: they must be alike")
     if not rest:
         return logits, None
     [weights], attended = rest, jax.eval_shape(cast(AttendingDecoder, model).attended, memory)
     if weights.ndim != 2 or weights.shape[0] != rows:
-        raise InputError(f"{kind}.attend returns weights {_form(weights)}, with {rows} rows they must be [{rows}, S]")
+        raise InputError(f"{kind}.attend returns weights {form(weights)}, with {rows} rows they must be [{rows}, S]")
     if attended.shape != weights.shape or attended.dtype != jnp.bool_:
-        raise InputError(f"{kind}.attended returns {_form(attended)}, for these weights it must be bool {list(weights.shape)}")
+        raise InputError(f"{kind}.attended returns {form(attended)}, for these weights it must be bool {list(weights.shape)}")
     return logits, weights
-
-
-def _form(value: Any) -> str:
-    """The dtype and shape of an array, or the type of another value."""
-    return f"{value.dtype}{list(value.shape)}" if hasattr(value, "dtype") else f"{value!r} of type {type(value).__name__}"
 
 
 def host_array(value: Any, dtype: Any) -> Any:
@@ -127,13 +124,19 @@ def known(**options: Any) -> dict[str, Any]:
     Raises:
         InputError: an option that is no number, or an array of several or of one in a list.
     """
+    values = {}
     for name, value in options.items():
+        if isinstance(value, bool | int | float) and not isinstance(value, np.generic):  # np.float64 is a float
+            values[name] = value
+            continue
         if np.shape(value):
             raise InputError(f"{name} has shape {np.shape(value)}, it must be one number")
         dtype = jnp.result_type(value) if is_traced(value) else np.asarray(value).dtype
         if not (jnp.issubdtype(dtype, jnp.number) or dtype == np.bool_):
             raise InputError(f"{name} is {value!r}, it must be a number")
-    return {name: np.asarray(value).item() for name, value in options.items() if not is_traced(value)}
+        if not is_traced(value):
+            values[name] = np.asarray(value).item()
+    return values
 
 
 def scalar(value: Any, dtype: Any) -> Any:
@@ -154,7 +157,7 @@ def size_marker(symbols: int) -> Array:
 def is_among(symbol: Array, symbols: Array) -> Array:
     """True where a symbol is one of [E] symbols."""
     symbols = jnp.asarray(symbols)
-    found = jnp.zeros(symbol.shape, bool)
+    is_one = jnp.zeros(symbol.shape, bool)
     for number in range(symbols.shape[0]):
-        found |= symbol == symbols[number]
-    return found
+        is_one |= symbol == symbols[number]
+    return is_one

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.decode.decoder import attending
-from seqjax.decode.probabilities import log_probabilities, score_dtype
+from seqjax.decode.probabilities import log_probabilities, log_softmax, score_dtype
 from seqjax.errors import InputError
 from seqjax.types import Array, Key, State
 from seqjax.weighted import Weighted
@@ -180,7 +180,7 @@ class Ensemble:
             return jax.nn.logsumexp(shifted, axis=0)
         never = functools.reduce(jnp.logical_or, [array == -jnp.inf for array, _ in counting])
         scores = jnp.where(never, -jnp.inf, sum(array * np.asarray(weight, dtype) for array, weight in counting))
-        return scores if self.average == "fusion" else log_probabilities(None, scores)
+        return scores if self.average == "fusion" else log_softmax(scores)
 
 
 def _alike(arrays: Sequence[Array]) -> list[Array]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.decode.probabilities import log_probabilities
+from seqjax.decode.probabilities import log_softmax
 from seqjax.types import Array
 
 
@@ -55,13 +55,13 @@ def apply_filters(logits: Array, filters: Filters) -> Array:
             rank = jax.lax.broadcasted_iota(jnp.int32, ranked.shape, ranked.ndim - 1)
             ranked = jnp.where(rank < jnp.asarray(filters.top_k, jnp.int32), ranked, lowest)
         if filters.top_p is not None:
-            ranked = jnp.where(_nucleus(jnp.exp(log_probabilities(None, ranked)), filters.top_p), ranked, lowest)
+            ranked = jnp.where(_nucleus(jnp.exp(log_softmax(ranked)), filters.top_p), ranked, lowest)
         logits = jnp.take_along_axis(ranked, jnp.argsort(order, axis=-1), axis=-1)
     if filters.min_p is not None:
         least = logits.max(axis=-1, keepdims=True) + jnp.log(jnp.asarray(filters.min_p, logits.dtype))  # [..., 1]
         logits = jnp.where(logits >= least, logits, lowest)
     if filters.typical_p is not None:
-        log_p = log_probabilities(None, logits)
+        log_p = log_softmax(logits)
         p = jnp.exp(log_p)
         entropy = -jnp.where(p > 0, p * log_p, 0).sum(axis=-1, keepdims=True)  # [..., 1]
         order = jnp.argsort(jnp.abs(log_p + entropy), axis=-1, stable=True)

@@ -90,14 +90,14 @@ def make_automaton(
         raise InputError(f"banned_phrases are for {len(banned)} rows, demanded for {len(demanded)}: give phrases for every row")
     rows, automata = max(len(banned), len(demanded)), []
     for row in range(rows):
-        forbidden, wanted = (tuple(phrases[row % len(phrases)]) if phrases else () for phrases in (banned, demanded))
-        wanted = tuple(dict.fromkeys(wanted))
-        for phrase in wanted:
+        avoided, required = (tuple(phrases[row % len(phrases)]) if phrases else () for phrases in (banned, demanded))
+        required = tuple(dict.fromkeys(required))
+        for phrase in required:
             for end in set(ends) & {*phrase}:
                 raise InputError(f"demanded holds the phrase {list(phrase)} with {end}, which ends an output: leave it out")
-        if len(wanted) > _MOST:
-            raise InputError(f"demanded has {len(wanted)} phrases for a row, it may have at most {_MOST}")
-        automata.append(_automaton(forbidden, wanted, ends))
+        if len(required) > _MOST:
+            raise InputError(f"demanded has {len(required)} phrases for a row, it may have at most {_MOST}")
+        automata.append(_automaton(avoided, required, ends))
         if automata[-1][2][0] > max_length:
             problem = f"demanded needs {automata[-1][2][0]} symbols, max_length is {max_length}"
             raise InputError("demanded cannot be met beside banned_phrases" if automata[-1][2][0] >= _NEVER else problem)

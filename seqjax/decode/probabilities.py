@@ -44,26 +44,46 @@ def relative(model: Any, logits: Array) -> Relative:
     Returns:
         Relative.
     """
-    logits = logits.astype(score_dtype(logits))
-    largest = logits.max(axis=-1, keepdims=True)
-    largest = jnp.where(largest == -jnp.inf, 0, largest)
-    below = logits - largest
-    if getattr(model, "gives_scores", False):
-        return Relative(below, -largest)
-    return Relative(below, jnp.log(jnp.maximum(jnp.exp(below).sum(axis=-1, keepdims=True), 1)))
+    below, largest = _below_largest(logits)
+    return Relative(below, -largest if getattr(model, "gives_scores", False) else _log_sum(below))
 
 
 def log_probabilities(model: Any, logits: Array) -> Array:
-    """log softmax(logits), [..., V], float32 or wider; -inf where nothing is possible, and NaN in a row that holds NaN.
+    """The log-probabilities of a decoder's logits, [..., V], float32 or wider.
+
+    A row of -inf alone stays so. One NaN or +inf makes the whole row NaN.
 
     Args:
-        model: the decoder; where its `gives_scores` is true, the logits are returned as they are.
+        model: the decoder; where its `gives_scores` is true, log p are the logits as they are.
         logits: [..., V], of any dtype.
     """
-    if getattr(model, "gives_scores", False):
-        return logits.astype(score_dtype(logits))
-    below, log_sum = relative(model, logits)
-    return below - log_sum
+    if not getattr(model, "gives_scores", False):
+        return log_softmax(logits)
+    scores = logits.astype(score_dtype(logits))
+    return jnp.where(scores.max(axis=-1, keepdims=True) < jnp.inf, scores, jnp.nan)
+
+
+def log_softmax(logits: Array) -> Array:
+    """log softmax(logits), [..., V], float32 or wider; a row of -inf alone stays so, and one NaN or +inf makes a row NaN.
+
+    Args:
+        logits: [..., V], of any dtype.
+    """
+    below, _ = _below_largest(logits)
+    return below - _log_sum(below)
+
+
+def _below_largest(logits: Array) -> tuple[Array, Array]:
+    """Logits minus the largest of their row, [..., V], and that, [..., 1], or 0 where it is -inf; float32 or wider."""
+    logits = logits.astype(score_dtype(logits))
+    largest = logits.max(axis=-1, keepdims=True)
+    largest = jnp.where(largest == -jnp.inf, 0, largest)
+    return logits - largest, largest
+
+
+def _log_sum(below: Array) -> Array:
+    """log sum exp of logits whose largest is 0, [..., V] to [..., 1]; 0 where all are -inf."""
+    return jnp.log(jnp.maximum(jnp.exp(below).sum(axis=-1, keepdims=True), 1))
 
 
 def add(total: Total, term: Array) -> Total:
@@ -80,8 +100,8 @@ def add(total: Total, term: Array) -> Total:
 
 
 @jax.jit
-def exact_sum(values: Array) -> Array:
-    """The sum over the last axis: [..., L] to [...]."""
+def compensated_sum(values: Array) -> Array:
+    """Kahan's sum over the last axis: [..., L] to [...]."""
     zero = jnp.zeros(values.shape[:-1], values.dtype)
     total, _ = jax.lax.scan(lambda total, term: (add(total, term), None), Total(zero, zero), jnp.moveaxis(values, -1, 0))
     return total.value

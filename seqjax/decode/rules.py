@@ -85,14 +85,14 @@ def constrain(rules: Rules | None, log_p: Array, written: Written) -> Allowed:
 
 
 def _own(constraint, log_p: Array, tokens: Array, time: Array) -> Array:
-    """The caller's own constraint, one call for each beam: log_p [..., B, V]."""
+    """The caller's own constraint, one call for each beam: log_p [..., B, V]. An impossible symbol stays impossible."""
 
     def apply(tokens, step, log_p):
         values = constraint(tokens, step, log_p)
         if not hasattr(values, "shape") or values.shape != log_p.shape:
             right = f"it must return log-probabilities {list(log_p.shape)}, as it was given"
             raise InputError(f"constraint returns {getattr(values, 'shape', values)}, {right}")
-        return values.astype(log_p.dtype)
+        return jnp.where(log_p == -jnp.inf, log_p, values.astype(log_p.dtype))
 
     for _ in range(log_p.ndim - 2):
         apply = jax.vmap(apply, in_axes=(0, None, 0))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.categorical import quantile
-from seqjax.checks import check_integers, check_positive
+from seqjax.checks import LARGEST, check_integers, check_positive
 from seqjax.contracts import Decoder
 from seqjax.decode.constraints import Constraints, Rules, check_vocabulary, make_rules, read_ends, read_limit, rows_of_limit
 from seqjax.decode.decoder import (
@@ -36,7 +36,6 @@ from seqjax.placement import automatic
 from seqjax.types import Array, Key, Params, State
 
 _COLDEST, _HOTTEST = float(np.finfo(np.float32).tiny), 1e30  # below: the likeliest symbol; above: as at 1e30, uniform
-_LARGEST = 2**31 - 1
 
 
 class _Draw(NamedTuple):
@@ -214,9 +213,8 @@ def stream(
     check_vocabulary(marker.shape[0], ends, settings.rules)
 
     def symbols():
-        rows = first
+        rows, advance = first, functools.partial(_advance_once, model)
         while _any_is_live(rows):
-            advance = functools.partial(_advance_once, model)
             rows = automatic(advance, params, memory, rows, settings, uniforms, rows=(rows.state, rows.token))
             yield np.asarray(rows.token)
 
@@ -275,7 +273,7 @@ def _draw(key, temperature, *, top_k, **shares) -> _Draw | None:
             return None
         temperature = min(temperature, _HOTTEST)
     filters = Filters(
-        top_k=None if top_k is None else scalar(top_k if is_traced(top_k) else min(top_k, _LARGEST), np.int32),
+        top_k=None if top_k is None else scalar(top_k if is_traced(top_k) else min(top_k, LARGEST - 1), np.int32),
         **{name: None if share is None else scalar(share, np.float32) for name, share in shares.items()},
     )
     return _Draw(key, scalar(temperature, np.float32), filters)

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from seqjax.checks import check_symbols
 from seqjax.contracts import AttendingDecoder, Decoder
 from seqjax.decode.decoder import attending, size_marker, started, step_form
-from seqjax.decode.probabilities import exact_sum, log_probabilities
+from seqjax.decode.probabilities import compensated_sum, log_probabilities
 from seqjax.errors import InputError
 from seqjax.placement import automatic
 from seqjax.serial import register
@@ -61,7 +61,7 @@ def score(model: Decoder, params: Any, batch: dict, tokens: ArrayLike, lengths: 
         ((1, 3), 0.0)
     """
     log_p = _read_all(model, _log_p, params, batch, tokens, lengths)
-    return Scored(automatic(exact_sum, log_p, rows=log_p), log_p)
+    return Scored(automatic(compensated_sum, log_p, rows=log_p), log_p)
 
 
 def attention(model: AttendingDecoder, params: Any, batch: dict, tokens: ArrayLike, lengths: ArrayLike) -> Array:

@@ -155,7 +155,7 @@ class Search:
             draws = n_best if self.method == "sample" else self.samples
             return sample(model, params, batch, key=key_of(self.seed), samples=draws, **self._draw, **limits)
         if self.is_greedy and n_best == 1:
-            return jax.tree.map(lambda leaf: leaf[:, None], greedy(model, params, batch, **limits))
+            return _as_best(greedy(model, params, batch, **limits))
         if self.method == "greedy":
             raise InputError(f"n_best is {n_best}, it must be 1: a greedy search has one output, give method beam")
         check_width(self.groups, n_best, beam=self.beam)
@@ -210,3 +210,9 @@ class Search:
         if self.repetition_penalty != 1:
             limits["repetition_penalty"] = self.repetition_penalty
         return {"max_length": length, "end": end} | limits
+
+
+@jax.jit
+def _as_best(decoded: Decoded) -> Decoded:
+    """Each row's output as the best of one: leaves [B, ...] to [B, 1, ...]."""
+    return jax.tree.map(lambda leaf: leaf[:, None], decoded)

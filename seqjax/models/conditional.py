@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from seqjax import masks
 from seqjax.attention.attentive import Attentive
-from seqjax.checks import check_choice, check_rate, check_size, check_weights
+from seqjax.checks import check_choice, check_number, check_rate, check_size, check_weights
 from seqjax.contracts import Cell, check_cell_field
 from seqjax.errors import InputError
 from seqjax.losses import Weighted, cross_entropy
@@ -22,6 +22,7 @@ from seqjax.symbols.embedding import dropped
 from seqjax.symbols.forced import sampled_inputs
 from seqjax.symbols.readout import check_emitted
 from seqjax.types import Array, Key, Params, State, at_least_float32
+from seqjax.values import Value
 
 
 @register
@@ -45,7 +46,7 @@ class Recalled(NamedTuple):
 
     Args:
         attended: the attention's memory; () without attention.
-        symbols: the cell's projection of each symbol, leaves [V, ...]; () if `step` projects.
+        symbols: the cell's projections of every symbol and of zeros, leaves [V + 1, ...]; () if `step` projects.
     """
 
     attended: Any
@@ -54,7 +55,7 @@ class Recalled(NamedTuple):
 
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ConditionalDecoder:
+class ConditionalDecoder(Value):
     """A decoder of symbols over any memory [B, S, M] and any first state, whatever they were made of.
 
         o_t = cell(h_{t-1}, E y_{t-1}, values);  p(y_t | y_1..y_{t-1}, values) = softmax(W o_t + b)
@@ -125,9 +126,10 @@ class ConditionalDecoder:
         check_choice(self, ("step", "sequence"), per=self.per)
         check_choice(self, ("token", "sequence"), sampling=self.sampling)
         check_reads(self.cell, self.embedding_size, "embedding_size", called="decoder")
+        check_weights(coverage_loss=self.coverage_loss)
+        check_number(self, label_smoothing=self.label_smoothing, coverage_loss=self.coverage_loss)
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing is {self.label_smoothing}, it must be at least 0 and below 1")
-        check_weights(coverage_loss=self.coverage_loss)
         if self.coverage_loss and not self.attends:
             raise InputError("coverage_loss needs a decoder with attention, such as an Attentive cell")
         ends = () if self.end_symbol is None else (self.end_symbol,)
@@ -197,9 +199,7 @@ class ConditionalDecoder:
         if values.ndim != 3 or mask.shape != values.shape[:2]:
             shapes = f"values are {list(values.shape)} and their mask {list(mask.shape)}"
             raise InputError(f"{shapes}: give values [B, S, M] and a mask [B, S]")
-        if isinstance(self.cell, Attentive) and values.shape[2] != self.cell.attention.memory_size:
-            sizes = f"{self.cell.attention.memory_size}, the values have {values.shape[2]} features"
-            raise InputError(f"the attention's memory_size is {sizes}: they must be equal")
+        check_features(self.cell, "the values have", values.shape[2])
         cell_params, rows = params["cell"], values.shape[:1]
         first = first or (lambda state: state)
         if not isinstance(self.cell, Attentive):
@@ -274,22 +274,27 @@ class ConditionalDecoder:
         Returns:
             (state, logits), logits float32 or wider.
         """
-        symbols, context = self._symbols, memory.attended if self.attends else None
-        state, y = symbols.advance(params, memory.symbols, state, token, context=context)
-        return state, symbols.emit(params, y.output if self.attends else y)
+        return self._read(params, memory, state, token)[:2]
 
     def attend(self, params: Params, memory: Recalled, state: State, token: Array) -> tuple[State, Array, Array]:
         """`step`, and its attention weights: (state, logits [B, V], weights [B, S]).
+
+        Args:
+            params, memory, state, token: as for `step`.
 
         Raises:
             InputError: the decoder has no attention.
         """
         if not self.attends:
             raise InputError("this model has no attention: there are no weights to show")
-        symbols = self._symbols
-        state, y = symbols.advance(params, memory.symbols, state, token, context=memory.attended)
-        weights = y.weights.astype(at_least_float32(memory.attended.values.dtype))
-        return state, symbols.emit(params, y.output), weights
+        state, logits, y = self._read(params, memory, state, token)
+        return state, logits, y.weights.astype(at_least_float32(memory.attended.values.dtype))
+
+    def _read(self, params: Params, memory: Recalled, state: State, token: Array) -> tuple[State, Array, Any]:
+        """Reads one symbol of each row: token [B] to (state, logits [B, V], the cell's output)."""
+        context = memory.attended if self.attends else None
+        state, y = self._symbols.advance(params, memory.symbols, state, token, context=context)
+        return state, self._symbols.emit(params, y.output if self.attends else y), y
 
     def attended(self, memory: Recalled) -> Array:
         """The real places of the memory, bool [B, S].
@@ -321,3 +326,10 @@ class ConditionalDecoder:
 
         fixed = (params, Recalled(memory, ()))
         return sampled_inputs(step, fixed, state, tokens, teacher_forcing, key, per=self.sampling)
+
+
+def check_features(cell: Cell, giver: str, features: int):
+    """Raise InputError unless a cell's attention, if it has one, reads as many features as `giver`, such as "the values have"."""
+    if isinstance(cell, Attentive) and cell.attention.memory_size != features:
+        sizes = f"{cell.attention.memory_size}, {giver} {features} features"
+        raise InputError(f"the attention's memory_size is {sizes}: they must be equal")

@@ -9,11 +9,10 @@ import jax
 
 from seqjax.attention.attentive import Attentive
 from seqjax.bridge import BRIDGES, check_bridge, cross, init_bridge
-from seqjax.checks import check_choice, check_size
+from seqjax.checks import check_choice, check_number, check_rate, check_size
 from seqjax.contracts import Cell, Model
-from seqjax.errors import InputError
 from seqjax.losses import Weighted
-from seqjax.models.conditional import ConditionalDecoder, Outputs, Recalled
+from seqjax.models.conditional import ConditionalDecoder, Outputs, Recalled, check_features
 from seqjax.models.encoders import Encoder, check_encoder
 from seqjax.serial import register
 from seqjax.symbols.checks import check_shared_embedding
@@ -95,17 +94,16 @@ class Seq2Seq(Model):
 
     def __post_init__(self):
         check_encoder(self.encoder)
-        check_size(self, target_size=self.target_size)
+        check_size(self, target_size=self.target_size, embedding_size=self.embedding_size)
+        check_rate(self, dropout=self.dropout)
+        check_number(self, label_smoothing=self.label_smoothing, coverage_loss=self.coverage_loss)
         check_choice(self, ("none", "target", "all"), tied=self.tied)
         check_choice(self, BRIDGES, bridge=self.bridge)
         if self.tied == "all":
             encoder = jax.eval_shape(self.encoder.init, jax.random.key(0))
             check_shared_embedding(encoder, self.target_size, self.embedding_size)
         half = self.half
-        features = self._encoded.values.shape[-1]
-        if isinstance(self.decoder, Attentive) and self.decoder.attention.memory_size != features:
-            sizes = f"{self.decoder.attention.memory_size}, the encoder gives {features} features"
-            raise InputError(f"the attention's memory_size is {sizes}: they must be equal")
+        check_features(self.decoder, "the encoder gives", self._encoded.values.shape[-1])
         check_bridge(self.bridge, self._encoded.summary, half.shapes[0])
 
     @functools.cached_property
@@ -193,18 +191,15 @@ class Seq2Seq(Model):
         """Reads one symbol of each row: token [B] to (state, logits [B, V]), -inf for symbols that are never emitted.
 
         Args:
-            params: from `init`.
-            memory: from `start`.
-            state: leaves [B, ...].
-            token: integer [B].
-
-        Returns:
-            (state, logits), logits float32 or wider.
+            params, memory, state, token: as for `ConditionalDecoder.step`.
         """
         return self.half.step(params["decoder"], memory, state, token)
 
     def attend(self, params: Params, memory: Recalled, state: State, token: Array) -> tuple[State, Array, Array]:
         """`step`, and its attention weights: (state, logits [B, V], weights [B, S]).
+
+        Args:
+            params, memory, state, token: as for `ConditionalDecoder.step`.
 
         Raises:
             InputError: the decoder has no attention.

@@ -130,7 +130,7 @@ class Broken:
     ("fault", "line"),
     [
         ("token", "shapes: Broken.start returns the token float32.3., it must be integers"),
-        ("number", "shapes: Broken.start returns the token 1 of type int, it must be integers"),
+        ("number", "shapes: Broken.start returns the token int 1, it must be integers"),
         ("leaf", "shapes: Broken.start returns state.1. float32.., with 3 rows it must be .3, ...."),
         ("state", "shapes: Broken.step returns state.* bfloat16.3, 3., it was given float32"),
         ("axis", "shapes: Broken.step returns logits float32.3, 1, 6., with 3 rows they must be .3, V."),

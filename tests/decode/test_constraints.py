@@ -280,6 +280,20 @@ def test_what_the_model_forbids_is_not_forced():
     assert decoded.lengths.tolist() == [0] and decoded.scores.tolist() == [-math.inf]
 
 
+def test_a_constraint_makes_no_impossible_symbol_possible():
+    logits = table().at[:, 1].set(-jnp.inf)
+    allowed = jnp.arange(5) % 3 == 1  # 1, which is impossible, and 4
+
+    def equal(tokens, step, log_p):
+        return jnp.broadcast_to(jnp.where(allowed, 0.0, -jnp.inf), log_p.shape)
+
+    greedy = decode.greedy(Table(), logits, tokens(0), max_length=3, constraint=equal)
+    beams = decode.beam(Table(), logits, tokens(0), width=2, max_length=3, constraint=equal)
+    for symbols, score in ((greedy.tokens[0], greedy.scores[0]), (beams.tokens[0, 0], beams.scores[0, 0])):
+        assert symbols.tolist() == [4, 4, 4]
+        np.testing.assert_allclose(score, log_p_of(jax.nn.log_softmax(logits), [4, 4, 4], 0), rtol=1e-5)
+
+
 def test_a_repeat_is_told_from_the_symbols_before_the_step_alone():
     # Symbols stored at later steps are left over from an earlier search, and do not count.
     rules = make_rules(6, (), {"no_repeat_ngram": 2})

@@ -126,6 +126,17 @@ def test_what_is_impossible_for_all_members_ends_the_row():
         assert decoded.lengths[0] == (3 if average == "probability" else 0)
 
 
+@pytest.mark.parametrize("average", ["probability", "log", "fusion"])
+def test_nan_of_one_member_is_told_though_another_makes_a_symbol_impossible(average):
+    ensemble = decode.Ensemble((Table(),) * 2, average)
+    params = (table().at[:, 0].set(-jnp.inf), table().at[:, 2].set(jnp.nan))
+    greedy = decode.greedy(ensemble, params, tokens(0), max_length=3)
+    beams = decode.beam(ensemble, params, tokens(0), width=2, max_length=3)
+    scored = decode.score(ensemble, params, tokens(0), jnp.zeros((1, 1), jnp.int32), jnp.array([1]))
+    assert np.isnan([greedy.scores[0], beams.scores[0, 0], scored.scores[0]]).all()
+    assert greedy.lengths.tolist() == [0] and beams.lengths.tolist() == [[0]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -12,7 +12,7 @@ import pytest
 
 from seqjax import GRU, LSTM, Bidirectional, Chain, Dense, Dropout, Elman, InputError, RecurrentDropout, Stack, decode, unroll
 from seqjax.attention import Additive, Attentive, Dot, General
-from seqjax.models import Features, Seq2Seq, Symbols
+from seqjax.models import ConditionalDecoder, Features, Seq2Seq, Symbols
 from seqjax.serial import from_json, to_json
 from tests.catalog import leaving
 
@@ -191,6 +191,19 @@ def test_gradients_are_finite_and_a_filler_row_has_none(name):
 def test_it_is_a_value_and_json(model):
     again = from_json(json.loads(json.dumps(to_json(model))))
     assert again == model and hash(again) == hash(model)
+
+
+def test_numbers_of_numpy_are_stored_as_python_s():
+    floats = {"dropout": np.float32(0.25), "label_smoothing": np.float32(0.5), "coverage_loss": np.float32(0.5)}
+    model = dataclasses.replace(MODELS["coverage"], target_size=np.int64(VT), embedding_size=np.int32(E), **floats)
+    expected = dataclasses.replace(MODELS["coverage"], dropout=0.25, label_smoothing=0.5, coverage_loss=0.5)
+    for value, other in ((model, expected), (model.half, expected.half)):
+        assert value == other and json.dumps(to_json(value)) == json.dumps(to_json(other))
+
+
+def test_a_decoder_half_with_an_unknown_argument_is_refused():
+    with pytest.raises(InputError, match=r"ConditionalDecoder: .*'length'"):
+        ConditionalDecoder(size=VT, embedding_size=E, cell=GRU_E, start_symbol=1, length=3)  # pyright: ignore[reportCallIssue]
 
 
 @every_model
