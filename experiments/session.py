@@ -94,6 +94,7 @@ class Session:
         self.mesh, self.plan = training.data_mesh(), config.loop.resolve(stream.steps_per_epoch)
         self._program, self._vocabulary, self._data = program, vocabulary, data
         self._progress: training.Progress | None = None
+        self._zeros = 0  # the number of evaluations of the last warning of zeros
         epoch = stream.steps_per_epoch
         optimizer = training.make_optimizer(config.optimizer, steps=self.plan.steps, steps_per_epoch=epoch)
         start = {"params": self._initial_params(), "batch": stream.batch(0), "mesh": self.mesh}
@@ -173,7 +174,9 @@ class Session:
         """Prints a warning after `early` evaluations, and at the end, if the monitored figure has always been 0."""
         name = self.config.monitor
         values = [line.get(name) for line in self.folder.read_metrics() if line["split"] == "validation"]
-        if values and not any(values) and (event.kind == "end" or len(values) == early) and self._progress is not None:
+        due = len(values) != self._zeros and (event.kind == "end" or len(values) == early)
+        if values and not any(values) and due and self._progress is not None:
+            self._zeros = len(values)
             times = f"in all {len(values)} evaluations" if len(values) > 1 else "in the one evaluation"
             self._progress.say(f"warning: {name} was 0 {times}: the best weights are those of the lowest validation loss")
 

@@ -1,6 +1,6 @@
 """The checks of `seqjax.unroll`: a tiny call outside of jit, where its arguments are checked, beside the same call inside.
 
-The difference of the two times is what checking costs, at most 50 microseconds. Both run the same compiled loop.
+The difference of the two times is what checking costs. Both run the same compiled loop.
 """
 
 import functools

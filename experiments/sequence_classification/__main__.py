@@ -94,7 +94,7 @@ class Evaluate:
 def evaluate(argv: list[str]):
     """Measures a run: evaluate DIR [--data.test TABLE] [--split test]; writes eval-<name>-<hash of the data>.json."""
     config, other = parse_verb(Evaluate, argv, program=f"{PROGRAM} evaluate", data=Data())
-    loaded, data = _load(config.weights), config.data
+    loaded, data = _load(config.weights, config.data)
     sequences = load_split(data, config.split, loaded.run.vocabulary)
     if not other:
         warn_if_changed(loaded.run, data, sequences.record, config.split)
@@ -120,8 +120,7 @@ def predict(argv: list[str]):
     config = command_line.parse(Predict, argv, program=f"{PROGRAM} predict")
     if config.top < 1:
         raise InputError(f"--top is {config.top}, it must be at least 1")
-    loaded = _load(config.weights)
-    data = command_line.from_dict(Data(), loaded.run.config["data"])
+    loaded, data = _load(config.weights)
     guesses = _of_lines if data.is_text else _of_strokes if data.strokes is not None else _of_files
     for name, scores in guesses(loaded, data, config.input):
         print("" if scores is None else f"{formatted(scores, loaded.run.vocabulary, config.top)}\t{name}", flush=True)
@@ -167,12 +166,15 @@ def _scores(loaded: Loaded, word: str, items: list[np.ndarray]) -> list[np.ndarr
     return predict_all(loaded.model, loaded.params, evaluation_series(series, batch_size=batch_size, shapes=SHAPES))
 
 
-def _load(weights: Weights) -> Loaded:
-    """A run's weights, or those of an ensemble, whose probabilities are averaged."""
-    data = RunFolder(weights.dir).read_config()["config"]["data"]
-    is_text = data.get("strokes") is None and data.get("series") is None
+def _load(weights: Weights, data: Data | None = None) -> tuple[Loaded, Data]:
+    """A run or an ensemble of averaged probabilities, and data (None: the run's), cut as in training unless a flag says."""
+    saved = RunFolder(weights.dir).read_config()["config"]["data"]
+    is_text = saved.get("strokes") is None and saved.get("series") is None
     fuse = partial(LateFusion, average=weights.averaging)
-    return weights.load(Classifier, vocabularies=2 if is_text else 1, fuse=lambda models: fuse(models=models))
+    loaded = weights.load(Classifier, vocabularies=2 if is_text else 1, fuse=lambda models: fuse(models=models))
+    used = command_line.from_dict(Data(), saved) if data is None else data
+    limit = loaded.run.data.get("max_length") if used.max_length is None else used.max_length
+    return loaded, dataclasses.replace(used, max_length=limit)
 
 
 VERBS = {"train": train, "evaluate": evaluate, "predict": predict}

@@ -34,7 +34,7 @@ class Data:
     normalization: Literal["NFC", "NFKC"] | None = "NFC"  # Unicode's form of every text
     min_count: int = 1  # words that occur less often in the training text are unknown
     max_size: int | None = None  # maximum size of the vocabulary
-    max_length: int | None = None  # words of a text, further ones are cut off; None: 99 % of the training texts fit, and 200
+    max_length: int | None = None  # words; None: long enough for 99 % of the training texts, and at least 200
     word_dropout: float = 0.0  # share of the training words that are read as unknown
     distort: float = 0.0  # strength of the random distortion of training drawings, such as 1
     batch_size: int = 50  # sequences of a batch, over all devices

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
 from experiments.command_line import renamed
 from experiments.sequence_classification.config import Data
 from seqjax.data import strokes
@@ -12,7 +10,8 @@ from seqjax.data.labels import Labels
 from seqjax.data.series import Series, SeriesStream, evaluation_series, load_series, split_series
 from seqjax.data.splits import SPLITS
 from seqjax.data.text import labelled
-from seqjax.data.text.labelled import line_series
+from seqjax.data.text.labelled import cut_lines, line_series
+from seqjax.data.text.limits import length_limit
 from seqjax.data.text.preparing import LabelledLine, preparation, renaming
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.data.text.word_dropout import WordDropout
@@ -120,11 +119,11 @@ def _load_texts(data: Data, saved) -> Sequences:
             words = WordVocabulary.from_text(" ".join(row.text for row in text.train), pad=0, unknown=1, end=None, **limits)
         saved = words, Labels(names=text.classes)
     words, classes = saved
-    counts = np.array([len(words.encode(row.text)) for row in text.train])
-    limit = max(int(np.quantile(counts, 0.99, method="higher")), 200) if data.max_length is None else data.max_length
-    splits = {}
+    rows = {name: getattr(text, name) for name in SPLITS if getattr(text, name)}
+    sources = {name: f"{text.record['source']}: {name}" for name in rows}
+    whole = {name: line_series(rows[name], words, classes, source=sources[name]) for name in rows}
+    lengths = whole["train"].lengths
+    limit = length_limit(lengths, shortest=200) if data.max_length is None else data.max_length
     with renamed(max_length="--data.max-length"):
-        for split in (name for name in SPLITS if getattr(text, name)):
-            name = f"{text.record['source']}: {split}"
-            splits[split] = line_series(getattr(text, split), words, classes, max_length=limit, source=name)
-    return Sequences(text.record | {"max_length": limit, "cut": int((counts > limit).sum())}, words, classes, splits)
+        splits = {name: cut_lines(series, limit) for name, series in whole.items()}
+    return Sequences(text.record | {"max_length": limit, "cut": int((lengths > limit).sum())}, words, classes, splits)

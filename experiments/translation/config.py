@@ -36,7 +36,7 @@ class Data:
     min_count: int = 1  # words and characters that occur less often in the training pairs are unknown
     character_coverage: float = 1.0  # share of the characters that sub-words know, such as 0.9995 for Chinese
     joint: bool = True  # one vocabulary for both sides
-    max_length: int | None = None  # maximum number of symbols of a side, in training pairs; None: 99 % of them fit, and 100
+    max_length: int | None = None  # symbols of a side; None: long enough for 99 % of the training texts, and at least 100
     over_long: Literal["drop", "cut"] = "drop"  # leave longer training pairs out, or cut them
     batch_size: int = 64  # pairs of a batch, over all devices
     bleu_tokenize: Literal["13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none"] = "13a"  # sacreBLEU's words

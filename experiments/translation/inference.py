@@ -13,7 +13,7 @@ from experiments.lines import answer, are_typed, check_lengths, counter, n_best_
 from experiments.provenance import warn_if_changed
 from experiments.translation.config import PROGRAM, Data
 from experiments.translation.figures import split_figures
-from experiments.translation.text import load_split
+from experiments.translation.text import load_split, prepared
 from experiments.weights import Loaded, Weights, latest, parse_verb
 from experiments.written import log_probabilities
 from seqjax.data.text.limits import OutputLimit
@@ -47,11 +47,11 @@ def translate(argv: list[str]):
     if config.to is not None:
         with renamed(vocabulary=f"model's source vocabulary (--to {config.to})"):
             check_tag(f"<{config.to}>", loaded.run.vocabulary[0])
-    differences = Counter()
+    differences, data = Counter(), command_line.from_dict(Data(), loaded.run.config["data"])
 
     def prepare(first: int, lines: list[str]) -> list[str]:
         sources = [f"<{config.to}> {line}" if config.to and line.strip() else line for line in lines]
-        sources = [_prepared(loaded, line) for line in sources]
+        sources = [prepared(data, line) for line in sources]
         check_lengths(loaded.model, loaded.run.vocabulary[0], sources, first)
         differences.update(_unlike_training(loaded, sources))
         if are_typed(config.input):
@@ -67,11 +67,6 @@ def translate(argv: list[str]):
 def _search(loaded: Loaded, search: Search) -> TextSearch:
     limit = OutputLimit.from_record(loaded.run.data)
     return TextSearch(loaded.model, loaded.params, loaded.run.vocabulary, search, limit=limit)
-
-
-def _prepared(loaded: Loaded, line: str) -> str:
-    """A line prepared as the training text was."""
-    return line.lower() if loaded.run.config["data"]["lowercase"] else line
 
 
 def _unlike_training(loaded: Loaded, lines: list[str]) -> Counter[str]:
@@ -163,12 +158,13 @@ def attention(argv: list[str]):
     if not loaded.model.attends:
         raise InputError(f"{config.weights.dir}: this model has no attention, there is nothing to draw")
     translator = _search(loaded, config.search)
-    source = _prepared(loaded, config.source)
+    data = command_line.from_dict(Data(), loaded.run.config["data"])
+    source = prepared(data, config.source)
     if config.target is None:
         [[best, *_]] = translator([source])
         tokens, text = best.tokens, best.text
     else:
-        text = _prepared(loaded, config.target)
+        text = prepared(data, config.target)
         tokens = loaded.run.vocabulary[1].encode(text).tolist()
     weights, read, written = translator.attention(source, tokens)
     heat_map(weights, read, written, config.out, title=text if len(text) < 60 else "")

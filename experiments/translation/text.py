@@ -1,7 +1,7 @@
 """The pairs of a config, as the texts and the symbols of each split."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from experiments.command_line import renamed
 from experiments.translation.config import Data
@@ -62,7 +62,7 @@ def load_pairs(data: Data, vocabularies: tuple[Vocabulary, Vocabulary] | None = 
         InputError: the pairs cannot be loaded, or the vocabularies cannot be built or refuse a text.
     """
     files = {split: getattr(data, split) for split in SPLITS}
-    form = {"columns": data.columns, "header": data.header, "prepare": partial(_prepared, data)}
+    form = {"columns": data.columns, "header": data.header, "prepare": partial(_prepared_pair, data)}
     loaded = load(**files, tfds=data.tfds, split=data.split, **form)
     record = loaded.record | ({"swapped": True} if data.swap else {})
     splits = {split: pairs for split in SPLITS if (pairs := getattr(loaded, split))}
@@ -85,7 +85,8 @@ def load_pairs(data: Data, vocabularies: tuple[Vocabulary, Vocabulary] | None = 
             )
     encoded = {}
     for split, pairs in splits.items():
-        limits = {"max_length": data.max_length or 0.99, "over_long": data.over_long} if split == "train" else {}
+        share, cut = 0.99 if data.max_length is None else None, split == "train"
+        limits: dict[str, Any] = {"max_length": data.max_length, "share": share, "over_long": data.over_long} if cut else {}
         encoded[split] = encode_pairs(pairs, *vocabularies, **limits)
     source, target, over_long, max_length = encoded["train"]
     record |= {"over_long": over_long, "max_length": max_length} | OutputLimit.of(source, target).record
@@ -111,7 +112,7 @@ def load_split(data: Data, split: str, vocabularies: tuple[Vocabulary, Vocabular
     if alone and files:
         if len(files) > 2:
             raise InputError(f"data.{split} names {len(files)} files: give two aligned files, or one with tabs")
-        pairs, record = unsplit(*files, columns=data.columns, header=data.header, prepare=partial(_prepared, data))
+        pairs, record = unsplit(*files, columns=data.columns, header=data.header, prepare=partial(_prepared_pair, data))
         if not pairs:
             raise InputError(f"--data.{split} {record['source']}: there is no pair in it, give at least one")
         return Bitext(record, vocabularies, {split: pairs}, {split: encode_pairs(pairs, *vocabularies)})
@@ -121,6 +122,11 @@ def load_split(data: Data, split: str, vocabularies: tuple[Vocabulary, Vocabular
     return text
 
 
-def _prepared(data: Data, pair: Pair) -> Pair:
-    texts = (normalized(text, data.normalization) for text in (reversed(pair) if data.swap else pair))
-    return Pair(*(text.lower() if data.lowercase else text for text in texts))
+def prepared(data: Data, text: str) -> str:
+    """A text in the form of the training texts."""
+    text = normalized(text, data.normalization)
+    return text.lower() if data.lowercase else text
+
+
+def _prepared_pair(data: Data, pair: Pair) -> Pair:
+    return Pair(*(prepared(data, text) for text in (reversed(pair) if data.swap else pair)))

@@ -61,7 +61,8 @@ def split_names(names: Iterable[str], shares: Sequence[float]) -> dict[str, str]
         shares: returned by `checked_shares`.
 
     Returns:
-        {name: "train", "valid" or "test"}. Every split with a share has a name, if there are as many names as such splits.
+        {name: "train", "valid" or "test"}. Every split with a share has a name, if there are as many names as such splits;
+        a split without a share has none.
 
     Example:
         >>> sorted(split_names(("one pair", "another", "a third"), (0.8, 0.1, 0.1)).values())
@@ -73,8 +74,8 @@ def split_names(names: Iterable[str], shares: Sequence[float]) -> dict[str, str]
     if set(split_of.values()) == expected or count < len(expected):
         return split_of
     ordered = sorted(split_of, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest())
-    valid, test = (max(1, round(share * count)) if share > 0 else 0 for share in shares[1:])
-    if shares[0] > 0:  # small splits get one name; train keeps at least one
-        valid, test = min(valid, count - 1 - (test > 0)), min(test, count - 1 - (valid > 0))
-    places = (["valid"] * valid + ["test"] * test + ["train"] * count)[:count]
-    return dict(zip(ordered, places, strict=True))
+    sizes = [max(1, round(share * count)) if share > 0 else 0 for share in shares]  # small splits get one name
+    largest = sizes.index(max(sizes))
+    sizes[largest] += count - sum(sizes)
+    train, valid, test = sizes
+    return dict(zip(ordered, ["valid"] * valid + ["test"] * test + ["train"] * train, strict=True))

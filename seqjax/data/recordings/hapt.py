@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import numpy as np
-from scipy.signal import lfilter
 
 from seqjax.data.array_files import digest_of, file_in, npz_arrays
 from seqjax.data.labels import Labels
@@ -124,6 +123,8 @@ def with_motion(signal: np.ndarray, rate: float) -> np.ndarray:
         >>> still.shape, float(np.abs(still[:, 6:]).max().round(6))
         ((4, 12), 0.0)
     """
+    from scipy.signal import lfilter  # here, since it takes long to import
+
     signal = np.asarray(signal, np.float64)
     share = 1 - np.exp(-2 * np.pi * CUTOFF / rate)
     low, _ = lfilter([share], [1, share - 1], signal, axis=0, zi=signal[:1] * (1 - share))  # [T, 6]

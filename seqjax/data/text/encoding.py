@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqjax.data.text.characters import ByteVocabulary, CharacterVocabulary
+from seqjax.data.text.limits import length_limit
 from seqjax.data.text.pairs import Pair
 from seqjax.data.text.subwords import SubwordVocabulary
 from seqjax.data.text.vocabulary import Vocabulary, normalized
@@ -141,7 +142,8 @@ def encode_pairs(
     source: Vocabulary,
     target: Vocabulary,
     *,
-    max_length: int | float | None = None,
+    max_length: int | None = None,
+    share: float | None = None,
     over_long: str = "drop",
 ) -> Encoded:
     """Encodes pairs of texts as rows of symbols.
@@ -150,8 +152,9 @@ def encode_pairs(
         pairs: the pairs.
         source, target: the vocabularies of the two sides.
         max_length: the maximum length of either side, the target's end symbol included; for training pairs only, since a
-            test figure should leave no pair out. A share below 1 such as 0.99: the length that this share of the pairs keeps
-            within, or 100 if that is longer. None: no limit.
+            test figure should leave no pair out. None: no limit, or the one that `share` gives.
+        share: in place of max_length: the limit is the length that this share of the pairs keeps within, such as 0.99, or 100
+            if that is longer.
         over_long: "drop" leaves out a pair with a longer side, "cut" cuts each side to max_length (the target keeps its end
             symbol).
 
@@ -159,8 +162,8 @@ def encode_pairs(
         The encoded pairs.
 
     Raises:
-        InputError: a symbol is outside a vocabulary that has no unknown symbol, max_length is below 2, over_long is neither,
-            or no pair is left.
+        InputError: a symbol is outside a vocabulary that has no unknown symbol, max_length is below 2, share is not
+            above 0 and at most 1, both are given, over_long is neither "drop" nor "cut", or no pair is left.
 
     Example:
         >>> vocabulary = CharacterVocabulary(characters="ab", pad=0, unknown=None, start=1, end=2)
@@ -169,25 +172,26 @@ def encode_pairs(
     """
     if over_long not in ("drop", "cut"):
         raise InputError(f'over_long is {over_long!r}, it must be "drop" or "cut"')
-    share = max_length if max_length is not None and 0 < max_length < 1 else None
-    if max_length is not None and share is None and max_length < 2:
+    if max_length is not None and share is not None:
+        raise InputError(f"max_length is {max_length} and share is {share}: give one of the two")
+    if max_length is not None and max_length < 2:
         raise InputError(f"max_length is {max_length}, it must be at least 2: a symbol and the end")
     end = np.array([] if target.end is None else [target.end], np.int32)
     rows = [(source.encode(pair.source), target.encode(pair.target)) for pair in pairs]
     longer = np.array([max(read.size, written.size + end.size) for read, written in rows])  # [N], of the longer side
     if share is not None and rows:
-        max_length = max(int(np.quantile(longer, share, method="higher")), _SHORTEST_LIMIT)
-    limit = None if max_length is None else int(max_length)
-    too_long = 0 if limit is None else int((longer > limit).sum())
+        max_length = length_limit(longer, share, shortest=_SHORTEST_LIMIT)
+    too_long = 0 if max_length is None else int((longer > max_length).sum())
     if over_long == "drop" and too_long:
-        rows = [row for row, length in zip(rows, longer, strict=True) if length <= limit]
-    sources = [read[:limit] for read, _ in rows]
-    targets = [np.concatenate([written if limit is None else written[: limit - end.size], end]) for _, written in rows]
+        rows = [row for row, length in zip(rows, longer, strict=True) if length <= max_length]
+    sources = [read[:max_length] for read, _ in rows]
+    most = None if max_length is None else max_length - end.size
+    targets = [np.concatenate([written[:most], end]) for _, written in rows]
     if not sources:
         raise InputError(
             f"there is no pair to encode ({too_long} were longer than {max_length}): give more, or a longer max_length"
         )
-    return Encoded(tuple(sources), tuple(targets), too_long, limit)
+    return Encoded(tuple(sources), tuple(targets), too_long, max_length)
 
 
 def unknown_share(rows: Iterable[np.ndarray], vocabulary: Vocabulary) -> float:

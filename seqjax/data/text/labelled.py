@@ -6,7 +6,7 @@ import re
 import sysconfig
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -201,10 +201,14 @@ def load(
         split, prepare, encoding, columns, header: as for `from_tables`.
 
     Raises:
-        InputError: valid or test is given without train, or the chosen loader raises an error.
+        InputError: valid, test, columns or a header is given without train, or the chosen loader raises an error.
     """
     if train is None and (valid or test):
         raise InputError("data.valid or data.test is given without data.train: give the training table too")
+    if train is None and columns is not None:
+        raise InputError(f"--data.columns {' '.join(map(str, columns))} chooses columns of a table: give --data.train TABLE")
+    if train is None and header != "refuse":
+        raise InputError(f"--data.header {header} is for the first row of a table: give --data.train TABLE")
     if train is None:
         return library_lines(split=split, prepare=prepare)
     options = {"split": split, "prepare": prepare, "encoding": encoding, "columns": columns, "header": header}
@@ -264,7 +268,7 @@ def line_series(
         Series with the input "tokens", int32 [T] of each line, and labels if the lines have some.
 
     Raises:
-        InputError: a label is not one of the classes, a line has no symbol, or the vocabulary refuses one.
+        InputError: a label is not one of the classes, a line has no symbol, max_length is below 1, or the vocabulary refuses one.
 
     Example:
         >>> from seqjax.data.text.words import WordVocabulary
@@ -273,20 +277,35 @@ def line_series(
         >>> series.read(0)["tokens"].tolist(), series.labels.tolist()
         ([2, 3], [1])
     """
-    if max_length is not None and max_length < 1:
-        raise InputError(f"max_length is {max_length}, it must be at least 1")
     labelled = any(row.label for row in rows)
     if labelled:
         _check_labels(rows, classes.names, source)
-    tokens = [words.encode(row.text)[:max_length] for row in rows]
+    tokens = [words.encode(row.text) for row in rows]
     number = {name: n for n, name in enumerate(classes.names)}
-    return Series(
+    series = Series(
         inputs={"tokens": tokens},
         lengths=np.array([len(row) for row in tokens], np.int64),
         classes=classes,
         names=tuple(f"line {n}" for n in range(1, len(rows) + 1)),
         labels=np.array([number[row.label] for row in rows], np.int64) if labelled else None,
     )
+    return series if max_length is None else cut_lines(series, max_length)
+
+
+def cut_lines(series: Series, max_length: int) -> Series:
+    """The same lines, each with its first symbols only.
+
+    Args:
+        series: returned by `line_series`.
+        max_length: the largest number of symbols of a line.
+
+    Raises:
+        InputError: max_length is below 1.
+    """
+    if max_length < 1:
+        raise InputError(f"max_length is {max_length}, it must be at least 1")
+    tokens = [row[:max_length] for row in series.inputs["tokens"]]
+    return replace(series, inputs={"tokens": tokens}, lengths=np.minimum(series.lengths, max_length))
 
 
 def _labelled(

@@ -1,7 +1,7 @@
-"""The most symbols that an output may have, from the lengths of training pairs."""
+"""Limits of length from the lengths of training texts: of the texts themselves, and of outputs."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,31 @@ from seqjax.errors import InputError
 
 MARGIN, MORE = 1.5, 8  # beyond what training pairs need: a factor, and a number of symbols
 _WORDS = ("longest_source", "longest_target", "largest_ratio")  # of a record, for the three fields
+
+
+def length_limit(lengths: Sequence[int] | np.ndarray, share: float = 0.99, *, shortest: int = 0) -> int:
+    """The length that a share of the training texts keeps within.
+
+    Args:
+        lengths: the texts' numbers of symbols, int [N].
+        share: above 0, at most 1.
+        shortest: the smallest limit.
+
+    Returns:
+        One of the lengths, within which at least this share of the texts keeps, or `shortest` if that is longer.
+
+    Raises:
+        InputError: the share is outside its range, or there is no length.
+
+    Example:
+        >>> length_limit([3, 1, 2, 90], share=0.75), length_limit([3, 1, 2, 90], share=0.75, shortest=50)
+        (3, 50)
+    """
+    if not 0 < share <= 1:
+        raise InputError(f"share is {share}, it must be above 0 and at most 1")
+    if not len(lengths):
+        raise InputError("there is no text: a limit of length needs at least one")
+    return max(int(np.quantile(lengths, share, method="higher")), shortest)
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def test_a_share_of_the_pairs_sets_the_longest_and_a_hundred_symbols_always_fit(
     vocabulary = CharacterVocabulary(characters="a", pad=0, unknown=None, start=1, end=2)
     for lengths, longest, over_long in ((range(1, 100), 100, 0), (range(101, 301), 299, 1)):
         pairs = [Pair("a", (length - 1) * "a") for length in lengths]
-        encoded = encode_pairs(pairs, vocabulary, vocabulary, max_length=0.99)
+        encoded = encode_pairs(pairs, vocabulary, vocabulary, share=0.99)
         assert (encoded.max_length, encoded.over_long) == (longest, over_long)
 
 
@@ -135,6 +135,8 @@ def test_vocabularies_that_cannot_be_built_are_refused(options, message):
     [
         ({"over_long": "keep"}, 'over_long is \'keep\', it must be "drop" or "cut"'),
         ({"max_length": 1}, "max_length is 1, it must be at least 2"),
+        ({"max_length": 9, "share": 0.99}, "max_length is 9 and share is 0.99: give one of the two"),
+        ({"share": 1.5}, "share is 1.5, it must be above 0 and at most 1"),
         ({"max_length": 2}, "there is no pair to encode (3 were longer than 2)"),
     ],
 )

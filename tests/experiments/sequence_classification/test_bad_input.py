@@ -25,6 +25,8 @@ TRAIN = {
     "another encoding": (["--data.train", "latin.tsv"], ["latin.tsv is not UTF-8 text"]),
     "a class that is only in test": ([*GOOD, "--data.test", "other.tsv"], ["labels that training has not: 2"]),
     "test without train": (["--data.test", "good.tsv"], ["without data.train"]),
+    "columns without a table": (["--data.columns", 2, 1], ["--data.columns 2 1", "give --data.train TABLE"]),
+    "a header without a table": (["--data.header", "skip"], ["--data.header skip", "give --data.train TABLE"]),
     "two sources": ([*GOOD, "--data.strokes", "x.zip"], ["data.train and data.strokes are given: give one"]),
     "a missing zip": (["--data.strokes", "missing.zip"], ["missing.zip"]),
     "missing series": (["--data.series", "missing.npz"], ["missing.npz"]),

@@ -93,6 +93,22 @@ def test_predict_gives_the_probabilities_of_every_line(finished, tmp_path):
     assert (typed.code, typed.out) == (0, outcome.out) and "a line to classify" in typed.err
 
 
+def test_texts_are_cut_as_in_training_unless_a_flag_says_otherwise(finished, tmp_path):
+    folder, words = finished[0], ["good", "film", "plot", "bad", "dull", "film"]
+    assert results_of(folder)["data_max_length"] == 200
+    cut, whole = " ".join(["film"] * 200), " ".join(["film"] * 200 + 40 * words)
+    outcome = command("predict", folder, "--top", 1, stdin=f"{whole}\n".encode())
+    first, p, _ = outcome.out.split("\t")
+    assert float(p) == pytest.approx(probabilities(folder, cut)[first], abs=1e-3)
+    assert float(p) != pytest.approx(probabilities(folder, whole)[first], abs=1e-3)
+    table = tmp_path / "long.tsv"
+    table.write_text(f"0\t{whole}\n")
+    for flags, text, name in (([], cut, "cut"), (["--data.max-length", 900], whole, "whole")):
+        outcome = command("evaluate", folder, "--data.test", table, "--name", name, *flags)
+        assert outcome.code == 0, outcome.err
+        assert evaluation_of(folder, name)["test_loss"] == pytest.approx(-np.log(probabilities(folder, text)["good"]), abs=1e-4)
+
+
 def test_an_ensemble_averages_probabilities(finished, train, tmp_path):
     folder, other = finished[0], tmp_path / "other"
     assert train(other, "--data.word-dropout", 0.2, "--seed", 1, "--model.kind", "convolutional").code == 0

@@ -118,6 +118,7 @@ CONFIGS = {  # the others are raised by the same functions that the command call
     "no share for validation": (lambda: read(split=(1, 0, 0)), "the valid split is empty .*or other shares .split 0.6 0.2 0.2"),
     "columns that there are not": (lambda: read(columns=("1", "3")), "good.tsv has 2 columns in line 1, too few for columns 1 3"),
     "a coverage of words": (lambda: read(character_coverage=0.99), "--data.character-coverage is for sub-words, not for word"),
+    "no length": (lambda: read(max_length=0), "max_length is 0.*at least 2"),
     "cut to nothing": (lambda: read(max_length=1), "max_length is 1.*at least 2"),
     "joint vocabulary of two kinds": (lambda: read(joint=True, target_units="line"), "joint.*word and line.*--data.no-joint"),
     "heads without attention": (lambda: build(attention="none", heads=2), "model.heads.*model.attention is none"),
