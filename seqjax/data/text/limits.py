@@ -28,7 +28,7 @@ def length_limit(lengths: Sequence[int] | np.ndarray, share: float = 0.99, *, sh
         InputError: the share is outside its range, or there is no length.
 
     Example:
-        >>> length_limit([3, 1, 2, 90], share=0.75), length_limit([3, 1, 2, 90], share=0.75, shortest=50)
+        >>> length_limit([3, 1, 2, 90], share=0.6), length_limit([3, 1, 2, 90], share=0.6, shortest=50)
         (3, 50)
     """
     if not 0 < share <= 1:
