@@ -224,6 +224,7 @@ class Session:
         else:
             figures = measure(training.load_run(self.folder.dir).params)
             timing = {"steps": self.last.step, "seconds": self.last.figures["seconds"]}
+            timing |= {name: self.last.figures[name] for name in (training.IDLE,) if name in self.last.figures}
             self.folder.write_results(figures | timing | facts(self.config.seed, self._data, self.mesh))
             print("\n".join(f"{name} {value:.4f}" for name, value in figures.items() if isinstance(value, float)))
         return training.load_run(self.folder.dir)

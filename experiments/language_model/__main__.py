@@ -48,8 +48,8 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     session = Session(config, model, text.stream(data, config.seed), loss_scale=config.loss_scale, **names)
     draw(model, text.vocabulary, session.state.params, config.sample)  # refuses invalid options before training
 
-    with session.open(text.summary()):
-        references = text.ngram_losses(config.ngrams)
+    with session.open(*text.summary()):
+        references = text.ngram_losses(config.ngrams, config.ngram_limit)
         samples = Milestones(lambda params: "".join(draw(model, text.vocabulary, params, config.sample)), session)
         for event in session.train(lambda params: session.evaluate(params, held_out["valid"])):
             samples.pass_by(event.step, event.state.params)
@@ -128,10 +128,10 @@ def demo(argv: list[str]) -> Run:
     run = main(config, preset="tiny")
     if not run.results:
         return run
-    rows = {name: run.results[f"{name}_validation_loss"] for name in map(ngram_name, config.ngrams)}
+    rows = {name: run.results.get(f"{name}_validation_loss") for name in map(ngram_name, config.ngrams)}
     rows["ours"] = run.results["validation_loss"]
     print(f"\nloss on {run.results['data_valid_characters']:,} validation characters, per {config.data.vocabulary}:")
-    for name, nats in rows.items():
+    for name, nats in ((name, nats) for name, nats in rows.items() if nats is not None):
         print(f"  {name:8} {nats:.3f} nats  {metrics.bits(nats):.3f} bits")
     for temperature in (0.5, 1.0):
         print(f"\n--- temperature {temperature} ---")

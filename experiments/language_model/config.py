@@ -18,9 +18,12 @@ class Data:
 
     SOURCES: ClassVar = ("path", "corpus", "tfds")  # alternatives: a flag for one replaces the run's others
 
-    path: str | None = None  # a UTF-8 file, or a folder of them; instead of corpus
+    path: str | None = None  # a text file (.gz, .bz2, .xz, .zip too), or a folder of them; instead of corpus
     corpus: Literal["stdlib", "pydoc"] = "stdlib"  # comes with Python: the source of its library, or its manual
     tfds: str | None = None  # a text data set of tensorflow-datasets, e.g. tiny_shakespeare; instead of corpus
+    include: tuple[str, ...] = ()  # patterns such as *.md, of which a file of the folder must match one; empty: all files
+    encoding: str = "utf-8"  # of the files, by its name in Python
+    unreadable: Literal["refuse", "skip"] = "refuse"  # files of the folder that cannot be read or are not in the encoding
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)  # shares of training, validation, test
     vocabulary: Literal["character", "byte", "word"] = "character"
     normalization: Literal["NFC", "NFKC"] | None = "NFC"  # Unicode's form of every text, also of prompts; bytes keep theirs
@@ -57,6 +60,7 @@ class Config(Training):
     monitor: Literal["loss"] = "loss"
     sample: Sampling = dataclasses.field(default=Sampling(), metadata=CHANGEABLE)  # of the samples in samples.jsonl
     ngrams: tuple[int, ...] = dataclasses.field(default=(), metadata=CHANGEABLE)  # orders of count models to compare with
+    ngram_limit: int = dataclasses.field(default=20_000_000, metadata=CHANGEABLE)  # no count models of more training symbols
 
     def __post_init__(self):
         super().__post_init__()

@@ -1,7 +1,7 @@
 """The text of a config, as the symbols of each split."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,12 +34,15 @@ class Text(NamedTuple):
         shape = {"batch_size": data.batch_size, "length": data.length}
         return TextStream(tokens=self.tokens["train"], start=self.vocabulary.start, seed=seed, **shape)
 
-    def summary(self) -> str:
-        """A description of the text in one line."""
+    def summary(self) -> list[str]:
+        """A description of the text, in one or more lines."""
         record = self.record
         source = "Python's standard library" if record["source"] == "stdlib" else record["source"]
         size = f"{record['characters']:,} characters in {record['files']:,} {'file' if record['files'] == 1 else 'files'}"
-        return f"text: {source}, {size}; {len(self.vocabulary):,} symbols"
+        lines = [f"text: {source}, {size}; {len(self.vocabulary):,} symbols"]
+        if "skipped" in record:
+            lines.append(f"  {record['skipped']:,} files were left out, such as: {record['first_skipped']}")
+        return lines
 
     def batches(self, split: str, data: Data) -> list[dict]:
         """Batches in which every symbol of a split ("all": of all three in turn) is predicted once.
@@ -53,11 +56,20 @@ class Text(NamedTuple):
         length = max(data.length, EVALUATION_TOKENS // data.batch_size)
         return evaluation_batches(tokens, batch_size=data.batch_size, length=length, start=self.vocabulary.start)
 
-    def ngram_losses(self, orders: Sequence[int], split: str = "valid") -> dict[str, float]:
-        """The losses, in nats per symbol, of count models of the training split over the targets of `batches`, by name."""
+    def ngram_losses(self, orders: Sequence[int], limit: int, split: str = "valid") -> dict[str, float]:
+        """The losses, in nats per symbol, of count models of the training split over the targets of `batches`, by name.
+
+        It prints their cost, and leaves them out if the training split has more symbols than `limit`.
+        """
+        vocabulary, tokens, count = self.vocabulary, self.tokens[split], len(self.tokens["train"])
         if not orders:
             return {}
-        vocabulary, tokens = self.vocabulary, self.tokens[split]
+        seconds, gigabytes = ngram.cost(count, max(orders))
+        price = f"n-grams of {count:,} symbols, about {max(seconds, 1):.0f} s and {max(gigabytes, 0.1):.1f} GB"
+        if count > limit:
+            print(f"count models are left out: {price}, are more than --ngram-limit {limit:,}", flush=True)
+            return {}
+        print(f"counting {price}", flush=True)
         longest = ngram.fit(self.tokens["train"], order=max(orders), vocabulary_size=len(vocabulary), start=vocabulary.start)
         targets = np.arange(len(tokens)) > 0
         return {ngram_name(n): ngram.cross_entropy(ngram.truncate(longest, n), tokens, targets) for n in orders}
@@ -86,7 +98,8 @@ def load_text(data: Data, vocabulary: Vocabulary | None = None) -> Text:
     Raises:
         InputError: the text is missing, empty or not UTF-8, or a split that must have text is empty.
     """
-    corpus = load(data.path, data.corpus, data.tfds, data.split)
+    files: dict[str, Any] = {"include": data.include, "encoding": data.encoding, "unreadable": data.unreadable}
+    corpus = load(data.path, data.corpus, data.tfds, data.split, **files)
     if vocabulary is None:
         separator = "\n" if data.vocabulary == "word" else ""  # so that no word spans two documents
         training = separator.join(document.text for document in corpus.train)

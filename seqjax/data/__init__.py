@@ -14,7 +14,8 @@ from seqjax.data.strokes import (
 )
 from seqjax.data.text.buckets import Buckets, bucket_shapes, evaluation_pairs
 from seqjax.data.text.characters import ByteVocabulary, CharacterVocabulary
-from seqjax.data.text.corpus import Corpus, Document, from_path, from_tfds, load, pydoc, stdlib
+from seqjax.data.text.corpus import Corpus, from_path, from_tfds, load, pydoc, stdlib
+from seqjax.data.text.documents import Document, FileDocument
 from seqjax.data.text.encoding import Encoded, build_pair_vocabularies, build_vocabulary, encode_pairs, word_positions
 from seqjax.data.text.labelled import LabelledText, from_tables, library_lines, line_series, read_table
 from seqjax.data.text.language import TextStream, encode_documents, evaluation_batches
@@ -35,6 +36,7 @@ __all__ = [
     "DistortedStrokes",
     "Document",
     "Encoded",
+    "FileDocument",
     "LabelledLine",
     "LabelledText",
     "Labels",

@@ -3,7 +3,7 @@
 from seqjax.train.averages import average
 from seqjax.train.checkpoint import Checkpoints, resume
 from seqjax.train.evaluation import evaluate, make_eval_step
-from seqjax.train.loop import DivergedError, Event, LoopConfig, train_loop
+from seqjax.train.loop import IDLE, DivergedError, Event, LoopConfig, train_loop
 from seqjax.train.mesh import data_mesh
 from seqjax.train.optim import OptimizerConfig, make_optimizer
 from seqjax.train.plots import curves
@@ -15,6 +15,7 @@ from seqjax.train.state import TrainState, init_state
 from seqjax.train.step import make_train_step
 
 __all__ = [
+    "IDLE",
     "Checkpoints",
     "DivergedError",
     "Event",

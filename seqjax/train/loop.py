@@ -3,13 +3,14 @@
 The loop puts each batch on the devices one step ahead, and waits for the devices only when an event is due.
 """
 
+import contextlib
 import dataclasses
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -24,6 +25,8 @@ from seqjax.train.progress import Progress
 from seqjax.train.runs.folder import RunFolder
 from seqjax.train.state import TrainState
 from seqjax.types import Params
+
+IDLE = "device_idle_share"  # of the training time, evaluations and saves left out: at most so much was spent waiting for input
 
 
 class DivergedError(InputError):
@@ -191,7 +194,7 @@ def train_loop(
         return config.patience is not None and standing.since >= config.patience
 
     def ending(kind: Literal["end", "interrupted"] = "end"):
-        figures = {"seconds": clock.seconds(), "stopped_early": float(out_of_patience())}
+        figures = {"seconds": clock.seconds(), "stopped_early": float(out_of_patience())} | clock.idle()
         return Event(step, kind, figures | standing.figures, state)
 
     with _Signals() as signals:
@@ -213,7 +216,8 @@ def train_loop(
             due = log or measure or save or interrupted
             position_now = position_of(stream, batches) if due and checkpoints is not None else {}
             if not (last or interrupted):
-                batch = put()  # before waiting for the devices
+                with clock.making_input(state):
+                    batch = put()  # before waiting for the devices
             if not due:
                 continue
 
@@ -311,6 +315,7 @@ class _Clock:
 
     def __init__(self, weight: float, before: float, rate: str):
         self._start, self._rate = time.monotonic() - before, rate
+        self._waited = self._timed = 0.0  # seconds of idle devices, and of the intervals that were measured
         self.restart(weight)
 
     def seconds(self) -> float:
@@ -318,11 +323,25 @@ class _Clock:
 
     def restart(self, weight: float):
         """Restarts the rate's interval, so that time spent evaluating, saving and in the caller is not counted."""
-        self._mark = (weight, time.monotonic())
+        self._mark, self._waiting = (weight, time.monotonic()), 0.0
+
+    @contextlib.contextmanager
+    def making_input(self, state: TrainState) -> Iterator[None]:
+        """Counts the time as idle if the devices have finished the step before the next batch is there."""
+        begin = time.monotonic()
+        yield
+        if cast(Any, state.step).is_ready():
+            self._waiting += time.monotonic() - begin
 
     def lap(self, weight: float) -> dict[str, float]:
         first, start = self._mark
-        return {"seconds": self.seconds(), self._rate: (weight - first) / max(time.monotonic() - start, 1e-9)}
+        seconds = max(time.monotonic() - start, 1e-9)
+        self._waited, self._timed = self._waited + self._waiting, self._timed + seconds
+        return {"seconds": self.seconds(), self._rate: (weight - first) / seconds, IDLE: self._waiting / seconds}
+
+    def idle(self) -> dict[str, float]:
+        """The share of the time between logs in which the devices waited for input; {} if nothing was logged."""
+        return {IDLE: self._waited / self._timed} if self._timed else {}
 
 
 class _Signals:

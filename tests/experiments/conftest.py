@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from experiments import command_line
+from seqjax.train import IDLE
 from seqjax.train.runs.folder import RunFolder
 
 
@@ -92,7 +93,7 @@ def results_of(folder) -> dict:
 
 def figures_of(folder) -> list[dict]:
     """The metrics of a run without the wall clock."""
-    clock = ("seconds", "tokens_per_second")
+    clock = ("seconds", "tokens_per_second", IDLE)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name not in clock} for line in lines]
 

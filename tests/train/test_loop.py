@@ -14,7 +14,7 @@ from seqjax.errors import InputError
 from seqjax.losses import Weighted
 from seqjax.train import loop as loops
 from seqjax.train.checkpoint import Checkpoints
-from seqjax.train.loop import DivergedError, LoopConfig, train_loop
+from seqjax.train.loop import IDLE, DivergedError, LoopConfig, train_loop
 from seqjax.train.optim import OptimizerConfig
 from seqjax.train.runs.description import describe_run
 from seqjax.train.runs.folder import RunFolder
@@ -38,7 +38,7 @@ def whole(bench, tmp_path_factory):
 
 def record(folder):
     """The metrics without the wall clock."""
-    clock = ("seconds", "examples_per_second")
+    clock = ("seconds", "examples_per_second", IDLE)
     return [{name: value for name, value in line.items() if name not in clock} for line in RunFolder(folder).read_metrics()]
 
 

@@ -10,26 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import Any
 
 from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, split_names
-from seqjax.data.text.files import read_text
+from seqjax.data.text.documents import AnyDocument, Document, open_document
+from seqjax.data.text.files import TextFile, archived, files_below, is_archive, is_included, read_text
 from seqjax.data.tfds import read_examples
 from seqjax.errors import InputError
 
 _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "encodings", "pydoc_data"}
-
-
-@dataclass(frozen=True)
-class Document:
-    """One text of a corpus, modelled as a separate sequence.
-
-    Args:
-        name: its name in the source, such as a path or a topic.
-        text: its text.
-    """
-
-    name: str
-    text: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,9 +36,9 @@ class Corpus:
         ('pydoc', 1, 'assert')
     """
 
-    train: tuple[Document, ...]
-    valid: tuple[Document, ...]
-    test: tuple[Document, ...]
+    train: tuple[AnyDocument, ...]
+    valid: tuple[AnyDocument, ...]
+    test: tuple[AnyDocument, ...]
     record: dict
 
     def __repr__(self) -> str:
@@ -62,14 +51,19 @@ def load(
     corpus: str = "stdlib",
     tfds: str | None = None,
     split: Sequence[float] = DEFAULT_SHARES,
+    *,
+    include: Sequence[str] = (),
+    encoding: str = "utf-8",
+    unreadable: str = "refuse",
 ) -> Corpus:
     """Loads a corpus from a path, else by a tfds name, else one that comes with Python.
 
     Args:
-        path: a UTF-8 file or a folder of them.
+        path: a text file or a folder of them.
         corpus: "stdlib" or "pydoc", used if neither path nor tfds is given.
         tfds: the name of a text data set of TensorFlow Datasets.
         split: the shares of train, valid and test.
+        include, encoding, unreadable: of the files at the path, as for `from_path`.
 
     Returns:
         The corpus.
@@ -80,7 +74,9 @@ def load(
     if path is not None and tfds is not None:
         raise InputError(f"path {path} and tfds {tfds} are both given: give one of them")
     if path is not None:
-        return from_path(path, split)
+        return from_path(path, split, include=include, encoding=encoding, unreadable=unreadable)
+    if include:
+        raise InputError(f"include is {' '.join(include)}: it chooses among the files of a folder, give its path")
     if tfds is not None:
         return from_tfds(tfds, split=split)
     loaders = {"stdlib": stdlib, "pydoc": pydoc}
@@ -89,49 +85,81 @@ def load(
     return loaders[corpus](split)
 
 
-def from_path(path: str | Path, split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
-    """Loads a UTF-8 file, or a folder of them; files named *.gz are unpacked.
+def from_path(
+    path: str | Path,
+    split: Sequence[float] = DEFAULT_SHARES,
+    *,
+    include: Sequence[str] = (),
+    encoding: str = "utf-8",
+    unreadable: str = "refuse",
+) -> Corpus:
+    """Loads a text file, or a folder of them; files named *.gz, *.bz2 or *.xz are unpacked, and a zip archive is a folder.
 
-    A single file is cut in order, by characters. A folder is read recursively without hidden files, sorted by relative path.
-    A file with train, valid or test as a word of that path (`ptb.valid.txt`, `test/01.txt`; the last such word counts)
-    belongs to that split; the others are split by a hash of the relative path, each split getting one at least. Files without
-    text are left out.
+    A single file is cut in order, by characters. A folder is read recursively, through links, without hidden files, sorted by
+    relative path. A file with train, valid or test as a word of that path (`ptb.valid.txt`, `test/01.txt`; the last such word
+    counts) belongs to that split; the others are split by a hash of the relative path, each split getting one at least. Files
+    without text are left out. The texts stay in their files until they are needed.
 
     Args:
         path: the file or folder.
         split: the shares of train, valid and test.
+        include: patterns such as *.md, of which a file of the folder must match one; empty: all files.
+        encoding: the name of the files' encoding in Python.
+        unreadable: "refuse" raises an error for a file of the folder that cannot be read or is not in the encoding; "skip"
+            leaves it out and counts it in the record.
 
     Returns:
         The corpus; its characters are those of the files, carriage returns included.
 
     Raises:
-        InputError: the path is missing or empty, a text is not UTF-8 (with file and byte offset), or the split is not three
-            shares of sum 1 or leaves train or valid empty.
+        InputError: the path is missing or empty, no file matches, a text is not in the encoding (with file and byte offset), or
+            the split is not three shares of sum 1 or leaves train or valid empty.
 
     Example:
         >>> import pathlib, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = pathlib.Path(folder, "notes.txt").write_text("abcdefghij", encoding="utf-8")
         ...     corpus = from_path(f"{folder}/notes.txt")
-        >>> corpus.train[0].text, corpus.valid[0].text, corpus.test[0].text
+        ...     corpus.train[0].text, corpus.valid[0].text, corpus.test[0].text
         ('abcdefgh', 'i', 'j')
     """
+    expected = f"give a {encoding.upper()} text file or a folder of them"
     if not str(path):
-        raise InputError("the path is empty: give a UTF-8 text file or a folder of them")
+        raise InputError(f"the path is empty: {expected}")
+    if unreadable not in ("refuse", "skip"):
+        raise InputError(f'unreadable is {unreadable!r}, it must be "refuse" or "skip"')
     shares, path = checked_shares(split), Path(path)
-    if path.exists() and not path.is_dir():
-        document = Document(path.name, read_text(path))
-        if not document.text.strip():
+    if not path.exists():
+        raise InputError(f"{path} does not exist: {expected}")
+    files = archived(path, encoding) if is_archive(path) else {} if path.is_dir() else {path.name: TextFile(path, encoding)}
+    if len(files) == 1:
+        if include:
+            raise InputError(f"include is {' '.join(include)}: it chooses among the files of a folder, and {path} is one file")
+        [(name, file)] = files.items()
+        document = open_document(name, file)
+        if document is None:
             raise InputError(f"{path} is empty: a corpus needs text")
         return _corpus(str(path), _cut([document], shares), files=1)
-    if not path.is_dir():
-        raise InputError(f"{path} does not exist: give a UTF-8 text file or a folder of them")
-    files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
-    names = sorted(name for name in files if not any(part.startswith(".") for part in name.split("/")))
-    documents = [document for name in names if (document := Document(name, read_text(files[name]))).text.strip()]
-    if not documents:
-        raise InputError(f"folder {path} holds no text ({len(names)} files, all empty): a corpus needs text")
-    return _corpus(str(path), _assign(documents, shares, _named_split), empty=len(names) - len(documents))
+    files = files or files_below(path, encoding=encoding)
+    chosen = {name: file for name, file in files.items() if is_included(name, include)}
+    if files and not chosen:
+        raise InputError(f"no file of {path} matches {' '.join(include)} ({len(files)} files): give other patterns to include")
+    documents, skipped = [], []
+    for name, file in chosen.items():
+        try:
+            documents.append(open_document(name, file))
+        except InputError as error:
+            if unreadable == "refuse":
+                raise InputError(f"{error}: choose files by include, or leave such out by unreadable skip") from None
+            skipped.append(str(error))
+    with_text = [document for document in documents if document is not None]
+    facts: dict[str, Any] = {"empty": len(documents) - len(with_text)}
+    if skipped:
+        facts |= {"skipped": len(skipped), "first_skipped": skipped[0]}
+    if not with_text:
+        counts = f"{len(chosen)} files, " + (f"{len(skipped)} unreadable, such as: {skipped[0]}" if skipped else "all empty")
+        raise InputError(f"folder {path} holds no text ({counts}): a corpus needs text")
+    return _corpus(str(path), _assign(with_text, shares, _named_split), **facts)
 
 
 def stdlib(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
@@ -224,16 +252,16 @@ def _only_text(texts: Sequence[str], supervised) -> tuple[str, ...]:
     return ("text" if "text" in texts else texts[0],)
 
 
-def _cut(documents: Sequence[Document], shares: Sequence[float]) -> tuple[tuple[Document, ...], ...]:
+def _cut(documents: Sequence[AnyDocument], shares: Sequence[float]) -> tuple[tuple[AnyDocument, ...], ...]:
     """Cuts the documents, in order, into shares of their characters; a document that straddles an edge is cut in two."""
-    total = sum(len(document.text) for document in documents)
+    total = sum(document.characters for document in documents)
     edges = [round(total * share) for share in accumulate(shares, initial=0.0)]
-    begins = accumulate((len(document.text) for document in documents), initial=0)
+    begins = accumulate((document.characters for document in documents), initial=0)
     positioned = list(zip(begins, documents, strict=False))
 
     def between(low, high):
-        pieces = (Document(d.name, d.text[max(low - begin, 0) : max(high - begin, 0)]) for begin, d in positioned)
-        return tuple(piece for piece in pieces if piece.text)
+        parts = (document.cut(max(low - begin, 0), max(high - begin, 0)) for begin, document in positioned)
+        return tuple(part for part in parts if part.characters > 0)
 
     return tuple(between(low, high) for low, high in pairwise(edges))
 
@@ -243,7 +271,9 @@ def _named_split(name: str) -> str | None:
     return words[-1] if words else None
 
 
-def _assign(documents: Sequence[Document], shares: Sequence[float], named=lambda name: None) -> tuple[tuple[Document, ...], ...]:
+def _assign(
+    documents: Sequence[AnyDocument], shares: Sequence[float], named=lambda name: None
+) -> tuple[tuple[AnyDocument, ...], ...]:
     """The documents of each split: the one that `named` gives for a document's name, else by the name's hash."""
     splits, given = {split: [] for split in SPLITS}, {document.name: named(document.name) for document in documents}
     hashed = split_names((name for name, split in given.items() if split is None), shares)
@@ -252,9 +282,9 @@ def _assign(documents: Sequence[Document], shares: Sequence[float], named=lambda
     return tuple(map(tuple, splits.values()))
 
 
-def _corpus(source: str, splits: Sequence[Sequence[Document]], *, files: int | None = None, **facts) -> Corpus:
+def _corpus(source: str, splits: Sequence[Sequence[AnyDocument]], *, files: int | None = None, **facts) -> Corpus:
     """The corpus with its record, `facts` included; an empty train or valid split is refused."""
-    characters = {split: sum(len(d.text) for d in documents) for split, documents in zip(SPLITS, splits, strict=True)}
+    characters = {split: sum(d.characters for d in documents) for split, documents in zip(SPLITS, splits, strict=True)}
     for split in ("train", "valid"):
         if not characters[split]:
             counts = ", ".join(f"{name} {n}" for name, n in characters.items())
@@ -264,8 +294,9 @@ def _corpus(source: str, splits: Sequence[Sequence[Document]], *, files: int | N
     digest = hashlib.sha256()
     for split, documents in zip(SPLITS, splits, strict=True):
         for document in documents:
-            parts = (split, document.name, document.text)
-            digest.update(b"\0".join(part.encode("utf-8", "surrogatepass") for part in parts) + b"\0")
+            for parts in ((split, "\0", document.name, "\0"), document.pieces(), ("\0",)):
+                for part in parts:
+                    digest.update(part.encode("utf-8", "surrogatepass"))
     record = {"source": source, **facts, "files": sum(map(len, splits)) if files is None else files}
     record |= {"characters": sum(characters.values())} | {f"{split}_characters": n for split, n in characters.items()}
     return Corpus(*map(tuple, splits), record=record | {"sha256": digest.hexdigest()})

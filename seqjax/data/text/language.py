@@ -8,12 +8,12 @@ from functools import cached_property
 import numpy as np
 
 from seqjax.data.batches import Batch, Stream
-from seqjax.data.text.corpus import Document
+from seqjax.data.text.documents import AnyDocument
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
 
 
-def encode_documents(documents: Iterable[Document], vocabulary: Vocabulary) -> np.ndarray:
+def encode_documents(documents: Iterable[AnyDocument], vocabulary: Vocabulary) -> np.ndarray:
     """The symbols of documents, concatenated; each document begins with the vocabulary's start symbol, if it has one.
 
     Args:
@@ -28,6 +28,7 @@ def encode_documents(documents: Iterable[Document], vocabulary: Vocabulary) -> n
 
     Example:
         >>> from seqjax.data.text.characters import CharacterVocabulary
+        >>> from seqjax.data.text.documents import Document
         >>> vocabulary = CharacterVocabulary(characters="ab")
         >>> encode_documents([Document("x", "ab"), Document("y", "b")], vocabulary).tolist()
         [0, 2, 3, 0, 3]

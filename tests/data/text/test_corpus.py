@@ -1,15 +1,23 @@
 """Corpora: where every document goes, what the record says, and every refusal."""
 
+import bz2
+import gzip
 import hashlib
 import json
+import lzma
+import os
 import platform
 import sysconfig
+import threading
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from seqjax import data
 from seqjax.data.text import corpus as corpora
+from seqjax.data.text import files
+from seqjax.data.text.files import read_text
 from seqjax.data.text.words import WordVocabulary
 from seqjax.errors import InputError
 
@@ -70,7 +78,7 @@ def test_a_folder_goes_by_names(tmp_path):
 def test_a_folder_without_names_goes_by_a_hash_of_the_relative_path(tmp_path):
     names = [f"{kind}{n}.txt" for n in range(100) for kind in ("latest", "sub__contest", "invalid", "testament", "b")]
     one, other = (data.from_path(write(tmp_path / place, **{name: name for name in names})) for place in ("one", "two"))
-    assert [one.train, one.valid, one.test] == [other.train, other.valid, other.test]
+    assert [texts(one.train), texts(one.valid)] == [texts(other.train), texts(other.valid)]
     assert one.record["sha256"] == other.record["sha256"]
     assert sorted(d.name for d in one.train) == [d.name for d in one.train]
     for split, share in (("train", 0.8), ("valid", 0.1), ("test", 0.1)):
@@ -170,3 +178,98 @@ def test_load_chooses(tmp_path, monkeypatch):
         data.load("x", tfds="y")
     with pytest.raises(InputError, match="corpus 'linux' is not known: choose one of stdlib, pydoc"):
         data.load(corpus="linux")
+
+
+# Files as they come.
+
+
+def packed(text, suffix):
+    return {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, "": bytes}[suffix](text.encode("utf-8"))
+
+
+def test_packed_files_are_read_in_any_case_and_an_archive_is_a_folder(tmp_path):
+    kinds = {"train.txt": "", "train.gz": ".gz", "valid.TXT.GZ": ".gz", "train.Bz2": ".bz2", "test.XZ": ".xz"}
+    for name, suffix in kinds.items():
+        (tmp_path / name).write_bytes(packed(name, suffix))
+    with zipfile.ZipFile(tmp_path / "more.ZIP", "w") as archive:
+        for name in ("sub/train.txt", ".hidden", "__MACOSX/train.txt", "sub/"):
+            archive.writestr(name, name if not name.endswith("/") else "")
+    corpus = data.from_path(tmp_path)
+    assert {d.name: d.text for d in corpus.train + corpus.valid + corpus.test} == {name: name for name in kinds} | {
+        "more.ZIP/sub/train.txt": "sub/train.txt"
+    }
+    with zipfile.ZipFile(tmp_path / "one.zip", "w") as archive:
+        archive.writestr("a.txt", "abcdefghij")
+    assert texts(data.from_path(tmp_path / "one.zip").train) == ["abcdefgh"] and read_text(tmp_path / "one.zip") == "abcdefghij"
+    for name, content in {"cut.gz": packed("text" * 99, ".gz")[:-9], "no.bz2": b"x", "no.xz": b"x", "no.zip": b"x"}.items():
+        (tmp_path / "bad").mkdir(exist_ok=True)
+        (tmp_path / "bad" / name).write_bytes(content)
+        with pytest.raises(InputError, match=f"{name} cannot be unpacked: "):
+            data.from_path(tmp_path / "bad" / name)
+
+
+def test_a_folder_s_files_are_chosen_and_unreadable_ones_counted(tmp_path):
+    good = {f"{n}{suffix}": f"{n}" for n in range(20) for suffix in (".md", ".txt")} | {"sub__x.md": "x", "sub__x.rst": "y"}
+    write(tmp_path, **good, **{"a.png": b"\x89PNG\xff", "empty.md": ""})
+    (tmp_path / "broken.md").symlink_to("nowhere")
+    for options, message in (
+        ({}, r"a.png is not UTF-8 text: 0x89 at byte offset 0, line 1 \(invalid start byte\): choose files by include"),
+        ({"include": ["*.md"]}, r"broken.md cannot be read: No such file or directory"),
+        ({"include": ["*.c", "src/*"]}, r"no file of .* matches \*.c src/\* \(45 files\)"),
+        ({"include": ["*.png"], "unreadable": "skip"}, r"holds no text \(1 files, 1 unreadable, such as: .*a.png is not UTF-8"),
+        ({"unreadable": "ignore"}, 'unreadable is \'ignore\', it must be "refuse" or "skip"'),
+        ({"encoding": "klingon"}, "encoding 'klingon' is not known"),
+        ({"encoding": "base64"}, "encoding 'base64' is not known"),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            data.from_path(tmp_path, **options)
+        assert "\n" not in str(caught.value)
+    record = data.from_path(tmp_path, unreadable="skip").record
+    assert (record["files"], record["empty"], record["skipped"]) == (42, 1, 2) and "a.png" in record["first_skipped"]
+    assert data.from_path(tmp_path, include=["sub/*", "1*.txt"]).record["files"] == 13
+    with pytest.raises(InputError, match=r"chooses among the files of a folder, and .*0.md is one file"):
+        data.from_path(tmp_path / "0.md", include=["*.md"])
+    with pytest.raises(InputError, match="give its path"):
+        data.load(include=["*.py"])
+
+
+def test_another_encoding(tmp_path):
+    (tmp_path / "latin.txt").write_bytes("Grüße ".encode("latin-1") * 10)
+    corpus = data.from_path(tmp_path / "latin.txt", encoding="latin-1")
+    assert corpus.train[0].text.startswith("Grüße Grüße")
+    (tmp_path / "wide.txt").write_bytes("Grüße ".encode("utf-16") * 10)
+    assert data.from_path(tmp_path / "wide.txt", encoding="utf-16").record["characters"] == 69  # nine more byte order marks
+
+
+def test_linked_folders_are_followed_without_loops(tmp_path):
+    write(tmp_path / "root", **{f"{n}.txt": str(n) for n in range(9)}, **{"z__own.txt": "own"})
+    write(tmp_path / "elsewhere", **{"deep__far.txt": "far"})
+    for link, target in {"a": "z", "z/up": "..", "around": "../..", "linked": "../elsewhere"}.items():
+        (tmp_path / "root" / link).symlink_to(target, target_is_directory=True)
+    (tmp_path / "elsewhere" / "back").symlink_to("../root", target_is_directory=True)
+    corpus = data.from_path(tmp_path / "root")
+    names = sorted(d.name for d in corpus.train + corpus.valid + corpus.test)
+    assert names == sorted([*(f"{n}.txt" for n in range(9)), "z/own.txt", "linked/deep/far.txt"])
+
+
+def test_a_long_file_is_read_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "PIECE", 7)  # pieces end inside characters
+    text = "".join(chr(0x61 + n % 26) + "äß中😀\r\n"[n % 6] for n in range(500))
+    write(tmp_path, text=text, bad=text.encode("utf-8") + b"\n\nab\xff")
+    corpus = data.from_path(tmp_path / "text", (0.5, 0.3, 0.2))
+    assert texts(corpus.train + corpus.valid + corpus.test) == [text[:500], text[500:800], text[800:]]
+    assert max(map(len, corpus.valid[0].pieces())) <= 7
+    offset, line = len(text.encode("utf-8")) + 4, text.count("\n") + 3
+    with pytest.raises(InputError, match=f"0xff at byte offset {offset}, line {line} "):
+        data.from_path(tmp_path / "bad")
+    (tmp_path / "text").write_text(text[:600])
+    with pytest.raises(InputError, match="has become shorter"):
+        list(corpus.valid[0].pieces())
+
+
+def test_a_pipe_is_read_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_text("abcdefghij"))
+    writer.start()
+    assert texts(data.from_path(tmp_path / "pipe").train) == ["abcdefgh"]
+    writer.join()
