@@ -24,7 +24,7 @@ from seqjax import train as training
 from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.serial import to_json
-from seqjax.train.mesh import describe, shard
+from seqjax.train.mesh import check_rows, describe, shard
 from seqjax.types import Params
 
 CHANGEABLE = {"changeable": True}  # the metadata of a field that may differ when a run is resumed
@@ -50,6 +50,7 @@ class Training:
     keep: int = 1  # number of last checkpoints to keep, e.g. for averaging
     run: Folder = dataclasses.field(default_factory=Folder, metadata=CHANGEABLE)
     seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the model's products in training; the weights stay float32
     resume: str | None = dataclasses.field(default=None, metadata=CHANGEABLE)  # a run folder to continue
     init_from: str | None = dataclasses.field(default=None, metadata=CHANGEABLE)  # a run folder whose weights the run starts from
 
@@ -99,7 +100,10 @@ class Session:
         optimizer = training.make_optimizer(config.optimizer, steps=self.plan.steps, steps_per_epoch=epoch)
         start = {"params": self._initial_params(), "batch": stream.batch(0), "mesh": self.mesh}
         self.state = training.init_state(model, optimizer, batch_size=stream.batch_size, seed=config.seed, **start)
-        self._step = training.make_train_step(model, optimizer, mesh=self.mesh, loss_scale=loss_scale)
+        check_rows(self.mesh, stream.batch_size, parts=config.optimizer.accumulate)
+        self._options: dict[str, Any] = {"mesh": self.mesh, "accumulate": config.optimizer.accumulate}
+        self._options |= {"dtype": None if config.precision == "float32" else config.precision, "loss_scale": loss_scale}
+        self._step = training.make_train_step(model, optimizer, **self._options)
         self._eval_step = training.make_eval_step(model, mesh=self.mesh)
         self._description = training.describe_run(
             experiment=program.experiment,
@@ -200,7 +204,7 @@ class Session:
         optimizer = training.make_optimizer(self.config.optimizer, steps=self.plan.steps, steps_per_epoch=epoch)
         start = {"batch_size": stream.batch_size, "batch": stream.batch(0), "mesh": self.mesh}
         state = training.init_state(model, optimizer, seed=self.config.seed, **start)
-        step = training.make_train_step(model, optimizer, mesh=self.mesh)
+        step = training.make_train_step(model, optimizer, **self._options)
         for batch in itertools.islice(batches, self.plan.steps):
             self.compiling("the reference", batch)
             state = step(state, shard(self.mesh, batch))

@@ -24,6 +24,7 @@ class Weights:
 
     dir: tyro.conf.Positional[str]  # a run folder
     checkpoint: Literal["best", "last"] = "best"
+    raw: bool = False  # of a run that kept an average of its weights (train --optimizer.average): the weights themselves
     average: int = 1  # above 1: the mean of the last `average` checkpoints, which the run must have kept (train --keep)
     ensemble: Folders = ()  # more run folders, whose predictions are averaged with the first's
     averaging: Literal["probability", "log"] = "probability"  # of an ensemble: the mean of probabilities, or of their logarithms
@@ -60,11 +61,13 @@ class Weights:
         return Loaded(runs[0], fuse(models) if fuse else decode.Ensemble(models, average=self.averaging), params, self)
 
     def _params(self, run: train.Run) -> Params:
-        if self.checkpoint == "best" and self.average == 1:
+        if self.checkpoint == "best" and self.average == 1 and not self.raw:
             return run.params
         shapes = jax.eval_shape(run.model.init, jax.random.key(0))
         with train.Checkpoints(train.RunFolder(run.dir).checkpoints, read_only=True) as checkpoints:
-            return train.average(checkpoints, shapes, self.average) if self.average != 1 else checkpoints.params(shapes, "last")
+            if self.average != 1:
+                return train.average(checkpoints, shapes, self.average, raw=self.raw)
+            return checkpoints.params(shapes, "last" if self.checkpoint == "last" else None, raw=self.raw)
 
 
 class Loaded(NamedTuple):
@@ -81,6 +84,7 @@ class Loaded(NamedTuple):
         parts = [split] if name is None else [name]
         if name is None:
             parts += ["last"] * (weights.checkpoint == "last" and weights.average == 1)
+            parts += ["raw"] * weights.raw
             parts += [f"average{weights.average}"] * (weights.average != 1)
             parts += [f"ensemble{1 + len(weights.ensemble)}"] * bool(weights.ensemble)
         return "-".join([*parts, data["sha256"][:8]])
@@ -95,7 +99,7 @@ class Loaded(NamedTuple):
             data: the record of the data, with its sha256.
         """
         print("\n".join(f"{figure} {value:.4f}" for figure, value in figures.items()), flush=True)
-        weights = {"checkpoint": self.weights.checkpoint, "average": self.weights.average}
+        weights: dict[str, Any] = {name: getattr(self.weights, name) for name in ("checkpoint", "raw", "average")}
         weights["ensemble"] = list(self.weights.ensemble)
         mesh = train.data_mesh(jax.local_devices()[:1])
         about = facts(self.run.config["seed"], data, mesh)

@@ -34,7 +34,7 @@ class Feedforward(CompositeCell):
     the calling module leaves it open.
 
     Its parameters are the module's variables, {"params": ...} and other collections, such as {"batch_stats": ...}, which
-    are constants: they get no gradient and are never updated (weight decay would still shrink those of rank 2 and above).
+    are constants: they get no gradient, no weight decay, and are never updated.
 
     Args:
         module: a Linen module, such as `flax.linen.Dense(8)`; its fields must be hashable: tuples, not lists.

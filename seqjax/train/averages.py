@@ -8,7 +8,7 @@ from seqjax.train.checkpoint import Checkpoints
 from seqjax.types import Params
 
 
-def average(checkpoints: Checkpoints, target: Params, n: int) -> Params:
+def average(checkpoints: Checkpoints, target: Params, n: int, *, raw: bool = False) -> Params:
     """The mean of the parameters of the last n checkpoints, summed in float64.
 
         mean = (theta[1] + ... + theta[n]) / n
@@ -17,6 +17,7 @@ def average(checkpoints: Checkpoints, target: Params, n: int) -> Params:
         checkpoints: those of a run that keeps at least n.
         target: a tree of the same structure and shapes, e.g. `jax.eval_shape(model.init, jax.random.key(0))`.
         n: the number of checkpoints, at least 1.
+        raw: where the optimizer kept an average of the parameters, the mean of the parameters themselves.
 
     Returns:
         NumPy arrays, in the dtypes in which they were saved.
@@ -43,7 +44,7 @@ def average(checkpoints: Checkpoints, target: Params, n: int) -> Params:
         raise InputError(f"{count}: an average of {n} is not possible, choose 1 to {len(steps)}")
     dtypes, total = None, None
     for step in steps[-n:]:
-        params = checkpoints.params(target, "last", step=step)
+        params = checkpoints.params(target, "last", step=step, raw=raw)
         wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
         total = wide if total is None else jax.tree.map(np.add, total, wide)
         dtypes = jax.tree.map(lambda leaf: leaf.dtype, params)

@@ -1,7 +1,8 @@
 """Checkpoints: the last states and the best one, each verified by a content hash when it is read. The only user of orbax.
 
 A checkpoint holds the parameters as a nested dict, the rest of the state, and a JSON record of both: names, shapes, dtypes,
-SHA-256. A write ends with a rename, so a process that is killed while writing leaves the previous checkpoint intact.
+SHA-256. Where the optimizer keeps an average of the weights, that stands for the parameters, with the raw ones beside it. A write
+ends with a rename, so a process that is killed while writing leaves the previous checkpoint intact.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from etils import epath
 
 from seqjax.errors import InputError
 from seqjax.train.state import TrainState, is_key
+from seqjax.train.weight_averages import averaged, with_average
 from seqjax.types import Params
 
 Which = Literal["last", "best"]
@@ -120,18 +122,23 @@ class Checkpoints:
             InputError: there is no checkpoint, it is damaged, or it has another structure.
         """
         items, record = self._read(which, _to_host(target))
-        rest = target._replace(params=())
+        rest = _rest(target)
         arrays = [_like(items["rest"][path], old) for path, old in _flat(rest).items()]
-        params = jax.tree.map(_like, items["params"], target.params)
-        return jax.tree.unflatten(jax.tree.structure(rest), arrays)._replace(params=params), record["position"]
+        state = jax.tree.unflatten(jax.tree.structure(rest), arrays)
+        if "raw" in items:
+            average = jax.tree.map(_like, items["params"], averaged(target.opt_state))
+            state = state._replace(opt_state=with_average(state.opt_state, average))
+        params = jax.tree.map(_like, items["raw" if "raw" in items else "params"], target.params)
+        return state._replace(params=params), record["position"]
 
-    def params(self, target: Params, which: Which | None = None, *, step: int | None = None) -> Params:
-        """The parameters alone.
+    def params(self, target: Params, which: Which | None = None, *, step: int | None = None, raw: bool = False) -> Params:
+        """The parameters alone: their average, if the optimizer kept one.
 
         Args:
             target: a tree of the same structure and shapes, e.g. `jax.eval_shape(model.init, jax.random.key(0))`.
             which: "last" or "best"; None: the best, or the last if no best was saved.
             step: one of `steps(which)`; None: the newest.
+            raw: the parameters themselves, not their average.
 
         Returns:
             NumPy arrays, in the dtypes in which they were saved.
@@ -140,7 +147,9 @@ class Checkpoints:
             InputError: there is no checkpoint, it is damaged, or it has another structure.
         """
         which = which or ("last" if self.step("best") is None else "best")
-        return self._read(which, {"params": target}, same_dtype=False, step=step)[0]["params"]
+        has_raw = raw and "raw" in self._read(which, {}, step=step)[1]["leaves"]
+        item = "raw" if has_raw else "params"
+        return self._read(which, {item: target}, same_dtype=False, step=step)[0][item]
 
     def _read(self, which: Which, target: dict, same_dtype: bool = True, step: int | None = None) -> tuple[dict, dict]:
         from orbax import checkpoint as ocp
@@ -155,7 +164,9 @@ class Checkpoints:
             expected = hashes.pop("record")
         _verify(where, "record", expected, _sha256({}, record))
         for name, tree in target.items():
-            refuse_changes(name, _kinds(leaves[name], same_dtype), _kinds(_leaves(tree), same_dtype))
+            refuse_changes(name, _kinds(leaves.get(name, {}), same_dtype), _kinds(_leaves(tree), same_dtype))
+        if not target:
+            return {}, record
         with _readable(where):
             buffers = {name: _buffers(tree, leaves[name]) for name, tree in target.items()}
             arrays = {name: ocp.args.StandardRestore(tree) for name, tree in buffers.items()}
@@ -245,7 +256,14 @@ def _to_host(state: TrainState) -> dict:
     """The items of a checkpoint, copied to host memory: the device buffers may be donated before the write ends."""
     data = jax.tree.map(lambda a: jax.random.key_data(a) if is_key(a) else a, state)
     data = jax.tree.map(np.array, jax.device_get(data))
-    return {"params": data.params, "rest": _flat(data._replace(params=()))}
+    average = averaged(data.opt_state)
+    weights = {"params": data.params} if average is None else {"params": average, "raw": data.params}
+    return weights | {"rest": _flat(_rest(data))}
+
+
+def _rest(state: TrainState) -> TrainState:
+    """The state without its parameters and their average."""
+    return state._replace(params=(), opt_state=with_average(state.opt_state, ()))
 
 
 def _like(array: np.ndarray, old: jax.Array) -> jax.Array:

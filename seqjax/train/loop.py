@@ -20,13 +20,15 @@ from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.train import mesh as meshes
 from seqjax.train.checkpoint import Checkpoints, position_of
-from seqjax.train.optim import learning_rate, skipped
+from seqjax.train.optim import learning_rate, observe, skipped
 from seqjax.train.progress import Progress
 from seqjax.train.runs.folder import RunFolder
 from seqjax.train.state import TrainState
+from seqjax.train.weight_averages import find_average
 from seqjax.types import Params
 
 IDLE = "device_idle_share"  # of the training time, evaluations and saves left out: at most so much was spent waiting for input
+AVERAGED = "averaged_"  # before the name of a figure of the averaged weights
 
 
 class DivergedError(InputError):
@@ -130,6 +132,9 @@ def train_loop(
 ) -> Iterator[Event]:
     """Trains for the configured number of steps and yields an Event at every log, evaluation and checkpoint.
 
+    An optimizer that keeps an average of the weights has it evaluated beside them: its figures are "averaged_loss" and so on, and
+    the best weights are then chosen by the average's monitored figure.
+
     After Ctrl-C or SIGTERM the loop finishes the current step, saves, and ends with "interrupted"; a second signal kills.
 
     Args:
@@ -177,7 +182,7 @@ def train_loop(
         raise InputError(f'best is {best!r}, it must be "lowest" or "highest"')
     mesh, plan = meshes.one_device(mesh), config.resolve(stream.steps_per_epoch)
     step, record = int(state.step), run.read_metrics() if run is not None else []
-    standing = _Standing(monitor, best)
+    standing = _Standing(monitor, best, prefix="" if find_average(state.opt_state) is None else AVERAGED)
     for line in record:  # the state of early stopping is recomputed from the metrics
         if line["split"] == "validation":
             standing.judge(line)
@@ -233,15 +238,16 @@ def train_loop(
                     progress.update(step, figures)
                 yield Event(step, "log", figures, state)
             if measure and evaluate is not None:
-                measured = {name: float(value) for name, value in evaluate(state.params).items()}
+                measured = _measure(evaluate, state)
                 if monitor not in measured:
                     raise InputError(f"monitor is {monitor!r}, the evaluation gives {', '.join(measured) or 'nothing'}")
                 is_best = standing.judge(measured)
+                state = state._replace(opt_state=observe(state.opt_state, standing.latest))
                 figures = measured | standing.figures
                 if run is not None:
                     run.append_metrics(step=step, split="validation", **figures)
                 if progress is not None:
-                    shown = [name for name in measured if name in ("loss", monitor)]
+                    shown = [name for name in measured if name in ("loss", monitor, standing.monitor)]
                     progress.update(step, {f"validation_{name}": measured[name] for name in shown})
                 if is_best and checkpoints is not None:
                     checkpoints.save("best", state, position_now)
@@ -260,16 +266,16 @@ def train_loop(
 class _Standing:
     """The best evaluation so far, and the number of evaluations since the last improvement."""
 
-    def __init__(self, monitor: str, best: Literal["lowest", "highest"]):
-        self._monitor, self._sign = monitor, 1 if best == "lowest" else -1
+    def __init__(self, monitor: str, best: Literal["lowest", "highest"], *, prefix: str):
+        self.monitor, self._loss, self._sign = prefix + monitor, f"{prefix}loss", 1 if best == "lowest" else -1
         self._rank: tuple[float, float] | None = None
-        self.since = 0
+        self.since, self.latest = 0, math.nan  # latest: the figure of the last evaluation, where lower is better
         self.figures: dict[str, float] = {}  # "best", once there is one
 
     def judge(self, figures: dict) -> bool:
         """True if an evaluation is the best so far: by the monitored figure, then by the loss, then as the latest."""
-        value, loss = figures.get(self._monitor), figures.get("loss")
-        self.since += 1
+        value, loss = figures.get(self.monitor), figures.get(self._loss)
+        self.since, self.latest = self.since + 1, math.nan if value is None else self._sign * value
         if value is None or not math.isfinite(value):
             return False
         rank = (self._sign * value, loss if loss is not None and math.isfinite(loss) else math.inf)
@@ -279,6 +285,16 @@ class _Standing:
             self.since = 0
         self._rank, self.figures = rank, {"best": value}
         return True
+
+
+def _measure(evaluate: Callable[[Params], dict[str, float]], state: TrainState) -> dict[str, float]:
+    """The figures of the parameters, and those of their average if the optimizer keeps one."""
+    measured = {name: float(value) for name, value in evaluate(state.params).items()}
+    kept = find_average(state.opt_state)
+    if kept is None:
+        return measured
+    of_average = evaluate(kept.average) if int(kept.count) else measured  # without a term it is the parameters
+    return measured | {AVERAGED + name: float(value) for name, value in of_average.items()}
 
 
 def _read(state: TrainState, step: int, checkpoints: Checkpoints | None) -> tuple[dict[str, float], float]:

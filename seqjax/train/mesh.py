@@ -66,14 +66,36 @@ def _copy(tree):
     return jax.tree.map(lambda a: jnp.copy(a) if isinstance(a, jax.Array) else np.array(a), tree)
 
 
-def check_rows(mesh: Mesh, batch_size: int):
-    """Raises InputError unless the rows of a batch can be split evenly over the devices.
+def check_rows(mesh: Mesh, batch_size: int, *, parts: int = 1):
+    """Raises InputError unless the rows of a batch can be split evenly over the devices, in equal parts on each.
 
     Example:
         >>> check_rows(data_mesh(jax.devices()[:1]), 5)
     """
     if batch_size % mesh.size:
         raise InputError(f"batch size {batch_size} is not divisible by {mesh.size} devices: give a multiple of {mesh.size}")
+    if batch_size % (mesh.size * parts):
+        rows = (
+            f"batch size {batch_size} ({batch_size // mesh.size} rows on a device)"
+            if mesh.size > 1
+            else f"batch size {batch_size}"
+        )
+        raise InputError(f"{rows} is not divisible by accumulate {parts}: give a divisor")
+
+
+def into_parts(tree, parts: int):
+    """Leaves [B, ...] as [parts, B / parts, ...]: row r is in part r % parts, so that each device divides its own rows."""
+    return jax.tree.map(lambda a: jnp.swapaxes(a.reshape(-1, parts, *a.shape[1:]), 0, 1), tree)
+
+
+def join_parts(tree):
+    """The inverse of `into_parts`.
+
+    Example:
+        >>> join_parts(into_parts(jnp.arange(6), 3)).tolist()
+        [0, 1, 2, 3, 4, 5]
+    """
+    return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1).reshape(-1, *a.shape[2:]), tree)
 
 
 def describe(mesh: Mesh, batch_size: int) -> str:

@@ -1,6 +1,7 @@
-"""Optimizers as configurations: clip, rule, decay, scheduled learning rate, all behind `apply_if_finite`."""
+"""Optimizers as configurations: clip, rule, decay, learning rate, average of weights, all behind `apply_if_finite`."""
 
 import dataclasses
+import math
 from typing import Literal, get_args
 
 import jax
@@ -8,10 +9,14 @@ import jax.numpy as jnp
 import optax
 
 from seqjax.errors import InputError
+from seqjax.train.paths import constants, matching
+from seqjax.train.plateau import scale_on_plateau
+from seqjax.train.weight_averages import asgd, ema
 from seqjax.types import Array
 
 Rule = Literal["adam", "sgd", "momentum", "rmsprop", "adagrad"]
-Schedule = Literal["constant", "cosine", "linear", "exponential"]
+Schedule = Literal["constant", "cosine", "linear", "exponential", "plateau"]
+Average = Literal["ema", "asgd"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,14 +27,26 @@ class OptimizerConfig:
         name: "adam" (with weight_decay: AdamW), "sgd", "momentum" (factor b1), "rmsprop" (eps outside the root, as in
             Torch and char-rnn), "adagrad" (the accumulator starts at 0, eps inside the root, as in min-char-rnn).
         learning_rate: the highest learning rate.
-        schedule: "constant"; "cosine" or "linear" down to final_fraction at the last step; "exponential".
+        schedule: "constant"; "cosine" or "linear" down to final_fraction at the last step; "exponential"; "plateau" (the
+            validation figure decides).
         warmup_steps: the first steps, over which the learning rate grows from 0.
-        final_fraction: the last learning rate of "cosine" and "linear", as a fraction of the highest.
-        decay: for "exponential", the factor per epoch once decay_after epochs are done.
+        final_fraction: the last learning rate of "cosine" and "linear", and the lowest of "plateau", as a fraction of the
+            highest.
+        decay: for "exponential", the factor per epoch once decay_after epochs are done; for "plateau", the factor after
+            plateau_patience evaluations without improvement.
         decay_after: for "exponential", epochs at the full learning rate.
+        plateau_patience: for "plateau", evaluations in a row without improvement before the learning rate falls.
         clip_norm: the largest global L2 norm of the gradient; None: no clipping.
         clip_value: the largest magnitude of each entry of the gradient, clipped before the norm; None: no clipping.
-        weight_decay: factor of decoupled weight decay, applied to kernels only (rank 2 and above).
+        weight_decay: factor of decoupled weight decay, of the kernels (rank 2 and above) unless decay_paths says otherwise.
+        decay_paths: patterns of the paths of the parameters that decay, such as "cell/*kernel"; (): all kernels.
+        frozen: patterns of the paths of parameters that keep their initial values, such as "embedding/*" or "*/bias".
+        accumulate: parts into which each batch is divided, whose gradients are added up: the result is that of the whole batch,
+            in the memory of one part.
+        average: "ema" (the exponential average of the weights) or "asgd" (their mean since the validation figure stopped
+            falling, as AWD-LSTM), evaluated beside the weights themselves; None: no average.
+        average_decay: for "ema", the weight of the past, from 0 to below 1.
+        average_patience: for "asgd", n: the mean begins when a figure is above the lowest before the last n.
         b1, b2: decay rates of Adam's first and second moments; b1 is also the factor of momentum.
         eps: small constant added to denominators.
         rms_decay: decay rate of RMSProp's mean square.
@@ -46,9 +63,16 @@ class OptimizerConfig:
     final_fraction: float = 0.0
     decay: float = 0.95
     decay_after: int = 10
+    plateau_patience: int = 1
     clip_norm: float | None = None
     clip_value: float | None = None
     weight_decay: float = 0.0
+    decay_paths: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
+    accumulate: int = 1
+    average: Average | None = None
+    average_decay: float = 0.999
+    average_patience: int = 5
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
@@ -56,9 +80,12 @@ class OptimizerConfig:
     max_nonfinite: int = 5
 
     def __post_init__(self):
-        for field, choices in (("name", get_args(Rule)), ("schedule", get_args(Schedule))):
+        choices_of = {"name": get_args(Rule), "schedule": get_args(Schedule), "average": (None, *get_args(Average))}
+        for field, choices in choices_of.items():
             if getattr(self, field) not in choices:
-                raise InputError(f"optimizer.{field} is {getattr(self, field)!r}, it must be one of {', '.join(choices)}")
+                raise InputError(
+                    f"optimizer.{field} is {getattr(self, field)!r}, it must be one of {', '.join(map(str, choices))}"
+                )
         for field in ("b1", "b2", "rms_decay", "decay", "final_fraction"):
             if not 0 <= getattr(self, field) <= 1:
                 raise InputError(f"optimizer.{field} is {getattr(self, field)}, it must be from 0 to 1")
@@ -67,8 +94,17 @@ class OptimizerConfig:
             if value is not None and not value > 0:
                 raise InputError(f"optimizer.{field} is {value}, it must be above 0")
         for field in ("warmup_steps", "decay_after", "weight_decay", "max_nonfinite"):
-            if getattr(self, field) < 0:
+            if not 0 <= getattr(self, field) < math.inf:
                 raise InputError(f"optimizer.{field} is {getattr(self, field)}, it must be at least 0")
+        for field in ("plateau_patience", "accumulate", "average_patience"):
+            if getattr(self, field) < 1:
+                raise InputError(f"optimizer.{field} is {getattr(self, field)}, it must be at least 1")
+        if not 0 <= self.average_decay < 1:
+            raise InputError(f"optimizer.average_decay is {self.average_decay}, it must be from 0 to below 1")
+        if self.schedule == "plateau" and not 0 < self.decay < 1:
+            raise InputError(f"optimizer.decay is {self.decay}, on a plateau it must be between 0 and 1")
+        if self.decay_paths and not self.weight_decay:
+            raise InputError(f"optimizer.decay_paths is {' '.join(self.decay_paths)}, but optimizer.weight_decay is 0")
 
 
 def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: int):
@@ -102,6 +138,7 @@ def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: int):
         done = jnp.clip(done, 0.0, 1.0)
         factor = {
             "constant": lambda: jnp.ones_like(done),
+            "plateau": lambda: jnp.ones_like(done),  # `scale_on_plateau` does the rest
             "cosine": lambda: end + (1 - end) * 0.5 * (1 + jnp.cos(jnp.pi * done)),
             "linear": lambda: 1 - (1 - end) * done,
             "exponential": lambda: config.decay ** jnp.maximum(epoch + 1 - config.decay_after, 0).astype(done.dtype),
@@ -142,16 +179,56 @@ def make_optimizer(config: OptimizerConfig, *, steps: int, steps_per_epoch: int)
         parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
     if config.clip_value is not None:
         parts.insert(0, optax.clip(config.clip_value))
+    if config.frozen:  # before the clipping, whose norm is that of the other gradients
+        parts.insert(0, optax.masked(optax.set_to_zero(), lambda params: _frozen(config, params)))
     if config.weight_decay:
-        parts.append(optax.add_decayed_weights(config.weight_decay, mask=_kernels))
+        parts.append(optax.add_decayed_weights(config.weight_decay, mask=lambda params: _decaying(config, params)))
     schedule = make_schedule(config, steps=steps, steps_per_epoch=steps_per_epoch)
     parts.append(optax.inject_hyperparams(optax.scale_by_learning_rate)(schedule))
+    if config.schedule == "plateau":
+        parts.append(scale_on_plateau(config.decay, config.plateau_patience, config.final_fraction))
+    if config.average is not None:
+        parts.append(ema(config.average_decay) if config.average == "ema" else asgd(config.average_patience))
     # Outside the chain, so that a skipped step leaves the moments unchanged too.
     return optax.apply_if_finite(optax.chain(*parts), config.max_nonfinite)
 
 
-def _kernels(params):
-    return jax.tree.map(lambda p: p.ndim >= 2, params)
+def _frozen(config: OptimizerConfig, params):
+    frozen = matching(params, config.frozen, name="optimizer.frozen")
+    if all(jax.tree.leaves(frozen)):
+        raise InputError(f"optimizer.frozen is {' '.join(config.frozen)}, which leaves no parameter to train")
+    return frozen
+
+
+def _decaying(config: OptimizerConfig, params):
+    """True for each parameter that decays."""
+    if config.decay_paths:
+        chosen = matching(params, config.decay_paths, name="optimizer.decay_paths")
+    else:
+        chosen = jax.tree.map(lambda p: p.ndim >= 2, params)
+    frozen = matching(params, config.frozen, name="optimizer.frozen")
+    return jax.tree.map(lambda *flags: flags[0] and not any(flags[1:]), chosen, frozen, constants(params))
+
+
+def observe(opt_state, figure: float):
+    """The state of an optimizer that takes note of an evaluation at its next step: `scale_on_plateau` and `asgd` read it.
+
+    Args:
+        opt_state: the state; unchanged if no part of it reads the figure.
+        figure: the monitored figure, where lower is better.
+
+    Example:
+        >>> optimizer = make_optimizer(OptimizerConfig(schedule="plateau", decay=0.5), steps=10, steps_per_epoch=5)
+        >>> observe(optimizer.init({"w": jnp.ones(2)}), 1.5).inner_state[-1].figure.item()
+        1.5
+    """
+    value = figure if math.isfinite(figure) else math.inf  # NaN would mean that there was no evaluation
+
+    def noted(path, leaf):
+        is_figure = getattr(path[-1], "name", None) == "figure" if path else False
+        return jax.device_put(jnp.asarray(value, leaf.dtype), leaf.sharding) if is_figure else leaf
+
+    return jax.tree.map_with_path(noted, opt_state)
 
 
 def learning_rate(opt_state) -> Array | None:
@@ -162,7 +239,9 @@ def learning_rate(opt_state) -> Array | None:
         >>> float(learning_rate(optimizer.init({"w": jnp.ones(2)})))
         0.25
     """
-    return optax.tree.get(opt_state, "learning_rate", filtering=lambda path, value: not isinstance(value, tuple))
+    rate = optax.tree.get(opt_state, "learning_rate", filtering=lambda path, value: not isinstance(value, tuple))
+    scale = optax.tree.get(opt_state, "scale", filtering=lambda path, value: not isinstance(value, tuple))
+    return rate if rate is None or scale is None else rate * scale
 
 
 def skipped(opt_state) -> Array | None:

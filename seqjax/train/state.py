@@ -15,6 +15,7 @@ from seqjax.train import mesh as meshes
 from seqjax.types import Array, Key, Params, State, at_least_float32, float_dtype
 
 NO_TROUBLE = (-1, -1, 0)
+NORMS = ("gradient_norm", "update_ratio")  # figures of every step: |gradient| before clipping, |update| / |weights|
 
 
 @register
@@ -27,7 +28,8 @@ class TrainState(NamedTuple):
         opt_state: the optimizer's state.
         carry: the model's state after the last batch, its noise turned off; leaves [B, ...].
         key: a typed key; step n draws from `fold_in(key, n)`.
-        figures: {name: Weighted}, the figures of the steps since the last log, summed; "loss" is one of them.
+        figures: {name: Weighted}, the figures of the steps since the last log, summed; "loss" is one of them, and so are
+            "gradient_norm", the L2 norm of the whole gradient before clipping, and "update_ratio", |update| / |parameters|.
         smooth: floating, [], the exponential average of the mean loss (0.999 old, 0.001 new), as min-char-rnn prints it.
         trouble: int32, [3]: the first step of the current run of non-finite steps (-1: the last step was finite); the index of
             that step's first parameter with a non-finite gradient (-1: the loss itself); 1 if the parameters are not finite.
@@ -109,7 +111,7 @@ def init_state(
             opt_state=optimizer.init(params),
             carry=reseed(model.initial_state(params, batch_size), None),
             key=key,
-            figures=dict.fromkeys(names, Weighted(zero, zero)),
+            figures=dict.fromkeys((*names, *NORMS), Weighted(zero, zero)),
             smooth=zero,
             trouble=jnp.array(NO_TROUBLE, jnp.int32),
         ),

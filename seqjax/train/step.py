@@ -13,8 +13,10 @@ from seqjax.errors import InputError
 from seqjax.noise import reseed
 from seqjax.placement import automatic
 from seqjax.train import mesh as meshes
-from seqjax.train.state import NO_TROUBLE, TrainState, is_key, shardings
+from seqjax.train.state import NO_TROUBLE, NORMS, TrainState, is_key, shardings
+from seqjax.tree import cast_floating
 from seqjax.types import Array
+from seqjax.weighted import Weighted
 
 _SMOOTHING = 0.001
 
@@ -25,6 +27,8 @@ def make_train_step(
     *,
     mesh: Mesh | None = None,
     loss_scale: Literal["mean", "sum"] = "mean",
+    accumulate: int = 1,
+    dtype=None,
 ) -> Callable[[TrainState, dict], TrainState]:
     """A jitted training step over a data mesh; the mean is over the global batch, whatever the number of devices.
 
@@ -32,17 +36,25 @@ def make_train_step(
     as in min-char-rnn). No gradient passes into the carry: truncated backpropagation through time (Williams and Peng
     1990). A step whose loss or gradient is not finite leaves the carry and the summed figures unchanged.
 
+    With `accumulate` N, the rows of a batch are divided into N parts, each with its own rows of the carry, and the gradients of
+    their summed losses are added up one after another and divided by the weight of the whole batch. Lengths may differ from
+    part to part: the gradient is that of the whole batch, in the memory of one part (dropout draws other masks; the weight of
+    the loss must not depend on the parameters).
+
     Args:
         model: the model to train.
         optimizer: an optax transformation.
         mesh: returned by `data_mesh`, or another with the axis "data"; None: one device.
         loss_scale: "mean" or "sum".
+        accumulate: N, the number of parts; it divides the rows on each device.
+        dtype: None, or the dtype that the parameters are cast to for the forward and the backward pass, such as jnp.bfloat16;
+            the optimizer, the parameters it updates, states and losses keep theirs (Micikevicius et al. 2018).
 
     Returns:
         step(state, batch) -> state. The input state is donated: its arrays are deleted.
 
     Raises:
-        InputError: loss_scale is neither "mean" nor "sum".
+        InputError: loss_scale is neither "mean" nor "sum", or the rows of a batch cannot be divided into N parts.
 
     Example:
         >>> from seqjax.cells.elman import Elman
@@ -61,16 +73,45 @@ def make_train_step(
     mesh = meshes.one_device(mesh)
     placed = shardings(mesh)
 
-    def objective(params, state: TrainState, batch):
-        carry, outputs = model.apply(params, batch, state=state.carry, key=jax.random.fold_in(state.key, state.step))
+    def summed(params, state: TrainState, carry, batch, key):
+        """The summed loss; and the next carry, and the figures."""
+        params = params if dtype is None else cast_floating(params, dtype)
+        carry, outputs = model.apply(params, batch, state=carry, key=key)
         figures = model.figures(outputs, batch)
-        loss, figures = figures["loss"], {name: figures[name] for name in state.figures}
-        per_row = loss.sum / jax.tree.leaves(batch)[0].shape[0]
-        return (loss.mean if loss_scale == "mean" else per_row), (reseed(carry, None), figures)
+        figures = {name: figures[name] for name in state.figures if name not in NORMS}
+        figures = jax.tree.map(lambda total: total.astype(state.smooth.dtype), figures)
+        return figures["loss"].sum, (reseed(carry, None), figures)
+
+    def divided(loss: Weighted, batch) -> Array:
+        return loss.mean if loss_scale == "mean" else loss.sum / jax.tree.leaves(batch)[0].shape[0]
+
+    def objective(params, state: TrainState, batch, key):
+        _, (carry, figures) = summed(params, state, state.carry, batch, key)
+        return divided(figures["loss"], batch), (carry, figures)
+
+    def gradient(state: TrainState, batch):
+        """The gradient of the loss; and the next carry, and the figures."""
+        key = jax.random.fold_in(state.key, state.step)
+        if accumulate == 1:
+            (_, (carry, figures)), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, batch, key)
+            return grads, carry, figures
+
+        def part(totals, inputs):
+            n, carry, batch = inputs
+            args = state.params, state, carry, batch, jax.random.fold_in(key, n)
+            (_, (carry, figures)), grads = jax.value_and_grad(summed, has_aux=True)(*args)
+            return jax.tree.map(jnp.add, totals, (grads, figures)), carry
+
+        meshes.check_rows(mesh, jax.tree.leaves(batch)[0].shape[0], parts=accumulate)
+        none = {name: figure for name, figure in state.figures.items() if name not in NORMS}
+        zeros = jax.tree.map(jnp.zeros_like, (state.params, none))
+        inputs = jnp.arange(accumulate), *meshes.into_parts((state.carry, batch), accumulate)
+        (grads, figures), carry = jax.lax.scan(part, zeros, inputs)
+        share = divided(Weighted(jnp.ones_like(state.smooth), figures["loss"].weight), batch)
+        return jax.tree.map(lambda grad: grad * share.astype(grad.dtype), grads), meshes.join_parts(carry), figures
 
     def step(state: TrainState, batch) -> TrainState:
-        (_, (carry, figures)), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, batch)
-        figures = jax.tree.map(lambda total: total.astype(state.smooth.dtype), figures)
+        grads, carry, figures = gradient(state, batch)
         loss = figures["loss"]
         bad = ~jnp.stack([_finite(grad) for grad in jax.tree.leaves(grads)])
         # If the loss is not finite, every gradient is set to NaN, so that the optimizer skips the step.
@@ -78,6 +119,12 @@ def make_train_step(
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
+            gradient_norm, update_norm, weight_norm = map(optax.tree.norm, (grads, updates, state.params))
+            ratio = update_norm / jnp.maximum(weight_norm, jnp.finfo(weight_norm.dtype).tiny)
+        one = jnp.ones_like(state.smooth)
+        figures |= {
+            name: Weighted(value.astype(one.dtype), one) for name, value in zip(NORMS, (gradient_norm, ratio), strict=True)
+        }
 
         broken = ~jnp.stack([_finite(leaf) for leaf in jax.tree.leaves(params)]).all()
         wrong = bad.any() | ~_finite(loss.sum) | broken

@@ -21,6 +21,7 @@ from seqjax.train.runs.folder import RunFolder
 from seqjax.train.runs.load import load_run
 from seqjax.train.state import init_state
 from seqjax.train.step import make_train_step
+from seqjax.train.weight_averages import averaged
 from tests.train.toy import Bench, ToyStream
 
 
@@ -150,6 +151,54 @@ def test_early_stopping_remembers_over_a_resume(bench, tmp_path):
         assert (checkpoints.step("best"), checkpoints.step("last")) == (4, 10)
     events, _ = bench.train(tmp_path / "cut", **options)
     assert [(event.step, event.kind) for event in events] == [(10, "end")]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedule": "plateau", "decay": 0.5, "average": "asgd", "average_patience": 1, "accumulate": 2},
+        {"average": "ema", "average_decay": 0.8, "frozen": ("*/recurrent",)},
+    ],
+)
+def test_all_that_follows_the_evaluations_resumes_exactly(tmp_path, options):
+    bench, feed = Bench(optimizer=OptimizerConfig(learning_rate=0.03, **options)), [3.0, 2.0, 4.0, 5.0, 1.0, 6.0, 7.0]
+    finals, now, intervals = {}, {}, {"steps": 14, "eval_every": 2, "log_every": 1}
+
+    def evaluate(params):  # as if the weights had these figures in turn, and their average a higher one
+        now["weights"] += 1
+        return {"loss": feed[now["evaluations"]] + (0.25 if now["weights"] == 2 else 0.0)}
+
+    def stop(event):
+        if event.kind == "eval":
+            now.update(evaluations=now["evaluations"] + 1, weights=0)
+            if event.step == now["stop"]:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    for name, stops in (("whole", [None]), ("cut", [6, 10, None])):  # 6: the mean begins
+        now.update(evaluations=0, weights=0)
+        for now["stop"] in stops:
+            finals[name] = bench.train(tmp_path / name, on_event=stop, evaluate=evaluate, **intervals)[1]
+    same(finals["whole"], finals["cut"])
+    assert record(tmp_path / "whole") == record(tmp_path / "cut")
+
+    lines = [line for line in record(tmp_path / "whole") if line["split"] == "validation"]
+    rates = [line["learning_rate"] for line in record(tmp_path / "whole") if line["split"] == "train"]
+    average, raw = averaged(finals["whole"].opt_state), finals["whole"].params
+    if options["average"] == "asgd":  # it begins at the third figure, with the evaluation of the weights alone before
+        assert [line["averaged_loss"] - line["loss"] for line in lines] == [0.0] * 3 + [0.25] * 4
+        np.testing.assert_allclose(rates[-1], 0.03 * 0.5**3, rtol=1e-6)  # the rates of steps 7, 9 and 13
+        assert [n for n in range(1, 14) if rates[n] != rates[n - 1]] == [6, 8, 12]
+    else:
+        np.testing.assert_array_equal(raw["net"]["recurrent"], bench.state().params["net"]["recurrent"])
+    best = min(range(7), key=lambda n: lines[n]["averaged_loss"])
+    assert lines[-1]["best"] == lines[best]["averaged_loss"]
+
+    shapes = jax.eval_shape(bench.model.init, jax.random.key(0))
+    with Checkpoints(tmp_path / "cut" / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.step("best") == 2 * (best + 1)
+        same(checkpoints.params(shapes, "last"), average)
+        same(checkpoints.params(shapes, "last", raw=True), raw)
+    assert not np.array_equal(average["net"]["out"], raw["net"]["out"])
 
 
 @pytest.mark.parametrize(

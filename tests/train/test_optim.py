@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from seqjax.errors import InputError
-from seqjax.train.optim import OptimizerConfig, learning_rate, make_optimizer, make_schedule, skipped
+from seqjax.train.optim import OptimizerConfig, learning_rate, make_optimizer, make_schedule, observe, skipped
+from seqjax.train.weight_averages import averaged
 
 STEPS = 7
 
@@ -65,11 +66,110 @@ def test_adam_with_weight_decay_is_adamw(problem):
     np.testing.assert_allclose(ours, p, rtol=1e-6)
 
 
-def test_weight_decay_leaves_biases_alone():
-    optimizer = make_optimizer(OptimizerConfig(name="sgd", learning_rate=1.0, weight_decay=0.5), steps=1, steps_per_epoch=1)
-    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
-    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
-    assert updates["kernel"].tolist() == [[-0.5, -0.5]] * 2 and updates["bias"].tolist() == [0.0, 0.0]
+NETWORK = {  # as a model has it that reads frames through a Linen module
+    "cell": {"params": {"kernel": (2, 2), "bias": (2,)}, "batch_stats": {"matrix": (2, 2)}},
+    "embedding": (3, 2),
+    "projection": {"kernel": (2, 3), "bias": (3,)},
+}
+
+
+def changed(**options):
+    """The paths of the parameters that a step without a gradient changes, and those that one with a gradient changes."""
+    shapes = jax.tree.map(jnp.ones, NETWORK, is_leaf=lambda value: isinstance(value, tuple))
+    optimizer = make_optimizer(OptimizerConfig(name="sgd", **options), steps=1, steps_per_epoch=1)
+    state, paths = optimizer.init(shapes), []
+    with jax.numpy_dtype_promotion("standard"):
+        for gradient in (jnp.zeros_like, jnp.ones_like):
+            updates, _ = optimizer.update(jax.tree.map(gradient, shapes), state, shapes)
+            moved = [path for path, update in jax.tree.leaves_with_path(updates) if update.any()]
+            paths.append({jax.tree_util.keystr(path, simple=True, separator="/") for path in moved})
+    return paths
+
+
+ALL = {"cell/params/kernel", "cell/params/bias", "cell/batch_stats/matrix", "embedding", "projection/kernel", "projection/bias"}
+
+
+@pytest.mark.parametrize(
+    ("options", "decayed", "trained"),
+    [
+        ({}, {"cell/params/kernel", "embedding", "projection/kernel"}, ALL),  # neither biases nor a module's constants
+        ({"decay_paths": ("*/bias", "embedding")}, {"cell/params/bias", "embedding", "projection/bias"}, ALL),
+        ({"decay_paths": ("cell/*",)}, {"cell/params/kernel", "cell/params/bias"}, ALL),
+        ({"frozen": ("cell/*",)}, {"embedding", "projection/kernel"}, {"embedding", "projection/kernel", "projection/bias"}),
+    ],
+)
+def test_decay_and_freezing_by_path(options, decayed, trained):
+    assert changed(weight_decay=0.5, **options) == [decayed, trained]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"frozen": ("*/biases",)},
+            r"optimizer.frozen has the pattern '\*/biases', which matches no parameter: the paths are cell/",
+        ),
+        ({"decay_paths": ("cell/*", "x"), "weight_decay": 0.5}, "optimizer.decay_paths has the pattern 'x'.*projection/kernel"),
+        ({"frozen": ("*",)}, r"optimizer.frozen is \*, which leaves no parameter to train"),
+        ({"decay_paths": ("cell/*",)}, r"optimizer.decay_paths is cell/\*, but optimizer.weight_decay is 0"),
+    ],
+)
+def test_patterns_that_cannot_be_meant_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        changed(**options)
+
+
+def test_frozen_gradients_do_not_count_in_the_norm():
+    config = OptimizerConfig(name="sgd", learning_rate=1.0, clip_norm=1.0, frozen=("a",))
+    grads = {"a": jnp.array([3e9]), "b": jnp.array([0.5])}
+    optimizer = make_optimizer(config, steps=1, steps_per_epoch=1)
+    updates, _ = optimizer.update(grads, optimizer.init(grads), grads)
+    assert updates == {"a": 0.0, "b": -0.5}
+
+
+FIGURES = [5.0, 4.0, 4.5, np.nan, 3.0, 3.5, 3.0, 2.9, 3.0]  # of an evaluation after every second step
+
+
+def observed(config, figures, grads):
+    """The learning rate of each step, the parameters after it, and their average."""
+    optimizer, params = make_optimizer(config, steps=100, steps_per_epoch=10), {"w": jnp.zeros(())}
+    state, update, history = optimizer.init(params), jax.jit(optimizer.update), []
+    for n, grad in enumerate(grads, 1):
+        updates, state = update({"w": jnp.asarray(grad)}, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        average = averaged(state)
+        history.append((float(learning_rate(state)), float(params["w"]), None if average is None else float(average["w"])))
+        if n % 2 == 0:
+            state = observe(state, figures[n // 2 - 1])
+    return (list(column) for column in zip(*history, strict=True))
+
+
+def test_plateau():
+    config = OptimizerConfig(name="sgd", learning_rate=1.0, schedule="plateau", decay=0.5, plateau_patience=2, final_fraction=0.2)
+    rates, _, _ = observed(config, FIGURES, np.ones(18, np.float32))
+    factor = [1.0] * 8 + [0.5] * 6 + [0.25] * 4  # after 4.5 and NaN; after 3.5 and the second 3.0; 2.9 is lower
+    assert rates == factor
+    rates, _, _ = observed(config, [1.0] * 9, np.ones(18, np.float32))
+    assert rates[-1] == np.float32(0.2)
+
+
+def test_averages_of_weights():
+    grads = np.random.default_rng(0).normal(size=18).astype(np.float32)
+    sgd = {"name": "sgd", "learning_rate": 1.0}
+    _, weights, averages = observed(OptimizerConfig(average="ema", average_decay=0.9, **sgd), FIGURES, grads)
+    for n, average in enumerate(averages, 1):
+        np.testing.assert_allclose(average, np.average(weights[:n], weights=0.9 ** np.arange(n)[::-1]), rtol=1e-4, atol=1e-6)
+
+    _, weights, averages = observed(OptimizerConfig(average="asgd", average_patience=2, **sgd), FIGURES, grads)
+    logs = []  # Merity et al. 2017, algorithm 1
+    for figure in np.nan_to_num(FIGURES, nan=np.inf):
+        if len(logs) > 2 and figure > min(logs[:-2]):
+            break
+        logs.append(figure)
+    first = 2 * len(logs) + 1  # the step whose weights are the first term
+    assert first == 7 and averages[:8] == weights[:7] + averages[7:8]
+    for n in range(first, len(averages)):
+        np.testing.assert_allclose(averages[n], np.mean(weights[first : n + 1]), rtol=1e-4, atol=1e-6)
 
 
 def test_momentum(problem):
@@ -126,7 +226,16 @@ def test_apply_if_finite_skips_and_then_gives_up(problem):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("name", "adamw2"), ("schedule", "steps"), ("learning_rate", 0.0), ("clip_norm", -1.0), ("warmup_steps", -1)],
+    [
+        ("name", "adamw2"),
+        ("schedule", "steps"),
+        ("learning_rate", 0.0),
+        ("clip_norm", -1.0),
+        ("warmup_steps", -1),
+        ("accumulate", 0),
+        ("average", "swa"),
+        ("average_decay", 1.0),
+    ],
 )
 def test_wrong_configurations_are_named(field, value):
     with pytest.raises(InputError, match=f"optimizer.{field} is {value!r}"):

@@ -115,11 +115,12 @@ class ToyIterator:
 class Bench:
     """A toy run, with all the parts of an experiment."""
 
-    def __init__(self, *, model=None, stream=None, mesh=None, optimizer=None, loss_scale="mean"):
+    def __init__(self, *, model=None, stream=None, mesh=None, optimizer=None, loss_scale="mean", dtype=None):
         self.model, self.stream, self.mesh = model or Toy(), stream or ToyStream(), mesh
         config = optimizer or OptimizerConfig(learning_rate=0.03, clip_norm=1.0)
         self.optimizer = make_optimizer(config, steps=100, steps_per_epoch=self.stream.steps_per_epoch)
-        self.step = make_train_step(self.model, self.optimizer, mesh=mesh, loss_scale=loss_scale)
+        options = {"loss_scale": loss_scale, "accumulate": config.accumulate, "dtype": dtype}
+        self.step = make_train_step(self.model, self.optimizer, mesh=mesh, **options)
         self.eval_step = make_eval_step(self.model, mesh=mesh)
 
     def state(self, **options):
