@@ -15,7 +15,7 @@ from seqjax import masks
 from seqjax.checks import kind_of
 from seqjax.errors import InputError
 from seqjax.noise import reseed
-from seqjax.placement import automatic
+from seqjax.placement import automatic, varying_as
 from seqjax.products import product
 from seqjax.types import Array, Key, Params, Shape, State, is_tokens
 from seqjax.values import Value
@@ -245,22 +245,17 @@ class SequenceLayer(Value):
         leading, rank = xs.shape[:2], 0 if is_tokens(xs, self.input_shape) else len(self.input_shape or ())
         if self.input_shape is not None and xs.ndim != 2 + rank:
             raise InputError(f"{type(self).__name__}.apply got xs of shape {xs.shape}, it reads [B, T, ...] of rank {2 + rank}")
-        if state is None:
-            state = self.initial_state(params, leading[:1], context=context, key=key)
-        elif key is not None:
-            state = reseed(state, key)
-        return self.unroll(
-            params,
-            xs,
-            state,
-            mask=masks.resolve(lengths, mask, leading),
-            reset=masks.resolve_reset(reset, leading),
-            context=context,
-            reverse=reverse,
-            backend=backend,
-            remat=remat,
-            collect=collect,
-        )
+        mask, reset = masks.resolve(lengths, mask, leading), masks.resolve_reset(reset, leading)
+        options = {"reverse": reverse, "backend": backend, "remat": remat, "collect": collect}
+
+        def run(params, xs, state, mask, reset, context, key):
+            if state is None:
+                state = self.initial_state(params, leading[:1], context=context, key=key)
+            elif key is not None:
+                state = reseed(state, key)
+            return self.unroll(params, xs, varying_as(state, xs), mask=mask, reset=reset, context=context, **options)
+
+        return automatic(run, params, xs, state, mask, reset, context, key, rows=(xs, state, mask, reset, context))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

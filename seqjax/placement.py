@@ -44,7 +44,7 @@ def varying_alike(values):
 
 
 def automatic(function: Callable, *arguments, rows=(), shardings=None) -> Any:
-    """`function(*arguments)`, with the explicit axes of the arguments' mesh as automatic ones inside.
+    """`function(*arguments)` on any devices: its arguments vary alike, and explicit axes of their mesh are automatic ones inside.
 
     Args:
         function: of pytrees of arrays, to a pytree of arrays.
@@ -56,6 +56,7 @@ def automatic(function: Callable, *arguments, rows=(), shardings=None) -> Any:
     Returns:
         The result.
     """
+    arguments = varying_alike(arguments)
     arrays = (a for a in jax.tree.leaves(arguments) if not isinstance(a, np.ndarray))  # whose types would be made afresh
     meshes = (_type(a).sharding.mesh for a in arrays)
     meshes = itertools.chain([jax.sharding.get_abstract_mesh()], meshes)

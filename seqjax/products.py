@@ -21,7 +21,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from seqjax.placement import varying_alike
+from seqjax.placement import automatic, varying_alike
 from seqjax.thresholds import transposes_kernel
 from seqjax.types import Array, at_least_float32
 
@@ -138,5 +138,9 @@ batching.primitive_batchers[_times] = _batched
 
 def affine(xs: Array, kernel: Array, bias: Array) -> Array:
     """xs @ kernel + bias, float32 or wider: [..., D], [D, N], [N] to [..., N]."""
-    ys = product(xs, kernel)
-    return ys + jnp.broadcast_to(bias.astype(ys.dtype), ys.shape)
+
+    def run(xs, kernel, bias):
+        ys = product(xs, kernel)
+        return ys + jnp.broadcast_to(bias.astype(ys.dtype), ys.shape)
+
+    return automatic(run, xs, kernel, bias, rows=xs)

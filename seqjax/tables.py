@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from seqjax.placement import automatic
 from seqjax.types import Array
 
 
@@ -26,4 +27,5 @@ def look_up(table: Array, symbols: Array, *, last_is_outside: bool = False) -> A
     size = table.shape[0] - last_is_outside
     symbols = symbols.astype(jnp.int32) if symbols.dtype.itemsize < 4 else symbols  # too narrow to compare with V
     rows = jnp.where((symbols >= 0) & (symbols < size), symbols, size).astype(jnp.int32)  # [...]
-    return table.at[rows].get(mode="promise_in_bounds") if last_is_outside else table.at[rows].get(mode="fill", fill_value=0)
+    fill = {"mode": "promise_in_bounds"} if last_is_outside else {"mode": "fill", "fill_value": 0}
+    return automatic(lambda table, rows: table.at[rows].get(**fill), table, rows, rows=rows)

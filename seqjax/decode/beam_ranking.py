@@ -13,6 +13,7 @@ from seqjax.decode.constraints import Rules
 from seqjax.decode.decoder import Decoded
 from seqjax.decode.penalties import coverage_penalty, length_penalty
 from seqjax.decode.probabilities import Total
+from seqjax.placement import varying_as
 from seqjax.types import Array, State
 
 _ENDED, _CUT_OFF, _MISSING = 0, 1, 2  # ranks of hypotheses
@@ -121,7 +122,7 @@ def finish(plan: Plan, settings: Settings, beams: Beams, limit: Array) -> Decode
         emitted = jnp.where(is_before_last, symbol, jnp.where(time == length - 1, pool.last, 0))
         return jnp.where(is_before_last, parent, beam), tokens.at[time].set(emitted)
 
-    tokens = jnp.zeros((plan.buffer, *length.shape), jnp.int32)
+    tokens = varying_as(jnp.zeros((plan.buffer, *length.shape), jnp.int32), length)
     _, tokens = jax.lax.fori_loop(0, beams.time, back, (pool.parent, tokens))
     own = -pool.cost - jnp.where(pool.change == 0, 0, pool.change / divisor(settings, length, pool.change.dtype))
     decoded = Decoded(tokens.transpose(1, 2, 0), length, own)

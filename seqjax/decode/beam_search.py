@@ -38,7 +38,7 @@ from seqjax.decode.rules import Written, constrain
 from seqjax.decode.sampling import shortened
 from seqjax.errors import InputError
 from seqjax.hoisting import hoist
-from seqjax.placement import automatic
+from seqjax.placement import automatic, varying_as
 from seqjax.types import Array, Params, State
 
 
@@ -166,7 +166,7 @@ def _search(model, plan: Plan, params, memory, state, token, settings: Settings)
     def any_is_live(beams):
         return _is_live(settings, beams).any()
 
-    first = _begin(plan, settings, state, token, score_dtype(logits), weights)
+    first = varying_as(_begin(plan, settings, state, token, score_dtype(logits), weights), token)
     last = jax.lax.while_loop(any_is_live, hoist(step, (params, memory, settings), first), first)
     return finish(plan, settings, last, limit), size_marker(logits.shape[-1])
 

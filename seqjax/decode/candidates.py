@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from seqjax.placement import varying_as
 from seqjax.types import Array
 
 
@@ -63,7 +64,7 @@ def largest_of_banks(values: Array, bank: Array, k: int, banks: int, count: Arra
         return jax.tree.map(lambda leaf, new: leaf.at[:, number].set(new), best, one)
 
     shape = (values.shape[1], banks, k)
-    nothing = (jnp.full(shape, -jnp.inf, values.dtype), jnp.zeros(shape, jnp.int32))
+    nothing = varying_as((jnp.full(shape, -jnp.inf, values.dtype), jnp.zeros(shape, jnp.int32)), values)
     best, index = jax.lax.fori_loop(0, count, of_bank, nothing)  # [B, banks, k]
     rank = jnp.where(best > -jnp.inf, jax.lax.broadcasted_iota(jnp.int32, shape, 2), k)
     flat = [leaf.reshape(shape[0], banks * k) for leaf in (rank, -best, index)]

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seqjax.placement import varying_as
 from seqjax.types import Array, at_least_float32
 
 
@@ -102,6 +103,6 @@ def add(total: Total, term: Array) -> Total:
 @jax.jit
 def compensated_sum(values: Array) -> Array:
     """Kahan's sum over the last axis: [..., L] to [...]."""
-    zero = jnp.zeros(values.shape[:-1], values.dtype)
+    zero = varying_as(jnp.zeros(values.shape[:-1], values.dtype), values)
     total, _ = jax.lax.scan(lambda total, term: (add(total, term), None), Total(zero, zero), jnp.moveaxis(values, -1, 0))
     return total.value

@@ -32,7 +32,7 @@ from seqjax.decode.probabilities import Total, add, relative, score_dtype
 from seqjax.decode.rules import Written, constrain
 from seqjax.errors import InputError
 from seqjax.hoisting import hoist
-from seqjax.placement import automatic
+from seqjax.placement import automatic, varying_as
 from seqjax.types import Array, Key, Params, State
 
 _COLDEST, _HOTTEST = float(np.finfo(np.float32).tiny), 1e30  # below: the likeliest symbol; above: as at 1e30, uniform
@@ -383,6 +383,7 @@ def _run(model, buffer: int, samples: int | None, params, memory, state, token, 
         return jax.vmap(one, in_axes=(_OF_SAMPLES, 0), out_axes=_OF_SAMPLES)(rows, uniform)
 
     first, uniforms, marker = _begin(model, buffer, samples, params, memory, state, token, settings)
+    first = varying_as(first, token)
     step = hoist(advance, (params, memory, settings, uniforms), first)
     last = jax.lax.while_loop(_any_is_live, step, first)
     tokens, length, score = last.tokens, last.length, last.score.value  # with samples [N, T, B], [N, B], [N, B]

@@ -8,6 +8,7 @@ import numpy as np
 
 from seqjax.checks import check_weights
 from seqjax.errors import InputError
+from seqjax.tables import look_up
 from seqjax.types import Array, at_least_float32
 from seqjax.weighted import Weighted
 
@@ -177,7 +178,7 @@ def _by_class(losses: Array, targets: Array, class_weights, classes: int) -> Arr
     weights = jnp.asarray(class_weights, losses.dtype)
     if weights.shape != (classes,):
         raise InputError(f"class_weights have shape {weights.shape}, {classes} classes need ({classes},)")
-    return losses * weights[targets]
+    return losses * look_up(weights, targets)
 
 
 def _counted(losses: Array, mask: Array | None, weights: Array | None = None) -> Weighted:

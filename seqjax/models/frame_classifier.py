@@ -14,8 +14,8 @@ from seqjax.layers.heads import fully_connected, init_layers
 from seqjax.losses import Weighted, binary_cross_entropy, margin_ranking, score_ranking
 from seqjax.losses.classifiers import accuracy, check_objective, objective
 from seqjax.models.encoders import Encoder, check_encoder, class_probabilities
+from seqjax.placement import automatic
 from seqjax.serial import register
-from seqjax.tree import zero_where_not
 from seqjax.types import Array, Key, Params, State
 
 
@@ -145,10 +145,10 @@ class FrameClassifier(Model):
         k_output = None if key is None else jax.random.split(key, 6)[1]
         scores = fully_connected(params["output"], hs, self.dropout, k_output)  # [B, T, N C]
         if self.outputs > 1 or self.offset:
-            scores, mask = self._mean_of_steps(params, scores, mask)
+            scores, mask = automatic(self._mean_of_steps, params.get("beta"), scores, mask, rows=mask)
         return (), FrameScores(scores, mask, self._p(scores), jnp.asarray(float(key is not None), scores.dtype))
 
-    def _mean_of_steps(self, params: Params, scores: Array, mask: Array) -> tuple[Array, Array]:
+    def _mean_of_steps(self, beta: Array | None, scores: Array, mask: Array) -> tuple[Array, Array]:
         """The scores of every frame, [B, T, C], from those that each step gives, [B, T, N C]; and the frames that have some."""
         rows, steps, count = *mask.shape, self.outputs
         scores = scores.reshape(rows, steps, count, self.classes)
@@ -156,11 +156,11 @@ class FrameClassifier(Model):
         output = jnp.broadcast_to(jnp.arange(count)[None], step.shape)
         within = jnp.clip(step, 0, max(steps - 1, 0))
         reached = mask[:, within] & jnp.broadcast_to((step == within)[None], (rows, *step.shape))  # [B, T, N]
-        beta = jax.nn.softmax(params["beta"].astype(scores.dtype)) if self.learned else jnp.ones(count, scores.dtype)
-        beta = zero_where_not(reached, jnp.broadcast_to(beta, reached.shape))  # [B, T, N]
-        total = beta.sum(axis=-1, keepdims=True)
-        beta = beta / jnp.where(total > 0, total, jnp.ones((), total.dtype))
-        return jnp.einsum("btn,btnc->btc", beta, scores[:, within, output]), mask & reached.any(axis=-1)
+        shares = jnp.ones(count, scores.dtype) if beta is None else jax.nn.softmax(beta.astype(scores.dtype))
+        shares = jnp.where(reached, jnp.broadcast_to(shares, reached.shape), jnp.zeros((), scores.dtype))  # [B, T, N]
+        total = shares.sum(axis=-1, keepdims=True)
+        shares = shares / jnp.where(total > 0, total, jnp.ones((), total.dtype))
+        return jnp.einsum("btn,btnc->btc", shares, scores[:, within, output]), mask & reached.any(axis=-1)
 
     def _p(self, scores: Array) -> Array:
         return jax.nn.softmax(scores) if self.exclusive else jax.nn.sigmoid(scores)

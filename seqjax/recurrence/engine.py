@@ -196,7 +196,7 @@ def truncated(
 
 def _unroll(cell, params, xs, state, options: Options, *, window=None):
     """`_all_rows` for arrays on any devices: see placement.py."""
-    arguments = placement.varying_alike((params, *jax.tree.map(jnp.asarray, (xs, state, options))))
+    arguments = params, *jax.tree.map(jnp.asarray, (xs, state, options))
     batched = xs.ndim == 2 + len(feature_shape(cell, xs))
     run = functools.partial(_all_rows, cell, window=window, batched=batched)
     return placement.automatic(run, *arguments, rows=arguments[1:] if batched else ())

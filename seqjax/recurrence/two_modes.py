@@ -128,7 +128,7 @@ def by_mode(function: Callable, plain: Callable) -> Callable:
             def of_leaves(leaves):
                 nonlocal results_tree
                 results, results_tree = jax.tree.flatten(f(*treedef.unflatten(leaves)))
-                return results
+                return placement.varying_as(results, leaves)  # a constant result too, since its tangent varies
 
             return of_leaves
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from seqjax.categorical import quantile
 from seqjax.errors import InputError
 from seqjax.hoisting import hoist
+from seqjax.placement import varying_alike
 from seqjax.serial import register
 from seqjax.types import Array, Key, State
 
@@ -99,6 +100,7 @@ def sampled_inputs(
     Bengio, Vinyals, Jaitly, Shazeer 2015, arXiv:1506.03099.
     """
     k_coin, k_draw = jax.random.split(key)
+    fixed, state, symbols, probability = varying_alike((fixed, state, symbols, probability))
     rows, steps = symbols.shape
     coins = jax.random.uniform(k_coin, (steps if per == "token" else 1, rows), probability.dtype)
     reads_truth = jnp.broadcast_to(coins < probability[None], (steps, rows))  # [T, B]

@@ -32,8 +32,8 @@ def law_devices(case):
         require(spec[:1] == ("data",), "explicit axes", f"{jax.tree_util.keystr(path)} has {spec}, xs has {rows}")
 
     def loss(params, xs, state, context, options):
-        results = [case.unroll(params, xs, None, context, key=jax.random.key(0), **options)]
-        results.append(case.unroll(params, xs, state, context, remat=2))
+        results = [case.unroll(params, xs, None, context, **options)]
+        results.append(case.unroll(params, xs, state, context, key=jax.random.key(0), remat=2))
         return jax.lax.psum(sum(a.astype(jnp.float32).sum() for a in floating_leaves(results)), "data")
 
     inside = jax.shard_map(loss, mesh=mesh, in_specs=(everywhere, rows, rows, rows, rows), out_specs=everywhere)

@@ -1,4 +1,4 @@
-"""Eight simulated devices train as one does: real cells, unequal lengths, every kind of dropout."""
+"""Eight simulated devices, over automatic or explicit axes, train as one does: real cells, unequal lengths, every dropout."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from seqjax.train.mesh import data_mesh, shard
 from seqjax.train.state import init_state
 from seqjax.train.step import make_train_step
 
-DTYPE = sys.argv[1]
+DTYPE, AXES = sys.argv[1:]
 optimizer = optax.sgd(0.5) if DTYPE == "float32" else optax.adam(1e-2)
 cells = (
     seqjax.Dropout(0.2),
@@ -40,8 +40,8 @@ class Tagger(seqjax.Model):
         return cross_entropy(outputs, batch["target"], mask)
 
 
-def losses(devices):
-    mesh, model = data_mesh(devices), Tagger()
+def losses(mesh):
+    model = Tagger()
     state = init_state(model, optimizer, batch_size=32, seed=0, mesh=mesh)
     step = make_train_step(model, optimizer, mesh=mesh)
     rng, values, before = np.random.default_rng(0), [], 0.0
@@ -51,23 +51,27 @@ def losses(devices):
             "target": rng.integers(0, 5, (32, 7)).astype(np.int32),
             "lengths": rng.integers(0, 8, 32).astype(np.int32),
         }
-        state = step(state, shard(mesh, batch))
+        state = step(state, batch if mesh is None else shard(mesh, batch))
         total = float(state.loss.sum)
         values.append(total - before)
         before = total
     return values
 
 
-print(json.dumps([losses(jax.devices()[:1]), losses(jax.devices())]))
+mesh = data_mesh() if AXES == "automatic" else jax.make_mesh((8,), ("data",))
+print(json.dumps([losses(None), losses(mesh)]))
 """
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [pytest.param("float32", 1e-5, marks=pytest.mark.slow), ("float64", 1e-9)])
-def test_losses_of_one_device_and_of_eight_are_the_same(dtype, tolerance, as_user, tmp_path):
+@pytest.mark.parametrize(
+    ("dtype", "axes", "tolerance"),
+    [pytest.param("float32", "automatic", 1e-5, marks=pytest.mark.slow), ("float64", "explicit", 1e-9)],
+)
+def test_losses_of_one_device_and_of_eight_are_the_same(dtype, axes, tolerance, as_user, tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
     devices = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     precision = {"JAX_ENABLE_X64": str(dtype == "float64"), "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
-    done = as_user("program.py", dtype, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)} | devices | precision)
+    done = as_user("program.py", dtype, axes, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)} | devices | precision)
     assert done.returncode == 0, done.stderr
     one, eight = json.loads(done.stdout.splitlines()[-1])
     assert len(one) == 20
