@@ -243,7 +243,12 @@ class Session:
         folder = training.RunFolder(config.init_from)
         if folder.read_config()["vocabulary"] != to_json(self._vocabulary):
             reason = "its vocabulary is not that of these data, so its weights belong to other symbols or classes"
-            raise InputError(f"--init-from {config.init_from}: {reason}")
+            remedy = (
+                f": give --data.vocabulary-from {config.init_from}"
+                if hasattr(getattr(config, "data", None), "vocabulary_from")
+                else ""
+            )
+            raise InputError(f"--init-from {config.init_from}: {reason}{remedy}")
         with training.Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
             return checkpoints.params(jax.eval_shape(self.model.init, jax.random.key(0)))
 

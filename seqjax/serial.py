@@ -126,7 +126,7 @@ def from_json(data):
         (1, (2, 'b'))
     """
     if isinstance(data, list | tuple):
-        return tuple(from_json(item) for item in data)
+        return tuple(item if isinstance(item, str) else from_json(item) for item in data)  # a vocabulary has many strings
     if not isinstance(data, dict):
         return data
     for _, read in _FORMS:

@@ -15,10 +15,12 @@ from typing import Literal
 from tyro.conf import OmitArgPrefixes
 
 from experiments import command_line
+from experiments.count_models import ngram_losses, ngram_name
 from experiments.language_model.config import PRESETS, PROGRAM, Config, Data, Sampling, build_model
 from experiments.language_model.samples import draw
-from experiments.language_model.text import load_text, ngram_name
+from experiments.language_model.text import load_text
 from experiments.session import Milestones, Session, run_training
+from experiments.vocabularies import earlier_vocabulary
 from experiments.weights import Weights, latest, parse_verb
 from seqjax import metrics
 from seqjax.models.language_model import LanguageModel
@@ -41,33 +43,28 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     Raises:
         InputError: text, sizes or folders do not fit; nothing has been written then.
     """
-    data, text = config.data, load_text(config.data)
-    held_out = {split: text.batches(split, data) for split in ("valid", "test") if split in text.tokens}
+    data, text = config.data, load_text(config.data, earlier_vocabulary(config))
+    held_out = {split: text.held_out(split, data) for split in ("valid", "test") if split in text.encoded.tokens}
     model = build_model(config.model, text.vocabulary)
     names = {"program": PROGRAM, "preset": preset, "vocabulary": text.vocabulary, "data": text.record}
     session = Session(config, model, text.stream(data, config.seed), loss_scale=config.loss_scale, **names)
     draw(model, text.vocabulary, session.state.params, config.sample)  # refuses invalid options before training
 
+    def loss_of(params):
+        return lambda batches: session.evaluate(params, batches)["loss"]
+
     with session.open(*text.summary()):
-        references = text.ngram_losses(config.ngrams, config.ngram_limit)
+        references = ngram_losses(text.tokens("train"), text.tokens("valid"), text.vocabulary, config.ngrams, config.ngram_limit)
         samples = Milestones(lambda params: "".join(draw(model, text.vocabulary, params, config.sample)), session)
-        for event in session.train(lambda params: session.evaluate(params, held_out["valid"])):
+        for event in session.train(lambda params: {"loss": held_out["valid"].loss(loss_of(params))}):
             samples.pass_by(event.step, event.state.params)
             session.draw_curves(event, references)
 
     def measure(params) -> dict[str, float]:
-        losses = {split: session.evaluate(params, batches)["loss"] for split, batches in held_out.items()}
-        return quote(losses, data) | {f"{name}_validation_loss": nats for name, nats in references.items()}
+        figures = {name: value for split in held_out.values() for name, value in split.figures(loss_of(params)).items()}
+        return figures | {f"{name}_validation_loss": nats for name, nats in references.items()}
 
     return session.finish(measure)
-
-
-def quote(losses: dict[str, float], data: Data) -> dict[str, float]:
-    """The losses of splits in nats per symbol, and as perplexity (words) or bits (otherwise)."""
-    unit, convert = ("perplexity", metrics.perplexity) if data.vocabulary == "word" else ("bits", metrics.bits)
-    losses = {"validation" if split == "valid" else split: nats for split, nats in losses.items()}
-    figures = {f"{split}_loss": nats for split, nats in losses.items()}
-    return figures | {f"{split}_{unit}": convert(nats) for split, nats in losses.items()}
 
 
 def train(argv: list[str]) -> Run:
@@ -89,11 +86,11 @@ def evaluate(argv: list[str]):
     """Measures a run: evaluate DIR [--data.path F] [--split test]; writes eval-<name>-<hash of the text>.json."""
     config, _ = parse_verb(Evaluate, argv, program=f"{PROGRAM} evaluate", data=Data())
     loaded = config.weights.load(LanguageModel)
-    text = load_text(config.data, loaded.run.vocabulary)
-    batches = text.batches(config.split, config.data)
-    nats = sum_figures(make_eval_step(loaded.model), loaded.model, loaded.params, batches)["loss"]
-    name = loaded.name(config.split, config.name, text.record)
-    loaded.write(name, quote({config.split: nats}, config.data), {}, text.record)
+    text = load_text(config.data, loaded.run.vocabulary, trained=loaded.run.data)
+    step = make_eval_step(loaded.model)
+    held_out = text.held_out(config.split, config.data)
+    figures = held_out.figures(lambda batches: sum_figures(step, loaded.model, loaded.params, batches)["loss"])
+    loaded.write(loaded.name(config.split, config.name, text.record), figures, {}, text.record)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,10 +25,11 @@ class Data:
     encoding: str = "utf-8"  # of the files, by its name in Python
     unreadable: Literal["refuse", "skip"] = "refuse"  # files of the folder that cannot be read or are not in the encoding
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)  # shares of training, validation, test
-    vocabulary: Literal["character", "byte", "word"] = "character"
+    vocabulary: Literal["character", "byte", "word", "word-punct", "bpe", "unigram"] = "character"
+    vocabulary_from: str | None = None  # a run folder, whose vocabulary is taken instead
     normalization: Literal["NFC", "NFKC"] | None = "NFC"  # Unicode's form of every text, also of prompts; bytes keep theirs
     min_count: int = 1  # symbols that occur less often in the training text are unknown
-    max_size: int | None = None  # maximum size of the vocabulary
+    max_size: int | None = None  # maximum size of the vocabulary; None: no limit, for sub-words 8,000
     batch_size: int = 32  # rows of a batch, over all devices
     length: int = 64  # steps of a batch; the state is carried from batch to batch
 

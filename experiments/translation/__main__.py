@@ -17,6 +17,7 @@ from experiments.translation import inference
 from experiments.translation.config import PROGRAM, Config, build_model
 from experiments.translation.figures import pair_scores, split_figures
 from experiments.translation.text import load_pairs
+from experiments.vocabularies import earlier_vocabulary
 from experiments.written import chosen_monitor
 from seqjax.data.text.buckets import Buckets
 from seqjax.data.text.limits import OutputLimit
@@ -41,7 +42,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     Raises:
         InputError: pairs, sizes or folders do not fit; nothing has been written then.
     """
-    data, text = config.data, load_pairs(config.data)
+    data, text = config.data, load_pairs(config.data, earlier_vocabulary(config, count=2))
     targets = [pair.target for pair in text.pairs["train"]]
     config = dataclasses.replace(config, monitor=chosen_monitor(config.monitor, targets, data.bleu_tokenize))
     signatures, limit = text_signatures(tokenize=data.bleu_tokenize), OutputLimit.from_record(text.record)

@@ -32,6 +32,7 @@ class Data:
     normalization: Literal["NFC", "NFKC"] | None = "NFC"  # Unicode's form of every text, also of lines to translate
     units: Literal["bpe", "unigram", "word", "character"] = "bpe"
     target_units: Literal["bpe", "unigram", "word", "character", "line"] | None = None  # None: as units; line: whole replies
+    vocabulary_from: str | None = None  # a run folder, whose vocabularies are taken instead
     vocabulary_size: int = 8000  # maximum size of a vocabulary
     min_count: int = 1  # words and characters that occur less often in the training pairs are unknown
     character_coverage: float = 1.0  # share of the characters that sub-words know, such as 0.9995 for Chinese

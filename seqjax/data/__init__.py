@@ -16,6 +16,7 @@ from seqjax.data.text.buckets import Buckets, bucket_shapes, evaluation_pairs
 from seqjax.data.text.characters import ByteVocabulary, CharacterVocabulary
 from seqjax.data.text.corpus import Corpus, from_path, from_tfds, load, pydoc, stdlib
 from seqjax.data.text.documents import Document, FileDocument
+from seqjax.data.text.encoded import EncodedCorpus, VocabularySettings, encode_corpus
 from seqjax.data.text.encoding import Encoded, build_pair_vocabularies, build_vocabulary, encode_pairs, word_positions
 from seqjax.data.text.labelled import LabelledText, from_tables, library_lines, line_series, read_table
 from seqjax.data.text.language import TextStream, encode_documents, evaluation_batches
@@ -23,9 +24,10 @@ from seqjax.data.text.limits import OutputLimit
 from seqjax.data.text.pairs import Pair, Pairs
 from seqjax.data.text.preparing import LabelledLine, preparation, split_words
 from seqjax.data.text.subwords import SubwordVocabulary
+from seqjax.data.text.tokens import TokenFile
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.data.text.word_dropout import WordDropout
-from seqjax.data.text.words import LineVocabulary, WordVocabulary
+from seqjax.data.text.words import LineVocabulary, WordPunctVocabulary, WordVocabulary
 
 __all__ = [
     "Batch",
@@ -36,6 +38,7 @@ __all__ = [
     "DistortedStrokes",
     "Document",
     "Encoded",
+    "EncodedCorpus",
     "FileDocument",
     "LabelledLine",
     "LabelledText",
@@ -49,13 +52,17 @@ __all__ = [
     "Stream",
     "SubwordVocabulary",
     "TextStream",
+    "TokenFile",
     "Vocabulary",
+    "VocabularySettings",
     "WordDropout",
+    "WordPunctVocabulary",
     "WordVocabulary",
     "bucket_shapes",
     "build_pair_vocabularies",
     "build_vocabulary",
     "check_parts",
+    "encode_corpus",
     "encode_documents",
     "encode_pairs",
     "evaluation_batches",

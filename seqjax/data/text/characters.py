@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seqjax.data.text.vocabulary import Vocabulary, most_frequent, normalized, refuse_twice, split_at
+from seqjax.data.text.vocabulary import Vocabulary, most_frequent, normalized, refuse_twice, split_at, whole_pieces
 from seqjax.serial import register
 
 
@@ -48,7 +48,7 @@ class CharacterVocabulary(Vocabulary):
     @classmethod
     def from_text(
         cls,
-        text: str,
+        text: str | Iterable[str],
         *,
         min_count: int = 1,
         max_size: int | None = None,
@@ -59,7 +59,7 @@ class CharacterVocabulary(Vocabulary):
         """The characters of a training text.
 
         Args:
-            text: the training text.
+            text: the training text, or its pieces.
             min_count: characters that occur less often are unknown.
             max_size: the maximum size, special symbols included; the most frequent characters are kept. None: no limit.
             symbols, normalization: as for the class.
@@ -71,10 +71,15 @@ class CharacterVocabulary(Vocabulary):
         Raises:
             InputError: the text is empty, or the limits exclude every character.
         """
-        codes, counts = np.unique(
-            _code_points("".join(split_at(normalized(text, normalization), symbols)[::2])), return_counts=True
-        )
-        counted = dict(zip(map(chr, codes.tolist()), counts.tolist(), strict=True))
+        counts = np.zeros(0, np.int64)  # [code points]
+        for piece in whole_pieces([text] if isinstance(text, str) else text):
+            for part in split_at(normalized(piece, normalization), symbols)[::2]:
+                found = np.bincount(_code_points(part))
+                if found.size > counts.size:
+                    counts, found = found, counts
+                counts[: found.size] += found
+        codes = np.flatnonzero(counts).tolist()
+        counted = dict(zip(map(chr, codes), counts[codes].tolist(), strict=True))
         characters = most_frequent(counted, min_count, max_size, specials=cls._specials(special) + len(symbols))
         fields: dict[str, Any] = {"symbols": tuple(symbols), "normalization": normalization} | special
         return cls(characters="".join(sorted(characters)), **fields)

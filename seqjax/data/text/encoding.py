@@ -11,11 +11,11 @@ from seqjax.data.text.limits import length_limit
 from seqjax.data.text.pairs import Pair
 from seqjax.data.text.subwords import SubwordVocabulary
 from seqjax.data.text.vocabulary import Vocabulary, normalized
-from seqjax.data.text.words import LineVocabulary, WordVocabulary
+from seqjax.data.text.words import LineVocabulary, WordPunctVocabulary, WordVocabulary
 from seqjax.errors import InputError
 
 KINDS = ("bpe", "unigram", "character", "word", "line")
-_SPECIAL: dict[str, Any] = {"pad": 0, "unknown": 1, "start": 2, "end": 3}
+_IDS: dict[str, Any] = {"pad": 0, "unknown": 1, "start": 2, "end": 3}
 _SHORTEST_LIMIT = 100  # symbols; of pairs that are all shorter none is over-long
 
 
@@ -36,30 +36,37 @@ class Encoded(NamedTuple):
 
 
 def build_vocabulary(
-    kind: str, text: str, *, min_count: int = 1, max_size: int | None = None, normalization: str | None = None
+    kind: str, text: str | Iterable[str], *, min_count: int = 1, max_size: int | None = None, normalization: str | None = None
 ) -> Vocabulary:
     """Builds a vocabulary from a training text.
 
     Args:
-        kind: "character", "byte" or "word".
-        text: the training text; a byte vocabulary does not depend on it.
-        min_count, max_size, normalization: as for `CharacterVocabulary.from_text`; bytes are never normalised.
+        kind: "character", "byte", "word" (between white space), "word-punct" (words and punctuation marks), or sub-words: "bpe"
+            or "unigram". All but "word" keep white space.
+        text: the training text, or its pieces; a byte vocabulary does not depend on it.
+        min_count, max_size, normalization: as for `CharacterVocabulary.from_text`; bytes are never normalised, and sub-words are
+            limited by max_size alone (None: 8,000).
 
     Returns:
         The vocabulary.
 
     Raises:
-        InputError: the kind is unknown, the text is empty, or the limits exclude every symbol.
+        InputError: the kind is unknown, the text is empty, the limits exclude every symbol, or they do not apply to the kind.
 
     Example:
-        >>> build_vocabulary("word", "to be or not to be").size
-        6
+        >>> build_vocabulary("word", "to be or not to be").size, build_vocabulary("word-punct", "to be, or not").tokens
+        (6, (' be', ' not', ' or', ',', 'to'))
     """
     if kind == "byte":
         return ByteVocabulary()
-    kinds = {"character": CharacterVocabulary, "word": WordVocabulary}
+    if kind in ("bpe", "unigram"):
+        if min_count > 1:
+            raise InputError(f"min_count is {min_count}: sub-words are limited by max_size alone")
+        limits: dict[str, Any] = {"max_size": max_size, "normalization": normalization, "whitespace": "keep"}
+        return SubwordVocabulary.from_text(text, kind=kind, **limits)
+    kinds = {"character": CharacterVocabulary, "word": WordVocabulary, "word-punct": WordPunctVocabulary}
     if kind not in kinds:
-        raise InputError(f"vocabulary {kind!r} is not known: choose one of character, byte, word")
+        raise InputError(f"vocabulary {kind!r} is not known: choose one of {', '.join(kinds)}, byte, bpe, unigram")
     return kinds[kind].from_text(text, min_count=min_count, max_size=max_size, normalization=normalization)
 
 
@@ -127,8 +134,8 @@ def build_pair_vocabularies(
         if name == "line":
             return LineVocabulary.from_text(text, **limits)
         if name == "word":
-            return WordVocabulary.from_text(text, **limits, **_SPECIAL)
-        return CharacterVocabulary.from_text(text.replace("\n", ""), **limits, **_SPECIAL, symbols=symbols)
+            return WordVocabulary.from_text(text, **limits, **_IDS)
+        return CharacterVocabulary.from_text(text.replace("\n", ""), **limits, **_IDS, symbols=symbols)
 
     sources, targets = ("\n".join(side) for side in zip(*pairs, strict=True)) if pairs else ("", "")
     if joint:

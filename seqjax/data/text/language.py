@@ -1,7 +1,7 @@
 """Language-model batches of contiguous text: row r of a batch continues in row r of the next."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from seqjax.data.batches import Batch, Stream
 from seqjax.data.text.documents import AnyDocument
+from seqjax.data.text.tokens import TokenFile, Tokens, chunks, token_pieces
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
 
@@ -33,8 +34,7 @@ def encode_documents(documents: Iterable[AnyDocument], vocabulary: Vocabulary) -
         >>> encode_documents([Document("x", "ab"), Document("y", "b")], vocabulary).tolist()
         [0, 2, 3, 0, 3]
     """
-    opening = np.array([] if vocabulary.start is None else [vocabulary.start], np.int32)
-    parts = [part for document in documents for part in (opening, vocabulary.encode(document.text))]
+    parts = list(token_pieces(documents, vocabulary))
     if not parts:
         raise InputError("there are no documents to encode: the split is empty")
     return np.concatenate(parts)
@@ -53,7 +53,7 @@ class TextStream(Stream):
     a pure function of the stream and i.
 
     Args:
-        tokens: integer, [N].
+        tokens: integer, [N], in memory or in a file.
         batch_size: B.
         length: T.
         start: the symbol that begins every document; None: only the first symbol of the text begins one.
@@ -72,7 +72,7 @@ class TextStream(Stream):
         [[5, 6], [9, 3]]
     """
 
-    tokens: np.ndarray
+    tokens: Tokens
     batch_size: int
     length: int
     start: int | None
@@ -95,8 +95,16 @@ class TextStream(Stream):
 
     @cached_property
     def identity(self) -> dict:
-        tokens = hashlib.sha256(self.tokens.astype("<i4").tobytes()).hexdigest()
-        return {"tokens": tokens, "batch_size": self.batch_size, "length": self.length, "start": self.start, "seed": self.seed}
+        digest = hashlib.sha256()
+        for chunk in chunks(self.tokens):
+            digest.update(chunk.astype("<i4").tobytes())
+        return {
+            "tokens": digest.hexdigest(),
+            "batch_size": self.batch_size,
+            "length": self.length,
+            "start": self.start,
+            "seed": self.seed,
+        }
 
     def batch(self, index: int) -> Batch:
         epoch, step = divmod(int(index), self.steps_per_epoch)
@@ -105,20 +113,46 @@ class TextStream(Stream):
         return _batch(self.tokens, rows + step * self.length, self.length, self.start, first=step == 0)
 
 
-def evaluation_batches(tokens: np.ndarray, *, batch_size: int, length: int, start: int | None) -> list[Batch]:
+class EvaluationBatches(Sequence[Batch]):
+    """The batches that `evaluation_batches` returns, each made when it is asked for."""
+
+    def __init__(self, tokens: Tokens, batch_size: int, length: int, start: int | None, ignored: int | None):
+        self._tokens, self._length, self._start, self._ignored = tokens, length, start, ignored
+        self._windows = -(-(tokens.size - 1) // (batch_size * length))
+        self._rows = np.arange(batch_size) * (self._windows * length)  # [B]
+
+    def __len__(self) -> int:
+        return self._windows
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        window = range(self._windows)[index]
+        begins = self._rows + window * self._length  # [B]
+        batch = _batch(self._tokens, begins, self._length, self._start, first=window == 0)
+        batch["target_mask"] &= begins[:, None] + np.arange(self._length) < self._tokens.size - 1
+        if self._ignored is not None:
+            batch["target_mask"] &= batch["target"] != self._ignored
+        return batch
+
+
+def evaluation_batches(
+    tokens: Tokens, *, batch_size: int, length: int, start: int | None, ignored: int | None = None
+) -> EvaluationBatches:
     """Batches of one shape in which every target of a text is counted exactly once.
 
     The text is cut into batch_size contiguous rows, with as few windows as possible; the unused end of the last rows repeats
     the beginning of the text, with False in target_mask. The state carries over from batch to batch.
 
     Args:
-        tokens: integer, [N], N >= 2.
+        tokens: integer, [N], N >= 2, in memory or in a file.
         batch_size: B.
         length: T.
         start: the symbol that begins every document and is never a target, or None.
+        ignored: another symbol that is read but is no target, or None.
 
     Returns:
-        A list of batches like those of `TextStream`.
+        A sequence of batches like those of `TextStream`, each made when it is asked for.
 
     Raises:
         InputError: tokens have a wrong dtype or rank, there are fewer than 2, or a size is below 1.
@@ -131,28 +165,23 @@ def evaluation_batches(tokens: np.ndarray, *, batch_size: int, length: int, star
     tokens = _checked(tokens, batch_size, length)
     if tokens.size < 2:
         raise InputError(f"the text has {tokens.size} tokens, an evaluation needs at least 2: one to read and one to predict")
-    windows = -(-(tokens.size - 1) // (batch_size * length))
-    rows = np.arange(batch_size) * (windows * length)
-    batches = [_batch(tokens, rows + w * length, length, start, first=w == 0) for w in range(windows)]
-    for w, batch in enumerate(batches):
-        batch["target_mask"] &= rows[:, None] + w * length + np.arange(length) < tokens.size - 1
-    return batches
+    return EvaluationBatches(tokens, batch_size, length, start, ignored)
 
 
-def _batch(tokens: np.ndarray, begins: np.ndarray, length: int, start: int | None, *, first: bool) -> Batch:
+def _batch(tokens: Tokens, begins: np.ndarray, length: int, start: int | None, *, first: bool) -> Batch:
     """The windows that begin at some positions [B] of the text, which wraps around."""
-    positions = (begins[:, None] + np.arange(length + 1)) % tokens.size
-    windows = tokens[positions]
-    opens = positions == 0 if start is None else (positions == 0) | (windows == start)
-    reset = opens[:, :-1].copy()
+    positions = (begins[:, None] + np.arange(length + 1)) % tokens.size  # [B, T + 1]
+    windows = tokens[positions].astype(np.int32)  # [B, T + 1]
+    opens = positions == 0 if start is None else (positions == 0) | (windows == start)  # [B, T + 1]
+    reset = opens[:, :-1].copy()  # [B, T]
     reset[:, 0] |= first
     return {"tokens": windows[:, :-1].copy(), "target": windows[:, 1:].copy(), "target_mask": ~opens[:, 1:], "reset": reset}
 
 
-def _checked(tokens: np.ndarray, batch_size: int, length: int) -> np.ndarray:
-    tokens = np.asarray(tokens)
+def _checked(tokens: Tokens, batch_size: int, length: int) -> Tokens:
+    tokens = tokens if isinstance(tokens, TokenFile) else np.asarray(tokens)
     if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
-        raise InputError(f"tokens are {tokens.dtype} {tokens.shape}, they must be integers in one row")
+        raise InputError(f"tokens are {tokens.dtype} {getattr(tokens, 'shape', '')}, they must be integers in one row")
     if batch_size < 1 or length < 1:
         raise InputError(f"batch size is {batch_size} and length {length}: both must be at least 1")
-    return tokens.astype(np.int32)
+    return tokens

@@ -72,7 +72,7 @@ class Vocabulary:
     @cached_property
     def _ids(self) -> np.ndarray:
         """The ids of the ordinary symbols, int32, in their order."""
-        return np.array([i for i in range(self.size) if i not in self._special_ids], np.int32)
+        return np.setdiff1d(np.arange(self.size, dtype=np.int32), np.array([*self._special_ids], np.int32))
 
     def encode(self, text: str, *, strict: bool = False) -> np.ndarray:
         """The ids of a text, without a start or end symbol added (a word vocabulary reads newlines as end symbols).
@@ -96,6 +96,26 @@ class Vocabulary:
                 raise InputError(f"outside the vocabulary of {self.size} symbols: {' '.join(outside[:10])}{more}; leave them out")
             ids[missing] = self.unknown
         return ids
+
+    def encode_pieces(self, pieces: Iterable[str]) -> Iterator[np.ndarray]:
+        """The ids of a text that comes in pieces of any size, in memory for a few pieces only.
+
+        Args:
+            pieces: texts; the text is their concatenation.
+
+        Returns:
+            An iterator over int32 [T]. Their concatenation is what `encode` returns for the whole text (for sub-words: another
+            spelling, if the text has lines of millions of characters).
+
+        Raises:
+            InputError: as `encode`.
+        """
+        return (self.encode(piece) for piece in whole_pieces(pieces))
+
+    def outside(self, text: str) -> list[str]:
+        """The different symbols of a text that the vocabulary lacks."""
+        ids, symbols = self._look_up(normalized(text, self.normalization))
+        return symbols(ids < 0) if (ids < 0).any() else []
 
     def _look_up(self, text: str):
         """A new array of ids, int32 [T], -1 outside the vocabulary; and a function from a mask [T] to the symbols it selects."""
@@ -155,6 +175,52 @@ def normalized(text: str, form: str | None) -> str:
     if form not in FORMS:
         raise InputError(f"normalization is {form!r}, it must be one of {', '.join(FORMS)}, or None")
     return unicodedata.normalize(form, text)
+
+
+def whole_pieces(pieces: Iterable[str], size: int = 1 << 20) -> Iterator[str]:
+    """Cuts a text that comes in pieces before white space, so that no word, mark or composed character is divided.
+
+    Args:
+        pieces: texts of any size.
+        size: the least number of characters of all pieces returned but the last.
+
+    Returns:
+        An iterator over texts with the same concatenation. A text without white space is cut before a character that does not
+        compose with the one before it, once it is 16 times as long as `size`.
+
+    Example:
+        >>> list(whole_pieces(["to be or n", "ot to", " be"], size=4))
+        ['to be or', ' not', ' to', ' be']
+    """
+    held: list[str] = []
+    for piece in pieces:
+        held.append(piece)
+        length = sum(map(len, held))
+        if length >= size:
+            text = "".join(held)
+            cut = _last_space(text) or (_last_starter(text) if length >= 16 * size else 0)
+            if cut:
+                yield text[:cut]
+            held = [text[cut:]]
+    if any(held):
+        yield "".join(held)
+
+
+def _last_space(text: str) -> int:
+    """The place of the last newline, or else of the last white space that follows another character; 0: there is none."""
+    line = text.rfind("\n")
+    if line > 0:
+        return line
+    space = max(text.rfind(" "), text.rfind("\t"), 0)
+    return len(text[:space].rstrip())
+
+
+def _last_starter(text: str) -> int:
+    """The place of a last character that does not compose with the one before it; the end if there is none."""
+    for place in range(len(text) - 1, max(len(text) - 1000, 0), -1):
+        if not unicodedata.category(text[place]).startswith("M") and not "\u1160" <= text[place] <= "\u11ff":
+            return place
+    return len(text)
 
 
 def split_at(text: str, symbols: Sequence[str]) -> list[str]:

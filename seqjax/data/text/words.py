@@ -8,8 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from seqjax.data.text.vocabulary import Vocabulary, most_frequent, normalized, refuse_twice
+from seqjax.data.text.vocabulary import Vocabulary, most_frequent, normalized, refuse_twice, whole_pieces
 from seqjax.serial import register
+
+_TOKEN = re.compile(r" ?\w+| ?[^\w\s]|\s")
 
 
 @register
@@ -47,7 +49,7 @@ class WordVocabulary(Vocabulary):
     @classmethod
     def from_text(
         cls,
-        text: str,
+        text: str | Iterable[str],
         *,
         min_count: int = 1,
         max_size: int | None = None,
@@ -57,7 +59,7 @@ class WordVocabulary(Vocabulary):
         """The words of a training text.
 
         Args:
-            text: the training text.
+            text: the training text, or its pieces.
             min_count: words that occur less often are unknown.
             max_size: the maximum size, special symbols included; the most frequent words are kept. None: no limit.
             normalization: as for `Vocabulary`.
@@ -69,7 +71,9 @@ class WordVocabulary(Vocabulary):
         Raises:
             InputError: the text is empty, or the limits exclude every word.
         """
-        counts = Counter(normalized(text, normalization).split())
+        counts = Counter[str]()
+        for piece in whole_pieces([text] if isinstance(text, str) else text):
+            counts.update(normalized(piece, normalization).split())
         for literal in ("<unk>", "<eos>"):
             counts.pop(literal, None)
         words = tuple(most_frequent(counts, min_count, max_size, specials=cls._specials(special)))
@@ -97,6 +101,87 @@ class WordVocabulary(Vocabulary):
             word = words.get(i, "")
             yield separator + word if word not in ("", "\n") else word
             separator = separator if not word else "" if word == "\n" else " "
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class WordPunctVocabulary(Vocabulary):
+    r"""Words and punctuation marks, each with the blank before it: unless a word is unknown, decoding restores every character.
+
+        a token is  " "? word  |  " "? mark  |  white space
+
+    A word is letters, digits and underscores; a mark is a single other character. Id 0 begins every document.
+
+    Args:
+        tokens: the distinct ordinary tokens, in the order of their ids.
+        pad, unknown, start, end: as for `Vocabulary`.
+
+    Raises:
+        InputError: a token appears twice, or special symbols are invalid.
+
+    Example:
+        >>> vocabulary = WordPunctVocabulary.from_text("The cat, the dog.\n")
+        >>> vocabulary.tokens
+        ('\n', ' cat', ' dog', ' the', ',', '.', 'The')
+        >>> vocabulary.decode(vocabulary.encode("The cat, the cat.")), vocabulary.encode("The cow").tolist()
+        ('The cat, the cat.', [8, 1])
+    """
+
+    unknown: int | None = 1
+    start: int | None = 0
+    tokens: tuple[str, ...] = field(repr=False)
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse_twice("token", self.tokens)
+
+    @classmethod
+    def from_text(
+        cls,
+        text: str | Iterable[str],
+        *,
+        min_count: int = 1,
+        max_size: int | None = None,
+        normalization: str | None = None,
+        **special: int | None,
+    ) -> "WordPunctVocabulary":
+        """The tokens of a training text.
+
+        Args:
+            text: the training text, or its pieces.
+            min_count: tokens that occur less often are unknown.
+            max_size: the maximum size, special symbols included; the most frequent tokens are kept. None: no limit.
+            normalization: as for `Vocabulary`.
+            **special: ids of pad, unknown, start or end that differ from the class's defaults.
+
+        Returns:
+            The vocabulary; its tokens are in order of decreasing frequency, then alphabetical.
+
+        Raises:
+            InputError: the text is empty, or the limits exclude every token.
+        """
+        counts = Counter[str]()
+        for piece in whole_pieces([text] if isinstance(text, str) else text):
+            counts.update(_TOKEN.findall(normalized(piece, normalization)))
+        tokens = tuple(most_frequent(counts, min_count, max_size, specials=cls._specials(special)))
+        return cls(tokens=tokens, normalization=normalization, **special)
+
+    @property
+    def _symbols(self) -> tuple[str, ...]:
+        return self.tokens
+
+    @cached_property
+    def _table(self) -> dict[str, int]:
+        return dict(zip(self.tokens, self._ids.tolist(), strict=True))
+
+    def _look_up(self, text: str):
+        tokens, table = _TOKEN.findall(text), self._table
+        ids = np.array([table.get(token, -1) for token in tokens], np.int32)
+        return ids, lambda missing: sorted({tokens[t] for t in np.flatnonzero(missing)})
+
+    def stream(self, ids: Iterable[int]) -> Iterator[str]:
+        tokens = {i: token for token, i in self._table.items()} | {self.unknown: "\ufffd"}
+        return (tokens.get(i, "") for i in self._checked(ids))
 
 
 @register

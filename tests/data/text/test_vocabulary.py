@@ -135,7 +135,7 @@ def test_an_id_outside_the_vocabulary_is_refused(vocabulary, wrong):
         (lambda: WordVocabulary.from_text(" \n"), "text is empty"),
         (lambda: CharacterVocabulary.from_text("abc", min_count=2), "exclude all of the text's 3 symbols"),
         (lambda: CharacterVocabulary.from_text("abc", max_size=2), "max_size 2 with 2 special symbols"),
-        (lambda: build_vocabulary("syllable", "abc"), "choose one of character, byte, word"),
+        (lambda: build_vocabulary("syllable", "abc"), "choose one of character, word, word-punct, byte, bpe, unigram"),
     ],
 )
 def test_a_wrong_vocabulary_is_refused(make, message):

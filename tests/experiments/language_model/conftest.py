@@ -26,7 +26,7 @@ def words(count: int, seed: int = 0) -> str:
 def text(tmp_path_factory):
     """A file of a few hundred words."""
     path = tmp_path_factory.mktemp("texts") / "words.txt"
-    path.write_text(words(400))
+    path.write_text(words(400).strip())  # a newline at its end would be a symbol of the test split alone
     return path
 
 

@@ -12,13 +12,17 @@ import seqjax
 from experiments.language_model.config import Config, Data, Network, Sampling, build_model
 from experiments.language_model.samples import draw
 from experiments.language_model.text import load_text
+from experiments.vocabularies import earlier_vocabulary
 from seqjax.data.text.characters import CharacterVocabulary
 from seqjax.errors import InputError
+from seqjax.serial import to_json
 from seqjax.train import LoopConfig, OptimizerConfig
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.runs.folder import RunFolder
 from tests.experiments.conftest import contents, refused
 from tests.experiments.language_model.conftest import PACE, SIZES, command, words
+
+LETTERS = CharacterVocabulary.from_text("the cat")
 
 
 @pytest.fixture
@@ -32,6 +36,12 @@ def here(nowhere):
     (nowhere / "lines" / "train.txt").write_text(words(400))
     (nowhere / "lines" / "valid.txt").write_text("cat")
     (nowhere / "nothing").mkdir()
+    (nowhere / "ten.txt").write_text("ten bytes.")
+    (nowhere / "pictures").mkdir()
+    (nowhere / "pictures" / "a.png").write_bytes(b"\x89PNG\r\n")
+    (nowhere / "pairs").mkdir()
+    pair = json.dumps({"preset": "tiny", "config": {}, "model": {}, "vocabulary": [to_json(LETTERS)] * 2})
+    (nowhere / "pairs" / "config.json").write_text(pair)
     (nowhere / "kept").mkdir()
     (nowhere / "kept" / "notes.txt").write_text("mine")
     (nowhere / "begun").mkdir()
@@ -69,7 +79,6 @@ def test_train_refuses(flags, messages, here):
     assert not (here / "runs").exists()
 
 
-LETTERS = CharacterVocabulary.from_text("the cat")
 CONFIGS = {  # the others are raised by the same functions that the command calls
     "no end": (lambda: LoopConfig(epochs=math.inf), "loop.epochs is inf, it must be a finite number"),
     "momentum of 2": (lambda: OptimizerConfig(b1=2.0), "optimizer.b1 is 2.0, it must be from 0 to 1"),
@@ -89,8 +98,18 @@ CONFIGS = {  # the others are raised by the same functions that the command call
     "text that is not UTF-8": (lambda: load_text(Data(path="latin.txt")), "latin.txt is not UTF-8.*0xe9 at byte offset 9"),
     "nothing left to validate on": (lambda: load_text(Data(path="good.txt", split=(1, 0, 0))), "valid split is empty"),
     "validation too short": (
-        lambda: load_text(Data(path="lines", vocabulary="word")).batches("valid", Data()),
+        lambda: load_text(Data(path="lines", vocabulary="word")).held_out("valid", Data()),
         "1 tokens.*at least 2",
+    ),
+    "a folder of pictures": (lambda: load_text(Data(path="pictures")), "a.png is not UTF-8 text.*choose files by include"),
+    "ten bytes": (lambda: load_text(Data(path="ten.txt")).stream(Data(), 0), "9 tokens, batch 32 x length 64 needs 2049"),
+    "one run's vocabulary for another's kind": (
+        lambda: earlier_vocabulary(Config(data=Data(vocabulary_from="pairs"))),
+        "the run in pairs has 2 vocabularies: give the folder of a run that has 1",
+    ),
+    "a vocabulary of another language": (
+        lambda: load_text(Data(path="good.txt", vocabulary_from="RUN"), CharacterVocabulary.from_text("\u4e2d \n")),
+        r"the vocabulary does not fit this text: 7\d\.\d+% .* the vocabulary of RUN lacks \d+ different ones, such as 'a' 'b'",
     ),
     "shares that are no split": (lambda: load_text(Data(path="good.txt", split=(0.5, 0.4, 0.4))), "split is 0.5 0.4 0.4.*sum 1"),
     "two texts": (lambda: load_text(Data(path="good.txt", tfds="tiny_shakespeare")), "good.txt.*tiny_shakespeare.*give one"),

@@ -203,10 +203,11 @@ def test_evaluate_writes_its_own_file_and_leaves_the_rest(finished, tmp_path):
         outcome = command("evaluate", tmp_path / "run", "--split", split)
         assert (outcome.code, outcome.err) == (0, "")
         *lines, path = outcome.out.splitlines()
+        printed = [f"{name}_{figure}" for figure in ("loss", "bits", "bits_per_character", "unknown_share")]
         assert path == str(tmp_path / "run" / f"eval-{split}-{results['data_sha256'][:8]}.json")
         written.add(pathlib.Path(path).name)
         figures = json.loads(pathlib.Path(path).read_text())
-        assert lines == [f"{figure} {figures[figure]:.4f}" for figure in (f"{name}_loss", f"{name}_bits")]
+        assert lines == [f"{figure} {figures[figure]:.4f}" for figure in printed]
         assert figures[f"{name}_loss"] == pytest.approx(results[f"{name}_loss"], abs=1e-6)
         assert figures["checkpoint"] == "best" and figures["seed"] == 0
     after = contents(tmp_path / "run")
@@ -238,8 +239,20 @@ def test_evaluate_reads_another_text(finished, tmp_path):
     for begin, end in itertools.pairwise(round(share * len(content)) for share in (0, 0.8, 0.9, 1)):
         ids.append(np.array([run.vocabulary.start, *run.vocabulary.encode(content[begin:end])]))
     losses = [(loss_of(run, run.params, part), len(part) - 1) for part in ids]
-    expected = sum(loss * count for loss, count in losses) / sum(count for _, count in losses)
-    assert figures["all_loss"] == pytest.approx(expected, abs=1e-4)
+    unknown = sum((part == run.vocabulary.unknown).sum() for part in ids)
+    count = sum(count for _, count in losses)
+    assert figures["all_unknown_share"] == pytest.approx(unknown / count) and unknown > 9
+    # An unknown symbol costs what Good and Turing's estimate says, whatever the weights.
+    known = figures["all_known_loss"]
+    unseen = results_of(finished[0])["data_unseen_probability"]
+    expected = ((count - unknown) * (known - np.log1p(-unseen)) - unknown * np.log(unseen)) / count
+    assert figures["all_loss"] == pytest.approx(expected, abs=1e-5)
+    masked = []
+    for part in ids:
+        _, logits = run.model.apply(run.params, {"tokens": part[None, :-1]})
+        nats = -jax.nn.log_softmax(logits)[0, np.arange(len(part) - 1), part[1:]]
+        masked += nats[part[1:] != run.vocabulary.unknown].tolist()
+    assert known == pytest.approx(np.mean(masked), abs=1e-4)
     assert figures["data_source"] == str(other)
 
 

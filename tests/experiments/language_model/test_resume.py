@@ -1,5 +1,6 @@
 """Runs that are stopped and go on, and runs that start from another's weights, through the real command."""
 
+import re
 import shutil
 
 import jax
@@ -95,6 +96,24 @@ def test_init_from_takes_the_weights_and_nothing_else(finished, train, tmp_path)
         np.testing.assert_allclose(leaf, source, rtol=0, atol=1e-12)
     assert ours.results["validation_loss"] == pytest.approx(theirs.results["validation_loss"], abs=1e-6)
     assert contents(finished[0]) == before
+
+
+def test_a_run_goes_on_with_another_text_in_its_own_vocabulary(finished, tmp_path):
+    (tmp_path / "other.txt").write_text(words(300, seed=3) + "caf\u00e9 " * 9 + "\n" + words(200, seed=4))
+    flags = ["--data.path", tmp_path / "other.txt", *SIZES, *PACE, "--loop.steps", 1, "--run.dir", tmp_path / "run"]
+    flags += ["--init-from", finished[0], "--optimizer.learning-rate", 1e-30]
+    outcome = command("train", *flags)
+    assert outcome.code == 2 and f"symbols or classes: give --data.vocabulary-from {finished[0]}" in outcome.err
+    outcome = command("train", *flags, "--data.vocabulary-from", finished[0])
+    assert outcome.code == 0, outcome.err
+    lacks = rf"\d\.\d+% of the training symbols are unknown: the vocabulary of {finished[0]} lacks 2 different ones, such as '."
+    assert re.search(lacks, outcome.out), outcome.out
+    ours, theirs = seqjax.load_run(tmp_path / "run"), seqjax.load_run(finished[0])
+    assert ours.vocabulary == theirs.vocabulary
+    for leaf, source in zip(jax.tree.leaves(ours.params), jax.tree.leaves(theirs.params), strict=True):
+        np.testing.assert_allclose(leaf, source, rtol=0, atol=1e-12)
+    results = results_of(tmp_path / "run")
+    assert 0 < results["data_train_unknown_share"] < 0.02 and "data_unseen_probability" not in results
 
 
 @pytest.mark.parametrize(

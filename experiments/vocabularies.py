@@ -1,0 +1,29 @@
+"""Vocabularies of earlier runs, for a resumed run, and for one that is trained on other texts."""
+
+from typing import Any
+
+from seqjax.errors import InputError
+from seqjax.serial import from_json
+from seqjax.train import RunFolder
+
+
+def earlier_vocabulary(config: Any, *, count: int = 1) -> Any:
+    """The vocabulary of the run that `data.vocabulary_from` names; None: a new one is made.
+
+    A resumed run has a copy of it, so that the other run is no longer needed.
+
+    Args:
+        config: the experiment's config, with `resume` and `data.vocabulary_from`.
+        count: the number of a model's vocabularies; above 1 they are a tuple.
+
+    Raises:
+        InputError: the folder is no run folder, or its run has other vocabularies.
+    """
+    if config.data.vocabulary_from is None:
+        return None
+    folder = config.resume or config.data.vocabulary_from
+    vocabulary = from_json(RunFolder(folder).read_config()["vocabulary"])
+    found = len(vocabulary) if isinstance(vocabulary, tuple) else int(vocabulary is not None)
+    if found != count:
+        raise InputError(f"the run in {folder} has {found} vocabularies: give the folder of a run that has {count}")
+    return vocabulary
