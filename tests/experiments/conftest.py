@@ -50,6 +50,18 @@ class Command:
         return Outcome(code, out.getvalue(), err.getvalue())
 
 
+@pytest.fixture(scope="session")
+def run_once(once):
+    """A function of a name and `train`, a function of a new folder: (the folder, the outcome), once for all workers."""
+
+    def get(name, train):
+        folder, outcome = once(name, lambda folder: tuple(train(folder)))
+        assert outcome[0] == 0, outcome[2]
+        return folder, Outcome(*outcome)
+
+    return get
+
+
 class Interrupt:
     """Patches run folders so that SIGTERM arrives when they record a training step."""
 

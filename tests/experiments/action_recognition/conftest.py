@@ -41,9 +41,13 @@ def no_pictures(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def files(tmp_path_factory):
+def files(once):
     """A folder: clips.npz, a class a clip; steps.npz, a class a step (-1 in some); wide.npz, more numbers a step."""
-    folder = tmp_path_factory.mktemp("signals")
+    return once("signals", write_signals)[0]
+
+
+def write_signals(folder):
+    folder.mkdir()
     arrays = ramps(48, seed=0)
     np.savez(folder / "clips.npz", **arrays)
     draw = np.random.default_rng(1)
@@ -54,7 +58,6 @@ def files(tmp_path_factory):
     steps = {"features": features.astype(np.float32), "length": length, "target": target, "group": group}
     np.savez(folder / "steps.npz", **steps, label_names=np.array(["still", "wave"]), rate=np.array(5.0))
     np.savez(folder / "wide.npz", **(arrays | {"features": np.repeat(arrays["features"], 2, axis=1)}))
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -68,18 +71,14 @@ def train(files):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, train):
+def finished(run_once, train):
     """(folder, outcome) of a run that no test may change; it has learnt, and knows a bag of frames."""
-    folder = tmp_path_factory.mktemp("runs") / "finished"
-    outcome = train(folder, "--loop.steps", 60, "--loop.log-every", 20, "--loop.eval-every", 20, "--keep", 2, "--bag-of-frames")
-    assert outcome.code == 0, outcome.err
-    return folder, outcome
+    flags = ["--loop.steps", 60, "--loop.log-every", 20, "--loop.eval-every", 20, "--keep", 2, "--bag-of-frames"]
+    return run_once("recognition", lambda folder: train(folder, *flags))
 
 
 @pytest.fixture(scope="session")
-def by_step(tmp_path_factory, train):
+def by_step(run_once, train):
     """The folder of a run with a class a step, which no test may change."""
-    folder = tmp_path_factory.mktemp("runs") / "by_step"
-    outcome = train(folder, "--data.window", 16, "--model.ranking", "margin", "--data.batch-size", 2, data="steps.npz")
-    assert outcome.code == 0, outcome.err
-    return folder
+    flags = ["--data.window", 16, "--model.ranking", "margin", "--data.batch-size", 2]
+    return run_once("recognition_by_step", lambda folder: train(folder, *flags, data="steps.npz"))[0]

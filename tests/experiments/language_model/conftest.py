@@ -23,11 +23,10 @@ def words(count: int, seed: int = 0) -> str:
 
 
 @pytest.fixture(scope="session")
-def text(tmp_path_factory):
+def text(once):
     """A file of a few hundred words."""
-    path = tmp_path_factory.mktemp("texts") / "words.txt"
-    path.write_text(words(400).strip())  # a newline at its end would be a symbol of the test split alone
-    return path
+    # a newline at its end would be a symbol of the test split alone
+    return once("words.txt", lambda path: path.write_text(words(400).strip()))[0]
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +40,7 @@ def train(text):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, train):
+def finished(run_once, train):
     """(folder, outcome) of a run that no test may change; its learning rate is so high that the best weights are not the last."""
-    folder = tmp_path_factory.mktemp("runs") / "finished"
-    outcome = train(folder, "--optimizer.learning-rate", 5, "--optimizer.warmup-steps", 0, "--ngrams", 2, 3, 5)
-    assert outcome.code == 0, outcome.err
-    return folder, outcome
+    flags = ["--optimizer.learning-rate", 5, "--optimizer.warmup-steps", 0, "--ngrams", 2, 3, 5]
+    return run_once("language", lambda folder: train(folder, *flags))

@@ -28,11 +28,9 @@ def lines(count: int, seed: int = 0) -> str:
 
 
 @pytest.fixture(scope="session")
-def table(tmp_path_factory):
+def table(once):
     """A table of labelled lines."""
-    path = tmp_path_factory.mktemp("tables") / "films.tsv"
-    path.write_text(lines(60))
-    return path
+    return once("films.tsv", lambda path: path.write_text(lines(60)))[0]
 
 
 @pytest.fixture(scope="session")
@@ -47,9 +45,6 @@ def train(table):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, train):
+def finished(run_once, train):
     """(folder, outcome) of a run that no test may change."""
-    folder = tmp_path_factory.mktemp("runs") / "finished"
-    outcome = train(folder, "--data.word-dropout", 0.2)
-    assert outcome.code == 0, outcome.err
-    return folder, outcome
+    return run_once("classification", lambda folder: train(folder, "--data.word-dropout", 0.2))

@@ -30,12 +30,15 @@ def lines(count: int, seed: int = 0) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def files(tmp_path_factory):
+def files(once):
     """A folder with train.tsv, valid.tsv and test.tsv."""
-    folder = tmp_path_factory.mktemp("pairs")
+    return once("pairs", write_pairs)[0]
+
+
+def write_pairs(folder):
+    folder.mkdir()
     for seed, (name, count) in enumerate((("train", 20), ("valid", 5), ("test", 4))):
         (folder / f"{name}.tsv").write_text("".join(lines(count, seed)))
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -50,9 +53,7 @@ def train(files):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, train):
+def finished(run_once, train):
     """(folder, outcome) of a run that no test may change; its best weights are not its last."""
-    folder = tmp_path_factory.mktemp("runs") / "finished"
-    outcome = train(folder, "--monitor", "loss", "--keep", 2, "--optimizer.learning-rate", 0.3, "--optimizer.warmup-steps", 0)
-    assert outcome.code == 0, outcome.err
-    return folder, outcome
+    flags = ["--monitor", "loss", "--keep", 2, "--optimizer.learning-rate", 0.3, "--optimizer.warmup-steps", 0]
+    return run_once("translation", lambda folder: train(folder, *flags))

@@ -41,12 +41,10 @@ def pairs_folder(nowhere):
 
 
 @pytest.fixture(scope="session")
-def without_attention(tmp_path_factory, train):
+def without_attention(run_once, train):
     """The folder of a run of another model, with another vocabulary."""
-    folder = tmp_path_factory.mktemp("runs") / "plain"
-    outcome = train(folder, "--model.attention", "none", "--data.vocabulary-size", 12, "--loop.steps", 1, "--search.beam", 1)
-    assert outcome.code == 0, outcome.err
-    return folder
+    flags = ["--model.attention", "none", "--data.vocabulary-size", 12, "--loop.steps", 1, "--search.beam", 1]
+    return run_once("translation_without_attention", lambda folder: train(folder, *flags))[0]
 
 
 GOOD = ["--data.train", "good.tsv"]
