@@ -314,7 +314,8 @@ def _uniforms(key: Key, steps: int, rows: int, samples: int | None) -> Array:
     """Uniform numbers in [0, 1), float32 [T, B] or [T, N, B], for all steps at once: a small draw in the loop costs more."""
 
     def draw_step(key, time):
-        return jax.vmap(jax.random.uniform)(jax.random.split(jax.random.fold_in(key, time), rows))
+        keys = jax.random.split(jax.random.fold_in(key, time), rows)
+        return jax.vmap(lambda key: jax.random.uniform(key, dtype=jnp.float32))(keys)
 
     if samples is None:
         return jax.vmap(functools.partial(draw_step, key))(jnp.arange(steps))

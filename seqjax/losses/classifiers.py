@@ -55,5 +55,6 @@ def accuracy(scores: Array, targets: Array, mask: Array) -> Weighted:
     Returns:
         Weighted: the number of right ones, and of all.
     """
-    right = mask & (scores.argmax(axis=-1) == targets)
+    best = scores.argmax(axis=-1)
+    right = mask & (best == targets.astype(best.dtype))
     return Weighted(right.sum(dtype=jnp.float32), mask.sum(dtype=jnp.float32))

@@ -31,7 +31,7 @@ class Outputs(NamedTuple):
 
     Args:
         logits: [B, T, V], float32 or wider, of every target symbol.
-        weights: attention weights, [B, T, S]; None without attention.
+        weights: attention weights, [B, T, S], in the dtype of the embedding; None without attention.
         training: 1.0 if a key was given, else 0.0; the loss is smoothed and penalised in training only.
     """
 

@@ -104,7 +104,7 @@ def sampled_inputs(
     rows, steps = symbols.shape
     coins = jax.random.uniform(k_coin, (steps if per == "token" else 1, rows), probability.dtype)
     reads_truth = jnp.broadcast_to(coins < probability[None], (steps, rows))  # [T, B]
-    chances = jax.random.uniform(k_draw, (steps, rows))  # [T, B]
+    chances = jax.random.uniform(k_draw, (steps, rows), jnp.float32)  # [T, B]
     first = symbols[:, 0]
     advance = hoist(step, fixed, state, first)
 

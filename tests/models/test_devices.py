@@ -11,7 +11,7 @@ from tests.catalog import leaving
 from tests.models.every_model import FORCED, MODELS
 
 ROWS, EVERYWHERE = PartitionSpec("data"), PartitionSpec()
-SOME = ("language_model_tied", "language_model_dropout", "bahdanau", "hard", "pooling_mean", "frames_margin", "multi_lstm")
+SOME = ("language_model_tied", "hard", "pooling_mean", "multi_lstm")
 
 
 def placed(mesh, values, spec):

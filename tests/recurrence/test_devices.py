@@ -17,6 +17,8 @@ from tests.recurrence.eight_devices import CASES
 
 MODES = ("explicit", "automatic", "shard_map")
 EVERY = [*(f"{mode}:{name}" for mode in MODES for name in CASES if (mode, name) != ("shard_map", "dropout")), "pmap:lstm"]
+MODELS = ("language_model_large", "bahdanau", "pooling_mean", "frames_margin", "multi_lstm")
+EVERY += [f"{mode}:{name}" for mode in MODES for name in MODELS]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ print(json.dumps({{"losses": [one.losses(20)[0], eight.losses(20)[0], moved], "s
 """
 
 
-@pytest.mark.parametrize(("float64", "tolerance"), [(0, 1e-5), (1, 1e-9)])
+@pytest.mark.parametrize(("float64", "tolerance"), [pytest.param(0, 1e-5, marks=pytest.mark.slow), (1, 1e-9)])
 def test_eight_devices_give_the_losses_of_one(as_user, tmp_path, float64, tolerance):
     devices = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     environment = os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parents[2])} | devices
