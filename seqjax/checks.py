@@ -1,27 +1,42 @@
-"""Checks of arguments: each raises InputError with one line that names the argument and the values it may have."""
+"""Checks of arguments: each raises InputError with one line that names the argument and the values it may have.
 
-import numbers
+JAX is not imported here, because data and measures are checked too: where it has not been imported, no array is one of its own.
+"""
+
+import functools
 import operator
-from typing import Any
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, Literal
 
-import jax
-import jax.core
-import jax.numpy as jnp
 import numpy as np
 
 from seqjax.errors import InputError
 
 LARGEST = 2**31  # upper bound of symbol ids: an int32 holds them
+ArrayKind = Literal["floating", "integer", "bool", "numeric"]
+
+
+def is_traced(value) -> bool:
+    """True for an array of JAX whose values are known only when the compiled program runs."""
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(value, jax.core.Tracer)
+
+
+def is_array(value) -> bool:
+    """True for an array of NumPy or JAX, and for a shape and dtype."""
+    jax = sys.modules.get("jax")
+    return isinstance(value, np.ndarray) or (jax is not None and isinstance(value, jax.Array | jax.ShapeDtypeStruct))
 
 
 def as_integer(value) -> int | None:
     """The int of an integer: Python's, NumPy's, or an array of one that is not traced; None for anything else, a bool too."""
-    is_array = getattr(value, "ndim", 0) or isinstance(value, jax.core.Tracer)
-    if is_array or isinstance(value, bool) or getattr(value, "dtype", None) == np.bool_:
+    if getattr(value, "ndim", 0) or isinstance(value, bool) or getattr(value, "dtype", None) == np.bool_:
         return None
     try:
         return operator.index(value)
-    except TypeError:
+    except TypeError:  # JAX's error for a traced value is one
         return None
 
 
@@ -29,11 +44,24 @@ def as_number(value) -> float | int | None:
     """The int or float of a number: Python's, NumPy's, or an array of one that is not traced; None for anything else."""
     if (integer := as_integer(value)) is not None:
         return integer
-    if isinstance(value, np.ndarray | jax.Array):
-        is_number = not value.ndim and jnp.issubdtype(value.dtype, jnp.floating) and not isinstance(value, jax.core.Tracer)
-    else:
-        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
-    return float(value) if is_number else None
+    if isinstance(value, bool | np.bool_ | str | bytes) or getattr(value, "ndim", 0) or is_traced(value):
+        return None
+    if is_array(value) and kind_of_dtype(value.dtype) != "floating":
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+@functools.cache
+def kind_of_dtype(dtype) -> str:
+    """ "floating", "integer" or "bool"; of another dtype its name."""
+    name = str(getattr(dtype, "name", dtype))
+    return _KINDS.get(re.split("[^a-z]", name)[0], name)
+
+
+_KINDS = {"float": "floating", "bfloat": "floating", "int": "integer", "uint": "integer", "bool": "bool"}
 
 
 def _store(owner, name: str, value):
@@ -105,7 +133,7 @@ def check_rate(owner, **rates: float):
 
 def shown(value) -> str:
     """A value as it stands in a message: one line of at most 60 characters; an array by its dtype and shape."""
-    if isinstance(value, np.ndarray | jax.Array):
+    if is_array(value):
         return f"an array {value.dtype}{list(value.shape)}"
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."
@@ -117,22 +145,73 @@ def as_array(name: str, value) -> Any:
     Raises:
         InputError: a value that is not an array of numbers, such as a list of lists of unequal lengths.
     """
-    if isinstance(value, jax.Array | np.ndarray | jax.ShapeDtypeStruct):
-        return value
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError):
-        array = np.asarray(None)
-    if array.dtype.kind in "OUSM":
+    array = value
+    if not is_array(value):
+        try:
+            array = np.asarray(value)
+        except (ValueError, TypeError):
+            array = np.asarray(None)
+    if isinstance(array, np.ndarray) and array.dtype.kind in "OUSM":
         raise InputError(f"{name} is {shown(value)}, it must be an array of numbers, all rows of one length")
     return array
 
 
+def check_array(name: str, value, kind: ArrayKind, *shape: int | str) -> Any:
+    """`value` as an array of JAX or NumPy of a kind of dtype and a shape.
+
+    Args:
+        name: of the argument.
+        value: an array, a list or a number; an empty list is of any kind.
+        kind: of the dtype; "numeric" is floating or integer.
+        *shape: the size of each axis, a letter where it may be any; "..." as the first stands for any number of axes.
+
+    Raises:
+        InputError: another kind or shape.
+
+    Example:
+        >>> check_array("labels", [[0, 1]], "integer", "B", 3)
+        Traceback (most recent call last):
+        seqjax.errors.InputError: labels is int64[1, 2], it must be integer [B, 3]
+    """
+    array = as_array(name, value)
+    axes, given = shape, tuple(array.shape)
+    if shape[:1] == ("...",):
+        axes = shape[1:]
+        given = given[max(len(given) - len(axes), 0) :]
+    fits = len(given) == len(axes) and all(isinstance(n, str) or n == m for n, m in zip(axes, given, strict=True))
+    found = kind_of_dtype(array.dtype)
+    right = found == kind or (kind == "numeric" and found in ("floating", "integer"))
+    if not fits or not (right or (isinstance(value, list | tuple) and not array.size)):
+        form = f"{array.dtype}{list(array.shape)}" if array.ndim else f"{shown(value)}, a number"
+        words = "numbers" if kind == "numeric" else kind
+        raise InputError(f"{name} is {form}, it must be {words} [{', '.join(map(str, shape))}]")
+    if not right:
+        array = array.astype({"floating": np.float32, "bool": np.bool_}.get(kind, np.int32))
+    return array
+
+
+def check_classes(name: str, values, size: int, counted=None):
+    """Raise InputError unless every value is from 0 to size - 1.
+
+    Args:
+        name: of the argument.
+        values: an integer array; traced values are not checked.
+        size: the number of classes.
+        counted: bool, of the shape of values: False where a value does not count; None: all do.
+    """
+    known, real = concrete(values), None if counted is None else concrete(counted)
+    if known is None or (counted is not None and real is None):
+        return
+    wrong = (known < 0) | (known >= size)
+    if wrong.any() and (real is None or (wrong := wrong & real).any()):
+        raise InputError(f"{name} holds {known[wrong].flat[0]}, it must be from 0 to {size - 1}: there are {size} classes")
+
+
 def concrete(array) -> np.ndarray | None:
     """The values of an array, to check them; None where they are not known here: traced, a shape, or on other machines."""
-    if isinstance(array, jax.core.Tracer | jax.ShapeDtypeStruct):
+    if is_traced(array) or not hasattr(array, "__array__"):  # a shape and dtype
         return None
-    return np.asarray(array) if not isinstance(array, jax.Array) or array.is_fully_addressable else None
+    return np.asarray(array) if getattr(array, "is_fully_addressable", True) else None
 
 
 def check_integers(**values) -> None:
@@ -150,12 +229,37 @@ def check_positive(**values) -> None:
             raise InputError(f"{name} is {value}, it must be at least 1")
 
 
+def check_length(max_length: int):
+    """Raise InputError unless outputs can have so many symbols."""
+    check_positive(max_length=max_length)
+    if max_length >= 2**30:
+        raise InputError(f"max_length is {max_length}, it must be below {2**30}: every symbol has a place in memory")
+
+
 def check_weights(**values) -> None:
     """Raise InputError unless every value is a finite number of at least 0."""
     for name, value in values.items():
         number = as_number(value)
         if number is None or not 0 <= number < np.inf:
             raise InputError(f"{name} is {shown(value)}, it must be at least 0 and finite")
+
+
+def check_fraction(**values) -> None:
+    """Raise InputError unless every value is a number from 0 to 1."""
+    for name, value in values.items():
+        number = as_number(value)
+        if number is None or not 0 <= number <= 1:
+            raise InputError(f"{name} is {shown(value)}, it must be from 0 to 1")
+
+
+def check_fractions(name: str, values, counted=None):
+    """Raise InputError unless every value of an array is from 0 to 1, where `counted` (None: everywhere); not if traced."""
+    known, real = concrete(values), None if counted is None else concrete(counted)
+    if known is None or (counted is not None and real is None):
+        return
+    wrong = ~((known >= 0) & (known <= 1)) & (True if real is None else real)
+    if wrong.any():
+        raise InputError(f"{name} holds {known[wrong].flat[0]}, it must be from 0 to 1")
 
 
 def check_end(end):
@@ -177,10 +281,22 @@ def check_symbols(size: int, **arguments):
             raise InputError(f"{name} names symbol {outside[0]}, the vocabulary has 0 to {size - 1}")
 
 
+def check_names(name: str, values) -> list[str]:
+    """A list of texts, such as symbols or the names of classes; one text is a list of its characters.
+
+    Raises:
+        InputError: what is no list of texts.
+    """
+    if isinstance(values, str) or (isinstance(values, Sequence) and all(isinstance(value, str) for value in values)):
+        return [*values]
+    if isinstance(values, np.ndarray) and values.dtype.kind == "U" and values.ndim == 1:
+        return values.tolist()
+    raise InputError(f"{name} is {shown(values)}, it must be a list of texts")
+
+
 def check_key(name: str, key) -> None:
     """Raise InputError unless `key` is a typed key, or an array of them."""
-    dtype = getattr(key, "dtype", None)
-    if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+    if not getattr(getattr(key, "dtype", None), "name", "").startswith("key<"):
         raise InputError(f"{name} is {shown(key)}, it must be a typed key: give jax.random.key(seed)")
 
 

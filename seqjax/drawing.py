@@ -2,6 +2,7 @@
 
 import warnings
 
+from seqjax.errors import InputError
 from seqjax.extras import from_extra
 
 
@@ -38,6 +39,9 @@ def save_png(figure, path, *, dpi: int = 120):
         path: of the file, local or remote.
         dpi: dots per inch.
 
+    Raises:
+        InputError: the file cannot be written.
+
     Example:
         >>> import pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp(), "empty.png")
@@ -47,6 +51,9 @@ def save_png(figure, path, *, dpi: int = 120):
     """
     from etils import epath
 
-    with epath.Path(path).open("wb") as file, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph|Matplotlib currently does not support")
-        figure.savefig(file, format="png", dpi=dpi)
+    try:
+        with epath.Path(path).open("wb") as file, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph|Matplotlib currently does not support")
+            figure.savefig(file, format="png", dpi=dpi)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None

@@ -14,16 +14,21 @@ class InputError(ValueError):
     """
 
 
+def without_frames(error: InputError) -> InputError:
+    """The error without the frames that it comes from, and without the notes that JAX adds about frames of its own."""
+    vars(error).pop("__notes__", None)
+    return error.with_traceback(None)
+
+
 class _InnerFramesHidden:
-    """A context in which an InputError loses the frames below it, and the notes that JAX adds about frames of its own."""
+    """A context in which an InputError loses the frames below it."""
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, traceback):
         if isinstance(error, InputError):
-            vars(error).pop("__notes__", None)
-            raise error.with_traceback(None) from None
+            raise without_frames(error) from None
 
 
 inner_frames_hidden = _InnerFramesHidden()  # `with inner_frames_hidden:` around the body of a public function

@@ -6,6 +6,12 @@ from typing import Any
 import jax
 from jax import export as jax_export
 
+from seqjax.annotations import public
+from seqjax.checks import shown
+from seqjax.errors import InputError
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+
 
 def plain(tree) -> Any:
     """The same arrays in plain containers: every node that is no tuple, list or dict becomes a dict of its fields.
@@ -29,6 +35,7 @@ def plain(tree) -> Any:
     return {_field(path[0]): plain(child) for path, child in children}
 
 
+@public
 def export(function: Callable, *arguments, platforms: Sequence[str] | None = None) -> jax_export.Exported:
     """A function as a program that JAX alone can load and call; its arguments and results are `plain`.
 
@@ -44,6 +51,7 @@ def export(function: Callable, *arguments, platforms: Sequence[str] | None = Non
         The program: save it with `serialize()`, load it with `jax.export.deserialize`, call it with `call(*plain arguments)`.
 
     Raises:
+        InputError: an argument without shape and dtype, or an unknown platform.
         Exceptions of `jax.export`, where the function cannot be exported.
 
     Example:
@@ -59,7 +67,14 @@ def export(function: Callable, *arguments, platforms: Sequence[str] | None = Non
         >>> sorted(state), y.shape
         (['c', 'h'], (2, 4))
     """
+    names = () if platforms is None else platforms
+    for name in [names] if isinstance(names, str) else names:
+        if isinstance(names, str) or name not in PLATFORMS:
+            raise InputError(f"platforms is {names!r}, it must be a tuple of some of {', '.join(PLATFORMS)}, such as ('cpu',)")
     leaves, structure = jax.tree.flatten(arguments)
+    for leaf in leaves:
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, bool | int | float):
+            raise InputError(f"an argument holds {shown(leaf)}, it must hold arrays or jax.ShapeDtypeStructs")
     numbered = plain(structure.unflatten(range(len(leaves))))  # a dict sorts its keys: its leaves have another order
     order = jax.tree.leaves(numbered)
 

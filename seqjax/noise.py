@@ -11,10 +11,13 @@ import jax.numpy as jnp
 from jax import export
 
 from seqjax import serial
+from seqjax.annotations import public
+from seqjax.checks import check_key
 from seqjax.errors import InputError
 from seqjax.types import Array, Key, Shape
 
 
+@public
 def key_of(seed: int) -> Key:
     """The typed key of a seed.
 
@@ -87,6 +90,7 @@ def _is_noise(node) -> bool:
     return isinstance(node, Noise)
 
 
+@public
 def reseed(state, key: Key | None):
     """Set every Noise in a state: the n-th gets `split(fold_in(key, n), batch_shape)` and count 0.
 
@@ -103,6 +107,8 @@ def reseed(state, key: Key | None):
         >>> state[0].key.shape, state[0].count.tolist()
         ((2,), [0, 0])
     """
+    if key is not None:
+        check_key("key", key)
     nodes, treedef = jax.tree.flatten(state, is_leaf=_is_noise)
     noisy = (i for i, node in enumerate(nodes) if _is_noise(node))
     for n, i in enumerate(noisy):

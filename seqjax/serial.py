@@ -1,9 +1,13 @@
 """JSON forms of values, by a registry of names (no import paths, no eval)."""
 
 import dataclasses
+import difflib
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from seqjax.errors import InputError
+
+T = TypeVar("T")
 
 _TYPES: dict[str, type] = {}
 _FUNCTIONS: dict[str, Callable] = {}
@@ -11,7 +15,7 @@ _WATCHERS: list[Callable] = []  # called with everything that is registered
 _FORMS: list[tuple[Callable, Callable]] = []  # (write, read) of other libraries' values
 
 
-def register(thing):
+def register(thing: T) -> T:
     """Register a dataclass type or a function under its name, for `to_json` and `from_json`; a state, for `jax.export`.
 
     Args:
@@ -32,12 +36,15 @@ def register(thing):
         >>> from_json(to_json(Point(x=3)))
         Point(x=3)
     """
-    table = _TYPES if isinstance(thing, type) else _FUNCTIONS
-    name = thing.__name__
+    named: Any = thing
+    if not callable(named):
+        raise InputError(f"{named!r} is a value: register its type, a function, or a NamedTuple type")
+    table: Any = _TYPES if isinstance(named, type) else _FUNCTIONS
+    name = named.__name__
     other = table.get(name)
-    if other is not None and (other.__module__, other.__qualname__) != (thing.__module__, thing.__qualname__):
+    if other is not None and (other.__module__, other.__qualname__) != (named.__module__, named.__qualname__):
         raise InputError(f"the name {name} is taken by {other.__module__}.{other.__qualname__}: rename one of the two")
-    table[name] = thing
+    table[name] = named
     for watcher in _WATCHERS:
         watcher(thing)
     return thing
@@ -127,8 +134,10 @@ def from_json(data):
     """
     if isinstance(data, list | tuple):
         return tuple(item if isinstance(item, str) else from_json(item) for item in data)  # a vocabulary has many strings
-    if not isinstance(data, dict):
+    if data is None or isinstance(data, bool | int | float | str):
         return data
+    if not isinstance(data, dict):
+        raise InputError(f"a {type(data).__name__} is no JSON value: give what to_json or json.loads returns")
     for _, read in _FORMS:
         if (result := read(data)) is not None:
             return result[0]
@@ -147,8 +156,8 @@ def from_json(data):
 
 
 def _look_up(table, kind, name):
-    if name not in table:
-        raise InputError(
-            f"{kind} {name} is not registered (known: {', '.join(sorted(table)) or 'none'}): call seqjax.register on it first"
-        )
+    if not isinstance(name, str) or name not in table:
+        close = difflib.get_close_matches(str(name), table, n=1)
+        hint = f"did you mean {close[0]}? Or" if close else "for one of your own"
+        raise InputError(f"{kind} {name} is not registered: {hint} call seqjax.register on it first")
     return table[name]

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax import tree
-from seqjax.checks import check_positive, check_weights
+from seqjax.annotations import public
+from seqjax.checks import check_length, check_positive, check_weights, is_traced
 from seqjax.contracts import Decoder
 from seqjax.decode.beam_choice import choose
 from seqjax.decode.beam_ranking import Beams, Ended, Plan, Settings, divisor, finish, merged, penalised
@@ -26,7 +27,6 @@ from seqjax.decode.decoder import (
     attending,
     buffered,
     host_array,
-    is_traced,
     known,
     scalar,
     size_marker,
@@ -42,6 +42,7 @@ from seqjax.placement import automatic, varying_as
 from seqjax.types import Array, Params, State
 
 
+@public
 def beam(
     model: Decoder,
     params: Params,
@@ -118,7 +119,7 @@ def beam(
 
     Wu et al. 2016 (penalties); Vijayakumar et al. 2016 (groups).
     """
-    check_positive(max_length=max_length)
+    check_length(max_length)
     check_width(groups, n_best, width=width)
     check_weights(**known(length_penalty=length_penalty, coverage_penalty=coverage_penalty, diversity=diversity))
     known(early_stop=early_stop)

@@ -12,8 +12,8 @@ import numpy as np
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from seqjax.checks import LARGEST, check_end, check_integers, check_positive, check_symbols
-from seqjax.decode.decoder import host_array, is_traced, known, scalar
+from seqjax.checks import LARGEST, as_number, check_end, check_integers, check_positive, check_symbols, is_traced, shown
+from seqjax.decode.decoder import host_array, known, scalar
 from seqjax.decode.phrases import Automaton, make_automaton, read_phrases, rounded
 from seqjax.errors import InputError
 from seqjax.types import Array
@@ -230,8 +230,10 @@ def _biases(*, banned: Any = None, bias: Mapping[int, float] | None = None, **_)
         check_integers(**{name: symbol})
         if not 0 <= symbol < LARGEST - 1:
             raise InputError(f"{name} holds {symbol}, it must hold symbols of the vocabulary")
-        if not value < np.inf:
-            raise InputError(f"bias of symbol {symbol} is {value}, it must be a finite number, or -inf to forbid the symbol")
+        if (number := as_number(value)) is None or not number < np.inf:
+            raise InputError(
+                f"bias of symbol {symbol} is {shown(value)}, it must be a finite number, or -inf to forbid the symbol"
+            )
     return {int(symbol): float(value) for symbol, value in biases.items()}
 
 

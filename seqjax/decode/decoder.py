@@ -7,6 +7,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from seqjax.checks import is_traced, kind_of
 from seqjax.contracts import AttendingDecoder, Decoder
 from seqjax.errors import InputError
 from seqjax.serial import register
@@ -58,6 +59,8 @@ def started(model: Decoder, params: Any, batch: Any) -> tuple[Any, State, Array]
         InputError: a model that cannot be hashed, or a token or state of another form than `Decoder` describes.
     """
     kind = type(model).__name__
+    if isinstance(model, type) or not (hasattr(model, "start") and hasattr(model, "step")):
+        raise InputError(f"the model is {kind_of(model)}, it must be a decoder, with start and step")
     try:
         hash(model)
     except TypeError:
@@ -111,11 +114,6 @@ def step_form(model: Decoder, params: Any, memory: Any, state: State, token: Arr
 def host_array(value: Any, dtype: Any) -> Any:
     """A NumPy array for a compiled function: making the array on the device would cost as much as several steps."""
     return np.asarray(value, dtype)
-
-
-def is_traced(value: Any) -> bool:
-    """True for a value that is known only when the compiled program runs."""
-    return isinstance(value, jax.core.Tracer)
 
 
 def known(**options: Any) -> dict[str, Any]:

@@ -13,13 +13,14 @@ from seqjax.decode.decoder import attending
 from seqjax.decode.probabilities import log_probabilities, log_softmax, score_dtype
 from seqjax.errors import InputError
 from seqjax.types import Array, Key, State
+from seqjax.values import Value
 from seqjax.weighted import Weighted
 
 _AVERAGES = ("probability", "log", "fusion")
 
 
 @dataclasses.dataclass(frozen=True)
-class Ensemble:
+class Ensemble(Value):
     """A decoder whose distribution is a combination of its members'.
 
         "probability": p(y) = sum_i w_i p_i(y);  "log": p(y) = prod_i p_i(y)^w_i / Z;  "fusion": score(y) = sum_i w_i log p_i(y)

@@ -47,7 +47,9 @@ def read_phrases(name: str, value: Any) -> list[list[Phrase]]:
     """
     if value is None:
         return []
-    value = value.tolist() if hasattr(value, "tolist") else [*value] if not isinstance(value, str) else value
+    if not (hasattr(value, "tolist") or isinstance(value, list | tuple | set | frozenset)):
+        raise InputError(f"{name} is {value!r}, it must be phrases, each a sequence of symbols, such as [[5, 6], [7]]")
+    value = np.asarray(value).tolist() if hasattr(value, "tolist") else [*value]
     entries = [entry.tolist() if hasattr(entry, "tolist") else entry for entry in value]
     if not all(isinstance(entry, list | tuple) for entry in entries):
         raise InputError(f"{name} is {value!r}, it must be phrases, each a sequence of symbols, such as [[5, 6], [7]]")

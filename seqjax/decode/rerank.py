@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seqjax.annotations import public
+from seqjax.checks import as_number, shown
 from seqjax.errors import InputError
 
 
@@ -20,6 +22,7 @@ class Reranked(NamedTuple):
     utilities: np.ndarray
 
 
+@public
 def minimum_bayes_risk(
     candidates: Sequence[Any],
     utility: Callable[[Any, Any], float],
@@ -67,11 +70,17 @@ def minimum_bayes_risk(
     indices = [number_of[key] for key in keys]
     mass = np.bincount(indices, shares / shares.sum())
     outputs = list(distinct.values())
-    expected = [sum(w * utility(y, z) for z, w in zip(outputs, mass, strict=True) if w) for y in outputs]
+    expected = [sum(w * _number(utility(y, z)) for z, w in zip(outputs, mass, strict=True) if w) for y in outputs]
     utilities = np.array(expected, np.float64)[indices]
     if np.isnan(utilities).any():
         raise InputError(f"the utility of candidate {int(np.isnan(utilities).argmax())} is NaN: it must be a number")
     return Reranked(int(utilities.argmax()), utilities)
+
+
+def _number(value: Any) -> float:
+    if (number := as_number(value)) is None:
+        raise InputError(f"the utility is {shown(value)}, it must be a function that returns a number")
+    return number
 
 
 def _key(candidate: Any) -> Any:

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqjax.annotations import public
 from seqjax.categorical import quantile
-from seqjax.checks import LARGEST, check_integers, check_positive
+from seqjax.checks import LARGEST, check_integers, check_key, check_length, check_positive, is_traced
 from seqjax.contracts import Decoder
 from seqjax.decode.constraints import Constraints, Rules, check_vocabulary, make_rules, read_ends, read_limit, rows_of_limit
 from seqjax.decode.decoder import (
@@ -20,7 +21,6 @@ from seqjax.decode.decoder import (
     buffered,
     host_array,
     is_among,
-    is_traced,
     known,
     scalar,
     size_marker,
@@ -70,6 +70,7 @@ class _Rows(NamedTuple):
 _OF_SAMPLES = _Rows._make((None, *[0] * 6))  # axes of N samples, for vmap
 
 
+@public
 def greedy(
     model: Decoder,
     params: Params,
@@ -106,6 +107,7 @@ def greedy(
     return _decoded(model, params, batch, max_length, end, None, constraints)
 
 
+@public
 def sample(
     model: Decoder,
     params: Params,
@@ -170,6 +172,7 @@ def sample(
     return _decoded(model, params, batch, max_length, end, draw, constraints, samples)
 
 
+@public
 def stream(
     model: Decoder,
     params: Params,
@@ -237,7 +240,7 @@ def check_draw(*, temperature: Any, top_k: Any, **shares: Any) -> None:
 
 
 def _settings(max_length: int, end: Any, draw: _Draw | None, constraints: Constraints) -> tuple[tuple[int, ...], _Settings]:
-    check_positive(max_length=max_length)
+    check_length(max_length)
     ends = read_ends(end)
     rules = make_rules(max_length, ends, constraints)
     limit = read_limit(max_length, constraints.get("max_lengths"))
@@ -265,8 +268,11 @@ def shortened(decoded: Decoded, length: int, n_best: int | None = None) -> Decod
 
 
 def _draw(key, temperature, *, top_k, **shares) -> _Draw | None:
-    if not jnp.issubdtype(jnp.result_type(key), jax.dtypes.prng_key):
-        raise InputError("key is not a typed key: give jax.random.key(seed)")
+    check_key("key", key)
+    if key.ndim:
+        raise InputError(
+            f"key has shape {key.shape}, it must be one key: give jax.random.key(seed), and samples for several draws"
+        )
     check_draw(temperature=temperature, top_k=top_k, **shares)
     if not is_traced(temperature):
         if temperature < _COLDEST:

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from seqjax.checks import check_symbols
+from seqjax.annotations import public
+from seqjax.checks import as_array, check_symbols
 from seqjax.contracts import AttendingDecoder, Decoder
 from seqjax.decode.decoder import attending, size_marker, started, step_form
 from seqjax.decode.probabilities import compensated_sum, log_probabilities
@@ -33,6 +34,7 @@ class Scored(NamedTuple):
     symbols: Array
 
 
+@public
 def score(model: Decoder, params: Any, batch: dict, tokens: ArrayLike, lengths: ArrayLike) -> Scored:
     """The log-probability of given outputs: sum_t log p(y_t | y_1..y_{t-1}, batch).
 
@@ -64,6 +66,7 @@ def score(model: Decoder, params: Any, batch: dict, tokens: ArrayLike, lengths: 
     return Scored(automatic(compensated_sum, log_p, rows=log_p), log_p)
 
 
+@public
 def attention(model: AttendingDecoder, params: Any, batch: dict, tokens: ArrayLike, lengths: ArrayLike) -> Array:
     """Attention weights of the steps in which a decoder emits given outputs.
 
@@ -114,7 +117,7 @@ def _read_all(model, value_of, params, batch: dict, tokens: ArrayLike, lengths: 
         tokens: [B, L] or [B, N, L].
         lengths: [B] or [B, N].
     """
-    tokens, lengths = jnp.asarray(tokens), jnp.asarray(lengths)
+    tokens, lengths = jnp.asarray(as_array("tokens", tokens)), jnp.asarray(as_array("lengths", lengths))
     for name, array in (("tokens", tokens), ("lengths", lengths)):
         if not jnp.issubdtype(array.dtype, jnp.integer):
             raise InputError(f"{name} has dtype {array.dtype}, it must be integers")

@@ -7,6 +7,7 @@ from typing import Any, Literal, Unpack, get_args
 import jax
 import numpy as np
 
+from seqjax.annotations import public
 from seqjax.checks import check_choice, check_integers, check_positive, check_weights
 from seqjax.contracts import Decoder
 from seqjax.decode.beam_search import beam, check_width
@@ -16,6 +17,7 @@ from seqjax.decode.sampling import check_draw, greedy, sample, stream
 from seqjax.errors import InputError
 from seqjax.noise import key_of
 from seqjax.types import Params
+from seqjax.values import Value
 
 Method = Literal["greedy", "sample", "beam", "mbr"]
 _DRAW = ("temperature", "top_k", "top_p", "min_p", "typical_p")
@@ -27,7 +29,7 @@ _METHODS_OF = {  # the methods that read an option; the other options hold for a
 
 
 @dataclasses.dataclass(frozen=True)
-class Search:
+class Search(Value):
     """A search method with its options; a call runs it. Experiments use it as a group of command-line flags.
 
     Args:
@@ -120,6 +122,7 @@ class Search:
         limits = ("min_length", "max_length", "no_repeat_ngram", "repetition_penalty", "unknown_penalty", "unknown")
         return Search(method="greedy", **{name: getattr(self, name) for name in limits})
 
+    @public
     def __call__(
         self,
         model: Decoder,
@@ -163,6 +166,7 @@ class Search:
         options: dict[str, Any] = {name: getattr(self, name) for name in names}
         return beam(model, params, batch, width=self.beam, n_best=n_best, **options, **limits)
 
+    @public
     def stream(
         self,
         model: Decoder,

@@ -2,13 +2,15 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqjax.annotations import public
+from seqjax.checks import shown
 from seqjax.contracts import Decoder
 from seqjax.data.text.encoding import word_positions
 from seqjax.data.text.vocabulary import Vocabulary, normalized
@@ -57,6 +59,7 @@ class AttentionMap(NamedTuple):
     outputs: list[str]
 
 
+@public
 def texts(
     model: Decoder,
     params: Params,
@@ -129,11 +132,17 @@ class TextSearch:
         limit: Limit | None = None,
         notice: Callable[[dict[str, Any]], Any] | None = None,
     ):
+        if not isinstance(search, Search | None):
+            raise InputError(f"search is {shown(search)}, it must be a Search, such as Search(beam=4)")
+        if not (limit is None or callable(limit)):
+            right = "a function of the number of symbols; for one number give Search(max_length=...)"
+            raise InputError(f"limit is {shown(limit)}, it must be {right}")
         self._model, self._params = model, params
         self._limit, self._notice = limit or _twice, notice
         self._has_source = isinstance(vocabularies, tuple)
         pair = vocabularies if isinstance(vocabularies, tuple) else (vocabularies, vocabularies)
         self._input_vocabulary, self._output_vocabulary = pair
+        _check_vocabularies(model, vocabularies)
         self._search = search or Search()
         if isinstance(self._output_vocabulary, LineVocabulary):  # one symbol is a whole output
             self._search = dataclasses.replace(self._search, max_length=1)
@@ -154,6 +163,7 @@ class TextSearch:
         [(_, batch)] = self._batches([np.zeros(longest, np.int32)])
         jax.eval_shape(lambda params: self._decode(params, batch, n_best), self._params)
 
+    @public
     def __call__(
         self,
         inputs: Sequence[str] | Mapping[str, Any],
@@ -171,6 +181,12 @@ class TextSearch:
             if progress is not None:
                 progress(len(outputs))
             return outputs
+        if not isinstance(inputs, Iterable):
+            raise InputError(f"inputs is {shown(inputs)}, it must be a list of texts")
+        inputs = [*inputs]
+        for i, text in enumerate(inputs):
+            if not isinstance(text, str):
+                raise InputError(f"inputs[{i}] is {shown(text)}, it must be a text")
         inputs = [self._stripped(text) for text in inputs]
         ids = [self._input_vocabulary.encode(text) for text in inputs]
         outputs = [[Hypothesis("", 0.0, ())] for _ in ids]  # of an empty source; the others are replaced
@@ -183,6 +199,7 @@ class TextSearch:
                 progress(done)
         return outputs
 
+    @public
     def stream(self, text: str) -> Iterator[str]:
         """Pieces of the output for one input, each as soon as its symbol is chosen; joined, they are the text of a call.
 
@@ -207,6 +224,7 @@ class TextSearch:
         symbols = (int(column[0]) for column in columns)
         return self._output_vocabulary.stream(itertools.takewhile(lambda symbol: symbol != end, symbols))
 
+    @public
     def attention(self, text: str, tokens: Sequence[int]) -> AttentionMap:
         """The attention weights of the steps that write an output.
 
@@ -342,3 +360,19 @@ class TextSearch:
 def _twice(symbols: int) -> int:
     """The limit of an output for an input of so many symbols, where nothing is known of the lengths of outputs."""
     return 2 * symbols + 8
+
+
+def _check_vocabularies(model: Decoder, vocabularies: Any):
+    """Raise InputError unless these are vocabularies, of the sizes that the model has."""
+    several = isinstance(vocabularies, tuple)
+    pair = vocabularies if several else (vocabularies,)
+    if len(pair) != 1 + several or not all(hasattr(each, "encode") and hasattr(each, "decode") for each in pair):
+        right = "a vocabulary, or a pair (of the source, of the target)"
+        raise InputError(f"vocabularies is {shown(vocabularies)}, it must be {right}")
+    sizes = getattr(model, "vocabulary_sizes", None)
+    if isinstance(sizes, tuple) and len(sizes) >= len(pair):
+        given = [len(each) for each in pair]
+        if given != [*sizes[-len(pair) :]]:
+            raise InputError(
+                f"the vocabularies have {given} symbols, the model has {[*sizes[-len(pair) :]]}: give those of its run"
+            )

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from seqjax.annotations import public
+from seqjax.checks import as_array, check_array, check_names, shown
 from seqjax.drawing import new_figure, save_png
 from seqjax.errors import InputError
 from seqjax.extras import from_extra
@@ -14,6 +16,7 @@ LONGEST = 30  # characters of a name
 MOST_NUMBERED = 30  # classes; beyond them the squares are too small for numbers
 
 
+@public
 def confusion(path, matrix, classes: Sequence[str], *, title: str = ""):
     """Draw a confusion matrix as squares, a row for each true class and a column for each predicted one.
 
@@ -36,11 +39,12 @@ def confusion(path, matrix, classes: Sequence[str], *, title: str = ""):
         >>> path.read_bytes()[1:4]
         b'PNG'
     """
-    matrix, count = np.asarray(matrix), len(classes)
+    classes = check_names("classes", classes)
+    matrix, count = np.asarray(check_array("matrix", matrix, "numeric", "C", "C")), len(classes)
     if matrix.shape != (count, count) or not count:
         raise InputError(f"the matrix has shape {matrix.shape}, {count} classes need ({count}, {count})")
-    if (matrix < 0).any():
-        raise InputError("the matrix holds a negative number, it must hold counts")
+    if not np.all((matrix >= 0) & (matrix < np.inf)):
+        raise InputError("the matrix holds a negative number or NaN, it must hold counts")
     examples = matrix.sum(axis=1)  # [C]
     shares = np.where(examples[:, None] > 0, 100 * matrix / np.maximum(examples, 1)[:, None], np.nan)  # [C, C]
     names = [shortened(name, LONGEST) for name in classes]
@@ -71,6 +75,7 @@ def confusion(path, matrix, classes: Sequence[str], *, title: str = ""):
     save_png(figure, path)
 
 
+@public
 def accuracy_curves(
     path,
     curves: Mapping[str, tuple[Sequence | np.ndarray, Sequence | np.ndarray]],
@@ -102,12 +107,16 @@ def accuracy_curves(
     """
     if not curves:
         raise InputError("there are no curves to draw, at least one is needed")
+    for name, pair in curves.items():
+        if not (isinstance(pair, tuple | list) and len(pair) == 2):
+            raise InputError(f"curve {name!r} is {shown(pair)}, it must be (x, y)")
     longest = max(map(len, curves))
     figure = new_figure(7, 4.2) if longest <= 30 else new_figure(7, 4.2 + 0.2 * len(curves))
     axes = figure.add_subplot()
     marks = "osD^v<>Ph*"
     for i, ((name, (x, y)), colour) in enumerate(zip(curves.items(), class_colours(len(curves)), strict=True)):
-        x, y = np.asarray(x, np.float64), np.atleast_2d(np.asarray(y, np.float64))
+        x, y = (np.asarray(as_array(f"curve {name!r}", values), np.float64) for values in (x, y))
+        y = np.atleast_2d(y)
         if x.ndim != 1 or y.ndim != 2 or y.shape[1] != len(x) or not y.size:
             raise InputError(f"curve {name!r} has x {x.shape} and y {y.shape}, they must be [n] and [n] or [S, n]")
         if len(y) > 1:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from seqjax.annotations import public
 from seqjax.drawing import new_figure, save_png
 from seqjax.errors import InputError
 from seqjax.extras import from_extra
@@ -24,6 +25,7 @@ MOST_POINTS = 1000  # of a curve
 LONGEST = 34  # characters of a name
 
 
+@public
 def timeline(
     path,
     *,

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from seqjax.annotations import public
+from seqjax.checks import as_integer, as_number, check_array, check_names, shown
 from seqjax.drawing import new_figure, save_png
 from seqjax.errors import InputError
 
 
+@public
 def heat_map(weights, source: Sequence[str] | float, target: Sequence[str], path, *, title: str = ""):
     """Draws attention weights as squares, a row for each symbol written and a column for each symbol read.
 
@@ -32,10 +35,14 @@ def heat_map(weights, source: Sequence[str] | float, target: Sequence[str], path
 
     Bahdanau, Cho, Bengio 2015, figure 3.
     """
-    weights = np.asarray(weights, np.float32)
-    if not isinstance(source, Sequence):
-        _over_time(weights, float(source), target, path, title)
+    weights = _checked(weights)
+    target = check_names("target", target)
+    if (seconds := as_number(source)) is not None:
+        _over_time(weights, seconds, target, path, title)
         return
+    source = check_names("source", source)
+    if not (source and target):
+        raise InputError(f"there are {len(target)} target and {len(source)} source symbols: a picture needs at least one of each")
     shape = len(target), len(source)
     if weights.shape != shape:
         raise InputError(f"weights have shape {weights.shape}, {shape[0]} target and {shape[1]} source symbols need {shape}")
@@ -60,6 +67,7 @@ def heat_map(weights, source: Sequence[str] | float, target: Sequence[str], path
     save_png(figure, path, dpi=130)
 
 
+@public
 def image_maps(weights, image, target: Sequence[str], path, *, grid: tuple[int, int] | None = None, columns: int = 5):
     """Draws the attention to an image, a picture for each symbol written: where it is bright, the decoder looked.
 
@@ -85,8 +93,13 @@ def image_maps(weights, image, target: Sequence[str], path, *, grid: tuple[int, 
 
     Xu et al. 2015, arXiv:1502.03044, figure 3.
     """
-    weights, image = np.asarray(weights, np.float32), np.asarray(image)
+    weights, image = _checked(weights), np.asarray(check_array("image", image, "numeric", "..."))
+    target, columns = check_names("target", target), max(columns, 1)
+    if not target:
+        raise InputError("target is empty: a picture needs at least one symbol")
     places = weights.shape[-1] if weights.ndim else 0
+    if grid is not None and not (isinstance(grid, tuple | list) and len(grid) == 2 and all(as_integer(n) for n in grid)):
+        raise InputError(f"grid is {shown(grid)}, it must be (rows, columns)")
     rows, across = grid or (round(places**0.5),) * 2
     if weights.shape != (len(target), rows * across):
         form = f"{len(target)} symbols and a grid of {rows} x {across} places need ({len(target)}, {rows * across})"
@@ -104,6 +117,14 @@ def image_maps(weights, image, target: Sequence[str], path, *, grid: tuple[int, 
         axes.imshow(np.zeros_like(shade), cmap="gray", alpha=0.85 * shade, extent=(0, width, height, 0), interpolation="bilinear")
         axes.set_axis_off()
     save_png(figure, path, dpi=130)
+
+
+def _checked(weights) -> np.ndarray:
+    """Attention weights as float32, of any shape."""
+    weights = np.asarray(check_array("weights", weights, "numeric", "..."), np.float32)
+    if not np.all((weights >= 0) & (weights < np.inf)):
+        raise InputError(f"weights hold {weights[~((weights >= 0) & (weights < np.inf))][0]}, they must be numbers of at least 0")
+    return weights
 
 
 def _over_time(weights: np.ndarray, seconds: float, target: Sequence[str], path, title: str):

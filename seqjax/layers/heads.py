@@ -7,16 +7,18 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import noise
-from seqjax.checks import check_rate, check_size, check_sizes
+from seqjax.checks import check_array, check_rate, check_size, check_sizes
 from seqjax.errors import InputError
 from seqjax.initializers import glorot
 from seqjax.products import affine
 from seqjax.serial import register
+from seqjax.tree import zero_where_not
 from seqjax.types import Array, Key, Params, State, at_least_float32
+from seqjax.values import Value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Head:
+class Head(Value):
     """A part that classifies a clip from features of its frames: K predictions a clip, K = 1 or one for every frame.
 
         scores [B, K, C] = apply(params, hs [B, T, F], mask [B, T]);    p [B, C] = probabilities(scores, mask)
@@ -58,6 +60,16 @@ class Head:
         """{"0": `kernel` and `bias` of the first fully connected layer, ...}."""
         return init_layers(key, (self.features, *self.hidden, self.classes))
 
+    def frames(self, hs: Array, mask: Array) -> tuple[Array, Array]:
+        """The features and the mask that `apply` is given, checked; padding becomes 0.
+
+        Raises:
+            InputError: features that are not floating [B, T, F], or a mask that is not bool [B, T].
+        """
+        hs = jnp.asarray(check_array("hs", hs, "floating", "B", "T", self.features))
+        mask = jnp.asarray(check_array("mask", mask, "bool", *hs.shape[:2]))
+        return zero_where_not(mask, hs), mask
+
     def apply(self, params: Params, hs: Array, mask: Array, key: Key | None = None) -> Array:
         """Scores of the classes, before the softmax.
 
@@ -81,6 +93,7 @@ class Head:
         Returns:
             float32, [B, K].
         """
+        mask = jnp.asarray(check_array("mask", mask, "bool", "B", "T"))
         return mask.any(axis=1, keepdims=True).astype(jnp.float32)
 
     def probabilities(self, scores: Array, mask: Array) -> Array:

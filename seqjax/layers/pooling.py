@@ -11,9 +11,9 @@ from seqjax.checks import check_choice, check_size
 from seqjax.errors import InputError
 from seqjax.initializers import glorot
 from seqjax.layers.heads import Head, Pooled, fully_connected, init_layers, nothing_pooled, pool_frame, split_key, split_layers
+from seqjax.parameters import model_method
 from seqjax.products import affine
 from seqjax.serial import register
-from seqjax.tree import zero_where_not
 from seqjax.types import Array, Key, Params
 
 
@@ -44,10 +44,13 @@ class Pooling(Head):
         super().__post_init__()
         check_choice(self, tuple(_REDUCE), reduce=self.reduce)
 
+    @model_method
     def apply(self, params: Params, hs: Array, mask: Array, key: Key | None = None) -> Array:
-        pooled = _REDUCE[self.reduce](zero_where_not(mask, hs), mask=mask)  # [B, F]
+        hs, mask = self.frames(hs, mask)
+        pooled = _REDUCE[self.reduce](hs, mask=mask)  # [B, F]
         return fully_connected(params, pooled, self.dropout, key)[:, None]
 
+    @model_method
     def start(self, params: Params, rows: int) -> Pooled:
         return nothing_pooled(params, rows, self.features)
 
@@ -82,12 +85,15 @@ class LatePooling(Head):
         super().__post_init__()
         _check_hidden(self)
 
+    @model_method
     def apply(self, params: Params, hs: Array, mask: Array, key: Key | None = None) -> Array:
+        hs, mask = self.frames(hs, mask)
         hidden, output = split_layers(params)
         k_hidden, k_output = split_key(key)
-        frames = fully_connected(hidden, zero_where_not(mask, hs), self.dropout, k_hidden, end=True)  # [B, T, H]
+        frames = fully_connected(hidden, hs, self.dropout, k_hidden, end=True)  # [B, T, H]
         return fully_connected(output, masks.masked_max(frames, mask=mask), self.dropout, k_output)[:, None]
 
+    @model_method
     def start(self, params: Params, rows: int) -> Pooled:
         return nothing_pooled(params, rows, self.hidden[-1])
 
@@ -130,10 +136,12 @@ class SlowPooling(Head):
         _check_hidden(self)
         _check_windows(self, self.size, self.stride)
 
+    @model_method
     def apply(self, params: Params, hs: Array, mask: Array, key: Key | None = None) -> Array:
+        hs, mask = self.frames(hs, mask)
         hidden, output = split_layers(params)
         k_hidden, k_output = split_key(key)
-        frames, inside, real = _windows(zero_where_not(mask, hs), mask, self.size, self.stride)  # [B, N, size, F], ..., [B, N]
+        frames, inside, real = _windows(hs, mask, self.size, self.stride)  # [B, N, size, F], ..., [B, N]
         rows, count = real.shape
         pooled = masks.masked_max(_fold(frames), mask=_fold(inside)).reshape(rows, count, self.features)  # [B, N, F]
         windows = fully_connected(hidden, pooled, self.dropout, k_hidden, end=True)  # [B, N, H]
@@ -177,10 +185,11 @@ class LocalPooling(Head):
         last = init_layers(k_output, (self.windows * sizes[-1], self.classes))["0"]
         return init_layers(k_hidden, sizes) | {str(len(self.hidden)): last}
 
+    @model_method
     def apply(self, params: Params, hs: Array, mask: Array, key: Key | None = None) -> Array:
+        hs, mask = self.frames(hs, mask)
         hidden, output = split_layers(params)
         k_hidden, k_output = split_key(key)
-        hs = zero_where_not(mask, hs)
         frame = masks.real_steps_before(mask)  # [B, T]
         length = mask.sum(axis=1, keepdims=True, dtype=jnp.int32)  # [B, 1]
         pooled = []
@@ -233,11 +242,13 @@ class TimeConvolution(Head):
         layers = init_layers(k_layers, (self.filters, *self.hidden, self.classes))
         return layers | {"convolution": {"kernel": kernel, "bias": jnp.zeros(self.filters)}}
 
+    @model_method
     def apply(self, params: Params, hs: Array, mask: Array, key: Key | None = None) -> Array:
+        hs, mask = self.frames(hs, mask)
         layers = dict(params)
         convolution = layers.pop("convolution")
         kernel = convolution["kernel"].reshape(self.size * self.features, self.filters)
-        frames, _, real = _windows(zero_where_not(mask, hs), mask, self.size, self.stride)  # [B, N, size, F], [B, N]
+        frames, _, real = _windows(hs, mask, self.size, self.stride)  # [B, N, size, F], [B, N]
         ys = affine(jax.lax.collapse(frames, 2), kernel, convolution["bias"])  # [B, N, filters]
         pooled = masks.masked_max(jax.nn.relu(ys), mask=real)  # [B, filters]
         return fully_connected(layers, pooled, self.dropout, key)[:, None]

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import masks
-from seqjax.checks import check_choice
+from seqjax.checks import check_array, check_choice
 from seqjax.layers.heads import Head, Pooled, fully_connected, nothing_pooled, pool_frame
+from seqjax.parameters import model_method
 from seqjax.serial import register
 from seqjax.tree import zero_where_not
 from seqjax.types import Array, Key, Params
@@ -51,19 +52,23 @@ class ScoreAveraging(Head):
         check_choice(self, ("uniform", "linear", "last", "max"), average=self.average)
         check_choice(self, ("uniform", "linear", "last"), gain=self.gain)
 
+    @model_method
     def apply(self, params: Params, hs: Array, mask: Array, key: Key | None = None) -> Array:
-        return fully_connected(params, zero_where_not(mask, hs), self.dropout, key)
+        hs, mask = self.frames(hs, mask)
+        return fully_connected(params, hs, self.dropout, key)
 
     def gains(self, mask: Array) -> Array:
-        gains = _frame_weights(self.gain, mask)  # [B, T]
+        gains = _frame_weights(self.gain, jnp.asarray(check_array("mask", mask, "bool", "B", "T")))  # [B, T]
         return gains / jnp.maximum(gains.sum(axis=1, keepdims=True), 1)
 
     def probabilities(self, scores: Array, mask: Array) -> Array:
+        mask = jnp.asarray(check_array("mask", mask, "bool", *scores.shape[:2]))
         p = jax.nn.softmax(zero_where_not(mask, scores))  # [B, T, C]
         if self.average == "max":
             return _normalised(masks.masked_max(p, mask=mask))
         return _normalised(jnp.einsum("bt,btc->bc", _frame_weights(self.average, mask).astype(p.dtype), p))
 
+    @model_method
     def start(self, params: Params, rows: int) -> Pooled:
         return nothing_pooled(params, rows, self.classes)
 

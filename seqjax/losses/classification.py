@@ -6,13 +6,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.checks import check_weights
+from seqjax.annotations import public
+from seqjax.checks import (
+    as_array,
+    check_array,
+    check_classes,
+    check_fraction,
+    check_fractions,
+    check_weights,
+    concrete,
+    is_traced,
+)
 from seqjax.errors import InputError
 from seqjax.tables import look_up
 from seqjax.types import Array, at_least_float32
 from seqjax.weighted import Weighted
 
 
+@public
 def cross_entropy(
     logits: Array,
     targets: Array,
@@ -51,15 +62,18 @@ def cross_entropy(
 
     Szegedy et al. 2015, arXiv:1512.00567 (label smoothing).
     """
-    logits, targets = _without_padding(logits, targets, mask)
-    picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    if isinstance(smoothing, Array) or smoothing:
+    logits, targets, mask = _checked(logits, targets, mask)
+    picked = _at_targets(logits, targets)
+    if not is_traced(smoothing):
+        check_fraction(smoothing=smoothing)
+    if is_traced(smoothing) or smoothing:
         share = jnp.asarray(smoothing, logits.dtype)
         picked = (1 - share) * picked + share * logits.mean(axis=-1)
     nats = jax.nn.logsumexp(logits, axis=-1) - picked
     return _counted(_by_class(nats, targets, class_weights, logits.shape[-1]), mask, weights)
 
 
+@public
 def focal(
     logits: Array,
     targets: Array,
@@ -96,12 +110,13 @@ def focal(
     Lin, Goyal, Girshick, He, Dollar 2017, arXiv:1708.02002, equation 5; there over a sigmoid, here over a softmax.
     """
     check_weights(gamma=gamma)
-    logits, targets = _without_padding(logits, targets, mask)
-    log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], axis=-1)[..., 0]
+    logits, targets, mask = _checked(logits, targets, mask)
+    log_p = _at_targets(jax.nn.log_softmax(logits), targets)
     missing = jnp.maximum(-jnp.expm1(log_p), jnp.finfo(log_p.dtype).tiny)  # 1 - p; 0 ** (gamma - 1) would be infinite
     return _counted(_by_class(-(missing**gamma) * log_p, targets, class_weights, logits.shape[-1]), mask, weights)
 
 
+@public
 def binary_cross_entropy(logits: Array, targets: Array, mask: Array | None = None) -> Weighted:
     """Sigmoid cross-entropy of labels that do not exclude each other, in nats.
 
@@ -122,19 +137,22 @@ def binary_cross_entropy(logits: Array, targets: Array, mask: Array | None = Non
         >>> float(binary_cross_entropy(jnp.zeros((1, 3)), jnp.array([[True, False, True]])).mean)  # log 2
         0.6931471824645996
     """
-    if targets.shape != logits.shape:
-        raise InputError(f"targets have shape {targets.shape}, they must have that of the logits, {logits.shape}")
+    logits = jnp.asarray(check_array("logits", logits, "floating", "...", "C"))
+    logits = logits.astype(at_least_float32(logits.dtype))
+    targets = jnp.asarray(as_array("targets", targets))
+    targets = check_array("targets", targets.astype(logits.dtype), "floating", *logits.shape)
     if mask is not None:
+        mask = jnp.asarray(check_array("mask", mask, "bool", "..."))
         if mask.shape not in (logits.shape, logits.shape[:-1]):
             raise InputError(f"mask has shape {mask.shape}, it must be {logits.shape} or {logits.shape[:-1]}")
         mask = mask if mask.shape == logits.shape else jnp.broadcast_to(mask[..., None], logits.shape)
-    logits = logits.astype(at_least_float32(logits.dtype))
-    targets = targets.astype(logits.dtype)
+    check_fractions("targets", targets, mask)
     if mask is not None:  # before the logarithm: NaN times a zero cotangent would still be NaN
         logits, targets = (jnp.where(mask, x, jnp.zeros((), x.dtype)) for x in (logits, targets))
     return _counted(jax.nn.softplus(logits) - targets * logits, mask)
 
 
+@public
 def balanced_class_weights(counts) -> tuple[float, ...]:
     """Class weights in inverse proportion to the classes' numbers, of mean 1 over the data.
 
@@ -153,31 +171,44 @@ def balanced_class_weights(counts) -> tuple[float, ...]:
         >>> balanced_class_weights([3, 1, 0])  # 4 / (2 * 3), 4 / (2 * 1)
         (0.6666666666666666, 2.0, 1.0)
     """
-    counts = np.asarray(counts, np.float64)
-    if counts.ndim != 1 or not np.all(np.isfinite(counts) & (counts >= 0)):
+    counts = np.asarray(check_array("counts", counts, "numeric", "C"), np.float64)
+    if not np.all(np.isfinite(counts) & (counts >= 0)):
         raise InputError(f"counts are {counts.tolist()}, they must be one number of at least 0 for each class")
     occurs = counts > 0
     weights = counts.sum() / (max(occurs.sum(), 1) * np.where(occurs, counts, 1))
     return tuple(np.where(occurs, weights, 1.0).tolist())
 
 
-def _without_padding(logits: Array, targets: Array, mask: Array | None) -> tuple[Array, Array]:
-    """The logits, at least float32, and the targets, both 0 where the mask is False."""
+def _checked(logits: Array, targets: Array, mask: Array | None) -> tuple[Array, Array, Array | None]:
+    """The logits, at least float32, and the targets, both 0 where the mask is False; the mask."""
+    logits = jnp.asarray(check_array("logits", logits, "floating", "...", "V"))
     logits = logits.astype(at_least_float32(logits.dtype))
+    leading, size = logits.shape[:-1], logits.shape[-1]
+    targets = check_array("targets", targets, "integer", *leading)
+    mask = None if mask is None else check_array("mask", mask, "bool", *leading)
+    check_classes("targets", targets, size, mask)
+    targets = jnp.asarray(targets)
     if mask is None:
-        return logits, targets
+        return logits, targets, None
     # Before the logarithm: NaN times a zero cotangent would still be NaN.
+    mask = jnp.asarray(mask)
     logits = jnp.where(mask[..., None], logits, jnp.zeros((), logits.dtype))
-    return logits, jnp.where(mask, targets, jnp.zeros((), targets.dtype))
+    return logits, jnp.where(mask, targets, jnp.zeros((), targets.dtype)), mask
+
+
+def _at_targets(values: Array, targets: Array) -> Array:
+    """values[..., target], [...]; NaN for a target that is no class, which is found only where targets are not traced."""
+    index = jnp.where(targets < 0, values.shape[-1], targets.astype(jnp.int32))
+    return jnp.take_along_axis(values, index[..., None], axis=-1, mode="fill")[..., 0]
 
 
 def _by_class(losses: Array, targets: Array, class_weights, classes: int) -> Array:
     """The losses [...] times the weights of their targets' classes."""
     if class_weights is None:
         return losses
-    weights = jnp.asarray(class_weights, losses.dtype)
-    if weights.shape != (classes,):
-        raise InputError(f"class_weights have shape {weights.shape}, {classes} classes need ({classes},)")
+    given = check_array("class_weights", class_weights, "numeric", classes)
+    _check_weights("class_weights", given)
+    weights = jnp.asarray(given).astype(losses.dtype)
     return losses * look_up(weights, targets)
 
 
@@ -187,9 +218,16 @@ def _counted(losses: Array, mask: Array | None, weights: Array | None = None) ->
     if weights is None:
         weight = jnp.asarray(losses.size, losses.dtype) if mask is None else mask.sum(dtype=losses.dtype)
     else:
-        if weights.shape != losses.shape:
-            raise InputError(f"weights have shape {weights.shape}, targets have {losses.shape}: they must be equal")
-        weights = weights.astype(losses.dtype)
+        weights = check_array("weights", weights, "numeric", *losses.shape)
+        _check_weights("weights", weights, mask)
+        weights = jnp.asarray(weights).astype(losses.dtype)
         weights = weights if mask is None else jnp.where(mask, weights, zero)
         losses, weight = losses * weights, weights.sum()
     return Weighted((losses if mask is None else jnp.where(mask, losses, zero)).sum(), weight)
+
+
+def _check_weights(name: str, weights, counted=None):
+    """Raise InputError unless the weights are finite numbers of at least 0, where `counted`; traced ones are not checked."""
+    known, real = concrete(weights), True if counted is None else concrete(counted)
+    if known is not None and real is not None and (wrong := ~((known >= 0) & (known < np.inf)) & real).any():
+        raise InputError(f"{name} holds {known[wrong].flat[0]}, it must hold finite numbers of at least 0")

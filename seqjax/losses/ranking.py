@@ -7,12 +7,16 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from seqjax.annotations import public
+from seqjax.checks import check_array, check_classes
 from seqjax.errors import InputError
 from seqjax.types import Array, at_least_float32
 from seqjax.weighted import Weighted
 
 
+@public
 def score_ranking(logits: Array, targets: Array, mask: Array | None = None) -> Weighted:
     """Ranking loss on the detection score: a score that falls while its activity goes on, or stays after it has ended.
 
@@ -51,6 +55,7 @@ def score_ranking(logits: Array, targets: Array, mask: Array | None = None) -> W
     return _progression(logits, targets, mask, _score)
 
 
+@public
 def margin_ranking(logits: Array, targets: Array, mask: Array | None = None) -> Weighted:
     """Ranking loss on the margin: the lead of an activity's score over every other falls while it goes on, or stays after it.
 
@@ -81,15 +86,20 @@ def margin_ranking(logits: Array, targets: Array, mask: Array | None = None) -> 
     return _progression(logits, targets, mask, _margin)
 
 
-@functools.partial(jax.jit, static_argnums=3)
 def _progression(logits: Array, targets: Array, mask: Array | None, measure) -> Weighted:
     """The ranking loss of `measure(p [B, T, C], classes [B, T]) -> [B, T]`."""
-    if logits.ndim != 3 or logits.shape[-1] < 2:
+    logits = check_array("logits", logits, "floating", "B", "T", "C")
+    if logits.shape[-1] < 2:
         raise InputError(f"logits have shape {logits.shape}, they must be [B, T, C] with at least 2 classes")
-    real = jnp.ones(targets.shape, jnp.bool_) if mask is None else mask
-    for name, array in (("targets", targets), ("mask", real)):
-        if array.shape != logits.shape[:2]:
-            raise InputError(f"{name} has shape {array.shape}, logits {logits.shape} need {logits.shape[:2]}")
+    leading = logits.shape[:2]
+    targets = check_array("targets", targets, "integer", *leading)
+    real = np.ones(leading, np.bool_) if mask is None else check_array("mask", mask, "bool", *leading)
+    check_classes("targets", targets, logits.shape[-1], real)
+    return _ranked(logits, targets, real, measure)
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _ranked(logits: Array, targets: Array, real: Array, measure) -> Weighted:
     logits = logits.astype(at_least_float32(logits.dtype))
     logits = jnp.where(real[..., None], logits, jnp.zeros((), logits.dtype))  # NaN in padding reaches no gradient
     targets = jnp.where(real, targets, jnp.zeros((), targets.dtype))

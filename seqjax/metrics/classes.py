@@ -4,9 +4,12 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from seqjax.annotations import public
+from seqjax.checks import as_array, check_array, check_positive, is_array, shown
 from seqjax.errors import InputError
 
 
+@public
 def hit_at(scores, labels, k: int = 1) -> float:
     """Hit@k: the share of clips whose class is among the k of highest score.
 
@@ -38,6 +41,7 @@ def hit_at(scores, labels, k: int = 1) -> float:
     return float((rank < k).mean())
 
 
+@public
 def video_scores(scores, labels, videos: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
     """The scores of whole videos: the mean over the clips of each, for `hit_at(*video_scores(...))`.
 
@@ -59,8 +63,12 @@ def video_scores(scores, labels, videos: Sequence[Hashable]) -> tuple[np.ndarray
     """
     scores = checked_scores(scores)
     labels = checked_labels("labels", labels, len(scores), scores.shape[1])
-    if len(videos) != len(scores):
-        raise InputError(f"videos names {len(videos)} clips, there are {len(scores)} scores")
+    videos = np.asarray(videos).tolist() if is_array(videos) else videos
+    if not isinstance(videos, Sequence) or len(videos) != len(scores):
+        raise InputError(f"videos is {shown(videos)}, it must be a list of {len(scores)} names or numbers, one for each clip")
+    for video in videos:
+        if not isinstance(video, Hashable):
+            raise InputError(f"videos holds {shown(video)}, it must hold names or numbers")
     numbers: dict[Hashable, int] = {}
     index = np.array([numbers.setdefault(video, len(numbers)) for video in videos])  # [N], the video's number
     totals = np.zeros((len(numbers), scores.shape[1]))  # [V, C]
@@ -73,6 +81,7 @@ def video_scores(scores, labels, videos: Sequence[Hashable]) -> tuple[np.ndarray
     return totals / np.bincount(index)[:, None], video_labels
 
 
+@public
 def confusion_matrix(labels, predicted, classes: int) -> np.ndarray:
     """Counts of true classes (rows) and the classes predicted for them (columns).
 
@@ -93,7 +102,8 @@ def confusion_matrix(labels, predicted, classes: int) -> np.ndarray:
         >>> confusion_matrix([0, 0, 1, -1], [0, 1, 1, 0], classes=2).tolist()
         [[1, 1], [0, 1]]
     """
-    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    check_positive(classes=classes)
+    labels, predicted = (np.asarray(as_array(name, a)) for name, a in (("labels", labels), ("predicted", predicted)))
     if labels.shape != predicted.shape:
         raise InputError(f"labels have shape {labels.shape}, predicted {predicted.shape}: they must be equal")
     labelled = labels != -1
@@ -102,6 +112,7 @@ def confusion_matrix(labels, predicted, classes: int) -> np.ndarray:
     return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
+@public
 def accuracy(matrix) -> float:
     """The share of right predictions in a confusion matrix; NaN for an empty one.
 
@@ -122,6 +133,7 @@ def accuracy(matrix) -> float:
     return float(matrix.trace() / matrix.sum()) if matrix.sum() else float("nan")
 
 
+@public
 def class_accuracies(matrix) -> np.ndarray:
     """The share of each class's examples that were recognized (its recall); NaN for a class without examples.
 
@@ -143,6 +155,7 @@ def class_accuracies(matrix) -> np.ndarray:
     return np.where(examples > 0, np.diag(matrix) / np.maximum(examples, 1), np.nan)
 
 
+@public
 def mean_class_accuracy(matrix) -> float:
     """The mean of `class_accuracies` over the classes that have examples; NaN without any.
 
@@ -164,6 +177,7 @@ def mean_class_accuracy(matrix) -> float:
     return float(shares.mean()) if shares.size else float("nan")
 
 
+@public
 def macro_f1(matrix) -> float:
     """The mean over classes of F1 = 2 precision recall / (precision + recall); NaN without any example.
 
@@ -190,8 +204,8 @@ def macro_f1(matrix) -> float:
 
 def checked_scores(scores) -> np.ndarray:
     """Scores [N, C] as float64, or InputError where they are empty, of another rank or hold a NaN."""
-    scores = np.asarray(scores, np.float64)
-    if scores.ndim != 2 or not scores.size:
+    scores = np.asarray(check_array("scores", scores, "numeric", "N", "C"), np.float64)
+    if not scores.size:
         raise InputError(f"scores have shape {scores.shape}, they must be [N, C] with at least one row and one class")
     if np.isnan(scores).any():
         raise InputError(f"scores hold NaN in row {np.argwhere(np.isnan(scores))[0][0]}, they must be numbers")
@@ -200,7 +214,7 @@ def checked_scores(scores) -> np.ndarray:
 
 def checked_labels(name: str, labels, count: int | None, classes: int) -> np.ndarray:
     """Labels as int64, [count], or InputError where they are no integers, too many or too few, or no class."""
-    labels = np.asarray(labels)
+    labels = np.asarray(as_array(name, labels))
     if labels.size and not np.issubdtype(labels.dtype, np.integer):
         raise InputError(f"{name} have dtype {labels.dtype}, they must be integers")
     if count is not None and labels.shape != (count,):
@@ -212,7 +226,9 @@ def checked_labels(name: str, labels, count: int | None, classes: int) -> np.nda
 
 
 def _checked_matrix(matrix) -> np.ndarray:
-    matrix = np.asarray(matrix)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+    matrix = np.asarray(check_array("matrix", matrix, "numeric", "C", "C"))
+    if matrix.shape[0] != matrix.shape[1]:
         raise InputError(f"the confusion matrix has shape {matrix.shape}, it must be square: true classes by predicted classes")
+    if not np.all((matrix >= 0) & (matrix < np.inf)):
+        raise InputError(f"matrix holds {matrix[~((matrix >= 0) & (matrix < np.inf))][0]}, it must hold counts of at least 0")
     return matrix

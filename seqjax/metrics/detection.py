@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from seqjax.annotations import public
+from seqjax.checks import as_array, check_classes
 from seqjax.errors import InputError
 from seqjax.metrics.classes import checked_labels, checked_scores
-from seqjax.metrics.segments import Segment, background_set, intersection_over_union, segments_of
+from seqjax.metrics.segments import Segment, background_set, check_segments, intersection_over_union, segments_of
 
 
 class Detection(NamedTuple):
@@ -25,6 +27,7 @@ class Detection(NamedTuple):
     score: float
 
 
+@public
 def detections(
     scores,
     *,
@@ -63,8 +66,10 @@ def detections(
     else:
         active = scores >= threshold
     detected = []
+    left_out = background_set(background)
+    check_classes("background", np.array([*left_out], np.int64), scores.shape[1])
     for label in range(scores.shape[1]):
-        if label in background_set(background):
+        if label in left_out:
             continue
         runs: list[tuple[int, int]] = []
         for _, start, stop in segments_of(active[:, label].astype(np.int64), background=0):
@@ -77,6 +82,7 @@ def detections(
     return detected
 
 
+@public
 def average_precision(
     truths: Sequence[Sequence[Segment]], detected: Sequence[Sequence[Detection]], label: int, overlap: float = 0.5
 ) -> float:
@@ -132,6 +138,7 @@ def average_precision(
     return float((hits * highest).sum() / count)
 
 
+@public
 def mean_average_precision(
     truths: Sequence[Sequence[Segment]], detected: Sequence[Sequence[Detection]], overlap: float = 0.5
 ) -> float:
@@ -157,6 +164,7 @@ def mean_average_precision(
     return float(np.mean(values)) if values else float("nan")
 
 
+@public
 def frame_average_precision(scores, targets) -> np.ndarray:
     """Average precision of the frames' scores, a class at a time; NaN for a class without a positive frame.
 
@@ -178,7 +186,7 @@ def frame_average_precision(scores, targets) -> np.ndarray:
         >>> frame_average_precision([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]], [0, 1, 0]).round(4).tolist()  # (1 + 2/3) / 2, 1/2
         [0.8333, 0.5]
     """
-    scores, targets = checked_scores(scores), np.asarray(targets)
+    scores, targets = checked_scores(scores), np.asarray(as_array("targets", targets))
     classes = scores.shape[1]
     if targets.dtype == np.bool_:
         if targets.shape != scores.shape:
@@ -207,14 +215,12 @@ def _ranked_precision(scores: np.ndarray, positive: np.ndarray) -> float:
 
 
 def _check_recordings(truths, detected, overlap: float) -> None:
+    check_segments("truths", truths)
+    check_segments("detected", detected, Detection)
     if len(truths) != len(detected):
         raise InputError(f"there are {len(truths)} recordings and detections of {len(detected)}: the numbers must be equal")
     if not 0 < overlap <= 1:
         raise InputError(f"overlap is {overlap}, it must be above 0 and at most 1")
-    for segments in (*truths, *detected):
-        for segment in segments:
-            if not segment.stop > segment.start:
-                raise InputError(f"{segment} must stop after its start")
     for detection in (detection for recording in detected for detection in recording):
         if np.isnan(detection.score):
             raise InputError(f"{detection} has a score that is no number")

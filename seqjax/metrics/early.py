@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from seqjax.annotations import public
+from seqjax.checks import check_array, is_array, shown
 from seqjax.errors import InputError
 from seqjax.metrics.classes import checked_labels, checked_scores
-from seqjax.metrics.segments import Segment
+from seqjax.metrics.segments import Segment, check_segments
 
 
 class EarlyDetection(NamedTuple):
@@ -24,6 +26,7 @@ class EarlyDetection(NamedTuple):
     score: np.ndarray
 
 
+@public
 def early_detection(
     scores: Sequence, truths: Sequence[Sequence[Segment]], fractions: Sequence[float] | None = None
 ) -> EarlyDetection:
@@ -52,9 +55,12 @@ def early_detection(
 
     Ma, Sigal, Sclaroff 2016, section 4.
     """
-    shares = np.linspace(0.1, 1, 10) if fractions is None else np.asarray(fractions, np.float64)
-    if shares.ndim != 1 or not np.all((shares > 0) & (shares <= 1)):
+    given = np.linspace(0.1, 1, 10) if fractions is None else fractions
+    shares = np.asarray(check_array("fractions", given, "numeric", "F"), np.float64)
+    if not shares.size or not np.all((shares > 0) & (shares <= 1)):
         raise InputError(f"fractions are {shares.tolist()}, they must be above 0 and at most 1")
+    check_segments("truths", truths)
+    _check_list("scores", scores)
     if len(scores) != len(truths):
         raise InputError(f"there are scores of {len(scores)} recordings and segments of {len(truths)}: they must be equal")
     hits, own_scores = [], []  # for each activity [F]
@@ -63,6 +69,8 @@ def early_detection(
         checked_labels(f"truths[{i}]", [segment.label for segment in segments], None, frames.shape[1])
         for segment in segments:
             label, start, stop = segment[:3]
+            if start != int(start) or stop != int(stop):
+                raise InputError(f"truths[{i}] has {segment}, its start and stop must be numbers of frames")
             if not 0 <= start < stop <= len(frames):
                 raise InputError(f"truths[{i}] has {segment}, it must lie within the recording's {len(frames)} frames")
             # 0.3 * 10 is above 3 in floating point: without rounding a frame too many.
@@ -75,6 +83,7 @@ def early_detection(
     return EarlyDetection(shares, np.mean(hits, axis=0), np.mean(own_scores, axis=0))
 
 
+@public
 def accuracy_by_step(scores: Sequence, labels) -> np.ndarray:
     """Accuracy after 1, 2, 3, ... steps of every sequence were seen, such as after each stroke of a drawing.
 
@@ -94,6 +103,7 @@ def accuracy_by_step(scores: Sequence, labels) -> np.ndarray:
         >>> accuracy_by_step([[[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4]]], [1, 0]).tolist()
         [0.5, 1.0]
     """
+    _check_list("scores", scores)
     arrays = [checked_scores(steps) for steps in scores]
     if not arrays:
         raise InputError("there are no sequences, at least one is needed")
@@ -101,3 +111,9 @@ def accuracy_by_step(scores: Sequence, labels) -> np.ndarray:
     longest = max(map(len, arrays))
     hits = [steps.argmax(axis=1) == label for steps, label in zip(arrays, labels, strict=True)]
     return np.mean([np.pad(row, (0, longest - len(row)), mode="edge") for row in hits], axis=0)
+
+
+def _check_list(name: str, recordings):
+    """Raise InputError unless there is a list with the scores of each recording."""
+    if isinstance(recordings, str) or not (isinstance(recordings, Sequence) or is_array(recordings)):
+        raise InputError(f"{name} is {shown(recordings)}, it must be a list with an array [T, C] for each recording")

@@ -4,11 +4,13 @@ A frame without a true label (-1) belongs to no segment, neither true nor predic
 """
 
 import itertools
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Sequence, Set
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from seqjax.annotations import public
+from seqjax.checks import as_integer, as_number, check_array, is_array, shown
 from seqjax.errors import InputError
 
 
@@ -25,6 +27,7 @@ class Segment(NamedTuple):
     stop: float
 
 
+@public
 def segments_of(labels, background: int | Collection[int] | None = None) -> list[Segment]:
     """The runs of equal labels.
 
@@ -49,6 +52,7 @@ def segments_of(labels, background: int | Collection[int] | None = None) -> list
     return [run for run in runs if run.label not in left_out]
 
 
+@public
 def frame_accuracy(truths: Sequence, predictions: Sequence, background: int | Collection[int] | None = None) -> float:
     """The share of right frames among all labelled frames of all recordings; NaN without any.
 
@@ -76,6 +80,7 @@ def frame_accuracy(truths: Sequence, predictions: Sequence, background: int | Co
     return right / total if total else float("nan")
 
 
+@public
 def edit_score(truths: Sequence, predictions: Sequence, background: int | Collection[int] | None = None) -> float:
     """The edit score: how near the order of predicted segments is to that of the true ones, whatever their lengths.
 
@@ -107,6 +112,7 @@ def edit_score(truths: Sequence, predictions: Sequence, background: int | Collec
     return float(np.mean(scores))
 
 
+@public
 def segment_f1(
     truths: Sequence,
     predictions: Sequence,
@@ -162,6 +168,7 @@ def segment_f1(
     return float(np.where(total > 0, 2 * tp / np.maximum(total, 1), 1.0).mean())
 
 
+@public
 def segmentation_scores(
     truths: Sequence,
     predictions: Sequence,
@@ -196,6 +203,7 @@ def segmentation_scores(
     return scores
 
 
+@public
 def intersection_over_union(first, second) -> float:
     """The temporal overlap of two segments: the time that both cover over the time that either covers.
 
@@ -209,11 +217,15 @@ def intersection_over_union(first, second) -> float:
         >>> intersection_over_union(Segment(0, 0, 4), Segment(0, 2, 6))
         0.3333333333333333
     """
+    for name, segment in (("first", first), ("second", second)):
+        if not (hasattr(segment, "start") and hasattr(segment, "stop")):
+            raise InputError(f"{name} is {shown(segment)}, it must have a start and a stop, as a Segment has")
     both = min(first.stop, second.stop) - max(first.start, second.start)
     either = (first.stop - first.start) + (second.stop - second.start) - both
     return both / either if both > 0 else 0.0
 
 
+@public
 def levenshtein(first: Sequence, second: Sequence) -> int:
     """The least number of insertions, deletions and substitutions that turn one sequence into the other.
 
@@ -227,12 +239,22 @@ def levenshtein(first: Sequence, second: Sequence) -> int:
         >>> levenshtein("kitten", "sitting")
         3
     """
+    first, second = _elements("first", first), _elements("second", second)
     row = list(range(len(second) + 1))  # distances of first[:i] to each second[:j]
     for i, a in enumerate(first, start=1):
         previous, row[0] = row[0], i
         for j, b in enumerate(second, start=1):
             previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
     return row[-1]
+
+
+def _elements(name: str, sequence) -> Sequence:
+    """The elements of a sequence; those of an array as Python's numbers, or rows of them."""
+    if is_array(sequence) and sequence.ndim:
+        return sequence.tolist()
+    if not isinstance(sequence, Sequence):
+        raise InputError(f"{name} is {shown(sequence)}, it must be a sequence")
+    return sequence
 
 
 def _segment_pairs(truths, predictions, background) -> list[tuple[list[Segment], list[Segment]]]:
@@ -246,6 +268,9 @@ def _segment_pairs(truths, predictions, background) -> list[tuple[list[Segment],
 
 def _pairs(truths: Sequence, predictions: Sequence) -> list[tuple[np.ndarray, np.ndarray]]:
     """The labels of each recording, true and predicted, checked."""
+    for name, recordings in (("truths", truths), ("predictions", predictions)):
+        if not isinstance(recordings, Sequence) and not is_array(recordings):
+            raise InputError(f"{name} is {shown(recordings)}, it must be a list with the labels of each recording")
     if len(truths) != len(predictions):
         raise InputError(f"there are {len(truths)} true and {len(predictions)} predicted recordings: the numbers must be equal")
     pairs = []
@@ -258,14 +283,34 @@ def _pairs(truths: Sequence, predictions: Sequence) -> list[tuple[np.ndarray, np
 
 
 def _checked_labels(name: str, labels) -> np.ndarray:
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or (labels.size and not np.issubdtype(labels.dtype, np.integer)):
-        raise InputError(f"{name} have shape {labels.shape} and dtype {labels.dtype}, they must be integers [T]: a class a frame")
-    return labels.astype(np.int64)
+    labels = np.asarray(check_array(name, labels, "integer", "T"), np.int64)
+    if labels.min(initial=0) < -1:
+        raise InputError(f"{name} holds {labels.min()}, it must be a class from 0, or -1 where there is no label")
+    return labels
+
+
+def check_segments(name: str, recordings: Sequence, kind: Any = Segment) -> None:
+    """Raise InputError unless each recording has a list of segments, or of another `kind` of them, with numbers in order."""
+    if isinstance(recordings, str) or not isinstance(recordings, Sequence):
+        raise InputError(f"{name} is {shown(recordings)}, it must be a list of {kind.__name__}s for each recording")
+    for i, segments in enumerate(recordings):
+        if not isinstance(segments, list | tuple) or isinstance(segments, kind):
+            raise InputError(f"{name}[{i}] is {shown(segments)}, it must be a list of {kind.__name__}s")
+        for segment in segments:
+            if not isinstance(segment, kind):
+                raise InputError(f"{name}[{i}] holds {shown(segment)}, it must hold {kind.__name__}s")
+            if as_integer(segment.label) is None or not all(as_number(value) is not None for value in segment):
+                raise InputError(f"{name}[{i}] holds {shown(segment)}: its label must be an integer, the rest numbers")
+            if not segment.stop > segment.start:
+                raise InputError(f"{segment} must stop after its start")
 
 
 def background_set(background: int | Collection[int] | None) -> set[int]:
     """The classes that are background, as a set."""
     if background is None:
         return set()
-    return set(background) if isinstance(background, Collection) else {background}
+    labels = [*background] if isinstance(background, Set) else background
+    array = np.asarray(check_array("background", labels, "integer", "..."))
+    if array.ndim > 1:
+        raise InputError(f"background is {shown(background)}, it must be a class or several, integer [n]")
+    return set(np.ravel(array).tolist())

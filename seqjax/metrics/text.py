@@ -4,12 +4,14 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+from seqjax.annotations import public
 from seqjax.errors import InputError
 from seqjax.extras import from_extra
 
 TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none")  # of sacreBLEU
 
 
+@public
 def bleu(outputs: Sequence[str], references: Sequence[str], *, tokenize: str = "13a") -> float:
     """BLEU of a corpus, 0 to 100, as computed by sacreBLEU, case kept.
 
@@ -44,6 +46,7 @@ def bleu(outputs: Sequence[str], references: Sequence[str], *, tokenize: str = "
     return _bleu(tokenize).corpus_score(list(outputs), [list(references)]).score
 
 
+@public
 def chrf(outputs: Sequence[str], references: Sequence[str]) -> float:
     """chrF of a corpus, 0 to 100: the F-score (recall counts twice) of character n-grams, n = 1 to 6.
 
@@ -67,6 +70,7 @@ def chrf(outputs: Sequence[str], references: Sequence[str]) -> float:
     return _chrf().corpus_score(list(outputs), [list(references)]).score
 
 
+@public
 def exact_match(outputs: Sequence[str], references: Sequence[str]) -> float:
     """The share of outputs equal to their reference, 0 to 1; any white space counts as one space.
 
@@ -88,6 +92,7 @@ def exact_match(outputs: Sequence[str], references: Sequence[str]) -> float:
     return sum(a.split() == b.split() for a, b in zip(outputs, references, strict=True)) / len(outputs)
 
 
+@public
 def text_scores(outputs: Sequence[str], references: Sequence[str], *, tokenize: str = "13a") -> dict[str, float]:
     """All scores of this file: {"bleu": 0 to 100, "chrf": 0 to 100, "exact_match": 0 to 1}.
 
@@ -110,6 +115,7 @@ def text_scores(outputs: Sequence[str], references: Sequence[str], *, tokenize: 
     return {"bleu": bleu(outputs, references, tokenize=tokenize)} | scores
 
 
+@public
 def sentence_chrf(output: str, other: str) -> float:
     """chrF of one text beside another, 0 to 100; the utility in minimum Bayes risk decoding.
 
@@ -130,6 +136,7 @@ def sentence_chrf(output: str, other: str) -> float:
     return 100.0 if output == other else _chrf().sentence_score(output, [other]).score
 
 
+@public
 def words_are_rare(texts: Sequence[str]) -> bool:
     """True if texts have hardly any spaces, so that BLEU of words says little of them: Chinese, Thai, single words.
 
@@ -148,6 +155,7 @@ def words_are_rare(texts: Sequence[str]) -> bool:
     return words < 2 * len(texts) or characters > 16 * words
 
 
+@public
 def text_signatures(*, tokenize: str = "13a") -> dict[str, str]:
     """sacreBLEU's signatures of `bleu` and `chrf`: version, tokenisation and settings, without which scores do not compare.
 

@@ -6,12 +6,14 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seqjax.checks import check_array
 from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.layers.heads import Head
 from seqjax.losses import Weighted
 from seqjax.losses.classifiers import accuracy, check_objective, objective
 from seqjax.models.encoders import Encoder, check_encoder, class_probabilities
+from seqjax.parameters import model_method
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, State
 
@@ -99,8 +101,6 @@ class Classifier(Model):
         if self.head.features != self.encoder.output_size:
             sizes = f"{self.head.features} features, the encoder gives {self.encoder.output_size}"
             raise InputError(f"the head reads {sizes}: they must be equal")
-        if self.class_weights is not None:
-            object.__setattr__(self, "class_weights", tuple(self.class_weights))
         check_objective(self, self.classes)
 
     @property
@@ -112,6 +112,7 @@ class Classifier(Model):
         """`encoder`; `head`."""
         return {"encoder": self.encoder.init(key), "head": self.head.init(jax.random.split(key, 6)[1])}
 
+    @model_method
     def apply(self, params: Params, batch: dict, *, state: State = None, key: Key | None = None) -> tuple[tuple, ClipScores]:
         """Scores of every clip.
 
@@ -129,17 +130,23 @@ class Classifier(Model):
         training = jnp.asarray(float(key is not None), scores.dtype)
         return (), ClipScores(scores, self.head.gains(mask), self.head.probabilities(scores, mask), training)
 
+    @model_method
     def loss(self, outputs: ClipScores, batch: dict) -> Weighted:
         """Cross-entropy in nats per clip, or the focal loss, against "label", integer [B]."""
         gains = outputs.gains  # [B, K]
-        label = jnp.broadcast_to(jnp.asarray(batch["label"])[:, None], gains.shape)
+        label = jnp.broadcast_to(self._label(outputs, batch)[:, None], gains.shape)
         return objective(self, outputs.scores, label, gains > 0, weights=gains, training=outputs.training)
 
+    @model_method
     def figures(self, outputs: ClipScores, batch: dict) -> dict[str, Weighted]:
         """The loss, and the accuracy of the most probable class."""
         real = outputs.gains.sum(axis=1) > 0  # [B]
-        right = accuracy(outputs.probabilities, jnp.asarray(batch["label"]), real)
+        right = accuracy(outputs.probabilities, self._label(outputs, batch), real)
         return {"loss": self.loss(outputs, batch), "accuracy": right}
+
+    def _label(self, outputs: ClipScores, batch: dict) -> Array:
+        """The classes of the clips, integer [B]."""
+        return jnp.asarray(check_array("label", batch["label"], "integer", outputs.gains.shape[0]))
 
     def fused(self, members: list[ClipScores], probabilities: Array) -> ClipScores:
         """The outputs of a fusion that gives these probabilities [B, C]."""
@@ -147,6 +154,7 @@ class Classifier(Model):
         gains = members[0].gains.sum(axis=1, keepdims=True)  # [B, 1]
         return members[0]._replace(scores=jnp.log(p)[:, None], gains=gains, probabilities=probabilities)
 
+    @model_method
     def probabilities(self, params: Params, batch: dict) -> Array:
         """The probabilities of every clip's classes.
 
@@ -162,6 +170,7 @@ class Classifier(Model):
         """
         return class_probabilities(self, params, batch)
 
+    @model_method
     def start(self, params: Params, rows: int) -> OnlineState:
         """The state before the first frame, for classifying online.
 

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 
 from seqjax import masks
 from seqjax.attention.attentive import Attentive
-from seqjax.checks import check_choice, check_number, check_rate, check_size, check_weights
+from seqjax.checks import check_array, check_choice, check_fractions, check_number, check_rate, check_size, check_weights
 from seqjax.contracts import Cell, check_cell_field
 from seqjax.errors import InputError
 from seqjax.losses import Weighted, cross_entropy
+from seqjax.parameters import model_method
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
 from seqjax.symbols.checks import check_reads, check_tied
@@ -178,6 +179,7 @@ class ConditionalDecoder(Value):
         _, k_embedding, _, k_cell, _, k_projection = jax.random.split(key, 6)  # the others are for the rest of a model
         return self._symbols.init(k_cell, k_embedding, k_projection)
 
+    @model_method
     def prepare(
         self, params: Params, values: Array, mask: Array, first: Callable[[State], State] | None = None
     ) -> tuple[Any, State]:
@@ -208,6 +210,7 @@ class ConditionalDecoder(Value):
         state = self.cell.initial_state(cell_params, rows, context=memory)
         return memory, state._replace(cell=first(state.cell))
 
+    @model_method
     def apply(self, params: Params, batch: dict, memory: Any, state: State, *, key: Key | None = None) -> Outputs:
         """Logits of every target symbol, given the memory and the symbols before it.
 
@@ -223,12 +226,15 @@ class ConditionalDecoder(Value):
         """
         keys = [None] * 6 if key is None else jax.random.split(key, 6)
         _, k_target, k_output, _, k_cell, k_sampling = keys  # an encoder draws from the others
-        target, lengths, symbols = batch["target"], batch["target_lengths"], self._symbols
+        (target, lengths), symbols = self._target(batch), self._symbols
         start = jnp.full((target.shape[0], 1), self.start_symbol, target.dtype)
         tokens = jnp.concatenate([start, target[:, :-1]], axis=1)  # [B, T]
+        if "teacher_forcing" in batch:
+            forcing = check_array("teacher_forcing", batch["teacher_forcing"], "floating", target.shape[0])
+            check_fractions("teacher_forcing", forcing)
         if k_sampling is not None and "teacher_forcing" in batch:
             frozen = jax.lax.stop_gradient((params, memory, state))
-            tokens = self.sampled(*frozen, tokens, batch["teacher_forcing"], k_sampling)
+            tokens = self.sampled(*frozen, tokens, jnp.asarray(forcing), k_sampling)
         dropout = {"dropout": self.dropout, "per": self.per, "key": k_target}
         context = memory if self.attends else None
         cell_params, xs = symbols.inputs(params, tokens, **dropout)
@@ -237,17 +243,26 @@ class ConditionalDecoder(Value):
         logits = symbols.logits(params, dropped(hs, self.dropout, self.per, k_output))
         return Outputs(logits, weights, jnp.asarray(key is not None, logits.dtype))
 
+    @model_method
     def loss(self, outputs: Outputs, batch: dict) -> Weighted:
         """Cross-entropy in nats over the real target symbols; in training smoothed and with the coverage penalty."""
-        real = masks.from_lengths(batch["target_lengths"], batch["target"].shape[1])
+        target, lengths = self._target(batch)
+        real = masks.from_lengths(lengths, target.shape[1])
         smoothing = self.label_smoothing * outputs.training if self.label_smoothing else 0.0
-        loss = cross_entropy(outputs.logits, batch["target"], real, smoothing=smoothing)
+        loss = cross_entropy(outputs.logits, target, real, smoothing=smoothing)
         if not self.coverage_loss or outputs.weights is None:
             return loss
         weights = jnp.where(real[..., None], outputs.weights, jnp.zeros((), outputs.weights.dtype)).astype(loss.sum.dtype)
         overlap = jnp.minimum(weights, jnp.cumsum(weights, axis=1) - weights).sum()
         return loss._replace(sum=loss.sum + self.coverage_loss * outputs.training.astype(overlap.dtype) * overlap)
 
+    def _target(self, batch: dict) -> tuple[Array, Array]:
+        """The symbols of the targets, integer [B, T], and their numbers, integer [B]."""
+        target = jnp.asarray(check_array("target", batch["target"], "integer", "B", "T"))
+        lengths = check_array("target_lengths", batch["target_lengths"], "integer", target.shape[0])
+        return target, jnp.asarray(masks.check(lengths, None, target.shape)[0])
+
+    @model_method
     def start(self, params: Params, memory: Any, state: State) -> tuple[Recalled, State, Array]:
         """The beginning of a search, as a model's `start` returns it.
 

@@ -14,16 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax import masks
-from seqjax.checks import check_choice, check_rate, check_size, check_sizes
+from seqjax.checks import as_array, check_array, check_choice, check_rate, check_size, check_sizes
 from seqjax.contracts import Cell, SequenceLayer
 from seqjax.errors import InputError
 from seqjax.layers.chain import Chain
+from seqjax.parameters import model_method
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
 from seqjax.symbols.checks import check_sequences
 from seqjax.symbols.embedding import init_table, read_symbols
 from seqjax.tree import zero_where_not
 from seqjax.types import Array, Key, Params, Shape, State, at_least_float32
+from seqjax.values import Value
 
 
 @register
@@ -42,7 +44,7 @@ class Encoded(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Encoder:
+class Encoder(Value):
     """A part that reads a sequence for another: symbols, feature vectors, frames, an image.
 
         values [B, S, M], mask [B, S], summary = encode(params, batch)
@@ -189,24 +191,30 @@ class Symbols(Encoder):
     def blank(self) -> dict:
         return self.piece(jnp.zeros(1, jnp.int32))
 
+    @model_method
     def initial_state(self, params: Params, rows: int) -> State:
         _check_online(self.cell, self.reverse)
         return self.cell.initial_state(params["cell"], (rows,))
 
     def piece(self, x: Array) -> dict:
+        x = jnp.asarray(check_array("x", x, "integer", "B"))
         return {self.name: x[:, None], f"{self.name}_lengths": jnp.ones(x.shape[0], jnp.int32)}
 
     def inputs(self, batch: dict) -> tuple[dict, Any]:
         lengths = f"{self.name}_lengths"
-        called = "sources" if self.name == "source" else self.name
-        symbols, counts = check_sequences(batch, self.name, self.size, called=called)
+        symbols, counts = check_sequences(batch, self.name, self.size, called=self._called)
         return {self.name: symbols, lengths: counts}, batch[lengths]
 
+    @property
+    def _called(self) -> str:
+        return "sources" if self.name == "source" else self.name
+
+    @model_method
     def encode(self, params: Params, batch: dict, key: Key | None = None, state: State = None) -> Encoded:
         if state is not None:
             _check_online(self.cell, self.reverse)
         k_embedding, _, _, k_cell, *_ = [None] * 6 if key is None else jax.random.split(key, 6)
-        symbols, lengths = batch[self.name], batch[f"{self.name}_lengths"]
+        symbols, lengths = check_sequences(batch, self.name, self.size, called=self._called)
         dropout = {"dropout": self.dropout, "per": self.per, "key": k_embedding}
         cell_params, xs = read_symbols(self.cell, params["cell"], params["embedding"], symbols, **dropout)
         final, values = unroll(self.cell, cell_params, xs, state, lengths=lengths, reverse=self.reverse, key=k_cell)
@@ -272,6 +280,7 @@ class Features(Encoder):
     def blank(self) -> dict:
         return {self.name: jnp.zeros((1, 1, *self.shape)), f"{self.name}_lengths": jnp.ones(1, jnp.int32)}
 
+    @model_method
     def initial_state(self, params: Params, rows: int) -> State:
         """The initial state of the cell; zeros [B, D], which nothing reads, without a cell."""
         if self.cell is None:
@@ -280,31 +289,42 @@ class Features(Encoder):
         return self.cell.initial_state(params, (rows,))
 
     def piece(self, x: Array) -> dict:
+        x = as_array("x", x)
+        if x.ndim != 1 + len(self.shape):
+            raise InputError(
+                f"x has shape {x.shape}, a step reads {', '.join(['[B', *map(str, self.shape)])}]: one place of each row"
+            )
         return {self.name: x[:, None]}
 
     def inputs(self, batch: dict) -> tuple[dict, Any]:
+        values, lengths = self._read(batch)
+        if lengths is None:
+            rows, places = values.shape[0], math.prod(values.shape[1 : values.ndim - len(self.shape)])
+            lengths = (np.full if isinstance(rows * places, int) else jnp.full)(rows, places, np.int32)
+        return {self.name: values, f"{self.name}_lengths": jnp.asarray(lengths)}, lengths
+
+    def _read(self, batch: dict) -> tuple[Array, Any]:
+        """The values and their lengths, or None, of a batch."""
         shapes = f"[B, S, {', '.join(map(str, self.shape))}]"
         shapes += f" or [B, H, W, {self.size}]" if len(self.shape) == 1 else ""
         if self.name not in batch:
             raise InputError(f'the batch has no "{self.name}": give a dict with "{self.name}" {shapes}')
-        values = jnp.asarray(batch[self.name])
+        values = jnp.asarray(as_array(self.name, batch[self.name]))
         axes, rank = values.ndim - len(self.shape), len(self.shape)
         fits = values.shape[axes:] == self.shape and (axes >= 2 if rank == 1 else axes == 2)
         if not fits or not (rank > 1 or jnp.issubdtype(values.dtype, jnp.floating)):
             must = "it must be " + "floating, " * (rank == 1) + shapes
             raise InputError(f'"{self.name}" has shape {values.shape} and dtype {values.dtype}, {must}')
-        rows, places = values.shape[0], math.prod(values.shape[1:axes])
-        full = np.full if isinstance(rows * places, int) else jnp.full
-        lengths = batch.get(f"{self.name}_lengths", full(rows, places, np.int32))
-        masks.resolve(jnp.asarray(lengths), None, (rows, places))
-        return {self.name: values, f"{self.name}_lengths": jnp.asarray(lengths)}, lengths
+        places = math.prod(values.shape[1:axes])
+        return values, masks.check(batch.get(f"{self.name}_lengths"), None, (values.shape[0], places))[0]
 
+    @model_method
     def encode(self, params: Params, batch: dict, key: Key | None = None, state: State = None) -> Encoded:
-        values = jnp.asarray(batch[self.name])
+        values, lengths = self._read(batch)
         values = jax.lax.collapse(values, 1, values.ndim - len(self.shape))  # [B, S, *shape]
         rows, places = values.shape[:2]
-        lengths = batch.get(f"{self.name}_lengths")
-        mask = jnp.ones((rows, places), jnp.bool_) if lengths is None else masks.from_lengths(lengths, places)  # [B, S]
+        real = None if lengths is None else masks.from_lengths(jnp.asarray(lengths), places)
+        mask = jnp.ones((rows, places), jnp.bool_) if real is None else real  # [B, S]
         if self.cell is None:
             values = zero_where_not(mask, values)
             count = jnp.maximum(mask.sum(axis=1, keepdims=True), 1).astype(at_least_float32(values.dtype))  # [B, 1]
@@ -312,7 +332,6 @@ class Features(Encoder):
         if state is not None:
             _check_online(self.cell, self.reverse)
         k_cell = None if key is None else jax.random.split(key, 6)[3]
-        real = None if lengths is None else mask
         final, values = unroll(self.cell, params, values, state, mask=real, reverse=self.reverse, key=k_cell)
         return Encoded(values, mask, final)
 

@@ -7,13 +7,14 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.checks import check_choice, check_integers, check_rate, check_size, check_sizes, check_weights
+from seqjax.checks import check_array, check_choice, check_integers, check_rate, check_size, check_sizes, check_weights
 from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.layers.heads import fully_connected, init_layers
 from seqjax.losses import Weighted, binary_cross_entropy, margin_ranking, score_ranking
 from seqjax.losses.classifiers import accuracy, check_objective, objective
 from seqjax.models.encoders import Encoder, check_encoder, class_probabilities
+from seqjax.parameters import model_method
 from seqjax.placement import automatic
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, State
@@ -115,8 +116,6 @@ class FrameClassifier(Model):
         check_rate(self, dropout=self.dropout)
         check_choice(self, (None, *_RANKING), ranking=self.ranking)
         check_weights(ranking_weight=self.ranking_weight)
-        if self.class_weights is not None:
-            object.__setattr__(self, "class_weights", tuple(self.class_weights))
         check_objective(self, self.classes)
         if not self.exclusive and (self.ranking or self.class_weights or self.label_smoothing or self.focal is not None):
             raise InputError(
@@ -129,6 +128,7 @@ class FrameClassifier(Model):
         params = {"encoder": self.encoder.init(key), "output": init_layers(jax.random.split(key, 6)[1], sizes)}
         return params | {"beta": jnp.zeros(self.outputs)} if self.learned else params
 
+    @model_method
     def apply(self, params: Params, batch: dict, *, state: State = None, key: Key | None = None) -> tuple[tuple, FrameScores]:
         """Scores of every frame.
 
@@ -167,18 +167,19 @@ class FrameClassifier(Model):
 
     def _truth(self, outputs: FrameScores, batch: dict) -> tuple[Array, Array]:
         """The classes [B, T] that the probabilities are compared with, and bool [B, T], True where there is one."""
-        target, mask = jnp.asarray(batch["target"]), batch.get("target_mask")
-        shape = outputs.mask.shape if self.exclusive else outputs.scores.shape
-        for name, array, expected in (("target", target, shape), ("target_mask", mask, outputs.mask.shape)):
-            if array is not None and jnp.shape(array) != expected:
-                raise InputError(f"{name} has shape {list(jnp.shape(array))}, the encoder's outputs ask for {list(expected)}")
+        kind, shape = ("integer", outputs.mask.shape) if self.exclusive else ("bool", outputs.scores.shape)
+        target, mask = jnp.asarray(check_array("target", batch["target"], kind, *shape)), batch.get("target_mask")
+        if mask is not None:
+            mask = jnp.asarray(check_array("target_mask", mask, "bool", *outputs.mask.shape))
         mask = outputs.mask if mask is None else outputs.mask & mask
         return target, mask & (target >= 0) if self.exclusive else mask
 
+    @model_method
     def loss(self, outputs: FrameScores, batch: dict) -> Weighted:
         """The loss in nats per frame against "target"."""
         return self.figures(outputs, batch)["loss"]
 
+    @model_method
     def figures(self, outputs: FrameScores, batch: dict) -> dict[str, Weighted]:
         """The loss; the accuracy of the most probable class, or of every class's presence; "ranking", the ranking loss alone."""
         scores, (target, mask) = outputs.scores, self._truth(outputs, batch)
@@ -204,6 +205,7 @@ class FrameClassifier(Model):
         mask = functools.reduce(jnp.logical_and, [member.mask for member in members])  # [B, T]
         return members[0]._replace(scores=scores, mask=mask, probabilities=probabilities)
 
+    @model_method
     def probabilities(self, params: Params, batch: dict) -> Array:
         """The probabilities of every frame's classes.
 
@@ -219,6 +221,7 @@ class FrameClassifier(Model):
         """
         return class_probabilities(self, params, batch)
 
+    @model_method
     def start(self, params: Params, rows: int) -> State:
         """The state before the first frame, for classifying online.
 

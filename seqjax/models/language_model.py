@@ -9,12 +9,13 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.checks import check_choice, check_rate, check_size
+from seqjax.checks import check_array, check_choice, check_classes, check_rate, check_size, check_weights
 from seqjax.compose import Dropout, Stack
 from seqjax.contracts import Cell, Model, check_cell_field
 from seqjax.errors import InputError
 from seqjax.initializers import uniform_like
 from seqjax.losses import Weighted, cross_entropy
+from seqjax.parameters import model_method
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
 from seqjax.symbols.checks import check_sequences, check_tied
@@ -77,6 +78,8 @@ class LanguageModel(Model):
         check_cell_field(self, self.cell)
         check_rate(self, dropout=self.dropout)
         check_choice(self, ("step", "sequence"), per=self.per)
+        if self.init_scale is not None:
+            check_weights(init_scale=self.init_scale)
         if self.embedding_size is not None:
             check_size(self, embedding_size=self.embedding_size)
         features = self.vocabulary_size if self.embedding_size is None else self.embedding_size
@@ -134,10 +137,12 @@ class LanguageModel(Model):
         params = self._symbols.init(k_cell, k_embedding, k_projection)
         return params if self.init_scale is None else uniform_like(params, k_scale, self.init_scale)
 
+    @model_method
     def initial_state(self, params: Params, batch_size: int) -> State:
         """The cell's initial state, leaves [B, ...]; any noise is off."""
         return self.network.initial_state(params["cell"], (batch_size,))
 
+    @model_method
     def apply(self, params: Params, batch: dict, *, state: State = None, key: Key | None = None) -> tuple[State, Array]:
         """Logits of the symbol that follows each symbol read.
 
@@ -150,14 +155,18 @@ class LanguageModel(Model):
         Returns:
             (state, logits), logits [B, T, V], float32 or wider.
         """
-        cell_params, xs = self._symbols.inputs(params, batch["tokens"])
+        tokens = jnp.asarray(check_array("tokens", batch["tokens"], "integer", "B", "T"))
+        check_classes("tokens", tokens, self.vocabulary_size)
+        cell_params, xs = self._symbols.inputs(params, tokens)
         state, hs = unroll(self.network, cell_params, xs, state, reset=batch.get("reset"), key=key)
         return state, self._symbols.logits(params, hs)
 
+    @model_method
     def loss(self, outputs: Array, batch: dict) -> Weighted:
         """Cross-entropy in nats against "target", integer [B, T], where "target_mask" is True (without a mask, everywhere)."""
         return cross_entropy(outputs, batch["target"], batch.get("target_mask"))
 
+    @model_method
     def start(self, params: Params, batch: dict) -> tuple[tuple, State, Array]:
         """Reads all but the last symbol of each prompt.
 

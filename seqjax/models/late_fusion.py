@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.checks import check_choice, check_positive, check_weights
+from seqjax.annotations import public
+from seqjax.checks import check_array, check_choice, check_positive, check_weights, kind_of
 from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.losses import Weighted
+from seqjax.parameters import model_method
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, State
 
@@ -52,6 +54,8 @@ class LateFusion(Model):
     average: str = "probability"
 
     def __post_init__(self):
+        if not isinstance(self.models, tuple | list):
+            raise InputError(f"models is {kind_of(self.models)}, it must be a tuple of classifiers")
         object.__setattr__(self, "models", tuple(self.models))
         check_choice(self, ("probability", "log"), average=self.average)
         check_positive(models=len(self.models))
@@ -63,8 +67,7 @@ class LateFusion(Model):
         if self.average == "log" and not getattr(first, "exclusive", True):
             raise InputError('average="log" is for classes that exclude each other: take average="probability"')
         if self.weights is not None:
-            weights = tuple(map(float, self.weights))
-            object.__setattr__(self, "weights", weights)
+            weights = self.weights
             if len(weights) != len(self.models) or not sum(weights) > 0:
                 raise InputError(f"weights is {weights}, it must hold a number for each of {len(self.models)} models, not all 0")
             check_weights(**{f"weights[{i}]": weight for i, weight in enumerate(weights)})
@@ -109,10 +112,12 @@ class LateFusion(Model):
         averaged = self._averaged([output.probabilities for output in outputs])
         return (), self.models[0].fused(outputs, averaged)
 
+    @model_method
     def loss(self, outputs, batch: dict) -> Weighted:
         """The loss of the averaged probabilities, computed by the first model."""
         return self.models[0].loss(outputs, batch)
 
+    @model_method
     def figures(self, outputs, batch: dict) -> dict[str, Weighted]:
         """The figures of the averaged probabilities, computed by the first model."""
         return self.models[0].figures(outputs, batch)
@@ -179,6 +184,7 @@ def _kind(model) -> str:
     return f"{type(model).__name__} of {model.classes} classes{several}"
 
 
+@public
 def fit_weights(probabilities, labels, *, steps: int = 10_000) -> np.ndarray:
     """The weights of an arithmetic mean of probabilities that give the labels the greatest likelihood.
 
@@ -204,9 +210,9 @@ def fit_weights(probabilities, labels, *, steps: int = 10_000) -> np.ndarray:
         >>> fit_weights(p, [0, 1]).round(3).tolist()
         [1.0, 0.0]
     """
-    p, labels = np.asarray(probabilities, np.float64), np.asarray(labels)
-    if p.ndim != 3 or labels.shape != p.shape[1:2] or not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(f"probabilities {p.shape} and labels {labels.shape} must be [M, N, C] and integers [N]")
+    p = np.asarray(check_array("probabilities", probabilities, "numeric", "M", "N", "C"), np.float64)
+    labels = np.asarray(check_array("labels", labels, "integer", p.shape[1]))
+    check_positive(steps=steps)
     if labels.max(initial=-1) >= p.shape[2]:
         raise InputError(f"labels holds {labels.max()}, the probabilities are of {p.shape[2]} classes")
     if not np.all((p >= 0) & (p < np.inf)):

@@ -14,6 +14,7 @@ from seqjax.contracts import Cell, Model
 from seqjax.losses import Weighted
 from seqjax.models.conditional import ConditionalDecoder, Outputs, Recalled, check_features
 from seqjax.models.encoders import Encoder, check_encoder
+from seqjax.parameters import model_method
 from seqjax.serial import register
 from seqjax.symbols.checks import check_shared_embedding
 from seqjax.types import Array, Key, Params, State
@@ -141,6 +142,7 @@ class Seq2Seq(Model):
             params["bridge"] = init_bridge(jax.random.split(key, 6)[4], self._encoded.summary, self.half.shapes[0])
         return params
 
+    @model_method
     def apply(self, params: Params, batch: dict, *, state: State = None, key: Key | None = None) -> tuple[State, Outputs]:
         """Logits of every target symbol, given the source and the symbols before it.
 
@@ -156,10 +158,12 @@ class Seq2Seq(Model):
         memory, first = self.encode(params, batch, key)
         return (), self.half.apply(params["decoder"], batch, memory, first, key=key)
 
+    @model_method
     def loss(self, outputs: Outputs, batch: dict) -> Weighted:
         """Cross-entropy in nats over the real target symbols; in training smoothed and with the coverage penalty."""
         return self.half.loss(outputs, batch)
 
+    @model_method
     def encode(self, params: Params, batch: dict, key: Key | None = None) -> tuple[Any, State]:
         """Reads the sources: (the memory that the decoder half attends to, its first state), as `ConditionalDecoder.prepare`."""
         encoder_params = params["encoder"]
@@ -169,6 +173,7 @@ class Seq2Seq(Model):
         first = partial(cross, self.bridge, params.get("bridge", {}), encoded.summary)
         return self.half.prepare(params["decoder"], encoded.values, encoded.mask, first)
 
+    @model_method
     def start(self, params: Params, batch: dict) -> tuple[Recalled, State, Array]:
         """Reads the sources.
 

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from seqjax.annotations import public
+from seqjax.checks import check_array, check_positive, check_symbols
 from seqjax.errors import InputError
 
 _DENSE = 1 << 25  # the largest table of counts
@@ -33,6 +35,7 @@ class NGram(NamedTuple):
     distinct: tuple[np.ndarray, ...]
 
 
+@public
 def fit(tokens: np.ndarray, *, order: int, vocabulary_size: int, start: int | None = None) -> NGram:
     """Count the grams of a text.
 
@@ -55,7 +58,10 @@ def fit(tokens: np.ndarray, *, order: int, vocabulary_size: int, start: int | No
 
     Source: Witten and Bell 1991; interpolated as in Chen and Goodman 1999, section 2.4.
     """
+    check_positive(vocabulary_size=vocabulary_size)
     tokens = _checked(tokens, vocabulary_size)
+    if start is not None:
+        check_symbols(vocabulary_size, start=start)
     if order < 1:
         raise InputError(f"order is {order}, it must be at least 1 (a unigram model)")
     if not tokens.size:
@@ -89,6 +95,7 @@ def _counted(grams: np.ndarray, limit: int, *, inverse: bool) -> tuple[np.ndarra
     return keys, table[grams] if inverse else grams[:0], counts
 
 
+@public
 def cost(tokens: int, order: int) -> tuple[float, float]:
     """A rough estimate of the seconds and gigabytes that `fit` takes, from measurements of English prose on one x86 core.
 
@@ -104,6 +111,7 @@ def cost(tokens: int, order: int) -> tuple[float, float]:
     return tokens * order * _SECONDS, tokens * _BYTES / 1e9
 
 
+@public
 def truncate(model: NGram, order: int) -> NGram:
     """The model of a lower order of the same text, without counting again.
 
@@ -128,6 +136,7 @@ def truncate(model: NGram, order: int) -> NGram:
     return NGram(model.vocabulary_size, model.start, *(tables[:order] for tables in model[2:]))
 
 
+@public
 def log_probabilities(model: NGram, tokens: np.ndarray) -> np.ndarray:
     """The log probability of every symbol after the symbols before it.
 
@@ -160,6 +169,7 @@ def log_probabilities(model: NGram, tokens: np.ndarray) -> np.ndarray:
     return np.log(p)
 
 
+@public
 def cross_entropy(model: NGram, tokens: np.ndarray, mask: np.ndarray | None = None) -> float:
     """The mean of -log p over all symbols but the start symbols.
 
@@ -182,15 +192,13 @@ def cross_entropy(model: NGram, tokens: np.ndarray, mask: np.ndarray | None = No
     tokens = _checked(tokens, model.vocabulary_size)
     counted = np.ones(tokens.size, np.bool_) if model.start is None else tokens != model.start
     if mask is not None:
-        mask = np.asarray(mask)
-        if mask.dtype != np.bool_ or mask.shape != tokens.shape:
-            raise InputError(f"mask is {mask.dtype} {mask.shape}, it must be bool {tokens.shape}: one flag for each token")
-        counted &= mask
+        counted &= np.asarray(check_array("mask", mask, "bool", *tokens.shape))
     if not counted.any():
         raise InputError(f"none of the {tokens.size} tokens counts: a cross-entropy needs at least one")
     return float(-log_probabilities(model, tokens)[counted].mean())
 
 
+@public
 def distribution(model: NGram, context) -> np.ndarray:
     """The probability of every symbol after a context.
 
@@ -210,7 +218,7 @@ def distribution(model: NGram, context) -> np.ndarray:
         [0.083, 0.917]
     """
     size = model.vocabulary_size
-    context = _checked(np.asarray(context, np.int64) if len(context) == 0 else context, size)
+    context = _checked(context, size)
     p, symbols = np.full(size, 1 / size), np.arange(size)
     for k in range(min(len(model.keys), context.size + 1)):
         history = np.zeros(1, np.int64)
@@ -239,9 +247,7 @@ def _interpolate(model: NGram, k: int, context: np.ndarray, symbols: np.ndarray,
 
 
 def _checked(tokens, vocabulary_size: int) -> np.ndarray:
-    tokens = np.asarray(tokens)
-    if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
-        raise InputError(f"tokens are {tokens.dtype} {tokens.shape}, they must be integers [N]")
+    tokens = np.asarray(check_array("tokens", tokens, "integer", "N"))
     if tokens.size and (tokens.min() < 0 or tokens.max() >= vocabulary_size):
         raise InputError(f"tokens are from {tokens.min()} to {tokens.max()}, they must be from 0 to {vocabulary_size - 1}")
     return tokens.astype(np.int64)

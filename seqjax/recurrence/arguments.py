@@ -1,7 +1,6 @@
 """The arguments of `unroll`: its options, and the checks of all of them against the cell."""
 
 import dataclasses
-import functools
 import math
 from typing import Any
 
@@ -13,6 +12,7 @@ from seqjax import masks
 from seqjax.checks import as_array, as_integer, check_key, concrete, kind_of, shown
 from seqjax.contracts import Cell, SequenceLayer
 from seqjax.errors import InputError
+from seqjax.parameters import check_params
 from seqjax.recurrence.backends import Backend, check_backend
 from seqjax.recurrence.call import Collect
 from seqjax.recurrence.chunks import Remat
@@ -74,7 +74,7 @@ def checked(cell, params, xs, state, options: Options) -> tuple[Params, Any, Opt
     size = None
     if isinstance(params, Embedded):
         params, size = params.params, params.size
-    _check_params(cell, params, size)
+    check_params(cell, params, size)
     xs = as_array("xs", xs)
     leading = xs.shape[: xs.ndim - len(feature_shape(cell, xs))]
     lengths, mask = masks.check(options.lengths, options.mask, leading)
@@ -163,72 +163,3 @@ def _check_leaves(name: str, values, rows: Shape):
         if rows and np.shape(leaf)[:1] != rows:
             rows_of_leaf = " ".join([*map(str, np.shape(leaf)[:1]), "rows"]) if np.ndim(leaf) else "an array without rows"
             raise InputError(f"{name} has {rows_of_leaf}, xs has {rows[0]}: every leaf must be [{rows[0]}, ...]")
-
-
-@functools.lru_cache(maxsize=1024)
-def _expected_params(cell, size: int | None):
-    """The shapes of the parameters of `cell`, with a table of `size` rows embedded or none, and what `_check_params` reads."""
-    params = jax.eval_shape(lambda: cell.init(jax.random.key(0)))
-    if size is not None:
-        table = jax.ShapeDtypeStruct((size, *cell.input_shape), jnp.float32)
-        params = jax.eval_shape(cell.embed, params, table)
-    leaves, treedef = jax.tree.flatten(params)
-    return params, treedef, [(leaf.shape, _kind(leaf.dtype)) for leaf in leaves]
-
-
-def _check_params(cell, params, size: int | None):
-    """Raise InputError unless params have the names, shapes and kinds of dtypes that the cell's `init` gives."""
-    try:
-        expected, treedef, forms = _expected_params(cell, size)
-    except TypeError:
-        if (field := _unhashable_field(cell)) is None:
-            raise
-        name = f"{type(cell).__name__}.{field}"
-        raise InputError(f"{name} is {shown(getattr(cell, field))}, it cannot be hashed: give a number or a tuple") from None
-    leaves, given = jax.tree.flatten(params)
-    if given == treedef:
-        for leaf, (shape, kind) in zip(leaves, forms, strict=True):
-            if getattr(leaf, "shape", None) != shape or _kind(leaf.dtype) != kind:
-                break
-        else:
-            return
-    _refuse_params(type(cell).__name__, "params", params, expected)
-
-
-def _refuse_params(name: str, path: str, params, expected):
-    """Raise InputError at the first difference."""
-    if isinstance(expected, dict):
-        names = ", ".join(expected) or "no parameters"
-        if not isinstance(params, dict):
-            raise InputError(f"{path} is {form(params)}, {name} has a dict of {names}: give what its init returns")
-        if missing := [key for key in expected if key not in params]:
-            raise InputError(f"{path} lacks {missing[0]!r}: it holds {shown(sorted(map(str, params)))}, {name} has {names}")
-        if extra := [key for key in params if key not in expected]:
-            raise InputError(f"{path} holds {shown(extra[0])}, which {name} does not have: it has {names}")
-        for key, value in expected.items():
-            _refuse_params(name, f"{path}[{key!r}]", params[key], value)
-        return
-    if not hasattr(expected, "dtype"):
-        if jax.tree.structure(params) != jax.tree.structure(expected):
-            raise InputError(f"{path} is {form(params)}, {name} has {form(expected)}")
-        for i, (a, b) in enumerate(zip(jax.tree.leaves(params), jax.tree.leaves(expected), strict=True)):
-            _refuse_params(name, f"{path}[{i}]", a, b)
-        return
-    same = getattr(params, "shape", None) == expected.shape and _kind(params.dtype) == _kind(expected.dtype)
-    if not same:
-        raise InputError(f"{path} is {form(params)}, {name} has {form(expected)}")
-
-
-@functools.cache
-def _kind(dtype) -> str:
-    """The kind of a dtype: parameters of one kind may have any width."""
-    return next((kind for kind in ("floating", "integer", "bool_") if jnp.issubdtype(dtype, getattr(jnp, kind))), str(dtype))
-
-
-def _unhashable_field(cell) -> str | None:
-    for field in dataclasses.fields(cell):
-        try:
-            hash(getattr(cell, field.name))
-        except TypeError:
-            return field.name
-    return None

@@ -1,11 +1,10 @@
 """Checks of symbol sequences (prompts, sources), and of the parts of a model that read and emit symbols."""
 
-import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 
 from seqjax import masks
+from seqjax.checks import as_array, concrete
 from seqjax.errors import InputError
 from seqjax.types import Array, Params
 
@@ -28,16 +27,17 @@ def check_sequences(batch: dict, name: str, size: int, *, called: str) -> tuple[
     for key in (name, f"{name}_lengths"):
         if key not in batch:
             raise InputError(f'{called} have no "{key}": give a dict with "{name}" [B, T] and "{name}_lengths" [B]')
-    symbols, lengths = jnp.asarray(batch[name]), jnp.asarray(batch[f"{name}_lengths"])
+    symbols = jnp.asarray(as_array(name, batch[name]))
     if symbols.ndim != 2 or not jnp.issubdtype(symbols.dtype, jnp.integer):
         raise InputError(f"{called} have shape {symbols.shape} and dtype {symbols.dtype}, they must be integers [B, T]")
-    real = masks.resolve(lengths, None, symbols.shape)
-    if not isinstance(symbols, jax.core.Tracer) and not isinstance(lengths, jax.core.Tracer):
-        present = np.asarray(symbols)[np.asarray(real)]
+    lengths, _ = masks.check(batch[f"{name}_lengths"], None, symbols.shape)
+    present, counts = concrete(symbols), concrete(lengths)
+    if present is not None and counts is not None:
+        present = present[np.arange(present.shape[1]) < counts[:, None]]
         outside = present[(present < 0) | (present >= size)]
         if outside.size:
             raise InputError(f"{called} hold symbol {outside[0]}, the vocabulary has 0 to {size - 1}")
-    return symbols, lengths
+    return symbols, jnp.asarray(lengths)
 
 
 def check_reads(cell, size: int, name: str, *, called: str):

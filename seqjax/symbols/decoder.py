@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from seqjax.checks import check_array
 from seqjax.contracts import Cell
 from seqjax.recurrence.arguments import Embedded
 from seqjax.symbols.embedding import init_table, read_symbols
@@ -71,6 +72,8 @@ class SymbolDecoder:
         Returns:
             (state, the cell's output).
         """
+        rows = next((leaf.shape[0] for leaf in jax.tree.leaves(state)), "B")
+        token = jnp.asarray(check_array("token", token, "integer", rows))
         if isinstance(symbols, tuple) and not symbols:
             x = token if self.embedding_size is None else look_up(params["embedding"], token)
             z = self.cell.project(params["cell"], x)

@@ -63,8 +63,8 @@ def test_its_own_length_goes_before_the_caller_s():
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"method": "best"}, "method='best', it must be one of 'greedy', 'sample', 'beam', 'mbr'"),
-        ({"unknown": "drop"}, "unknown='drop', it must be one of 'mark', 'copy'"),
+        ({"method": "best"}, "method is 'best', it must be one of 'greedy', 'sample', 'beam', 'mbr'"),
+        ({"unknown": "drop"}, "unknown is 'drop', it must be one of 'mark', 'copy'"),
         ({"beam": 0}, "beam is 0, it must be at least 1"),
         ({"beam": 4, "groups": 3}, "beam is 4, it must be a multiple of groups, 3"),
         ({"length_penalty": -1.0}, "length_penalty is -1.0, it must be at least 0"),

@@ -97,10 +97,10 @@ def test_bfloat16_scores_are_summed_in_float32():
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        (((2, 3), (2, 3), (2, 3)), r"logits have shape \(2, 3\)"),
+        (((2, 3), (2, 3), (2, 3)), r"logits is float32\[2, 3\], it must be floating \[B, T, C\]"),
         (((2, 3, 1), (2, 3), (2, 3)), "at least 2 classes"),
-        (((2, 3, 4), (2, 4), (2, 4)), r"targets has shape \(2, 4\)"),
-        (((2, 3, 4), (2, 3), (2, 4)), r"mask has shape \(2, 4\)"),
+        (((2, 3, 4), (2, 4), (2, 4)), r"targets is int32\[2, 4\], it must be integer \[2, 3\]"),
+        (((2, 3, 4), (2, 3), (2, 4)), r"mask is bool\[2, 4\], it must be bool \[2, 3\]"),
     ],
 )
 def test_wrong_shapes_are_refused(shapes, message):

@@ -79,7 +79,7 @@ def test_without_examples_there_is_no_measure():
         (lambda: metrics.hit_at([[0.1, 0.9]], [0.5]), "they must be integers"),
         (lambda: metrics.hit_at([[0.1, 0.9], [np.nan, 1]], [0, 1]), "scores hold NaN in row 1"),
         (lambda: metrics.video_scores([[0.1, 0.9]] * 2, [0, 1], ["a", "a"]), "video 'a' has clips of labels"),
-        (lambda: metrics.video_scores([[0.1, 0.9]] * 2, [0, 1], ["a"]), "videos names 1 clips"),
+        (lambda: metrics.video_scores([[0.1, 0.9]] * 2, [0, 1], ["a"]), r"videos is \['a'\], it must be a list of 2 names"),
         (lambda: metrics.confusion_matrix([0, 1], [0], 2), r"labels have shape \(2,\), predicted \(1,\)"),
         (lambda: metrics.confusion_matrix([0], [-1], 2), "predicted hold class -1"),
         (lambda: metrics.macro_f1(np.zeros((2, 3))), "it must be square"),

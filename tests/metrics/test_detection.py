@@ -144,7 +144,7 @@ SCORES = np.full((4, 2), 0.5)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: metrics.detections(np.zeros(3)), r"they must be \[N, C\]"),
+        (lambda: metrics.detections(np.zeros(3)), r"it must be numbers \[N, C\]"),
         (lambda: metrics.detections(SCORES, gap=-1), "gap is -1"),
         (lambda: metrics.average_precision([[]], [], 0), "1 recordings and detections of 0"),
         (lambda: metrics.mean_average_precision([[]], [[]], 0.0), "overlap is 0.0"),

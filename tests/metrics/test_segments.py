@@ -118,8 +118,8 @@ def test_recordings_without_segments():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: metrics.segments_of([0.5]), "they must be integers"),
-        (lambda: metrics.segments_of([[1]]), r"they must be integers \[T\]"),
+        (lambda: metrics.segments_of([0.5]), "it must be integer \\[T\\]"),
+        (lambda: metrics.segments_of([[1]]), r"it must be integer \[T\]"),
         (lambda: metrics.frame_accuracy([[0]], []), "there are 1 true and 0 predicted recordings"),
         (lambda: metrics.frame_accuracy([[0], [1, 1]], [[0], [1]]), r"predictions\[1\] has 1 frames, truths\[1\] has 2"),
         (lambda: metrics.edit_score([], []), "no recordings"),

@@ -118,7 +118,7 @@ def test_the_loss_of_frames_counts_labelled_frames():
     assert float(figures["loss"].weight) == float(figures["accuracy"].weight) == counted.sum()
     right = np.asarray(outputs.scores).argmax(-1) == target
     assert float(figures["accuracy"].sum) == right[counted].sum()
-    with pytest.raises(InputError, match=r"target has shape \[3, 2\], the encoder's outputs ask for \[3, 6\]"):
+    with pytest.raises(InputError, match=r"target is int64\[3, 2\], it must be integer \[3, 6\]"):
         FRAMES.loss(outputs, batch | {"target": target[:, :2]})
 
 
