@@ -58,9 +58,7 @@ def run_verbs(program: Any, verbs: Mapping[str, Callable[[list[str]], Any]], arg
             print(f"  {name:8} {(verb.__doc__ or '').splitlines()[0]}")
         return 0 if argv else 2
     try:
-        for argument in argv:
-            if argument != argument.encode("utf-8", "replace").decode("utf-8"):
-                raise InputError(f"the argument {argument!a} is not UTF-8 text: give UTF-8")
+        _read_as_utf8(argv)
         if argv[0] not in verbs:
             raise InputError(f"unknown verb {argv[0]!r}: it must be one of {', '.join(verbs)}")
         verbs[argv[0]](list(argv[1:]))
@@ -73,6 +71,23 @@ def run_verbs(program: Any, verbs: Mapping[str, Callable[[list[str]], Any]], arg
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _read_as_utf8(argv: Sequence[str]):
+    """Starts Python anew in its UTF-8 mode if the locale is another and an argument is not ASCII.
+
+    Raises:
+        InputError: an argument is not UTF-8.
+    """
+    for argument in argv:
+        try:
+            argument.encode("utf-8")
+        except UnicodeEncodeError:
+            try:
+                os.fsencode(argument).decode("utf-8")
+            except UnicodeError:
+                raise InputError(f"the argument {argument!a} is not UTF-8 text: give UTF-8") from None
+            os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 @contextlib.contextmanager

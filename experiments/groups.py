@@ -330,8 +330,24 @@ class Drawing:
         Raises:
             InputError: immediately, if temperature, top_k, top_p or length is invalid.
         """
-        options = {"top_k": self.top_k, "top_p": self.top_p, "temperature": 0.0 if self.argmax else self.temperature}
-        return decode.stream(model, params, batch, max_length=self.length, key=key_of(self.seed), **options)
+        return decode.stream(model, params, batch, key=key_of(self.seed), **self._options())
+
+    def several(self, model: Decoder, params: Params, batch: dict, count: int) -> np.ndarray:
+        """The symbols of several draws for a batch of one row, drawn together, int32 [count, length].
+
+        Raises:
+            InputError: temperature, top_k, top_p or length is invalid.
+        """
+        drawn = decode.sample(model, params, batch, key=key_of(self.seed), samples=count, **self._options())
+        return np.asarray(drawn.tokens)[0]
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "max_length": self.length,
+            "temperature": 0.0 if self.argmax else self.temperature,
+            "top_k": self.top_k,
+            "top_p": self.top_p,
+        }
 
 
 def joined(parts: list) -> Cell | SequenceLayer | None:

@@ -16,9 +16,9 @@ from tyro.conf import OmitArgPrefixes
 
 from experiments import command_line
 from experiments.count_models import ngram_losses, ngram_name
-from experiments.language_model.config import PRESETS, PROGRAM, Config, Data, Sampling, build_model
-from experiments.language_model.samples import draw
+from experiments.language_model.config import PRESETS, PROGRAM, Config, Data, build_model
 from experiments.language_model.text import load_text
+from experiments.sampling import Output, Sampling, draw, draw_several
 from experiments.session import Milestones, Session, run_training
 from experiments.vocabularies import earlier_vocabulary
 from experiments.weights import Weights, latest, parse_verb
@@ -99,13 +99,18 @@ class Sample:
 
     weights: OmitArgPrefixes[Weights] = field(default_factory=latest(PROGRAM))
     sampling: OmitArgPrefixes[Sampling] = field(default_factory=Sampling)
+    output: OmitArgPrefixes[Output] = field(default_factory=Output)
 
 
 def sample(argv: list[str]):
-    """Draws from a run: sample DIR --prompt "def " --temperature 0.8."""
+    """Draws from a run: sample DIR --prompt "def " --temperature 0.8 [--samples 5]."""
     config = command_line.parse(Sample, argv, program=f"{PROGRAM} sample")
-    loaded = config.weights.load(LanguageModel)
-    show(loaded.model, loaded.run.vocabulary, loaded.params, config.sampling)
+    sampling, output, loaded = config.output.with_prompt(config.sampling), config.output, config.weights.load(LanguageModel)
+    network = loaded.model, loaded.run.vocabulary, loaded.params
+    if output.samples > 1 or output.output is not None:
+        output.write(draw_several(*network, sampling, output.samples), sampling.prompt)
+    else:
+        show(*network, sampling)
 
 
 def show(model, vocabulary, params, config: Sampling):

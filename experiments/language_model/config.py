@@ -4,7 +4,8 @@ import dataclasses
 from typing import ClassVar, Literal
 
 from experiments.command_line import Program
-from experiments.groups import Drawing, Recurrent
+from experiments.groups import Recurrent
+from experiments.sampling import Sampling
 from experiments.session import CHANGEABLE, Training
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
@@ -42,13 +43,6 @@ class Network(Recurrent):
     embedding_size: int | None = None  # None: one-hot
     tied: bool = False  # the projection is the embedding transposed
     init_scale: float | None = None  # draw every parameter from U(-s, s); None: the default of each part
-
-
-@dataclasses.dataclass(frozen=True)
-class Sampling(Drawing):
-    """Options for drawing samples."""
-
-    prompt: str = ""  # empty: sample from the beginning of a document
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,8 @@ from seqjax.symbols.decoder import SymbolDecoder
 from seqjax.symbols.readout import check_emitted
 from seqjax.types import Array, Key, Params, State
 
+PIECE = 4096  # symbols of a prompt that are read at once
+
 
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -210,5 +212,22 @@ def _read(model: LanguageModel, params: Params, tokens: Array, lengths: Array) -
         lengths = lengths + 1
     before = jnp.maximum(lengths - 1, 0)
     token = jnp.take_along_axis(tokens, before[:, None], axis=1)[:, 0]
-    state, _ = unroll(model.network, *model._symbols.inputs(params, tokens[:, :-1]), lengths=before)
+    state = _state_after(model, params, tokens[:, :-1], before)
     return model._symbols.look_up(params), state, token
+
+
+def _state_after(model: LanguageModel, params: Params, tokens: Array, lengths: Array) -> State:
+    """The state after the first `lengths` symbols [B] of tokens [B, T], in memory that grows with T for the symbols alone."""
+
+    def read(state: State, part: tuple[Array, Array]) -> tuple[State, None]:
+        tokens, lengths = part
+        return unroll(model.network, *model._symbols.inputs(params, tokens), state, lengths=lengths)[0], None
+
+    steps = tokens.shape[1]
+    if not isinstance(steps, int) or steps <= PIECE:  # a symbolic number is not compared
+        return read(None, (tokens, lengths))[0]
+    pieces = -(-steps // PIECE)
+    tokens = jnp.pad(tokens, ((0, 0), (0, pieces * PIECE - steps)))
+    tokens = tokens.reshape(tokens.shape[0], pieces, PIECE).swapaxes(0, 1)  # [pieces, B, PIECE]
+    left = jnp.clip(lengths[None] - PIECE * jnp.arange(pieces, dtype=lengths.dtype)[:, None], 0, PIECE)  # [pieces, B]
+    return jax.lax.scan(read, model.initial_state(params, tokens.shape[1]), (tokens, left))[0]

@@ -15,6 +15,7 @@ from seqjax.compose import Stack
 from seqjax.errors import InputError
 from seqjax.layers import Bidirectional
 from seqjax.losses import cross_entropy
+from seqjax.models import language_model
 from seqjax.models.language_model import LanguageModel
 
 V, E, H = 7, 4, 6
@@ -296,6 +297,18 @@ def test_samples_after_prompts_of_many_lengths_are_those_of_each_alone():
         same_place = prompts(*[row] * len(rows))  # row i draws with the i-th key
         alone = decode.sample(model, params, same_place, max_length=9, key=key, temperature=0.8, top_k=4)
         assert together.tokens[i].tolist() == alone.tokens[i].tolist()
+
+
+def test_a_long_prompt_is_read_in_pieces(monkeypatch):
+    model = LanguageModel(vocabulary_size=V, cell=GRU(input_size=V, hidden_size=H), start_symbol=0)
+    params, rows = model.init(jax.random.key(0)), ([3, 2, 4, 5, 2, 3, 3, 5, 4, 2, 5], [2, 4], [], [4, 4, 3, 2])
+    _, expected, token = model.start(params, prompts(*rows))
+    language_model._read.clear_cache()
+    monkeypatch.setattr(language_model, "PIECE", 4)
+    _, state, again = model.start(params, prompts(*rows))
+    language_model._read.clear_cache()
+    np.testing.assert_array_equal(again, token)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state, expected)
 
 
 def test_an_empty_prompt_begins_with_the_start_symbol():

@@ -2,16 +2,18 @@
 
 import json
 import math
+import os
 import re
+import sys
 
 import jax
 import numpy as np
 import pytest
 
 import seqjax
-from experiments.language_model.config import Config, Data, Network, Sampling, build_model
-from experiments.language_model.samples import draw
+from experiments.language_model.config import Config, Data, Network, build_model
 from experiments.language_model.text import load_text
+from experiments.sampling import Output, Sampling, draw
 from experiments.vocabularies import earlier_vocabulary
 from seqjax.data.text.characters import CharacterVocabulary
 from seqjax.errors import InputError
@@ -113,6 +115,17 @@ CONFIGS = {  # the others are raised by the same functions that the command call
     ),
     "shares that are no split": (lambda: load_text(Data(path="good.txt", split=(0.5, 0.4, 0.4))), "split is 0.5 0.4 0.4.*sum 1"),
     "two texts": (lambda: load_text(Data(path="good.txt", tfds="tiny_shakespeare")), "good.txt.*tiny_shakespeare.*give one"),
+    "no sample": (lambda: Output(samples=0), "samples is 0, it must be at least 1"),
+    "an output that exists": (lambda: Output(output="good.txt"), "--output good.txt exists: name a new file"),
+    "two prompts": (
+        lambda: Output(prompt_file="good.txt").with_prompt(Sampling(prompt="a")),
+        "--prompt 'a' and --prompt-file good.txt are both given",
+    ),
+    "a prompt in another encoding": (
+        lambda: Output(prompt_file="latin.txt").with_prompt(Sampling()),
+        "latin.txt is not UTF-8 text: 0xe9",
+    ),
+    "an empty stop": (lambda: Sampling(stop=("a", "")), "stop has an empty text"),
     "temperature": (
         lambda: draw(build_model(Network(hidden_size=2), LETTERS), LETTERS, {}, Sampling(temperature=-1.0)),
         "temperature is -1.0.*at least 0",
@@ -190,6 +203,16 @@ def test_in_a_fresh_process_too(as_user, tmp_path):
     assert done.returncode == 2
     assert done.stderr.splitlines() == ["error: missing.txt does not exist: give a UTF-8 text file or a folder of them"]
     assert not list(tmp_path.iterdir())
+
+
+def test_in_another_locale_python_is_started_anew_in_utf8(monkeypatch):
+    started, typed = [], "caf\u00e9".encode().decode("ascii", "surrogateescape")  # as in the locale C
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "experiments.language_model", "sample", typed])
+    monkeypatch.setattr(os, "execv", lambda *arguments: started.append(arguments))
+    assert command("sample", typed).code == 2  # where Python goes on
+    assert started == [(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])]
+    refused(command("sample", "caf\udce9"), "the argument 'caf\\udce9' is not UTF-8 text: give UTF-8")
+    assert len(started) == 1
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,25 @@ def test_sample_draws_by_its_seed(draw):
     assert len({draw(*hot, "--seed", seed) for seed in range(4)}) == 4
 
 
+def test_several_samples_are_drawn_together_after_a_prompt_from_a_file(draw, finished, tmp_path):
+    flags = ["sample", finished[0], "--length", 15, "--samples", 3, "--temperature", 1.5]
+    shown = command(*flags, "--prompt", "old ").out
+    texts = re.split(r"--- sample \d ---\n", shown.removesuffix("\n"))
+    assert texts[0] == "" and len(set(texts[1:])) == 3 and all(text.startswith("old ") for text in texts[1:])
+    texts = [text.removesuffix("\n") for text in texts[1:]]
+    assert [len(text) for text in texts] == [4 + 15] * 3
+    written = tmp_path / "samples.jsonl"
+    outcome = command(*flags, "--prompt-file", "-", "--output", written, "--stop", texts[1][9:11], stdin=b"old \n")
+    assert (outcome.code, outcome.out) == (0, f"{written}\n"), outcome.err
+    lines = [json.loads(line) for line in written.read_text().splitlines()]
+    assert [line["prompt"] for line in lines] == ["old "] * 3
+    assert lines[1]["text"] == "old " + texts[1][4:].split(texts[1][9:11])[0]
+    assert all(text.startswith(line["text"]) for line, text in zip(lines, texts, strict=True))
+    assert command(*flags, "--output", written).code == 2
+    one = draw("--prompt", "old ", "--temperature", 1.5)
+    assert draw("--prompt", "old ", "--temperature", 1.5, "--stop", one[8:10], "zzz") == "old " + one[4:].split(one[8:10])[0]
+
+
 def test_argmax_is_what_every_sharpening_ends_in(draw):
     argmax = draw("--argmax", "--prompt", "old ")
     for flags in (["--temperature", 0], ["--temperature", 1e-6], ["--top-k", 1], ["--top-p", 1e-6]):
