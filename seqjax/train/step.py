@@ -113,20 +113,20 @@ def make_train_step(
     def step(state: TrainState, batch) -> TrainState:
         grads, carry, figures = gradient(state, batch)
         loss = figures["loss"]
-        bad = ~jnp.stack([_finite(grad) for grad in jax.tree.leaves(grads)])
+        squares = jnp.stack([_square(grad, state.smooth.dtype) for grad in jax.tree.leaves(grads)])  # [parameters]
+        bad = ~jnp.isfinite(squares)
         # If the loss is not finite, every gradient is set to NaN, so that the optimizer skips the step.
         grads = jax.tree.map(lambda grad: jnp.where(_finite(loss.sum), grad, jnp.full_like(grad, jnp.nan)), grads)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
-            gradient_norm, update_norm, weight_norm = map(optax.tree.norm, (grads, updates, state.params))
-            ratio = update_norm / jnp.maximum(weight_norm, jnp.finfo(weight_norm.dtype).tiny)
         one = jnp.ones_like(state.smooth)
-        figures |= {
-            name: Weighted(value.astype(one.dtype), one) for name, value in zip(NORMS, (gradient_norm, ratio), strict=True)
-        }
+        moved, weights = (sum(_square(leaf, one.dtype) for leaf in jax.tree.leaves(tree)) for tree in (updates, params))
+        ratio = moved / jnp.maximum(weights, jnp.finfo(one.dtype).tiny)
+        norms = zip(NORMS, (squares.sum(), ratio), strict=True)
+        figures |= {name: Weighted(jnp.sqrt(square), one) for name, square in norms}
 
-        broken = ~jnp.stack([_finite(leaf) for leaf in jax.tree.leaves(params)]).all()
+        broken = ~jnp.isfinite(weights)
         wrong = bad.any() | ~_finite(loss.sum) | broken
         leaf = jnp.where(bad.any(), jnp.argmax(bad).astype(jnp.int32), -1)
         first = jnp.where(state.trouble[0] < 0, jnp.stack([state.step, leaf]), state.trouble[:2])
@@ -155,6 +155,11 @@ def make_train_step(
 
 def _finite(array) -> Array:
     return jnp.isfinite(array).all()
+
+
+def _square(array, dtype) -> Array:
+    """The sum of the squares, which is finite where all entries are (in float32 up to 1e19): a norm and a check in one pass."""
+    return jnp.square(array.astype(dtype)).sum()
 
 
 def _keep(flag, if_true, if_false):
