@@ -27,17 +27,24 @@ def check_of(annotation) -> Check | None:
 
 
 def _integer(name: str, value) -> int:
-    if (number := as_integer(value)) is None:
-        raise refusal(name, value, "an integer")
-    return number
+    return _of_one(as_integer, "an integer", name, value)
 
 
 def _number(name: str, value) -> float:
-    if is_traced(value) and not value.ndim:
-        return value
-    number = as_number(value)
-    if number is None or np.isnan(number):
+    number = _of_one(as_number, "a number", name, value)
+    if not is_traced(number) and np.isnan(number):
         raise refusal(name, value, "a number")
+    return number
+
+
+def _of_one(convert: Callable, right: str, name: str, value):
+    """The converted number; a traced one as it is, since some functions take it."""
+    if getattr(value, "ndim", 0) or isinstance(value, list | tuple):
+        raise InputError(f"{name} has shape {np.shape(value)}, it must be {right.replace('a number', 'one number')}")
+    if is_traced(value):
+        return value
+    if (number := convert(value)) is None:
+        raise refusal(name, value, right)
     return number
 
 

@@ -8,6 +8,7 @@ from seqjax.decode.rerank import minimum_bayes_risk
 from seqjax.decode.sampling import greedy, sample, stream
 from seqjax.decode.scoring import Scored, attention, score
 from seqjax.decode.search import Search
+from seqjax.decode.stochastic_beams import StochasticBeams, stochastic_beam
 from seqjax.decode.text import AttentionMap, Hypothesis, TextSearch, texts
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Hypothesis",
     "Scored",
     "Search",
+    "StochasticBeams",
     "TextSearch",
     "attention",
     "beam",
@@ -25,6 +27,7 @@ __all__ = [
     "minimum_bayes_risk",
     "sample",
     "score",
+    "stochastic_beam",
     "stream",
     "texts",
 ]
