@@ -110,7 +110,16 @@ def answer(
 
 
 def n_best_row(n: int, hypothesis: Hypothesis) -> str:
-    """A row of an n-best list: the index of the line, the text and the score of an output."""
+    """A row of an n-best list: the index of the line, the text and the score of an output.
+
+    The text may hold the separator: the index ends at the first one, and the score begins after the last.
+
+    Example:
+        >>> row = n_best_row(7, Hypothesis("a ||| b", -1.5, ()))
+        >>> index, rest = row.split(" ||| ", 1)
+        >>> index, rest.rsplit(" ||| ", 1)
+        ('7', ['a ||| b', '-1.5000'])
+    """
     return f"{n} ||| {hypothesis.text} ||| {hypothesis.score:.4f}"
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from seqjax.compose import Dense, Dropout, Feedforward, RecurrentDropout, Residual, Stack, Standardize
     from seqjax.contracts import Cell, CompositeCell, Model, SequenceLayer
     from seqjax.errors import InputError
-    from seqjax.exporting import export, plain
+    from seqjax.exporting import export, plain  # noqa: F401
     from seqjax.layers import (
         Bidirectional,
         Center,
@@ -74,12 +74,14 @@ _FOLDERS = (
     "vision",
 )
 
+_NOT_STARRED = ("export",)  # `from seqjax import *` leaves `jax.export` as it is
+
 __all__ = [  # noqa: RUF022 (as in _HOMES)
     "Elman", "ElmanState", "GRU", "GRUState", "LSTM", "LSTMState",
     "Dense", "Dropout", "Feedforward", "RecurrentDropout", "Residual", "Stack", "Standardize",
     "Cell", "CompositeCell", "Model", "SequenceLayer",
     "InputError",
-    "export", "plain",
+    "plain",
     "Bidirectional", "Center", "Chain", "Convolution", "DilatedConvNet", "LatePooling", "LocalPooling", "Pooling",
     "ScoreAveraging", "SlowPooling", "TemporalConvNet", "TimeConvolution",
     "last", "masked_max", "masked_mean",
@@ -105,4 +107,4 @@ def __getattr__(name: str):
 
 
 def __dir__():
-    return sorted([*__all__, *_FOLDERS, "__version__"])
+    return sorted([*__all__, *_NOT_STARRED, *_FOLDERS, "__version__"])

@@ -22,13 +22,13 @@ def test_every_public_name_is_there():
     assert sorted(set(seqjax.__all__)) == sorted(seqjax.__all__), "a name is listed twice"
     missing = [name for name in seqjax.__all__ if not hasattr(seqjax, name)]
     assert not missing, f"listed in seqjax.__all__ but not there: {missing}"
-    assert set(dir(seqjax)) == {*seqjax.__all__, *seqjax._FOLDERS, "__version__"}
+    assert set(dir(seqjax)) == {*seqjax.__all__, *seqjax._NOT_STARRED, *seqjax._FOLDERS, "__version__"}
 
 
 def test_type_checkers_see_every_public_name():
     block = next(node for node in ast.parse((ROOT / "seqjax" / "__init__.py").read_text()).body if isinstance(node, ast.If))
     typed = [alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names]
-    assert sorted(typed) == sorted([*seqjax.__all__, *seqjax._FOLDERS])
+    assert sorted(typed) == sorted([*seqjax.__all__, *seqjax._NOT_STARRED, *seqjax._FOLDERS])
 
 
 def test_no_public_name_hides_a_module():
@@ -44,3 +44,16 @@ def test_no_public_name_hides_a_module():
 
 def test_an_unknown_name_is_refused_as_python_does():
     assert not hasattr(seqjax, "no_such_name")
+
+
+def test_a_star_import_hides_no_name_of_python_or_jax():
+    import builtins
+    import sys
+
+    import jax
+
+    others = {*dir(builtins), *sys.stdlib_module_names, *dir(jax), "np", "jnp", "jax", "export"}
+    assert not others & set(seqjax.__all__)
+    names = {"export": jax.export}
+    exec("from seqjax import *", names)
+    assert names["export"] is jax.export and names["LSTM"] is seqjax.LSTM

@@ -5,10 +5,11 @@ import traceback
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 import seqjax
-from seqjax import GRU, InputError, LatePooling, Pooling, ScoreAveraging, decode, inspect, losses, metrics
+from seqjax import GRU, InputError, LatePooling, Pooling, ScoreAveraging, decode, inspect, losses, metrics, train
 from seqjax.attention import Attentive, Dot
 from seqjax.data import CharacterVocabulary
 from seqjax.metrics import Detection, Segment
@@ -258,7 +259,18 @@ OTHERS = {
     "a platform of a word": (lambda: seqjax.export(abs, 1.0, platforms="cpu"), "'cpu'", "a list of texts"),
     "a program of a word": (lambda: seqjax.export(abs, "a"), "'a'", "arrays"),
 }  # fmt: skip
-CASES = LOSSES | MEASURES | PARTS | MODELS | SEARCHES | OTHERS
+TRAINING = {
+    "a cell to train": (lambda: train.make_train_step(GRU_CELL, optax.sgd(0.1)), "a GRU", "a Model"),
+    "an optimizer by name": (lambda: train.make_train_step(LANGUAGE, "adam"), "'adam'", "an optax transformation"),
+    "a scale of the loss": (lambda: train.make_train_step(LANGUAGE, optax.sgd(0.1), loss_scale="max"), "'max'", "'mean', 'sum'"),
+    "a batch size of 0": (
+        lambda: train.init_state(LANGUAGE, optax.sgd(0.1), batch_size=0, seed=0), "batch_size is 0", "at least 1"),
+    "a seed of a word": (lambda: train.init_state(LANGUAGE, optax.sgd(0.1), batch_size=1, seed="a"), "seed is 'a'", "an integer"),
+    "a class to evaluate": (lambda: train.make_eval_step(LanguageModel), "the class LanguageModel", "LanguageModel(...)"),
+    "one batch to evaluate": (
+        lambda: train.evaluate(len, LANGUAGE, {}, {"tokens": TARGETS}), "{'tokens'", "an iterable of batches"),
+}  # fmt: skip
+CASES = TRAINING | LOSSES | MEASURES | PARTS | MODELS | SEARCHES | OTHERS
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -283,6 +295,7 @@ FRAMES_OF = {
     "a search": (lambda: greedy(end=99), "greedy"),
     "a model": (lambda: LANGUAGE.apply(zeros(LANGUAGE), {}), "<lambda>"),
     "a loss": (lambda: entropy(targets=TARGETS - 1), "entropy"),
+    "training": (lambda: train.make_train_step(GRU_CELL, optax.sgd(0.1)), "<lambda>"),
     "a measure": (lambda: metrics.hit_at(SCORES, [9, 9]), "<lambda>"),
     "a construction": (lambda: GRU(3, 4, heads=3), "__init__"),
 }

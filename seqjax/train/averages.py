@@ -3,11 +3,13 @@
 import jax
 import numpy as np
 
+from seqjax.annotations import public
 from seqjax.errors import InputError
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.types import Params
 
 
+@public
 def average(checkpoints: Checkpoints, target: Params, n: int, *, raw: bool = False) -> Params:
     """The mean of the parameters of the last n checkpoints, summed in float64.
 

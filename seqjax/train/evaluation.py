@@ -1,20 +1,24 @@
 """Evaluation: the figures of a model, summed over batches."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import jax
 from jax.sharding import Mesh
 
+from seqjax.annotations import public
+from seqjax.checks import shown
 from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.placement import automatic
 from seqjax.train import mesh as meshes
+from seqjax.train.state import check_model
 from seqjax.types import Params, State
 from seqjax.weighted import Weighted
 
 EvalStep = Callable[[Params, State, dict], tuple[State, dict[str, Weighted]]]
 
 
+@public
 def make_eval_step(model: Model, *, mesh: Mesh | None = None) -> EvalStep:
     """A jitted evaluation step, without noise.
 
@@ -36,6 +40,7 @@ def make_eval_step(model: Model, *, mesh: Mesh | None = None) -> EvalStep:
         >>> {name: float(figure.weight) for name, figure in figures.items()}
         {'loss': 3.0}
     """
+    check_model(model)
     mesh = meshes.one_device(mesh)
     rows, everywhere = meshes.rows(mesh), meshes.everywhere(mesh)
 
@@ -50,6 +55,7 @@ def make_eval_step(model: Model, *, mesh: Mesh | None = None) -> EvalStep:
     )
 
 
+@public
 def evaluate(
     eval_step: EvalStep,
     model: Model,
@@ -83,6 +89,8 @@ def evaluate(
         >>> round(figures["loss"], 4)  # log 3
         1.0986
     """
+    if isinstance(batches, Mapping) or not isinstance(batches, Iterable):
+        raise InputError(f"batches is {shown(batches)}, it must be an iterable of batches, such as a list of one")
     carry, figures = None, []
     for batch in batches:
         if carry is None:

@@ -7,7 +7,10 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from seqjax.annotations import public
+from seqjax.checks import check_positive, kind_of, shown
 from seqjax.contracts import Model
+from seqjax.errors import InputError
 from seqjax.losses import Weighted
 from seqjax.noise import key_of, reseed
 from seqjax.serial import register
@@ -62,6 +65,7 @@ def place(mesh: Mesh, state: TrainState) -> TrainState:
     return replicated._replace(carry=meshes.shard(mesh, state.carry))
 
 
+@public
 def init_state(
     model: Model,
     optimizer: optax.GradientTransformation,
@@ -97,6 +101,8 @@ def init_state(
         >>> int(state.step), jax.tree.leaves(state.carry)[0].shape
         (0, (4, 2))
     """
+    check_model(model, optimizer)
+    check_positive(batch_size=batch_size)
     mesh = meshes.one_device(mesh)
     meshes.check_rows(mesh, batch_size)
     init_key, key = jax.random.split(key_of(seed))
@@ -116,6 +122,14 @@ def init_state(
             trouble=jnp.array(NO_TROUBLE, jnp.int32),
         ),
     )
+
+
+def check_model(model: Any, optimizer: Any = None):
+    """Raise InputError unless these are a model and an optimizer (None: it is not needed)."""
+    if isinstance(model, type) or not (hasattr(model, "apply") and hasattr(model, "figures")):
+        raise InputError(f"the model is {kind_of(model)}, it must be a Model such as LanguageModel(...)")
+    if optimizer is not None and not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise InputError(f"optimizer is {shown(optimizer)}, it must be an optax transformation: make_optimizer makes one")
 
 
 def figure_names(model: Model, params: Params, batch: dict) -> tuple[str, ...]:

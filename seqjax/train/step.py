@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from seqjax.annotations import public
 from seqjax.contracts import Model
-from seqjax.errors import InputError
 from seqjax.noise import reseed
 from seqjax.placement import automatic
 from seqjax.train import mesh as meshes
-from seqjax.train.state import NO_TROUBLE, NORMS, TrainState, is_key, shardings
+from seqjax.train.state import NO_TROUBLE, NORMS, TrainState, check_model, is_key, shardings
 from seqjax.tree import cast_floating
 from seqjax.types import Array
 from seqjax.weighted import Weighted
@@ -21,6 +21,7 @@ from seqjax.weighted import Weighted
 _SMOOTHING = 0.001
 
 
+@public
 def make_train_step(
     model: Model,
     optimizer: optax.GradientTransformation,
@@ -68,8 +69,7 @@ def make_train_step(
         >>> int(state.step), int(state.loss.weight)
         (1, 6)
     """
-    if loss_scale not in ("mean", "sum"):
-        raise InputError(f'loss_scale is {loss_scale!r}, it must be "mean" or "sum"')
+    check_model(model, optimizer)
     mesh = meshes.one_device(mesh)
     placed = shardings(mesh)
 
