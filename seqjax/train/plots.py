@@ -1,6 +1,10 @@
 """Plots of a run."""
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
 
 from seqjax.contracts import Model
 from seqjax.drawing import new_figure, save_png
@@ -43,6 +47,7 @@ def curves(
     lines = [(_points(metrics, split, name), style) for split, name, style in lines]
     monitored = [] if monitor == "loss" else [(_points(metrics, "validation", p + monitor), s) for p, s in _VALIDATION.items()]
     norms = [(_points(metrics, "train", name), {"label": name.replace("_", " "), "color": c}) for name, c in _NORMS.items()]
+    norms = [([point for point in points if point[1] > 0], style) for points, style in norms]  # a logarithmic scale has no 0
     heights = [4.2, *[2.0] * any(points for points, _ in monitored), *[1.6] * any(points for points, _ in norms)]
     figure = new_figure(7, sum(heights))
     panels = list(figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0])
@@ -69,6 +74,89 @@ def curves(
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper right")
     save_png(figure, path)
+
+
+def compared_curves(
+    groups: Mapping[str, Sequence[list[dict]]],
+    path,
+    *,
+    figure: str = "loss",
+    unit: str = Model.unit,
+    x: Literal["steps", "epochs", "seconds"] = "steps",
+    title: str = "",
+):
+    """Draws a validation figure of several runs in one picture, one colour for each group of runs, such as the seeds of a config.
+
+    A thin line is a run, a thick one the mean of a group at the steps that all of its runs have reached. Where the figure is the
+    loss, dashed lines are the mean losses in training.
+
+    Args:
+        groups: the lines of metrics.jsonl of each run, by the name of its group.
+        path: the PNG file to write.
+        figure: the validation figure.
+        unit: the unit of the models' loss.
+        x: the horizontal axis.
+        title: the title of the picture.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> runs = [[{"step": n, "split": "validation", "loss": loss / n} for n in (1, 2)] for loss in (2.0, 3.0)]
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "curves.png")
+        >>> compared_curves({"small": runs[:1], "large": runs[1:]}, path)
+        >>> path.read_bytes()[1:4]
+        b'PNG'
+    """
+    repeated = any(len(runs) > 1 for runs in groups.values())
+    picture = new_figure(7.5, 4.8 + 0.21 * len(groups))
+    axes, highest, lowest = picture.subplots(), [], []
+    for number, (name, runs) in enumerate(groups.items()):
+        color, several = f"C{number % 10}", len(runs) > 1
+        curves = [dict(_points(metrics, "validation", figure)) for metrics in runs]
+        for metrics, curve in zip(runs, curves, strict=True) if several else ():
+            axes.plot(_along(metrics, curve, x), list(curve.values()), color=color, linewidth=0.8, alpha=0.5)
+        means = _means(curves)
+        label = f"{name}: {_last(curves, means)}" + (f", {len(runs)} runs" if several else "")
+        axes.plot(_along(runs[0], means, x), list(means.values()), color=color, linewidth=2, label=label)
+        values = [value for curve in curves for value in curve.values() if math.isfinite(value)]
+        highest, lowest = highest + values, lowest + values
+        if figure == "loss":
+            training = _means([dict(_points(metrics, "train", "loss")) for metrics in runs])
+            axes.plot(_along(runs[0], training, x), list(training.values()), color=color, linewidth=1, linestyle="--", alpha=0.7)
+            lowest = lowest + list(filter(math.isfinite, training.values()))
+    for style, label, drawn in (("-", "one run", repeated), ("--", "training, mean", figure == "loss")):
+        if drawn:
+            axes.plot([], [], color="0.5", linewidth=1, linestyle=style, label=label)
+    ylabel = f"validation {figure.replace('_', ' ')}" + f", nats per {unit}" * figure.endswith("loss")
+    axes.set(xlabel=x, ylabel=ylabel, title=title)
+    if highest:  # the first losses in training are far above all others
+        margin = 0.05 * (max(highest) - min(lowest) + 1e-9)
+        axes.set_ylim(min(lowest) - margin, max(highest) + margin)
+    axes.grid(color="0.92")
+    picture.legend(loc="outside lower left", fontsize=9, frameon=False)
+    save_png(picture, path)
+
+
+def _means(curves: list[dict[int, float]]) -> dict[int, float]:
+    """The means of several curves at the steps that all of them have."""
+    steps = sorted(set.intersection(*map(set, curves)))
+    return {step: sum(curve[step] for curve in curves) / len(curves) for step in steps}
+
+
+def _last(curves: list[dict[int, float]], means: dict[int, float]) -> str:
+    """The last mean, with its standard deviation over several curves."""
+    if not means:
+        return "-"
+    values = [curve[max(means)] for curve in curves]
+    return f"{means[max(means)]:.4g}" + (f" ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else "")
+
+
+def _along(metrics: list[dict], steps: Iterable[int], x: str) -> list[float]:
+    """Epochs or seconds at some steps of a run, between those of its logs; or the steps themselves."""
+    if x == "steps":
+        return list(steps)
+    name = {"epochs": "epoch", "seconds": "seconds"}[x]
+    known = {line["step"]: line[name] for line in metrics if line["split"] == "train" and name in line}
+    return np.interp(list(steps), [0, *known], [0.0, *known.values()]).tolist()
 
 
 def _draw(axes, lines: list[tuple[list[tuple[int, float]], dict]]):
