@@ -11,13 +11,38 @@ from seqjax.thresholds import ROWS_PER_KERNEL_ROW, at_least
 from seqjax.types import Array, Params, at_least_float32
 
 
-def gate_values(z: Array, /, **gates: str) -> tuple[Array, ...]:
+def over_stack(dot) -> bool:
+    """True in a backend's loop over a stack of z; False in a step of its own, and in a loop whose steps project their input.
+
+    Args:
+        dot: the argument of `Cell.recur`.
+
+    Example:
+        >>> over_stack(product), over_stack(lambda h, kernel: product(h, kernel)), over_stack(without_stack(product))
+        (False, True, False)
+    """
+    return dot is not product and not getattr(dot, "without_stack", False)
+
+
+def without_stack(dot):
+    """`dot` for a loop whose steps project their own input."""
+
+    def marked(h, kernel):
+        return dot(h, kernel)
+
+    marked.without_stack = True
+    return marked
+
+
+def gate_values(z: Array, /, *, together: bool = True, **gates: str) -> tuple[Array, ...]:
     """The gates of a cell, each with its own squashing function, computed by one tanh.
 
         logistic(z) = tanh(z / 2) / 2 + 1/2
 
     Args:
         z: floating, [..., nH], n gates side by side.
+        together: False: by one tanh for each gate, which XLA computes where the gate is used. A slice of a stack is read in one
+            pass by one tanh alone.
         **gates: the name of each gate in the order of z, with "s" for the logistic function or "t" for tanh.
 
     Returns:
@@ -29,6 +54,9 @@ def gate_values(z: Array, /, **gates: str) -> tuple[Array, ...]:
     """
     kinds = tuple(gates.values())
     size = z.shape[-1] // len(kinds)
+    if not together:
+        parts = zip(jnp.split(z, len(kinds), axis=-1), kinds, strict=True)
+        return tuple(0.5 * jnp.tanh(0.5 * a) + 0.5 if kind == "s" else jnp.tanh(a) for a, kind in parts)
     if set(kinds) == {"s"}:
         scale = jnp.full((), 0.5, z.dtype)
     else:

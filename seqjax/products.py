@@ -8,6 +8,9 @@ takes up to four times as long as with a transposed kernel. So the tangent of h 
 over its last axis: JAX transposes it before a loop over steps, and the cotangent needs no other order. (Outside of loops XLA
 makes one product of the two transposes.)
 
+With few rows, two more forms are faster: a sum of products over blocks of the contracted axis, each of which one core computes,
+and h^T dz as a sum of outer products, which XLA adds to a gradient in the same pass (see thresholds.py).
+
 A primitive of our own, which gives these orders, stands in tangents only: where nothing is differentiated, and in the programs of
 gradients, an interpreter of jaxprs meets no operation that JAX does not have.
 """
@@ -22,7 +25,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from seqjax.placement import automatic, varying_alike
-from seqjax.thresholds import transposes_kernel
+from seqjax.thresholds import adds_outer_products, contraction_blocks, transposes_kernel
 from seqjax.types import Array, at_least_float32
 
 
@@ -75,13 +78,31 @@ def _dot(a, kernel, axis, precision, dtype):
     return jnp.moveaxis(out, 0, -2) if kernel.ndim == 3 else out  # XLA puts the heads first
 
 
-def _plain(h, kernel, *, precision, axis=-2):
+def _plain(h, kernel, *, precision, axis=-2, alone=True):
     return _dot(h, kernel, axis, precision, at_least_float32(kernel.dtype))
+
+
+def _sum_of_blocks(a, kernel, precision, dtype):
+    """`_dot` over axis -2 of the kernel, as a sum of products over blocks of that axis where this is faster."""
+    rows, columns = a.shape[:-1], kernel.shape[-1]
+    blocks = 1 if _explicit(a) or _explicit(kernel) else contraction_blocks(math.prod(rows), kernel)
+    if blocks == 1:
+        return _dot(a, kernel, -2, precision, dtype)
+    lefts = a.reshape(math.prod(rows), blocks, -1)  # [rows, blocks, K / blocks]
+    rights = kernel.reshape(blocks, -1, columns)
+    dims = ((2,), (1,)), ((1,), (0,))
+    terms = jax.lax.dot_general(lefts, rights, dims, precision=precision, preferred_element_type=dtype)  # [blocks, rows, columns]
+    return functools.reduce(jnp.add, [terms[i] for i in range(blocks)]).reshape(*rows, columns)
+
+
+def _explicit(a) -> bool:
+    """True if an array's sharding is part of its type."""
+    return not jax.typeof(a).sharding.mesh.empty
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _differentiable(precision, h, kernel):
-    return _plain(h, kernel, precision=precision)
+    return _sum_of_blocks(h, kernel, precision, at_least_float32(kernel.dtype))
 
 
 _product = jax.jit(_differentiable, static_argnums=0, inline=True)
@@ -93,20 +114,25 @@ def _jvp(precision, primals, tangents):
     if not isinstance(d_h, SymbolicZero):
         transposed = kernel.ndim == 2 and transposes_kernel(math.prod(h.shape[:-1]), kernel)
         operands = varying_alike((d_h, kernel.T if transposed else kernel))
-        terms.append(_times.bind(*operands, precision=precision, axis=-1 if transposed else -2))
+        alone = isinstance(d_kernel, SymbolicZero)
+        terms.append(_times.bind(*operands, precision=precision, axis=-1 if transposed else -2, alone=alone))
     if not isinstance(d_kernel, SymbolicZero):
-        terms.append(_times.bind(*varying_alike((h, d_kernel)), precision=precision, axis=-2))
+        terms.append(_times.bind(*varying_alike((h, d_kernel)), precision=precision, axis=-2, alone=False))
     return _product(precision, h, kernel), functools.reduce(jnp.add, terms)
 
 
 _differentiable.defjvp(_jvp, symbolic_zeros=True)
 
 
+@functools.lru_cache(maxsize=1024)  # a trace takes a tenth of a second for the products of one training step
 def _shape(h, kernel, **params):
     return jax.make_jaxpr(functools.partial(_plain, **params))(h, kernel).out_avals[0]
 
 
 def _times_transposed(h, kernel, dz, precision):
+    rows = math.prod(h.shape[:-1])
+    if adds_outer_products(rows, kernel) and not (_explicit(h) or _explicit(dz)):
+        return _sum_of_outer_products(h.reshape(rows, -1), dz.reshape(rows, -1), precision)
     heads = kernel.ndim - 2
     leading, heads = tuple(range(h.ndim - 1 - heads)), tuple(range(h.ndim - 1 - heads, h.ndim - 1))
     dims = (leading, leading), (heads, heads)
@@ -115,11 +141,21 @@ def _times_transposed(h, kernel, dz, precision):
     return jax.lax.dot_general(h, dz, dims, precision=precision, preferred_element_type=kernel.dtype, out_sharding=sharding)
 
 
-def _cotangent_of_h(dz, h, kernel, *, precision, axis):
+def _sum_of_outer_products(h, dz, precision):
+    """h^T dz. XLA would fuse the reads of h and dz, element by element, into the sum; a product with 1 stands between."""
+    identity = jnp.eye(h.shape[0], dtype=h.dtype)
+    h, dz = (jnp.matmul(*varying_alike((identity, a)), precision=precision) for a in (h, dz))
+    return functools.reduce(jnp.add, [a[:, None] * b[None] for a, b in zip(h, dz, strict=True)])
+
+
+def _cotangent_of_h(dz, h, kernel, *, precision, axis, alone):
+    # where the gradient of the kernel is computed beside it, the other cores are at work already
+    if alone and axis == -1:
+        return _sum_of_blocks(dz, kernel, precision, h.aval.dtype)
     return _dot(dz, kernel, -3 - axis, precision, h.aval.dtype)
 
 
-def _cotangent_of_kernel(dz, h, kernel, *, precision, axis):
+def _cotangent_of_kernel(dz, h, kernel, *, precision, axis, alone):
     left, right = (h, dz) if axis == -2 else (dz, h)
     return _times_transposed(left, kernel.aval, right, precision)
 
@@ -129,7 +165,7 @@ def _batched(arguments, axes, **params):
 
 
 _times = Primitive("product")
-_times.def_impl(jax.jit(_plain, static_argnames=("precision", "axis")))
+_times.def_impl(jax.jit(_plain, static_argnames=("precision", "axis", "alone")))
 _times.def_abstract_eval(_shape)
 mlir.register_lowering(_times, mlir.lower_fun(_plain, multiple_results=False))
 ad.defbilinear(_times, _cotangent_of_h, _cotangent_of_kernel)

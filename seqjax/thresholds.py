@@ -150,3 +150,84 @@ def transposes_kernel(rows: Any, kernel) -> bool:
     """
     few = isinstance(rows, int) and 2 <= rows <= 32 and rows * math.prod(kernel.shape) * kernel.dtype.itemsize <= 64 * MB
     return jax.default_backend() == "cpu" and few
+
+
+def contraction_blocks(rows: Any, kernel) -> int:
+    """The number of blocks of the kernel's first axis over which a product of few rows is summed; 1: the product is not divided.
+
+    XLA computes a product on all cores as soon as the kernel has more than 65,536 entries, whatever the rows, and for a few rows
+    waking the other cores costs more than they save. Microseconds of a product in a loop as it is and in blocks (2 cores,
+    float32):
+
+        kernel       2 rows       4 rows       8 rows       16 rows
+        128, 768                  14.8  7.6    27.0 15.9
+        256, 512                  17.6 10.8    31.5 17.6
+        512, 256                               27.2 16.5
+        128, 1024                              32.5 22.0
+        256, 1024    16.0 13.1    32.6 22.2    42.6 39.0    66 109
+        512, 2048                              134  223
+
+    In an LSTM's step of 8 rows with 1,024 columns, where the other product takes all cores anyway, blocks are slower.
+
+    Args:
+        rows: of the product's left operand.
+        kernel: [K, M], an array or its shape and dtype.
+
+    Example:
+        >>> contraction_blocks(1, jax.numpy.zeros((256, 512)))
+        1
+    """
+    sizes = (rows, *kernel.shape)
+    if (
+        jax.default_backend() != "cpu"
+        or len(sizes) != 3
+        or kernel.dtype != "float32"
+        or not all(isinstance(n, int) for n in sizes)
+    ):
+        return 1
+    blocks = 2 ** math.ceil(math.log2(max(1, kernel.size / 2**16)))
+    few = 2 <= rows <= 8 and max(2 * rows, 3 * blocks) * kernel.shape[1] <= 3 * 2**12
+    return blocks if few and kernel.shape[0] % blocks == 0 else 1
+
+
+def adds_outer_products(rows: Any, kernel) -> bool:
+    """True if h^T dz of few rows, added to a gradient at every step of a loop, is faster as a sum of outer products.
+
+    XLA then adds it in one pass; a matrix product is written and read again. Microseconds of a step (2 cores, float32):
+
+        kernel       2 rows     4 rows     8 rows
+        256, 1024    90  27     148  40    126  84
+        256, 512                            50  30
+        128, 768                            36  26
+
+    Args:
+        rows: of h and dz.
+        kernel: [K, M], the kernel whose gradient it is: an array or its shape and dtype.
+
+    Example:
+        >>> adds_outer_products(1, jax.numpy.zeros((256, 512)))
+        False
+    """
+    few = isinstance(rows, int) and 2 <= rows <= 8 and len(kernel.shape) == 2 and kernel.dtype == "float32"
+    return jax.default_backend() == "cpu" and few and at_least(kernel.size, 2**14)
+
+
+def joins_products(rows: Any, kernels) -> bool:
+    """True if, in a loop over steps, products of one row with several kernels are faster as one product with the joined kernel.
+
+    XLA computes one large product of a row on all cores, each of which keeps its part of the kernel in its own cache. Several
+    smaller ones run on one core, and read from the shared cache what is larger than its own. Microseconds of a step (2 cores with
+    2 MB each, float32): kernels [512, 1024] and [512, 512] 101, joined 41; [512, 1024] twice 132, joined 52; [256, 512] twice
+    12, joined 12.
+
+    Args:
+        rows: of the products' left operand.
+        kernels: [K, M] each.
+
+    Example:
+        >>> joins_products(8, [jax.numpy.zeros((512, 1024))] * 2)
+        False
+    """
+    sizes = [kernel.size * kernel.dtype.itemsize for kernel in kernels if len(kernel.shape) == 2]
+    large = len(sizes) == len(kernels) and at_least(sum(sizes), 2**21)
+    return jax.default_backend() == "cpu" and rows == 1 and large

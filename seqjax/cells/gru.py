@@ -1,6 +1,7 @@
 """The gated recurrent unit, in both of its published forms."""
 
 import dataclasses
+import math
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from seqjax.gates import gate_values, outnumbers, project_input, recurrent_produ
 from seqjax.initializers import gate_kernel, recurrent_kernel
 from seqjax.products import product
 from seqjax.serial import register
+from seqjax.thresholds import joins_products
 from seqjax.types import Array, Key, Params, Shape, at_least_float32
 
 
@@ -109,11 +111,17 @@ class GRU(Cell):
         self, params: Params, state: GRUState, z: tuple[Array, Array], *, dot=product, context=None
     ) -> tuple[GRUState, Array]:
         """The reset and update gates, the candidate, and their mixture with h."""
-        (z_gates, z_n), h, kernel_n = z, state.h, params["candidate_kernel"]
-        r, update = gate_values(z_gates + recurrent_product(dot, h, params["recurrent_kernel"]), r="s", z="s")
+        (z_gates, z_n), h, kernel, kernel_n = z, state.h, params["recurrent_kernel"], params["candidate_kernel"]
+        rows, both = math.prod(h.shape[:-1]), None
+        # in a step of its own, where `dot` is `product`, joining the kernels would cost more than it saves
+        if self.reset_after and dot is not product and joins_products(rows, (kernel, kernel_n)):
+            both = dot(h, jnp.concatenate([kernel, kernel_n], axis=-1))  # [1, 3H]
+        gates = recurrent_product(dot, h, kernel) if both is None else self._split(both)[0]
+        r, update = gate_values(z_gates + gates, r="s", z="s")
         if self.reset_after:
             bias = jnp.broadcast_to(params["recurrent_bias"].astype(h.dtype), h.shape)
-            n = jnp.tanh(z_n + r * (recurrent_product(dot, h, kernel_n) + bias))
+            candidate = recurrent_product(dot, h, kernel_n) if both is None else self._split(both)[1]
+            n = jnp.tanh(z_n + r * (candidate + bias))
         else:
             n = jnp.tanh(z_n + recurrent_product(dot, r * h, kernel_n))
         h = n + update * (h - n)

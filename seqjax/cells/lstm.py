@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax.checks import check_heads, check_number, check_size
 from seqjax.contracts import Cell
-from seqjax.gates import gate_values, project_input, recurrent_product
+from seqjax.gates import gate_values, over_stack, project_input, recurrent_product
 from seqjax.initializers import gate_kernel, recurrent_kernel
 from seqjax.products import product
 from seqjax.serial import register
@@ -101,7 +101,8 @@ class LSTM(Cell):
 
     def recur(self, params: Params, state: LSTMState, z: Array, *, dot=product, context=None) -> tuple[LSTMState, Array]:
         """The gates from z + W_h h, then c and h."""
-        i, f, g, o = gate_values(z + recurrent_product(dot, state.h, params["recurrent_kernel"]), i="s", f="s", g="t", o="s")
+        z = z + recurrent_product(dot, state.h, params["recurrent_kernel"])
+        i, f, g, o = gate_values(z, together=over_stack(dot), i="s", f="s", g="t", o="s")
         c = f * state.c + i * g
         h = o * jnp.tanh(c)
         return LSTMState(c, h), h

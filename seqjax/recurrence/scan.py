@@ -18,8 +18,9 @@ def supports(cell, call) -> str | None:
 
 
 def plain(step, constants, state, inputs, *, reverse):
-    """All steps: state, outputs[t] = step(product, constants, state, inputs[t]). Leaves of inputs and outputs [T, B, ...]."""
-    return jax.lax.scan(functools.partial(step, product, constants), state, inputs, reverse=reverse)
+    """All steps: state, outputs[t] = step(dot, constants, state, inputs[t]). Leaves of inputs and outputs [T, B, ...]."""
+    dot = lambda h, kernel: product(h, kernel)  # noqa: E731 - not `product` itself, which is that of a step of its own
+    return jax.lax.scan(functools.partial(step, dot, constants), state, inputs, reverse=reverse)
 
 
 def all_steps(cell, reverse: bool, step, constants, state, inputs, loop=plain):

@@ -53,6 +53,7 @@ class Derivative:
         reverse: for reverse mode: computes the results from the arguments alone, and the rest linearly in the tangents.
         again: for reverse mode over forward mode.
         active: indices of the arguments that have a tangent; without any, this is `value`.
+        out: shapes and dtypes of the results, if they are known: finding them takes a trace.
     """
 
     value: Callable
@@ -60,6 +61,7 @@ class Derivative:
     reverse: Callable
     again: Callable
     active: tuple[int, ...]
+    out: tuple | None = None
 
     def __call__(self, arguments, tangents) -> tuple[list, list]:
         """(Results, tangents of the floating results)."""
@@ -74,13 +76,13 @@ class Derivative:
 
     def types(self, values) -> list:
         """The types of the results and of their tangents."""
-        arguments, tangents = self.split(values)
-        results = jax.eval_shape(self.forward, arguments, tangents) if tangents else jax.eval_shape(self.value, arguments)
+        results = self.results(values)
+        results += [a for a in results if is_floating(a)] if self.active else []
         return [placement.reshaped(values[0], a.shape).update(dtype=a.dtype) for a in results]
 
     def results(self, values) -> list:
         """Shapes and dtypes of the results."""
-        return jax.eval_shape(self.value, list(values[: len(values) - len(self.active)]))
+        return list(self.out or jax.eval_shape(self.value, list(values[: len(values) - len(self.active)])))
 
     def mapped(self, size, axes, out_axes) -> "Derivative":
         """The derivative of the function that is mapped over a leading axis of what has an axis 0, not None."""
@@ -122,13 +124,15 @@ def by_mode(function: Callable, plain: Callable) -> Callable:
 
     def run(*arguments):
         leaves, treedef = jax.tree.flatten(arguments)
-        results_tree = None
+        results_tree = out = None
 
         def flat(f):
             def of_leaves(leaves):
-                nonlocal results_tree
+                nonlocal results_tree, out
                 results, results_tree = jax.tree.flatten(f(*treedef.unflatten(leaves)))
-                return placement.varying_as(results, leaves)  # a constant result too, since its tangent varies
+                results = placement.varying_as(results, leaves)  # a constant result too, since its tangent varies
+                out = tuple(map(jax.typeof, results))
+                return results
 
             return of_leaves
 
@@ -142,7 +146,7 @@ def by_mode(function: Callable, plain: Callable) -> Callable:
             (leaves,), (d_leaves,) = primals, tangents
             active = tuple(i for i, d in enumerate(d_leaves) if has_tangent(d))
             forward = derivative_of(by_plain, active)
-            derivative = Derivative(value, forward, derivative_of(value, active), forward, active)
+            derivative = Derivative(value, forward, derivative_of(value, active), forward, active, out)
             results, d_results = derivative(leaves, [d_leaves[i] for i in active])
             return results, tangents_of(results, d_results, SymbolicZero)
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from seqjax import LSTM, explain, thresholds, unroll
+from seqjax import GRU, LSTM, explain, thresholds, unroll
+from seqjax.cells import gru
 from tests.catalog import leaving
 from tests.recurrence.test_fused import MAKERS, Case, gap, gradient, gradient_and_second, weighted
 
@@ -123,3 +124,22 @@ def test_where_each_step_projects_its_own_input(name, monkeypatch, x64):
         case = Case(MAKERS[name](input_size=2, hidden_size=6), steps=9, dtype=jnp.float64, **options)  # sizes unlike other tests'
         assert case.gap(lambda f: f) <= 1e-12
     assert case.gap(gradient_and_second) <= 1e-12
+
+
+def test_one_row_is_multiplied_by_all_kernels_of_a_large_gru_at_once(monkeypatch, x64):
+    case = Case(GRU(input_size=2, hidden_size=7), rows=1, steps=5, dtype=jnp.float64, masked=False)
+    results = []
+    for backend, joined in (("fused", True), ("scan", False)):
+        monkeypatch.setattr(gru, "joins_products", lambda rows, kernels, joined=joined: rows == 1 and joined)
+        jax.clear_caches()
+        results.append(jax.jit(gradient_and_second(case.value(backend)))(*case.arguments))
+    monkeypatch.undo()
+    jax.clear_caches()
+    assert gap(*results) <= 1e-12
+
+    cell = GRU(input_size=8, hidden_size=512)
+    params, xs = jax.eval_shape(cell.init, jax.random.key(0)), jax.ShapeDtypeStruct((1, 3, 8), jnp.float32)
+    text = str(jax.make_jaxpr(lambda params, xs: unroll(cell, params, xs)[1])(params, xs))
+    assert "f32[1,1536] = dot_general" in text
+    state, x = jax.eval_shape(lambda p: cell.initial_state(p, (1,)), params), jax.ShapeDtypeStruct((1, 8), jnp.float32)
+    assert "concatenate" not in str(jax.make_jaxpr(cell.step)(params, state, x))

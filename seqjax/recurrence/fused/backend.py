@@ -15,6 +15,7 @@ import functools
 import jax
 
 from seqjax import placement, tree
+from seqjax.gates import without_stack
 from seqjax.recurrence import scan
 from seqjax.recurrence.call import run_steps
 from seqjax.recurrence.custom_transpose import with_linearization
@@ -65,7 +66,7 @@ def run(cell, params, xs, state, call):
     def differently(step, constants, state, inputs):
         def projecting_step(dot, constants, state, inputs):
             x, *flags = inputs
-            return step(dot, constants, state, (cell.project(constants[0], x), *flags))
+            return step(without_stack(dot), constants, state, (cell.project(constants[0], x), *flags))
 
         xs, *flags = inputs
         zs = project(constants[0], xs)
@@ -100,7 +101,7 @@ def loop(step, constants, state, inputs, *, reverse, undifferentiated=None):
     differentiated = Loop(step, constants, state, inputs, reverse)
     faster, others = differentiated, []
     if undifferentiated is not None:
-        faster = Loop(undifferentiated[0], constants, state, undifferentiated[1], reverse)
+        faster = Loop(undifferentiated[0], constants, state, undifferentiated[1], reverse, prefetches=False)
         others = [jax.tree.map(jax.lax.stop_gradient, faster.arguments._replace(kernels=[]))]
 
     def value(arguments, others=None):

@@ -70,7 +70,10 @@ def scan_stacks(body, state, inputs, outputs, *, reverse=False, prefetched=(), o
 
     def read(stacks, t, which):
         arrays = {i: stacks[output_of[i]] if i in output_of else read_only[i] for i in which}
-        return {i: jax.lax.dynamic_index_in_dim(a, t, axes[i], keepdims=False) for i, a in arrays.items()}
+        return {
+            i: jax.lax.dynamic_index_in_dim(a, t, axes[i], keepdims=False, allow_negative_indices=False)
+            for i, a in arrays.items()
+        }
 
     def time(k):
         return jnp.maximum(steps - 1 - k, 0) if reverse else jnp.minimum(k, steps - 1)
@@ -80,7 +83,10 @@ def scan_stacks(body, state, inputs, outputs, *, reverse=False, prefetched=(), o
         t = time(k)
         now = early | read(stacks, t, read_late)
         state, out = body(state, [now[i] for i in range(len(inputs))])
-        stacks = [jax.lax.dynamic_update_index_in_dim(a, new, t, axis_of(new)) for a, new in zip(stacks, out, strict=True)]
+        stacks = [
+            jax.lax.dynamic_update_index_in_dim(a, new, t, axis_of(new), allow_negative_indices=False)
+            for a, new in zip(stacks, out, strict=True)
+        ]
         return state, read(stacks, time(k + 1), prefetched), stacks
 
     first = read(stacks, time(jax.lax.optimization_barrier(jnp.int32(-1)) + 1), prefetched)

@@ -57,10 +57,11 @@ class Loop:
         constants, state: pytrees.
         inputs: a pytree of arrays [B, T, ...].
         reverse: from the last step to the first.
+        prefetches: False: no input is read a step early, since each is read by products alone.
     """
 
-    def __init__(self, step, constants, state, inputs, reverse):
-        self.step_function, self.reverse = step, reverse
+    def __init__(self, step, constants, state, inputs, reverse, prefetches=True):
+        self.step_function, self.reverse, self.prefetches = step, reverse, prefetches
         values, self.treedef = jax.tree.flatten((constants, state, inputs))
         trace = find_products(step, constants, state, jax.tree.map(one_step, inputs))
         self.has_constant_kernel = [product.kernel is not None for product in trace.products]
@@ -117,6 +118,7 @@ class Loop:
 
         # with a state of one array XLA:CPU makes the whole step one fusion, which reads every input element by element
         read_late = self.only_added() if len(arguments.state) > 1 else ()
+        read_late = read_late if self.prefetches else range(len(arguments.inputs))
         state, outputs = scan_with_layout(
             body, arguments.state, arguments.inputs, self.outputs, reverse=self.reverse, read_late=read_late
         )
