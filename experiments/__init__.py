@@ -1,9 +1,14 @@
 """Experiments, each a folder with a README, a config and the verbs of its command line; they run from a clone."""
 
+import os
 import sys
 
-from seqjax.errors import InputError
-from seqjax.extras import from_extra
+for name in ("stdin", "stdout", "stderr"):
+    if getattr(sys, name) is None:  # its descriptor is closed: no file that is opened later must get it
+        setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+
+from seqjax.errors import InputError  # noqa: E402
+from seqjax.extras import from_extra  # noqa: E402
 
 try:
     with from_extra("experiments"):

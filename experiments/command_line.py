@@ -7,10 +7,12 @@ import os
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from seqjax.errors import InputError
+from seqjax.errors import InputError, InputWarning
+from seqjax.train.output import discard, say
 
 Config = TypeVar("Config")
 
@@ -47,7 +49,8 @@ def run_verbs(program: Any, verbs: Mapping[str, Callable[[list[str]], Any]], arg
         argv: the arguments.
 
     Returns:
-        The exit code: 0; 2 after a wrong input, with one line on stderr; 130 after Ctrl-C; 141 after a closed pipe.
+        The exit code: 0; 2 after a wrong input or a full disk, with one line on stderr; 130 after Ctrl-C outside of training;
+        141 after a closed pipe. A run that a signal stops ends by SystemExit, see `session.exit_if_stopped`.
     """
     for stream in (sys.stdout, sys.stderr):  # so that any symbol can be printed in any locale
         if isinstance(stream, io.TextIOWrapper):
@@ -61,14 +64,18 @@ def run_verbs(program: Any, verbs: Mapping[str, Callable[[list[str]], Any]], arg
         _read_as_utf8(argv)
         if argv[0] not in verbs:
             raise InputError(f"unknown verb {argv[0]!r}: it must be one of {', '.join(verbs)}")
-        verbs[argv[0]](list(argv[1:]))
+        with _warnings_in_one_line():
+            verbs[argv[0]](list(argv[1:]))
     except BrokenPipeError:  # `... sample DIR | head`
-        sys.stderr.close()
+        discard(sys.stdout)
         return 141
     except KeyboardInterrupt:  # outside training, which saves and ends on Ctrl-C
         return 130
+    except UnicodeEncodeError as error:  # of a path
+        say(f"error: this locale cannot name {error.object!a}: set PYTHONUTF8=1", sys.stderr)
+        return 2
     except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {as_flags(str(error), program)}", sys.stderr)
         return 2
     return 0
 
@@ -88,6 +95,31 @@ def _read_as_utf8(argv: Sequence[str]):
             except UnicodeError:
                 raise InputError(f"the argument {argument!a} is not UTF-8 text: give UTF-8") from None
             os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def as_flags(message: str, program: Any) -> str:
+    """A message with the fields of a config, such as model.hidden_size, as the flags that a user types: --model.hidden-size."""
+    preset = next(iter(getattr(program, "presets", {}).values()), None)
+    fields = set() if preset is None else {name for name in flatten(preset) if "." in name}
+    flag = lambda match: "--" + match[0].replace("_", "-") if match[0] in fields else match[0]  # noqa: E731
+    return re.sub(r"(?<![\w./-])[a-z]\w*(\.[a-z]\w*)+(?![\w./])", flag, message)
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """A context in which an InputWarning is printed as one line on stderr, once."""
+    told: set[str] = set()
+
+    def show(message, category, *place, **more):
+        text = f"warning: {message}" if issubclass(category, InputWarning) else f"{category.__name__}: {message}"
+        if text not in told:
+            told.add(text)
+            say(text, sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", InputWarning)
+        warnings.showwarning = show
+        yield
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ import dataclasses
 import io
 import json
 import pathlib
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,10 +14,10 @@ import jax
 import numpy as np
 
 from experiments import command_line
-from experiments.session import Folder, read_config
+from experiments.session import Folder
+from experiments.train_verb import read_config
 from seqjax.errors import InputError
 from seqjax.train import Run, RunFolder
-from seqjax.train.checkpoint import Checkpoints
 
 FILE = "folds.json"
 
@@ -57,10 +56,10 @@ def run_folds(
             start, name = time.monotonic(), f"{_plain(folds[n])}-seed{seed}"
             data = dataclasses.replace(config.data, fold=n)
             run = dataclasses.replace(config, seed=seed, data=data, run=Folder(str(folder / name)))
-            results = _results(run, main, preset)
-            if not results:
+            results, stopped_by = _results(run, main, preset)
+            if stopped_by is not None:
                 print(f"stopped in {folder / name}: the same command continues")
-                return {}
+                raise SystemExit(128 + stopped_by)
             rows.append({"fold": folds[n], "seed": seed, "dir": name} | results)
             took = f"{time.monotonic() - start:.0f} s"
             print(f"  {len(rows)} of {len(plan)}: {name} {figure} {results[figure]:.4f} ({took})", flush=True)
@@ -160,21 +159,13 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _results(config, main: Callable[..., Run], preset: str) -> dict[str, Any]:
-    """The results of a run: read if it has ended, else trained from its last checkpoint or anew; {} if it was interrupted."""
-    folder = RunFolder(config.run.dir)
-    results = folder.read_results()
-    if results:
-        return results
-    if folder.dir.exists():
-        with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
-            begun = checkpoints.step("last") is not None
-        if begun:
-            config = dataclasses.replace(config, resume=config.run.dir)
-        else:
-            shutil.rmtree(folder.dir)  # nothing was saved
+def _results(config, main: Callable[..., Run], preset: str) -> tuple[dict[str, Any], int | None]:
+    """The results of a run, read if it has ended, else trained from its last checkpoint or anew; the signal that stopped it."""
+    if results := RunFolder(config.run.dir).read_results():
+        return results, None
     with contextlib.redirect_stdout(io.StringIO()):
-        return main(config, preset=preset).results
+        run = main(dataclasses.replace(config, resume_if_there=True), preset=preset)
+    return run.results, run.stopped_by
 
 
 def _claim(folder: pathlib.Path, preset: str, config):

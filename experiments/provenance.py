@@ -1,10 +1,11 @@
-"""Checks, by hashes, that the data of a run have not changed since it was trained."""
+"""The places of a run's data, which may change, and their hashes, which may not."""
 
+import dataclasses
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments import command_line
 from seqjax.data.splits import SPLITS
 from seqjax.errors import InputError
 from seqjax.train import Run, RunFolder
@@ -27,23 +28,52 @@ def changed_splits(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[s
     return tuple(split for split in SPLITS if before.get(f"{split}_sha256") != now[f"{split}_sha256"])
 
 
-def refuse_changed(config, data: Mapping[str, Any]):
-    """Refuses to resume a run whose data have changed although its config names the same data.
+def places_of(config: Any) -> tuple[str, ...]:
+    """The fields of a config that say where the data lie, as dotted names."""
+    return tuple(f"data.{name}" for name in dict.fromkeys((*type(config.data).SOURCES, *type(config.data).PATHS)))
+
+
+def paths_of(config: Any) -> dict[str, Any]:
+    """The absolute paths of the files and folders that a config names, by dotted name."""
+    named = {f"data.{name}": getattr(config.data, name) for name in type(config.data).PATHS} | {"init_from": config.init_from}
+    return {name: path for name, value in named.items() if (path := _absolute(value))}
+
+
+def located_data(data: Any, description: Mapping[str, Any]) -> Any:
+    """The field `data` of a run's config with the absolute paths of its files, where these are still there.
 
     Args:
-        config: the experiment's config, with `resume` and `data`.
+        data: read from `description`.
+        description: the content of the run's config.json.
+    """
+    paths = {name.removeprefix("data."): _absolute(value) for name, value in description.get("paths", {}).items()}
+    return dataclasses.replace(data, **{name: path for name, path in paths.items() if path and name in type(data).PATHS})
+
+
+def _absolute(value: Any) -> Any:
+    """The absolute path of a file or folder, or those of several, as a tuple; None unless they are there."""
+    if isinstance(value, list | tuple):
+        paths = tuple(map(_absolute, value))
+        return paths if paths and all(paths) else None
+    there = isinstance(value, str) and value and os.path.exists(os.path.expanduser(value))
+    return os.path.abspath(os.path.expanduser(value)) if there else None
+
+
+def refuse_changed(config, before: Mapping[str, Any], data: Mapping[str, Any]):
+    """Refuses to resume a run with other data, wherever they lie.
+
+    Args:
+        config: the experiment's config, with `data`.
+        before: the content of the run's config.json.
         data: the record of the present data.
 
     Raises:
-        InputError: the data have changed; the message names the data and the changed splits.
+        InputError: a split has changed; the message names the data and the changed splits.
     """
-    if config.resume:
-        description = RunFolder.resume(config.resume).read_config()
-        splits = changed_splits(description.get("data", {}), data)
-        if splits and command_line.from_dict(type(config.data)(), description["config"]["data"]) == config.data:
-            origin = _origin(config.data, data, splits)
-            change = f"{origin} has changed since {config.resume} was started"
-            raise InputError(f"{change}: restore it to continue, or start a new run")
+    splits = changed_splits(before.get("data", {}), data)
+    if splits:
+        origin = _origin(config.data, data, splits)
+        raise InputError(f"{origin} is not what {config.resumes} was started with: restore it to continue, or start a new run")
 
 
 def warn_if_changed(run: Run, data: Any, record: Mapping[str, Any], split: str):

@@ -15,7 +15,9 @@ from seqjax.data.video import open_clip, optical_flow
 from seqjax.errors import InputError
 from seqjax.inspect import timeline
 from seqjax.metrics import segments_of
+from seqjax.train import RunFolder
 from seqjax.types import Params
+from seqjax.writing import warned
 
 
 class Recording(NamedTuple):
@@ -105,6 +107,12 @@ def with_truth(recording: Recording, segments: str, classes: Labels) -> Recordin
     [steps] = {len(array) for array in recording.arrays.values()}
     [truth] = segment_targets(read_segments(segments), [recording.name], [steps], [recording.rate], classes.names)
     return recording._replace(truth=truth)
+
+
+def draw_timeline(model: Any, params: Params, recording: Recording, classes: Sequence[str], folder: RunFolder):
+    """Draws timeline.png and timeline.json of a recording into a run's folder, if it can."""
+    with warned():
+        draw_recording(model, params, recording, classes, str(folder.dir / "timeline.png"))
 
 
 def draw_recording(model: Any, params: Params, recording: Recording, classes: Sequence[str], out: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The probabilities that a classifier gives to every item of a series, with their figures and pictures."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from seqjax.inspect import accuracy_curves, confusion
 from seqjax.metrics import Detection, EarlyDetection, Segment
 from seqjax.train import RunFolder
 from seqjax.types import Params
+from seqjax.writing import warned
 
 OVERLAPS = (0.1, 0.25, 0.5)  # of detections, for mAP
 SHARES = [n / 10 for n in range(1, 11)]  # of an item or activity, seen before an early guess
@@ -94,13 +95,14 @@ class Scores:
         return metrics.early_detection(list(seen.swapaxes(0, 1)), truths, SHARES)
 
     def draw(self, folder: RunFolder, name: str) -> dict[str, list[float]]:
-        """Draws confusion-<name>.png and early-<name>.png into a run's folder; returns the early curves by name."""
-        confusion(folder.dir / f"confusion-{name}.png", self.confusion(), self._series.classes.names)
+        """Draws confusion-<name>.png and early-<name>.png into a run's folder, if it can; returns the early curves by name."""
+        with warned():
+            confusion(folder.dir / f"confusion-{name}.png", self.confusion(), self._series.classes.names)
         early = self.early()
         if early is None:
             return {}
         curves = {figure: (100 * early.fractions, getattr(early, figure)) for figure in ("accuracy", "score")}
-        accuracy_curves(folder.dir / f"early-{name}.png", curves, xlabel="% seen", ylabel="accuracy, score")
+        draw_curves(folder, f"early-{name}", curves, xlabel="% seen", ylabel="accuracy, score")
         return {"early_shares": SHARES, "early_accuracy": early.accuracy.tolist(), "early_score": early.score.tolist()}
 
     @property
@@ -120,6 +122,12 @@ class Scores:
             runs = metrics.segments_of(np.where(target < 0, -1, scores.argmax(axis=-1)), background=-1)
             detected.append([Detection(*run, float(scores[run.start : run.stop, run.label].mean())) for run in runs])
         return detected
+
+
+def draw_curves(folder: RunFolder, name: str, curves: Mapping[str, Any], **options: Any):
+    """Draws the picture <name>.png of accuracies into a run's folder, if it can; for the options see `accuracy_curves`."""
+    with warned():
+        accuracy_curves(folder.dir / f"{name}.png", curves, **options)
 
 
 def lengths_of(batch: dict) -> np.ndarray:

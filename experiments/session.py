@@ -11,7 +11,10 @@ import contextlib
 import dataclasses
 import itertools
 import math
+import os
+import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Literal
@@ -19,13 +22,15 @@ from typing import Any, Literal
 import jax
 
 from experiments import command_line
-from experiments.provenance import refuse_changed
+from experiments.provenance import paths_of, places_of, refuse_changed
 from seqjax import train as training
 from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.serial import to_json
 from seqjax.train.mesh import check_rows, describe, shard
+from seqjax.train.output import say
 from seqjax.types import Params
+from seqjax.writing import CannotWriteError
 
 CHANGEABLE = {"changeable": True}  # the metadata of a field that may differ when a run is resumed
 
@@ -47,16 +52,26 @@ class Training:
     optimizer: training.OptimizerConfig = dataclasses.field(default_factory=training.OptimizerConfig)
     loop: training.LoopConfig = dataclasses.field(default_factory=training.LoopConfig, metadata=CHANGEABLE)
     monitor: str = "loss"  # the validation figure that chooses the best weights and drives early stopping
-    keep: int = 1  # number of last checkpoints to keep, e.g. for averaging
+    keep: int = 1  # number of regular checkpoints to keep, e.g. for averaging
     run: Folder = dataclasses.field(default_factory=Folder, metadata=CHANGEABLE)
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"  # of the model's products in training; the weights stay float32
     resume: str | None = dataclasses.field(default=None, metadata=CHANGEABLE)  # a run folder to continue
+    resume_if_there: bool = dataclasses.field(default=False, metadata=CHANGEABLE)  # continue the run in run.dir if there is one
     init_from: str | None = dataclasses.field(default=None, metadata=CHANGEABLE)  # a run folder whose weights the run starts from
 
     def __post_init__(self):
         if self.keep < 1:
             raise InputError(f"keep is {self.keep}, it must be at least 1")
+        if self.resume_if_there and self.run.dir is None:
+            raise InputError("--resume-if-there continues the run in --run.dir: give that too")
+
+    @property
+    def resumes(self) -> str | None:
+        """The folder of the run to continue; None for a new run."""
+        if self.resume is None and self.resume_if_there and training.RunFolder(self.run.dir).exists():
+            return self.run.dir
+        return self.resume
 
 
 class Session:
@@ -90,12 +105,20 @@ class Session:
         facts: Mapping[str, Any] | None = None,
         loss_scale: Literal["mean", "sum"] = "mean",
     ):
-        refuse_changed(config, data)
         self.config, self.model, self.stream, self.preset = config, model, stream, preset
         self.mesh, self.plan = training.data_mesh(), config.loop.resolve(stream.steps_per_epoch)
         self._program, self._vocabulary, self._data = program, vocabulary, data
         self._progress: training.Progress | None = None
         self._zeros = 0  # the number of evaluations of the last warning of zeros
+        self._drawn, self._drawing = -math.inf, 0.0  # when curves.png was last drawn, and the seconds that it took
+        self._before = training.RunFolder.resume(config.resumes).read_config() if config.resumes else None
+        if self._before is not None:  # its weights came from there
+            origin = self._before.get("paths", {}).get("init_from") or self._before["config"]["init_from"]
+            if config.resume and config.init_from:
+                raise InputError(
+                    "--resume and --init-from are both given: a resumed run has weights already, give one of the two"
+                )
+            self.config = config = dataclasses.replace(config, init_from=origin)
         epoch = stream.steps_per_epoch
         optimizer = training.make_optimizer(config.optimizer, steps=self.plan.steps, steps_per_epoch=epoch)
         start = {"params": self._initial_params(), "batch": stream.batch(0), "mesh": self.mesh}
@@ -109,12 +132,19 @@ class Session:
             experiment=program.experiment,
             preset=preset,
             overrides=command_line.differences(config, program.presets[preset]) if preset in program.presets else {},
-            config=dataclasses.asdict(dataclasses.replace(config, resume=None)),
+            config=dataclasses.asdict(dataclasses.replace(config, resume=None, resume_if_there=False)),
             model=model,
             vocabulary=vocabulary,
             data=data,
+            paths=paths_of(config),
             **(facts or {}),
         )
+        changeable = [field.name for field in dataclasses.fields(config) if field.metadata.get("changeable")]
+        self._free = (*changeable, *places_of(config))
+        if self._before is not None:
+            training.check_same_run(self._before, self._description, free=self._free, parts=())
+            refuse_changed(config, self._before, data)
+            training.check_same_run(self._before, self._description, free=self._free)
 
     @contextlib.contextmanager
     def open(self, *report: str) -> Iterator["Session"]:
@@ -126,27 +156,31 @@ class Session:
         Raises:
             InputError: the new folder exists already, or the resumed run has other settings or is past `loop.steps`.
         """
-        config, steps, position = self.config, self.plan.steps, None
-        if config.resume:
-            self.folder = training.RunFolder.resume(config.resume)
-            changeable = tuple(field.name for field in dataclasses.fields(config) if field.metadata.get("changeable"))
-            training.check_same_run(self.folder.read_config(), self._description, free=changeable)
+        config, steps, position, resumed = self.config, self.plan.steps, None, self.config.resumes
+        if resumed:
+            self.folder = training.RunFolder.resume(resumed)
         else:
             self.folder = training.RunFolder.create(config.run.dir, experiment=self._program.experiment, preset=self.preset)
-            self.folder.write_config(self._description)
         weights = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
         lines, warmup = (*report, f"model: {weights:,} weights; {steps:,} steps"), config.optimizer.warmup_steps
         if warmup >= steps:
             rate = f"{config.optimizer.learning_rate:g}"
             lines += (f"warning: --optimizer.warmup-steps {warmup:,} outlasts the run: the learning rate never reaches {rate}",)
-        print("\n".join(lines), f"devices: {describe(self.mesh, self.stream.batch_size)}", sep="\n", flush=True)
-        with training.Checkpoints(self.folder.checkpoints, keep=config.keep) as checkpoints:
-            if config.resume:
-                done = checkpoints.step("last") or 0
+        say("\n".join((*lines, f"devices: {describe(self.mesh, self.stream.batch_size)}")), sys.stdout)
+        options: dict[str, Any] = {"keep": config.keep, "hashes": training.hashes_of(self._description, free=self._free)}
+        with self.folder.owned(), training.Checkpoints(self.folder.checkpoints, **options) as checkpoints:
+            if checkpoints.places():
+                done = checkpoints.places()[0].step
                 if steps < done:
                     raise InputError(f"loop.steps is {steps}, but the run is at step {done} already: give more steps")
                 self.state, position = training.resume(checkpoints, self.state, self.stream, self.folder)
                 self.folder.write_config(self._description)  # only once all checks have passed
+            else:
+                self.folder.trim(0)
+                self.folder.write_config(self._description)
+                start = training.position_of(self.stream, iter(self.stream), run=self.folder)
+                checkpoints.save("recent", self.state, start)  # so that a full or read-only disk is found now
+                checkpoints.wait()
             self.done, self._position, self._checkpoints = int(self.state.step), position, checkpoints
             yield self
 
@@ -179,10 +213,10 @@ class Session:
         name = self.config.monitor
         values = [line.get(name) for line in self.folder.read_metrics() if line["split"] == "validation"]
         due = len(values) != self._zeros and (event.kind == "end" or len(values) == early)
-        if values and not any(values) and due and self._progress is not None:
+        if values and not any(values) and due:
             self._zeros = len(values)
             times = f"in all {len(values)} evaluations" if len(values) > 1 else "in the one evaluation"
-            self._progress.say(f"warning: {name} was 0 {times}: the best weights are those of the lowest validation loss")
+            self.say(f"warning: {name} was 0 {times}: the best weights are those of the lowest validation loss")
 
     def evaluate(self, params: Params, batches) -> dict[str, float]:
         """The model's figures over some batches, {name: mean}."""
@@ -211,10 +245,35 @@ class Session:
         return state.params
 
     def draw_curves(self, event: training.Event, references: dict[str, float] | None = None):
-        """Draws curves.png after each evaluation but the last, and at the end; `references`: losses to compare with, by name."""
-        if event.kind in ("interrupted", "end") or (event.kind == "eval" and event.step < self.plan.steps):
-            title, options = f"{self.preset}: {self._data['source']}", {"monitor": self.config.monitor, "unit": self.model.unit}
+        """Draws curves.png after evaluations and at the end; `references`: losses to compare with, by name.
+
+        Drawing takes at most a hundredth of the time, and a picture that cannot be written ends no run.
+        """
+        start, ended = time.monotonic(), event.kind in ("interrupted", "end")
+        due = event.kind == "eval" and event.step < self.plan.steps and start - self._drawn > 100 * self._drawing
+        if not (ended or due):
+            return
+        title, options = f"{self.preset}: {self._data['source']}", {"monitor": self.config.monitor, "unit": self.model.unit}
+        try:
             training.curves(self.folder.read_metrics(), self.folder.curves, title=title, references=references, **options)
+        except CannotWriteError as error:
+            self.say(f"warning: {error}")
+        self._drawn = time.monotonic()
+        self._drawing = self._drawn - start
+
+    def say(self, text: str):
+        """Prints a line on stderr, above the progress."""
+        if self._progress is not None:
+            self._progress.say(text)
+        else:
+            say(text, sys.stderr)
+
+    def show(self, text: str):
+        """Prints a text of the model on stdout."""
+        if self._progress is not None:
+            self._progress.show(text)
+        else:
+            say(text, sys.stdout)
 
     def finish(self, measure: Callable[[Params], dict[str, Any]]) -> training.Run:
         """Writes results.json and returns the run; after an interruption, prints the command that resumes it instead.
@@ -223,23 +282,27 @@ class Session:
             measure: a function of the best weights that returns the final figures.
         """
         if self.last.kind == "interrupted":
-            command = f"{self._program} train --resume {self.folder.dir}"
-            print(f"stopped after step {self.last.step} of {self.plan.steps}; to continue: {command}")
-        else:
+            command = f"{self._program} train --resume {shlex.quote(os.path.abspath(self.folder.dir))}"
+            say(f"stopped after step {self.last.step} of {self.plan.steps}; to continue: {command}", sys.stdout)
+            run = training.load_run(self.folder.dir)
+            return dataclasses.replace(run, stopped_by=int(self.last.figures["signal"]))
+        with self.folder.owned():
             figures = measure(training.load_run(self.folder.dir).params)
+            say("\n".join(f"{name} {value:.4f}" for name, value in figures.items() if isinstance(value, float)), sys.stdout)
             timing = {"steps": self.last.step, "seconds": self.last.figures["seconds"]}
             timing |= {name: self.last.figures[name] for name in (training.IDLE,) if name in self.last.figures}
             self.folder.write_results(figures | timing | facts(self.config.seed, self._data, self.mesh))
-            print("\n".join(f"{name} {value:.4f}" for name, value in figures.items() if isinstance(value, float)))
         return training.load_run(self.folder.dir)
 
     def _initial_params(self) -> Params | None:
-        """The weights of another run (--init-from); None if no run is named."""
+        """The weights of another run (--init-from); None if no run is named, or the run has checkpoints of its own."""
         config = self.config
-        if config.resume and config.init_from:
-            raise InputError("--resume and --init-from are both given: a resumed run has weights already, give one of the two")
         if config.init_from is None:
             return None
+        if config.resumes:
+            with training.Checkpoints(training.RunFolder(config.resumes).checkpoints, read_only=True) as checkpoints:
+                if checkpoints.places():
+                    return None  # they are not needed any more
         folder = training.RunFolder(config.init_from)
         if folder.read_config()["vocabulary"] != to_json(self._vocabulary):
             reason = "its vocabulary is not that of these data, so its weights belong to other symbols or classes"
@@ -256,24 +319,32 @@ class Session:
 class Milestones:
     """Samples before training, after a tenth and a third of it, and at its end, printed and added to samples.jsonl.
 
+    They are drawn where the loop logs or evaluates, so that a run that was interrupted has those of an uninterrupted one.
+
     Args:
         sample: a function of params that returns a text.
         session: an open session; a resumed run keeps its earlier samples.
     """
 
     def __init__(self, sample: Callable[[Params], str], session: Session):
-        self._sample, self._folder, self._steps = sample, session.folder, session.plan.steps
+        self._sample, self._session, self._steps = sample, session, session.plan.steps
         steps = [0, *(math.ceil(share * self._steps) for share in (0.1, 1 / 3, 1.0))]
-        self._due = [step for step in steps if step > session.done or not session.done]
-        self.pass_by(session.done, session.state.params)
+        drawn = max((line["step"] for line in session.folder.read_samples()), default=-1)
+        self._due = [step for step in steps if step > drawn]
+        if not session.done:
+            self._draw(0, session.state.params)
 
-    def pass_by(self, step: int, params: Params):
+    def pass_by(self, event: training.Event):
         """Draws a sample if a milestone has been passed."""
+        if event.kind in ("log", "eval"):
+            self._draw(event.step, event.state.params)
+
+    def _draw(self, step: int, params: Params):
         remaining = [due for due in self._due if due > step]
         if len(remaining) < len(self._due):
             self._due, text = remaining, self._sample(jax.device_get(params))
-            print(f"--- after {step} of {self._steps} steps ---\n{text}\n")
-            self._folder.append_sample(step=step, text=text)
+            self._session.show(f"--- after {step} of {self._steps} steps ---\n{text}\n")
+            self._session.folder.append_sample(step=step, text=text)
 
 
 def facts(seed: int, data: Mapping[str, Any], mesh) -> dict[str, Any]:
@@ -281,45 +352,3 @@ def facts(seed: int, data: Mapping[str, Any], mesh) -> dict[str, Any]:
     devices = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
     versions = f"python {sys.version.split()[0]}, jax {jax.__version__}"
     return {"seed": seed, "device": devices, "versions": versions} | {f"data_{name}": fact for name, fact in data.items()}
-
-
-def read_config(argv: list[str], program: command_line.Program, *, default_preset: str = "tiny") -> tuple[Any, str]:
-    """The config that the flags make of a preset or of a resumed run's config; prints the preset and the changes.
-
-    Args:
-        argv: the flags of `train`.
-        program: the experiment's command line.
-        default_preset: the preset if no flag names one.
-
-    Returns:
-        (config, the preset's name).
-
-    Raises:
-        InputError: the preset is unknown or not the resumed run's, or the folder to resume is not a run folder.
-    """
-    name, argv = command_line.take_flag(argv, "--preset")
-    folder, argv = command_line.take_flag(argv, "--resume")
-    config_type: Any = type(next(iter(program.presets.values())))
-    if folder is not None:
-        description = training.RunFolder.resume(folder).read_config()
-        if name not in (None, description["preset"]):
-            raise InputError(f"cannot resume with another preset: it was {description['preset']}, now it is {name}")
-        preset = description["preset"]
-        before: Any = command_line.from_dict(config_type(), description["config"])
-        base = dataclasses.replace(before, resume=folder, init_from=None)  # a resumed run has weights already
-    else:
-        preset = name or default_preset
-        base = command_line.pick_preset(program.presets, preset)
-    usage = f"{program} train --preset {{{','.join(program.presets)}}}"
-    config = command_line.parse(config_type, argv, program=usage, default=base)
-    changes = command_line.differences(config, base)
-    print(f"preset {preset}" + "".join(f"\n  --{flag.replace('_', '-')} {value}" for flag, value in changes.items()))
-    return config, preset
-
-
-def run_training(argv: list[str], program: command_line.Program, main: Callable[..., training.Run]) -> training.Run:
-    """Reads the flags of `train`, calls `main(config, preset=...)` and prints the run's folder."""
-    config, preset = read_config(argv, program)
-    run = main(config, preset=preset)
-    print(run.dir)
-    return run

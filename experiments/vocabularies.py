@@ -13,7 +13,7 @@ def earlier_vocabulary(config: Any, *, count: int = 1) -> Any:
     A resumed run has a copy of it, so that the other run is no longer needed.
 
     Args:
-        config: the experiment's config, with `resume` and `data.vocabulary_from`.
+        config: the experiment's config, with `resumes` and `data.vocabulary_from`.
         count: the number of a model's vocabularies; above 1 they are a tuple.
 
     Raises:
@@ -21,7 +21,7 @@ def earlier_vocabulary(config: Any, *, count: int = 1) -> Any:
     """
     if config.data.vocabulary_from is None:
         return None
-    folder = config.resume or config.data.vocabulary_from
+    folder = config.resumes or config.data.vocabulary_from
     vocabulary = from_json(RunFolder(folder).read_config()["vocabulary"])
     found = len(vocabulary) if isinstance(vocabulary, tuple) else int(vocabulary is not None)
     if found != count:

@@ -1,7 +1,7 @@
 """The weights and the data that a verb uses, by the same flags in every experiment."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -9,10 +9,12 @@ import jax
 import tyro
 
 from experiments import command_line
+from experiments.provenance import located_data
 from experiments.session import facts
 from seqjax import decode, train
 from seqjax.errors import InputError
 from seqjax.types import Params
+from seqjax.writing import warned
 
 Folders = tuple[str, ...]
 Verb = TypeVar("Verb")
@@ -44,7 +46,8 @@ class Weights:
             InputError: a folder has no run of this experiment, the runs of an ensemble differ in vocabulary, or there are too
                 few checkpoints to average.
         """
-        runs = [train.load_run(folder) for folder in (self.dir, *self.ensemble)]
+        checkpoint = None if self.checkpoint == "best" and self.average == 1 else "last"
+        runs = [train.load_run(folder, checkpoint) for folder in (self.dir, *self.ensemble)]
         for run in runs:
             fits = isinstance(run.model, model_type) and len(run.model.vocabulary_sizes) == vocabularies
             if not fits or run.vocabulary is None:
@@ -61,7 +64,7 @@ class Weights:
         return Loaded(runs[0], fuse(models) if fuse else decode.Ensemble(models, average=self.averaging), params, self)
 
     def _params(self, run: train.Run) -> Params:
-        if self.checkpoint == "best" and self.average == 1 and not self.raw:
+        if self.average == 1 and not self.raw:
             return run.params
         shapes = jax.eval_shape(run.model.init, jax.random.key(0))
         with train.Checkpoints(train.RunFolder(run.dir).checkpoints, read_only=True) as checkpoints:
@@ -89,21 +92,35 @@ class Loaded(NamedTuple):
             parts += [f"ensemble{1 + len(weights.ensemble)}"] * bool(weights.ensemble)
         return "-".join([*parts, data["sha256"][:8]])
 
-    def write(self, name: str, figures: dict[str, float], more: Mapping[str, Any], data: Mapping[str, Any]):
-        """Prints the figures of an evaluation, then writes eval-<name>.json and prints its path.
+    def write(
+        self,
+        name: str,
+        figures: dict[str, float],
+        more: Mapping[str, Any],
+        data: Mapping[str, Any],
+        lines: Mapping[str, Sequence[str]] | None = None,
+    ):
+        """Prints the figures of an evaluation, then writes eval-<name>.json and prints its path; warns if it cannot be written.
 
         Args:
             name: the name returned by `Loaded.name`.
             figures: figures to print and write.
             more: further entries, only written.
             data: the record of the data, with its sha256.
+            lines: of further files eval-<name>.<suffix>, by suffix.
         """
         print("\n".join(f"{figure} {value:.4f}" for figure, value in figures.items()), flush=True)
         weights: dict[str, Any] = {name: getattr(self.weights, name) for name in ("checkpoint", "raw", "average")}
         weights["ensemble"] = list(self.weights.ensemble)
         mesh = train.data_mesh(jax.local_devices()[:1])
         about = facts(self.run.config["seed"], data, mesh)
-        print(train.RunFolder(self.run.dir).write_evaluation(name, figures | dict(more) | weights | about))
+        path, folder = None, train.RunFolder(self.run.dir)
+        with warned():
+            path = folder.write_evaluation(name, figures | dict(more) | weights | about)
+            for suffix, texts in (lines or {}).items():
+                folder.write_text(f"eval-{name}.{suffix}", "".join(f"{text}\n" for text in texts))
+        if path is not None:
+            print(path)
 
 
 def latest(program: command_line.Program) -> Callable[[], Weights]:
@@ -142,7 +159,7 @@ def parse_verb(verb: type[Verb], argv: list[str], *, program: str, data: Any) ->
     if Path(getattr(config, "name", None) or "x").name != (getattr(config, "name", None) or "x"):
         raise InputError(f"--name {config.name} is not a plain file name: leave out the folders")
     description = train.RunFolder(config.weights.dir).read_config()
-    base = command_line.from_dict(data, description["config"]["data"])
+    base = located_data(command_line.from_dict(data, description["config"]["data"]), description)
     flags = {argument.split("=")[0] for argument in argv if argument.startswith("--data.")}
     names = {flag.removeprefix("--data.").replace("-", "_") for flag in flags}
     if names & set(data.SOURCES):

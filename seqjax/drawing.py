@@ -1,9 +1,10 @@
 """Figures without windows, saved wherever epath can write."""
 
+import io
 import warnings
 
-from seqjax.errors import InputError
 from seqjax.extras import from_extra
+from seqjax.writing import write_bytes
 
 
 def new_figure(width: float, height: float):
@@ -32,7 +33,7 @@ def new_figure(width: float, height: float):
 
 
 def save_png(figure, path, *, dpi: int = 120):
-    """Write a figure as a PNG file; a character that the font lacks is drawn as a box.
+    """Write a figure as a PNG file, whole or not at all; a character that the font lacks is drawn as a box.
 
     Args:
         figure: a matplotlib Figure.
@@ -40,7 +41,7 @@ def save_png(figure, path, *, dpi: int = 120):
         dpi: dots per inch.
 
     Raises:
-        InputError: the file cannot be written.
+        CannotWriteError: the file cannot be written.
 
     Example:
         >>> import pathlib, tempfile
@@ -51,9 +52,8 @@ def save_png(figure, path, *, dpi: int = 120):
     """
     from etils import epath
 
-    try:
-        with epath.Path(path).open("wb") as file, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph|Matplotlib currently does not support")
-            figure.savefig(file, format="png", dpi=dpi)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+    content, path = io.BytesIO(), epath.Path(path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph|Matplotlib currently does not support")
+        figure.savefig(content, format="png", dpi=dpi)
+    write_bytes(path, content.getvalue())

@@ -14,6 +14,10 @@ class InputError(ValueError):
     """
 
 
+class InputWarning(UserWarning):
+    """Something wrong that does not stop the work, told in one line; a command prints the line."""
+
+
 def without_frames(error: InputError) -> InputError:
     """The error without the frames that it comes from, and without the notes that JAX adds about frames of its own."""
     vars(error).pop("__notes__", None)

@@ -19,19 +19,21 @@ from seqjax.types import Array, Key, Shape
 
 @public
 def key_of(seed: int) -> Key:
-    """The typed key of a seed.
+    """The typed key of a seed; that of a seed above 32 bits is folded from both its words, so that no two seeds have equal keys.
 
     Raises:
-        InputError: a seed that 64 bits cannot hold.
+        InputError: a seed that is negative, or that 63 bits cannot hold.
 
     Example:
         >>> key_of(10**20)
         Traceback (most recent call last):
         seqjax.errors.InputError: seed is 100000000000000000000, it must be from 0 to 9223372036854775807
     """
-    if not -(2**63) <= seed < 2**63:
+    if not 0 <= seed < 2**63:
         raise InputError(f"seed is {seed}, it must be from 0 to {2**63 - 1}")
-    return jax.random.key(seed)
+    high, low = divmod(int(seed), 2**32)
+    key = jax.random.key(low)
+    return jax.random.fold_in(key, high) if high else key
 
 
 @jax.tree_util.register_dataclass

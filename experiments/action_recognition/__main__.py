@@ -15,8 +15,9 @@ from experiments.action_recognition.config import PROGRAM, Config
 from experiments.action_recognition.data import fold_names, load_actions
 from experiments.action_recognition.model import bag_of_frames, build_model
 from experiments.folds import run_folds
-from experiments.recording import draw_recording, pick_recording
-from experiments.session import Session, run_training
+from experiments.recording import draw_timeline, pick_recording
+from experiments.session import Session
+from experiments.train_verb import run_training
 from seqjax.train import Run
 from seqjax.types import Params
 
@@ -54,7 +55,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
             scores, name = actions.score(model, params, split, batch_size=size), "validation" if split == "valid" else split
             figures |= {f"{name}_{figure}": value for figure, value in scores.figures().items()}
         recording = pick_recording(actions.splits, split, 0)  # the last split, test where there is one
-        draw_recording(model, params, recording, actions.classes.names, str(folder.dir / "timeline.png"))
+        draw_timeline(model, params, recording, actions.classes.names, folder)
         figures |= scores.draw(folder, name)
         if config.bag_of_frames:
             seen = "frames" if "frames" in actions.inputs else word

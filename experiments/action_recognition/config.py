@@ -16,6 +16,7 @@ class Data:
     """The clips or recordings, their splits and their batches."""
 
     SOURCES: ClassVar = ("path", "recordings", "tfds", "rendered", "segments")  # a flag for one replaces the run's others
+    PATHS: ClassVar = ("path", "segments")  # fields that name files or folders
 
     rendered: Literal["clips", "long"] = "clips"  # moving figures, drawn here: one action a clip, or several
     path: str | None = None  # a folder or zip of clips by class, features likewise or as .npz, or the folder of `recordings`

@@ -19,13 +19,15 @@ from experiments.count_models import ngram_losses, ngram_name
 from experiments.language_model.config import PRESETS, PROGRAM, Config, Data, build_model
 from experiments.language_model.text import load_text
 from experiments.sampling import Output, Sampling, draw, draw_several
-from experiments.session import Milestones, Session, run_training
+from experiments.session import Milestones, Session
+from experiments.train_verb import exit_if_stopped, run_training
 from experiments.vocabularies import earlier_vocabulary
 from experiments.weights import Weights, latest, parse_verb
 from seqjax import metrics
 from seqjax.models.language_model import LanguageModel
 from seqjax.train import Run, make_eval_step
 from seqjax.train import evaluate as sum_figures
+from seqjax.train.output import is_terminal, visible
 
 DEMO_SAMPLE = Sampling(temperature=0.5, length=300)
 
@@ -57,7 +59,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
         references = ngram_losses(text.tokens("train"), text.tokens("valid"), text.vocabulary, config.ngrams, config.ngram_limit)
         samples = Milestones(lambda params: "".join(draw(model, text.vocabulary, params, config.sample)), session)
         for event in session.train(lambda params: {"loss": held_out["valid"].loss(loss_of(params))}):
-            samples.pass_by(event.step, event.state.params)
+            samples.pass_by(event)
             session.draw_curves(event, references)
 
     def measure(params) -> dict[str, float]:
@@ -115,8 +117,9 @@ def sample(argv: list[str]):
 
 def show(model, vocabulary, params, config: Sampling):
     """Prints a sample as it is drawn."""
+    terminal = is_terminal(sys.stdout)
     for text in draw(model, vocabulary, params, config):
-        print(text, end="", flush=True)
+        print(visible(text) if terminal else text, end="", flush=True)
     print()
 
 
@@ -128,8 +131,8 @@ def demo(argv: list[str]) -> Run:
     if is_python and not config.sample.prompt:  # other texts may lack the word
         config = dataclasses.replace(config, sample=dataclasses.replace(config.sample, prompt="def "))
     run = main(config, preset="tiny")
-    if not run.results:
-        return run
+    exit_if_stopped(run)
+    folder = shlex.quote(run.dir)
     rows = {name: run.results.get(f"{name}_validation_loss") for name in map(ngram_name, config.ngrams)}
     rows["ours"] = run.results["validation_loss"]
     print(f"\nloss on {run.results['data_valid_characters']:,} validation characters, per {config.data.vocabulary}:")
@@ -142,9 +145,9 @@ def demo(argv: list[str]) -> Run:
     loop = config.loop
     longer = f"--loop.epochs {2 * loop.epochs:g}" if loop.steps is None else f"--loop.steps {2 * loop.steps}"
     print("\nTo try next:")
-    print(f"  {PROGRAM} sample {run.dir}{prompt} --temperature 0.8")
-    print(f"  {PROGRAM} evaluate {run.dir} --split test")
-    print(f"  {PROGRAM} train --resume {run.dir} {longer}")
+    print(f"  {PROGRAM} sample {folder}{prompt} --temperature 0.8")
+    print(f"  {PROGRAM} evaluate {folder} --split test")
+    print(f"  {PROGRAM} train --resume {folder} {longer}")
     return run
 
 

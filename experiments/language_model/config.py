@@ -18,6 +18,7 @@ class Data:
     """The text, its symbols and its batches."""
 
     SOURCES: ClassVar = ("path", "corpus", "tfds")  # alternatives: a flag for one replaces the run's others
+    PATHS: ClassVar = ("path", "vocabulary_from")  # fields that name files or folders
 
     path: str | None = None  # a text file (.gz, .bz2, .xz, .zip too), or a folder of them; instead of corpus
     corpus: Literal["stdlib", "pydoc"] = "stdlib"  # comes with Python: the source of its library, or its manual

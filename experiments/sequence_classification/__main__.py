@@ -24,7 +24,8 @@ from experiments.scoring import predict_all
 from experiments.sequence_classification.config import PROGRAM, Config, Data, build_model
 from experiments.sequence_classification.figures import formatted, split_figures
 from experiments.sequence_classification.sequences import load_sequences, load_split, prepare_by
-from experiments.session import Session, run_training
+from experiments.session import Session
+from experiments.train_verb import run_training
 from experiments.weights import Loaded, Weights, latest, parse_verb
 from seqjax.data.labels import Labels
 from seqjax.data.series import Series, evaluation_series, read_item

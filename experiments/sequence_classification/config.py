@@ -19,6 +19,7 @@ class Data:
     """The sequences, their classes and their batches."""
 
     SOURCES: ClassVar = ("train", "valid", "test", "strokes", "series")  # a flag for one replaces the run's others
+    PATHS: ClassVar = ("train", "valid", "test", "strokes", "series")  # fields that name files or folders
 
     train: str | None = None  # a table, label<TAB>text or label text; .gz too. None: lines of Python's library, by module
     valid: str | None = None  # likewise; None: split off from train

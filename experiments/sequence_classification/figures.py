@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments.scoring import Scores, predict_all
+from experiments.scoring import Scores, draw_curves, predict_all
 from experiments.sequence_classification.sequences import Sequences
 from seqjax import metrics
 from seqjax.data.series import evaluation_series
 from seqjax.data.strokes import first_strokes
-from seqjax.inspect import accuracy_curves
 from seqjax.train import RunFolder
 from seqjax.types import Params
 
@@ -41,7 +40,7 @@ def split_figures(
         curve = metrics.accuracy_by_step(np.split(guesses, np.cumsum(parts)[:-1]), series.labels).tolist()
         figures["accuracy_after_strokes"] = curve
         counts, chance = np.arange(1, len(curve) + 1), 1 / len(sequences.classes)
-        accuracy_curves(folder.dir / f"strokes-{name}.png", {name: (counts, curve)}, xlabel="strokes seen", chance=chance)
+        draw_curves(folder, f"strokes-{name}", {name: (counts, curve)}, xlabel="strokes seen", chance=chance)
     prefix = "validation" if split == "valid" else split
     return {f"{prefix}_{figure}": value for figure, value in figures.items()}
 

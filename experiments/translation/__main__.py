@@ -12,7 +12,8 @@ import sys
 from functools import partial
 
 from experiments import command_line
-from experiments.session import Session, run_training
+from experiments.session import Session
+from experiments.train_verb import run_training
 from experiments.translation import inference
 from experiments.translation.config import PROGRAM, Config, build_model
 from experiments.translation.figures import pair_scores, split_figures
@@ -50,8 +51,8 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     source, target, *_ = text.encoded["train"]
     stream = Buckets(source=source, target=target, batch_size=data.batch_size, seed=config.seed)
     planned = config.loop.resolve(stream.steps_per_epoch).steps
-    if config.resume:  # a lengthened run keeps its schedule
-        planned = RunFolder(config.resume).read_config()["planned_steps"]
+    if config.resumes:  # a lengthened run keeps its schedule
+        planned = RunFolder(config.resumes).read_config()["planned_steps"]
     stream = dataclasses.replace(stream, teacher_forcing=config.scheduled_sampling.schedule(planned))
     names = {"program": PROGRAM, "preset": preset, "vocabulary": text.vocabularies, "data": text.record}
     session = Session(config, model, stream, facts={"planned_steps": planned}, **names)

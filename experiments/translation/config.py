@@ -19,6 +19,7 @@ class Data:
     """The pairs, their symbols and their batches."""
 
     SOURCES: ClassVar = ("train", "valid", "test", "tfds")  # alternatives: a flag for one replaces the run's others
+    PATHS: ClassVar = ("train", "valid", "test", "vocabulary_from")  # fields that name files or folders
 
     train: tuple[str, ...] = ()  # two aligned files, a table, or .jsonl; .gz too. Empty: numbers in words, to French and German
     valid: tuple[str, ...] = ()  # likewise; empty: split off from train

@@ -23,7 +23,6 @@ from seqjax.errors import InputError
 from seqjax.inspect import heat_map
 from seqjax.metrics import text_signatures
 from seqjax.models.seq2seq import Seq2Seq
-from seqjax.train import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,11 +112,9 @@ def evaluate(argv: list[str]):
     figures = split_figures(loaded.model, loaded.params, text, split, outputs, tokenize, "--max-length", batch_size=64)
     options = {f"search_{name}": value for name, value in dataclasses.asdict(config.search).items()}
     name = loaded.name(split, config.name, text.record)
-    loaded.write(name, figures, text_signatures(tokenize=tokenize) | options, text.record)
-    rows = (f"{n_best_row(n, hypothesis)}\n" for n, hypotheses in enumerate(n_best) for hypothesis in hypotheses)
-    folder = RunFolder(loaded.run.dir)
-    folder.write_text(f"eval-{name}.nbest", "".join(rows))
-    folder.write_text(f"eval-{name}.txt", "".join(f"{output.text}\n" for output in outputs))
+    rows = [n_best_row(n, hypothesis) for n, hypotheses in enumerate(n_best) for hypothesis in hypotheses]
+    lines = {"nbest": rows, "txt": [output.text for output in outputs]}
+    loaded.write(name, figures, text_signatures(tokenize=tokenize) | options, text.record, lines)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,17 +1,20 @@
 """Checkpoints: the last states and the best one, each verified by a content hash when it is read. The only user of orbax.
 
-A checkpoint holds the parameters as a nested dict, the rest of the state, and a JSON record of both: names, shapes, dtypes,
-SHA-256. Where the optimizer keeps an average of the weights, that stands for the parameters, with the raw ones beside it. A write
-ends with a rename, so a process that is killed while writing leaves the previous checkpoint intact.
+A checkpoint holds the parameters as a nested dict, the rest of the state, and a JSON record: names, shapes, dtypes, SHA-256 of
+both, the figures it was chosen by, and the hashes of what it belongs to. Where the optimizer keeps an average of the weights,
+that stands for the parameters, with the raw ones beside it. A write ends with a rename, so a process that is killed while writing
+leaves the previous checkpoint intact.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
-import reprlib
+import logging
 import sys
 import time
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,20 +22,39 @@ import numpy as np
 from etils import epath
 
 from seqjax.errors import InputError
+from seqjax.train.changes import refuse_changes
 from seqjax.train.state import TrainState, is_key
 from seqjax.train.weight_averages import averaged, with_average
 from seqjax.types import Params
+from seqjax.writing import writable
 
 Which = Literal["last", "best"]
+Folder = Literal["last", "best", "recent"]
+
+
+class DamagedError(InputError):
+    """A checkpoint that is not what was written."""
+
+
+class Place(NamedTuple):
+    """A checkpoint, by its step and the folder it lies in."""
+
+    step: int
+    folder: Folder
 
 
 class Checkpoints:
-    """The checkpoints of a run: the latest ones in `folder/last`, the best one in `folder/best`.
+    """The checkpoints of a run: the best one in `folder/best`, those at regular intervals in `folder/last`.
+
+    A save between two regular ones (at step 0, after minutes, at a signal) goes to `folder/recent`, so that averages of the last
+    ones have equal distances; wherever the last state is read, it is the newest of both.
 
     Args:
         folder: the folder of the checkpoints; created by the first `save`.
-        keep: the number of latest checkpoints to keep, for `averages.average`.
+        keep: the number of regular checkpoints to keep, for `averages.average`.
         read_only: True if `save` will not be called: then no folder is created or cleaned up.
+        hashes: SHA-256 by name of what the checkpoints belong to, such as the model in config.json; they are written with each,
+            and a checkpoint that was written with another hash of an equal name is refused.
 
     Raises:
         InputError: keep is below 1.
@@ -51,77 +73,124 @@ class Checkpoints:
         (0, {'next': 7})
     """
 
-    def __init__(self, folder, *, keep: int = 1, read_only: bool = False):
+    def __init__(self, folder, *, keep: int = 1, read_only: bool = False, hashes: Mapping[str, str] | None = None):
         if keep < 1:
             raise InputError(f"keep is {keep}, it must be at least 1")
         folder = epath.Path(folder)
         self.folder = folder if folder.is_absolute() else folder.absolute()  # orbax refuses relative paths
-        self._keep, self._read_only = keep, read_only
-        self._managers: dict[str, Any] = {}
+        self._keep, self._read_only, self._hashes = keep, read_only, dict(hashes or {})
+        self._managers: dict[Folder, Any] = {}
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *error):
-        self.close()
+    def __exit__(self, kind, error, traceback):
+        try:
+            self.close()
+        except InputError:
+            if error is None:  # else the first error is the one to tell
+                raise
 
     def close(self):
-        """Waits until all writes have finished."""
-        for manager in self._managers.values():
-            manager.close()
-        self._managers = {}
+        """Waits until all writes have finished; deletes a recent checkpoint that a regular one has overtaken."""
+        managers, self._managers = dict(self._managers), {}
+        with _writes(self.folder):
+            try:
+                for manager in managers.values():
+                    manager.wait_until_finished()
+                steps = {folder: manager.latest_step() for folder, manager in managers.items()}
+                last, recent = steps.get("last"), steps.get("recent")
+                if not self._read_only and last is not None and recent is not None and recent <= last:
+                    (self.folder / "recent").rmtree()
+            finally:
+                for manager in managers.values():
+                    with contextlib.suppress(Exception):  # an error of a write was raised above
+                        manager.close()
 
     def step(self, which: Which) -> int | None:
         """The step of the newest checkpoint; None if nothing was saved."""
-        return max(self.steps(which), default=None)
+        place = self._newest(which)
+        return None if place is None else place.step
 
-    def steps(self, which: Which) -> list[int]:
-        """The steps of the checkpoints, in ascending order."""
-        if which not in self._managers and not (self.folder / which).exists():
+    def steps(self, folder: Folder) -> list[int]:
+        """The steps of the checkpoints in a folder, in ascending order."""
+        if folder not in self._managers and not (self.folder / folder).exists():
             return []
-        manager = self._manager(which)
-        manager.wait_until_finished()
+        manager = self._manager(folder)
+        with _writes(self.folder):
+            manager.wait_until_finished()
         return sorted(manager.all_steps())
 
-    def save(self, which: Which, state: TrainState, position: dict):
+    def places(self) -> list[Place]:
+        """All checkpoints, the newest first and the best last: what is done after that one was saved may be missing."""
+        places = [Place(step, folder) for folder in ("last", "recent", "best") for step in self.steps(folder)]
+        return sorted(places, key=lambda place: (place.folder == "best", -place.step))
+
+    def save(self, folder: Folder, state: TrainState, position: dict, *, figures: Mapping[str, float] | None = None):
         """Starts writing a checkpoint and returns once the state is copied; above `keep`, the oldest is deleted.
 
+        It first waits for earlier writes, so that a best checkpoint is whole before a last one that was saved after it.
+
         Args:
-            which: "last" or "best".
+            folder: "last", "best", or "recent" for a save between two regular ones.
             state: the state to save; it may be donated as soon as `save` returns.
-            position: the position in the data, JSON-able.
+            position: the position in the run, JSON-able.
+            figures: the figures by which the checkpoint was chosen.
+
+        Raises:
+            InputError: this or an earlier checkpoint cannot be written: the disk is full or read-only.
         """
         from orbax import checkpoint as ocp
 
-        manager, number = self._manager(which), int(state.step)
-        manager.wait_until_finished()
-        for later in [step for step in manager.all_steps() if step >= number]:
-            manager.delete(later)  # left by a run that was interrupted and then resumed from an earlier step
-        items = _to_host(state)
-        record = {
-            "step": number,
-            "position": position,
-            "leaves": {name: _leaves(item) for name, item in items.items()},
-            "sha256": {name: _sha256(item) for name, item in items.items()},
-        }
-        record["sha256"]["record"] = _sha256({}, record)
-        arrays = {name: ocp.args.StandardSave(item) for name, item in items.items()}
-        manager.save(number, args=ocp.args.Composite(record=ocp.args.JsonSave(record), **arrays))
+        with _writes(self.folder):
+            manager, number = self._manager(folder), int(state.step)
+            for each in self._managers.values():
+                each.wait_until_finished()
+            for later in [step for step in manager.all_steps() if step >= number]:
+                manager.delete(later)  # left by a run that was interrupted and then resumed from an earlier step
+            items = _to_host(state)
+            record = {
+                "step": number,
+                "position": position,
+                "figures": dict(figures or {}),
+                "hashes": self._hashes,
+                "leaves": {name: _leaves(item) for name, item in items.items()},
+                "sha256": {name: _sha256(item) for name, item in items.items()},
+            }
+            record["sha256"]["record"] = _sha256({}, record)
+            arrays = {name: ocp.args.StandardSave(item) for name, item in items.items()}
+            manager.save(number, args=ocp.args.Composite(record=ocp.args.JsonSave(record), **arrays))
 
-    def restore(self, which: Which, target: TrainState) -> tuple[TrainState, dict]:
+    def wait(self):
+        """Waits until all writes have finished.
+
+        Raises:
+            InputError: a checkpoint could not be written.
+        """
+        with _writes(self.folder):
+            for manager in self._managers.values():
+                manager.wait_until_finished()
+
+    def delete(self, place: Place):
+        """Deletes a checkpoint."""
+        with _writes(self.folder):
+            self._manager(place.folder).delete(place.step)
+
+    def restore(self, which: Which, target: TrainState, *, place: Place | None = None) -> tuple[TrainState, dict]:
         """Reads a checkpoint.
 
         Args:
-            which: "last" or "best".
+            which: "last" or "best", the newest of them.
             target: a state of the same structure, shapes, dtypes and placement, e.g. returned by `init_state`.
+            place: one of `places()`, instead.
 
         Returns:
             (state, position).
 
         Raises:
-            InputError: there is no checkpoint, it is damaged, or it has another structure.
+            InputError: there is no checkpoint, it is damaged (a DamagedError), or it has another structure.
         """
-        items, record = self._read(which, _to_host(target))
+        items, record = self._read(place or which, _to_host(target))
         rest = _rest(target)
         arrays = [_like(items["rest"][path], old) for path, old in _flat(rest).items()]
         state = jax.tree.unflatten(jax.tree.structure(rest), arrays)
@@ -147,109 +216,75 @@ class Checkpoints:
             InputError: there is no checkpoint, it is damaged, or it has another structure.
         """
         which = which or ("last" if self.step("best") is None else "best")
-        has_raw = raw and "raw" in self._read(which, {}, step=step)[1]["leaves"]
+        where = which if step is None else Place(step, which)
+        has_raw = raw and "raw" in self._read(where, {})[1]["leaves"]
         item = "raw" if has_raw else "params"
-        return self._read(which, {item: target}, same_dtype=False, step=step)[0][item]
+        return self._read(where, {item: target}, same_dtype=False)[0][item]
 
-    def _read(self, which: Which, target: dict, same_dtype: bool = True, step: int | None = None) -> tuple[dict, dict]:
+    def record(self, which: Which) -> dict:
+        """The record of the newest checkpoint: step, position, figures, hashes.
+
+        Raises:
+            InputError: there is no checkpoint, or it is damaged.
+        """
+        return self._read(which, {})[1]
+
+    def _newest(self, which: Which) -> Place | None:
+        folders: tuple[Folder, ...] = ("last", "recent") if which == "last" else ("best",)
+        return max((Place(step, folder) for folder in folders for step in self.steps(folder)), default=None)
+
+    def _read(self, where: Which | Place, target: dict, same_dtype: bool = True) -> tuple[dict, dict]:
+        """The items and the record of a checkpoint; the newest is looked for again if it was replaced while it was read."""
+        if isinstance(where, Place):
+            return self._read_place(where, target, same_dtype)
+        place = self._newest(where)
+        if place is None:
+            raise InputError(f"no checkpoint in {self.folder / where}: nothing has been saved there")
+        try:
+            return self._read_place(place, target, same_dtype)
+        except DamagedError:
+            for manager in self._managers.values():
+                manager.reload()
+            newer = self._newest(where)
+            if newer is None or newer == place:
+                raise
+            return self._read_place(newer, target, same_dtype)
+
+    def _read_place(self, place: Place, target: dict, same_dtype: bool) -> tuple[dict, dict]:
         from orbax import checkpoint as ocp
 
-        step = self.step(which) if step is None else step
-        if step is None:
-            raise InputError(f"no checkpoint in {self.folder / which}: nothing has been saved there")
-        where, manager = self.folder / which / str(step), self._manager(which)
-        with _readable(where):
-            record = manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
-            hashes, leaves = record["sha256"], record["leaves"]
-            expected = hashes.pop("record")
+        where, manager = self.folder / place.folder / str(place.step), self._manager(place.folder)
+        with _reads(where):
+            record = manager.restore(place.step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
+            sums, leaves, hashes = record["sha256"], record["leaves"], record["hashes"]
+            expected = sums.pop("record")
         _verify(where, "record", expected, _sha256({}, record))
+        for name in sorted(hashes.keys() & self._hashes.keys()):
+            if hashes[name] != self._hashes[name]:
+                reason = f"its {name} is not that of checkpoint {where} (SHA-256)"
+                raise InputError(f"{self.folder.parent / 'config.json'} is damaged or was edited: {reason}")
         for name, tree in target.items():
             refuse_changes(name, _kinds(leaves.get(name, {}), same_dtype), _kinds(_leaves(tree), same_dtype))
         if not target:
             return {}, record
-        with _readable(where):
+        with _reads(where):
             buffers = {name: _buffers(tree, leaves[name]) for name, tree in target.items()}
             arrays = {name: ocp.args.StandardRestore(tree) for name, tree in buffers.items()}
-            items = manager.restore(step, args=ocp.args.Composite(**arrays))
-        items = {name: items[name] for name in target}
+            items = manager.restore(place.step, args=ocp.args.Composite(**arrays))
+            items = {name: items[name] for name in target}
         for name, tree in items.items():
-            _verify(where, name, hashes[name], _sha256(tree))
+            _verify(where, name, sums[name], _sha256(tree))
         return items, record
 
-    def _manager(self, which: Which):
-        if which not in self._managers:
+    def _manager(self, folder: Folder):
+        if folder not in self._managers:
             from orbax import checkpoint as ocp
 
-            keep = self._keep if which == "last" else 1
+            keep = self._keep if folder == "last" else 1
             writes = not self._read_only  # a writer cleans up after killed processes; orbax's read_only option logs warnings
             options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=writes, cleanup_tmp_directories=writes)
-            self._managers[which] = ocp.CheckpointManager(self.folder / which, options=options)
-        return self._managers[which]
-
-
-def resume(checkpoints: Checkpoints, state: TrainState, stream, run=None) -> tuple[TrainState, dict]:
-    """Restores the last checkpoint: the state, the position in the data, and the metrics up to that step.
-
-    Args:
-        checkpoints: the checkpoints of the run.
-        state: returned by `init_state`, for its structure and placement.
-        stream: the stream to train on; a position is valid only in a stream of equal `identity`.
-        run: the RunFolder, whose metrics after that step are removed; None: no metrics are kept.
-
-    Returns:
-        (state, position), for `train_loop`, which then gives the same numbers as an uninterrupted run.
-
-    Raises:
-        InputError: there is no checkpoint, it is damaged, or it belongs to another model, optimizer or data set.
-    """
-    state, position = checkpoints.restore("last", state)
-    refuse_changes("data", position["identity"], _plain(stream.identity))
-    if run is not None:
-        run.trim(int(state.step))
-    return state, position["data"]
-
-
-def position_of(stream, batches) -> dict:
-    """The position of an iterator in its stream, as stored in checkpoints."""
-    return {"data": _plain(batches.get_state()), "identity": _plain(stream.identity)}
-
-
-def refuse_changes(what: str, old: dict, new: dict):
-    """Refuses to continue a run with changed settings.
-
-    Args:
-        what: the name of the settings, for the message.
-        old, new: nested plain values.
-
-    Raises:
-        InputError: a setting has changed; the message names the first such field with its old and new values.
-
-    Example:
-        >>> refuse_changes("data", {"batch_size": 8}, {"batch_size": 9})
-        Traceback (most recent call last):
-        seqjax.errors.InputError: cannot continue with another data.batch_size: it was 8, now it is 9
-    """
-    before, after = _fields(old, what), _fields(new, what)
-    for name in sorted(before.keys() | after.keys()):
-        old_value, new_value = (fields.get(name, "absent") for fields in (before, after))
-        if old_value != new_value:
-            values = reprlib.repr(old_value), reprlib.repr(new_value)
-            raise InputError(f"cannot continue with another {name}: it was {values[0]}, now it is {values[1]}")
-
-
-def _fields(value, name: str) -> dict:
-    """{dotted path: plain value}."""
-    children = dict(enumerate(value)) if isinstance(value, list) else value
-    if not isinstance(children, dict):
-        return {name: value}
-    fields = {}
-    for key, child in children.items():
-        fields |= _fields(child, f"{name}.{key}".lstrip("."))
-    return fields
-
-
-def _plain(value):
-    return json.loads(json.dumps(value))
+            self._managers[folder] = ocp.CheckpointManager(self.folder / folder, options=options)
+        return self._managers[folder]
 
 
 def _to_host(state: TrainState) -> dict:
@@ -303,24 +338,40 @@ def _sha256(tree, *more) -> str:
 
 def _verify(where, name: str, written: str, read: str):
     if written != read:
-        raise InputError(f"checkpoint {where} is damaged: its {name} is not what was written (SHA-256)")
+        raise DamagedError(f"checkpoint {where} is damaged: its {name} is not what was written (SHA-256)")
 
 
 @contextlib.contextmanager
-def _readable(where):
+def _reads(where) -> Iterator[None]:
     """Reports any error that a damaged file causes in one line."""
-    original_hook = sys.unraisablehook
-
-    def quiet(unraisable):  # each pending read finds its event loop closed and would print a traceback
-        if not isinstance(unraisable.exc_value, RuntimeError):
-            original_hook(unraisable)
-
-    sys.unraisablehook = quiet
+    _hush()
     try:
         yield
     except Exception as error:
         time.sleep(0.2)  # the pending reads end meanwhile
         reason = (str(error).splitlines() or [""])[0][:80]
-        raise InputError(f"checkpoint {where} is damaged and cannot be read: {type(error).__name__}: {reason}") from error
-    finally:
-        sys.unraisablehook = original_hook
+        raise DamagedError(f"checkpoint {where} is damaged and cannot be read: {type(error).__name__}: {reason}") from error
+
+
+@contextlib.contextmanager
+def _writes(where) -> Iterator[None]:
+    """Reports any error of a write in one line."""
+    _hush()
+    with writable(where, Exception):
+        yield
+
+
+@functools.cache
+def _hush():
+    """Leaves it to `_reads` and `_writes` to tell of errors, of which threads print tracebacks.
+
+    Those of tensorstore find that the event loop of a read or write that has failed is closed; those of orbax log every error.
+    """
+    hook = sys.unraisablehook
+
+    def quiet(unraisable):
+        if not (isinstance(unraisable.exc_value, RuntimeError) and "Event loop is closed" in str(unraisable.exc_value)):
+            hook(unraisable)
+
+    sys.unraisablehook = quiet
+    logging.getLogger("absl").addFilter(lambda record: not (record.levelno >= logging.ERROR and "orbax" in record.pathname))

@@ -6,8 +6,6 @@ The loop puts each batch on the devices one step ahead, and waits for the device
 import contextlib
 import dataclasses
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, cast
@@ -19,10 +17,13 @@ from jax.sharding import Mesh
 from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.train import mesh as meshes
-from seqjax.train.checkpoint import Checkpoints, position_of
+from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.optim import learning_rate, observe, skipped
 from seqjax.train.progress import Progress
+from seqjax.train.resuming import position_of
 from seqjax.train.runs.folder import RunFolder
+from seqjax.train.signals import Signals
+from seqjax.train.standing import Standing
 from seqjax.train.state import TrainState
 from seqjax.train.weight_averages import find_average
 from seqjax.types import Params
@@ -47,10 +48,11 @@ class LoopConfig:
         log_every: steps between two logs.
         eval_every: steps between two evaluations; None: an epoch.
         save_every: steps between two checkpoints; None: an epoch.
+        save_minutes: minutes after which there is a checkpoint between two of those; None: never.
         patience: for early stopping, consecutive evaluations without improvement before the run stops; None: never stop.
 
     Raises:
-        InputError: epochs is not finite, or another field is below 1.
+        InputError: epochs is not finite, save_minutes is not above 0, or another field is below 1 or above 2**31 - 1.
     """
 
     epochs: float = 10.0
@@ -58,15 +60,18 @@ class LoopConfig:
     log_every: int = 50
     eval_every: int | None = None
     save_every: int | None = None
+    save_minutes: float | None = 15.0
     patience: int | None = None
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, int) and value < 1:
-                raise InputError(f"loop.{field.name} is {value}, it must be at least 1")
+            if isinstance(value, int):
+                _check_steps(f"loop.{field.name}", value)
         if not math.isfinite(self.epochs):
             raise InputError(f"loop.epochs is {self.epochs}, it must be a finite number")
+        if self.save_minutes is not None and not self.save_minutes > 0:
+            raise InputError(f"loop.save_minutes is {self.save_minutes}, it must be above 0")
 
     def resolve(self, steps_per_epoch: int) -> "Plan":
         """The plan of a run, with every interval in steps.
@@ -75,16 +80,20 @@ class LoopConfig:
             steps_per_epoch: steps of one pass over the training data.
 
         Raises:
-            InputError: the epochs amount to less than one step.
+            InputError: the epochs amount to less than one step, or to more than 2**31 - 1.
 
         Example:
             >>> LoopConfig(epochs=2.5).resolve(10)
             Plan(steps=25, log_every=50, eval_every=10, save_every=10)
         """
         steps = round(self.epochs * steps_per_epoch) if self.steps is None else self.steps
-        if steps < 1:
-            raise InputError(f"loop.steps is {steps}, it must be at least 1")
+        _check_steps("loop.steps", steps)
         return Plan(steps, self.log_every, self.eval_every or steps_per_epoch, self.save_every or steps_per_epoch)
+
+
+def _check_steps(name: str, value: int):
+    if not 1 <= value < 2**31:
+        raise InputError(f"{name} is {value}, it must be at least 1" + ("" if value < 1 else f" and at most {2**31 - 1}"))
 
 
 class Plan(NamedTuple):
@@ -104,7 +113,7 @@ class Event(NamedTuple):
         kind: the reason for the event; the last is "end" (all steps done, or early stopping) or "interrupted".
         figures: for "log" the model's figures (loss in nats per unit), smooth, learning_rate, epoch, seconds, <unit>s_per_second
             (terms of the loss), skipped (the number of steps so far); for "eval" those returned by `evaluate`, and best; for
-            "end" and "interrupted" seconds, stopped_early (0 or 1) and best.
+            "end" and "interrupted" seconds, stopped_early (0 or 1) and best; for "interrupted" also the number of the signal.
         state: the state; valid until the loop continues, since the next step donates it.
     """
 
@@ -135,7 +144,8 @@ def train_loop(
     An optimizer that keeps an average of the weights has it evaluated beside them: its figures are "averaged_loss" and so on, and
     the best weights are then chosen by the average's monitored figure.
 
-    After Ctrl-C or SIGTERM the loop finishes the current step, saves, and ends with "interrupted"; a second signal kills.
+    After Ctrl-C, SIGTERM or another of `signals.NAMES` the loop finishes the current step, saves, and ends with "interrupted"; a
+    second signal kills.
 
     Args:
         state: returned by `init_state` or `resume`; donated.
@@ -143,10 +153,11 @@ def train_loop(
         stream: an endless iterable of batches, dicts of NumPy arrays [B, ...], with `steps_per_epoch`. With
             checkpoints, its iterator has `get_state()` and `set_state(state)`, and the stream an `identity`: JSON-able values.
         config: the length of training and the intervals.
-        position: the position in the stream to start from, returned by `resume`; None: its beginning.
+        position: the position in the run to start from, returned by `resume`; None: its beginning.
         mesh: the mesh of train_step; None: one device.
         run: the folder that gets a line of metrics at every log and evaluation; None: no metrics are kept.
-        checkpoints: written at every save ("last") and after the best evaluation so far ("best"); None: nothing is saved.
+        checkpoints: written at every save ("last"; "recent" between two regular ones) and after the best evaluation so far
+            ("best"); None: nothing is saved.
         evaluate: a function of params that returns figures by name, `monitor` among them; None: no evaluation.
         monitor: the validation figure that chooses the best weights: "loss", "bleu" ...; of equals, the lowest validation loss
             is best, then the latest.
@@ -181,13 +192,14 @@ def train_loop(
     if best not in ("lowest", "highest"):
         raise InputError(f'best is {best!r}, it must be "lowest" or "highest"')
     mesh, plan = meshes.one_device(mesh), config.resolve(stream.steps_per_epoch)
-    step, record = int(state.step), run.read_metrics() if run is not None else []
-    standing = _Standing(monitor, best, prefix="" if find_average(state.opt_state) is None else AVERAGED)
-    for line in record:  # the state of early stopping is recomputed from the metrics
-        if line["split"] == "validation":
-            standing.judge(line)
-    seconds = max([line.get("seconds", 0.0) for line in record], default=0.0)
-    clock = _Clock(float(state.loss.weight), seconds, f"{unit}s_per_second")
+    step, before = int(state.step), position or {}
+    prefix = "" if find_average(state.opt_state) is None else AVERAGED
+    standing = Standing(monitor, best, before.get("standing"), prefix=prefix)
+    held: dict[str, float] = {}  # the figures of the best weights on disk, which may be those of a later step
+    if before and checkpoints is not None and checkpoints.step("best") is not None:
+        held = checkpoints.record("best")["figures"]
+    clock = _Clock(float(state.loss.weight), before.get("seconds", 0.0), f"{unit}s_per_second")
+    saved = time.monotonic()
 
     def put():
         batch = next(batches, None)
@@ -200,15 +212,22 @@ def train_loop(
 
     def ending(kind: Literal["end", "interrupted"] = "end"):
         figures = {"seconds": clock.seconds(), "stopped_early": float(out_of_patience())} | clock.idle()
+        if signals.received is not None:
+            figures["signal"] = float(signals.received)
         return Event(step, kind, figures | standing.figures, state)
 
-    with _Signals() as signals:
+    def save_to(folder: Literal["last", "best", "recent"], **options):
+        if checkpoints is not None:
+            place = position_now | {"standing": standing.state, "files": run.sums() if run is not None else {}}
+            checkpoints.save(folder, state, place, **options)
+
+    with Signals() as signals:
         if step >= plan.steps or out_of_patience():
             yield ending()
             return
         batches = iter(stream)
         if position is not None:
-            batches.set_state(position)
+            batches.set_state(position["data"])
         batch = put()
         while True:
             if progress is not None:
@@ -217,9 +236,10 @@ def train_loop(
             step += 1
             last = step >= plan.steps
             log, measure, save = (last or step % every == 0 for every in (plan.log_every, plan.eval_every, plan.save_every))
-            interrupted = signals.received
-            due = log or measure or save or interrupted
-            position_now = position_of(stream, batches) if due and checkpoints is not None else {}
+            interrupted = signals.received is not None
+            timed = config.save_minutes is not None and time.monotonic() - saved >= 60 * config.save_minutes
+            due = log or measure or save or timed or interrupted
+            position_now = position_of(stream, batches, seconds=clock.seconds()) if due and checkpoints is not None else {}
             if not (last or interrupted):
                 with clock.making_input(state):
                     batch = put()  # before waiting for the devices
@@ -241,7 +261,7 @@ def train_loop(
                 measured = _measure(evaluate, state)
                 if monitor not in measured:
                     raise InputError(f"monitor is {monitor!r}, the evaluation gives {', '.join(measured) or 'nothing'}")
-                is_best = standing.judge(measured)
+                is_best = standing.judge(step, measured)
                 state = state._replace(opt_state=observe(state.opt_state, standing.latest))
                 figures = measured | standing.figures
                 if run is not None:
@@ -249,42 +269,21 @@ def train_loop(
                 if progress is not None:
                     shown = [name for name in measured if name in ("loss", monitor, standing.monitor)]
                     progress.update(step, {f"validation_{name}": measured[name] for name in shown})
-                if is_best and checkpoints is not None:
-                    checkpoints.save("best", state, position_now)
+                if is_best and standing.reaches(measured, held):
+                    held = standing.state["best"]
+                    save_to("best", figures=held)
                 yield Event(step, "eval", figures, state)
-            interrupted = interrupted or signals.received
+            interrupted = interrupted or signals.received is not None
+            regular = save or last or out_of_patience()
             done = last or interrupted or out_of_patience()
-            if (save or done) and checkpoints is not None:
-                checkpoints.save("last", state, position_now)
+            if (regular or timed or interrupted) and checkpoints is not None:
+                save_to("last" if regular else "recent")
+                saved = time.monotonic()
                 yield Event(step, "save", {}, state)
             if done:
                 yield ending("interrupted" if interrupted and not last else "end")
                 return
             clock.restart(weight)
-
-
-class _Standing:
-    """The best evaluation so far, and the number of evaluations since the last improvement."""
-
-    def __init__(self, monitor: str, best: Literal["lowest", "highest"], *, prefix: str):
-        self.monitor, self._loss, self._sign = prefix + monitor, f"{prefix}loss", 1 if best == "lowest" else -1
-        self._rank: tuple[float, float] | None = None
-        self.since, self.latest = 0, math.nan  # latest: the figure of the last evaluation, where lower is better
-        self.figures: dict[str, float] = {}  # "best", once there is one
-
-    def judge(self, figures: dict) -> bool:
-        """True if an evaluation is the best so far: by the monitored figure, then by the loss, then as the latest."""
-        value, loss = figures.get(self.monitor), figures.get(self._loss)
-        self.since, self.latest = self.since + 1, math.nan if value is None else self._sign * value
-        if value is None or not math.isfinite(value):
-            return False
-        rank = (self._sign * value, loss if loss is not None and math.isfinite(loss) else math.inf)
-        if self._rank is not None and rank > self._rank:
-            return False
-        if rank != self._rank:  # an equal one is newer, not better
-            self.since = 0
-        self._rank, self.figures = rank, {"best": value}
-        return True
 
 
 def _measure(evaluate: Callable[[Params], dict[str, float]], state: TrainState) -> dict[str, float]:
@@ -358,27 +357,3 @@ class _Clock:
     def idle(self) -> dict[str, float]:
         """The share of the time between logs in which the devices waited for input; {} if nothing was logged."""
         return {IDLE: self._waited / self._timed} if self._timed else {}
-
-
-class _Signals:
-    """Notes the first Ctrl-C or SIGTERM and restores the previous handlers, so that a second signal kills."""
-
-    received = False
-
-    def __enter__(self):
-        self._before = {}
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def _note(self, number, frame):
-        self.received = True
-        self._restore()
-
-    def _restore(self):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-    def __exit__(self, *error):
-        self._restore()

@@ -2,10 +2,13 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from seqjax.contracts import Model
+from seqjax.train.output import discard, is_terminal, say, visible
+
+WIDE = 70  # columns from which a bar shows more than numbers
 
 
 class Progress:
@@ -14,7 +17,7 @@ class Progress:
     Args:
         steps: length of the whole run.
         every: seconds between two plain lines, if `stream` is not a terminal.
-        stream: the text stream to write to; None: standard error.
+        stream: the text stream to write to; None: standard error. Nothing is shown without one, or once it has gone.
         unit: the unit of the rate, see `Model.unit`.
 
     Example:
@@ -30,7 +33,9 @@ class Progress:
         self._shapes: dict[str, set] = {}
         self._start: tuple[int, float] | None = None
         self._next = time.monotonic() + every
-        self._bar = _bar(self._stream, steps) if self._stream.isatty() else None
+        self._bar = _bar(self._stream, steps) if is_terminal(self._stream) else None
+        if self._bar is not None:
+            self._on_bar(lambda bar: bar.start())
 
     def __enter__(self):
         return self
@@ -44,12 +49,11 @@ class Progress:
         self._figures |= figures
         self._start = self._start or (step, now)
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=step, figures=self._text())
-            self._bar.refresh()
+            self._on_bar(lambda bar: (bar.update(bar.task_ids[0], completed=step, figures=self._text()), bar.refresh()))
         elif now >= self._next or step >= self._steps:
             self._next = now + self._every
             text = "  ".join(filter(None, [f"step {step}/{self._steps}", self._text(), self._left(step, now)]))
-            print(text, file=self._stream, flush=True)
+            say(text, self._stream)
 
     def compiling(self, program: str, batch: Mapping[str, Any], *, of: int = 0):
         """Prints a line if a program meets a batch of new shapes, for which it is compiled before it runs.
@@ -77,15 +81,30 @@ class Progress:
 
     def say(self, text: str):
         """Prints a line, above the bar if there is one."""
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
+        if self._bar is None:
+            say(text, self._stream)
         else:
-            print(text, file=self._stream, flush=True)
+            self._on_bar(lambda bar: bar.console.print(visible(text), markup=False, highlight=False, soft_wrap=True))
+
+    def show(self, text: str):
+        """Prints a text on standard output; if that is the terminal of the bar, above it, and without its control characters."""
+        if self._bar is not None and is_terminal(sys.stdout):
+            self.say(text)
+        else:
+            say(text, sys.stdout)
 
     def close(self):
         """Stops updating the bar, which stays visible."""
         if self._bar is not None:
-            self._bar.stop()
+            self._on_bar(lambda bar: bar.stop())
+
+    def _on_bar(self, change: Callable[[Any], object]):
+        """Changes the bar; a terminal that has gone is left alone from then on."""
+        try:
+            change(self._bar)
+        except (OSError, ValueError):
+            self._bar = None
+            discard(self._stream)
 
     def _text(self) -> str:
         rate = self._figures.get(f"{self._unit}s_per_second")
@@ -107,9 +126,10 @@ def _bar(stream, steps: int):
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"), TimeRemainingColumn())
+    console = Console(file=stream)
+    numbers = (MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
+    columns = (BarColumn(), *numbers, TimeRemainingColumn()) if console.width >= WIDE else numbers
     # On a terminal, rich puts printed lines above the bar; it must not touch redirected output.
-    bar = Progress(*columns, console=Console(file=stream), auto_refresh=False, redirect_stdout=sys.stdout.isatty())
+    bar = Progress(*columns, console=console, auto_refresh=False, redirect_stdout=is_terminal(sys.stdout))
     bar.add_task("", total=steps, figures="")
-    bar.start()
     return bar

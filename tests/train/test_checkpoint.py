@@ -13,7 +13,9 @@ import pytest
 
 from seqjax.errors import InputError
 from seqjax.train.averages import average
-from seqjax.train.checkpoint import Checkpoints, refuse_changes, resume
+from seqjax.train.changes import refuse_changes
+from seqjax.train.checkpoint import Checkpoints
+from seqjax.train.resuming import resume
 from tests.train.toy import Bench, Toy, ToyStream
 
 POSITION = {"data": {"next_index": 3}, "identity": ToyStream().identity}
@@ -183,7 +185,7 @@ def test_other_data_is_named(saved):
     with Checkpoints(folder, read_only=True) as checkpoints:
         with pytest.raises(InputError, match=r"^cannot continue with another data.length: it was 6, now it is 7$"):
             resume(checkpoints, bench.state(), dataclasses.replace(bench.stream, length=7))
-        assert resume(checkpoints, bench.state(), bench.stream)[1] == POSITION["data"]
+        assert resume(checkpoints, bench.state(), bench.stream)[1]["data"] == POSITION["data"]
 
 
 @pytest.mark.parametrize(

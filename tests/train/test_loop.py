@@ -25,6 +25,17 @@ from seqjax.train.weight_averages import averaged
 from tests.train.toy import Bench, ToyStream
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Signals that the shell of a test in the background ignores."""
+    ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.default_int_handler)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @pytest.fixture(scope="module")
 def bench():
     return Bench()
@@ -76,8 +87,10 @@ def test_events_and_record(bench, whole):
     assert events[-1].figures["best"] == validation[-1]["best"] and events[-1].figures["stopped_early"] == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("at", [(4, "log"), (5, "eval"), (6, "save")])
+@pytest.mark.parametrize(
+    ("number", "at"),
+    [(signal.SIGINT, (4, "log")), (signal.SIGTERM, (5, "eval")), (signal.SIGHUP, (6, "save")), (signal.SIGUSR1, (9, "save"))],
+)
 def test_a_signal_saves_and_resuming_changes_no_number(bench, whole, tmp_path, number, at):
     def send(event):
         if (event.step, event.kind) == at:
@@ -87,7 +100,7 @@ def test_a_signal_saves_and_resuming_changes_no_number(bench, whole, tmp_path, n
     events, _ = bench.train(tmp_path / "run", on_event=send)
     # A signal at a save comes after the last check for signals, so one more step is done.
     assert (events[-1].step, events[-1].kind) == (at[0] + (at[1] == "save"), "interrupted")
-    assert signal.getsignal(number) == before
+    assert signal.getsignal(number) == before and events[-1].figures["signal"] == number
     events, final = bench.train(tmp_path / "run")
     assert events[-1].kind == "end"
     same(final, whole[2])
@@ -280,7 +293,7 @@ def test_the_rate_counts_the_losses_terms_between_the_stops(bench, monkeypatch):
         state = bench.state()
         for n in range(stop or 0):
             state = bench.step(state, bench.stream.batch(n))
-        events = train_loop(state, step, bench.stream, config, evaluate=evaluate, position={"next_index": stop or 0})
+        events = train_loop(state, step, bench.stream, config, evaluate=evaluate, position={"data": {"next_index": stop or 0}})
         rates = [event.figures["examples_per_second"] for event in events if event.kind == "log"]
         expected = [terms[3], (terms[6] + terms[7]) / 2] if stop is None else [(terms[6] + terms[7]) / 2]
         assert rates == expected

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from seqjax.errors import InputError
@@ -6,29 +8,43 @@ from seqjax.train.runs.folder import RunFolder
 from seqjax.train.runs.load import load_run
 
 
-def test_a_folder_that_exists_is_refused(tmp_path):
+def test_a_folder_that_is_not_empty_is_refused(tmp_path):
+    def create():
+        return RunFolder.create(str(tmp_path), experiment="toy", preset="tiny")
+
+    (tmp_path / "config.json.part").touch()  # of a process that was killed before it had written anything
+    create().write_config({})
     with pytest.raises(
         InputError, match=f"{tmp_path} exists: name another folder, or continue that run with --resume {tmp_path}"
     ):
-        RunFolder.create(str(tmp_path), experiment="toy", preset="tiny")
+        create()
+    (tmp_path / "config.json").rename(tmp_path / "notes.json")
+    with pytest.raises(InputError, match=f"{tmp_path} exists and is not empty: name another folder"):
+        create()
+    with pytest.raises(InputError, match=r"notes.json/run cannot be written: Not a directory"):
+        RunFolder.create(str(tmp_path / "notes.json" / "run"), experiment="toy", preset="tiny")
 
 
 def test_the_default_folder_and_its_latest_link(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first = RunFolder.create(None, experiment="toy", preset="a")
-    second = RunFolder.create(None, experiment="toy", preset="b")
-    assert str(first.dir).startswith("runs/toy/a-2") and (tmp_path / second.dir).is_dir()
+    runs = [RunFolder.create(None, experiment="toy", preset="a").dir for _ in range(3)]  # in the same second, most often
+    assert len(set(runs)) == 3 and all(str(run).startswith("runs/toy/a-2") and (tmp_path / run).is_dir() for run in runs)
     latest = tmp_path / "runs" / "toy" / "latest"
-    assert latest.is_symlink() and latest.resolve() == (tmp_path / second.dir).resolve()
+    assert latest.is_symlink() and latest.resolve() == (tmp_path / runs[-1]).resolve()
+    assert len(list(latest.parent.iterdir())) == 4
+
+    def refuse(*paths):
+        raise PermissionError("links are not allowed")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    assert (
+        RunFolder.create(None, experiment="toy", preset="b").dir.is_dir() and latest.resolve() == (tmp_path / runs[-1]).resolve()
+    )
 
 
 def test_resuming_nothing_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"nothing to resume: .*none has no config.json, so it is not a run folder"):
         RunFolder.resume(tmp_path / "none")
-    RunFolder(tmp_path).write_config({})
-    with pytest.raises(InputError, match=r"nothing to resume: .* has no checkpoint yet, start a new run"):
-        RunFolder.resume(tmp_path)
-    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_loading_what_is_no_run_is_refused(tmp_path):

@@ -11,11 +11,12 @@ import seqjax.serial
 from seqjax.contracts import Model
 from seqjax.losses import cross_entropy
 from seqjax.noise import Noise, reseed
-from seqjax.train.checkpoint import Checkpoints, resume
+from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.evaluation import evaluate, make_eval_step
 from seqjax.train.loop import LoopConfig, train_loop
 from seqjax.train.mesh import shard
 from seqjax.train.optim import OptimizerConfig, make_optimizer
+from seqjax.train.resuming import resume
 from seqjax.train.runs.folder import RunFolder
 from seqjax.train.state import init_state
 from seqjax.train.step import make_train_step

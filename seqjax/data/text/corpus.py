@@ -8,7 +8,7 @@ import re
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class Corpus:
     Args:
         train, valid, test: the documents of each split; test may be empty.
         record: a flat dict of JSON values: source, python (the version, where the text depends on it), files
-            (for tfds, examples), characters (of all and of each split), sha256 (of names and texts, split by split).
+            (for tfds, examples), characters and sha256 (of the texts of all splits and of each).
 
     Example:
         >>> corpus = pydoc()
@@ -291,12 +291,17 @@ def _corpus(source: str, splits: Sequence[Sequence[AnyDocument]], *, files: int 
             raise InputError(
                 f"{source}: the {split} split is empty (characters: {counts}): give more text, or other shares (split)"
             )
-    digest = hashlib.sha256()
-    for split, documents in zip(SPLITS, splits, strict=True):
-        for document in documents:
-            for parts in ((split, "\0", document.name, "\0"), document.pieces(), ("\0",)):
-                for part in parts:
-                    digest.update(part.encode("utf-8", "surrogatepass"))
+    sums = {f"{split}_sha256": _sha256(documents) for split, documents in zip(SPLITS, splits, strict=True)}
+    sums = {"sha256": hashlib.sha256("".join(sums.values()).encode()).hexdigest()} | sums
     record = {"source": source, **facts, "files": sum(map(len, splits)) if files is None else files}
     record |= {"characters": sum(characters.values())} | {f"{split}_characters": n for split, n in characters.items()}
-    return Corpus(*map(tuple, splits), record=record | {"sha256": digest.hexdigest()})
+    return Corpus(*map(tuple, splits), record=record | sums)
+
+
+def _sha256(documents: Sequence[AnyDocument]) -> str:
+    """The SHA-256 of texts, wherever they lie."""
+    digest = hashlib.sha256()
+    for document in documents:
+        for part in chain(document.pieces(), "\0"):
+            digest.update(part.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()

@@ -1,12 +1,14 @@
 """The description of a run, config.json, from which its model loads without the experiment that wrote it."""
 
+import copy
+import hashlib
 import json
 import platform
 from importlib import metadata
 
 from seqjax import serial
 from seqjax.contracts import Model
-from seqjax.train.checkpoint import refuse_changes
+from seqjax.train.changes import refuse_changes
 
 _PACKAGES = ("seqjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -44,12 +46,15 @@ def describe_run(*, experiment: str, preset: str, overrides: dict, config: dict,
     return json.loads(json.dumps(description | more))
 
 
-def check_same_run(old: dict, new: dict, *, free: tuple[str, ...] = ("loop", "run")):
+def check_same_run(
+    old: dict, new: dict, *, free: tuple[str, ...] = ("loop", "run"), parts: tuple[str, ...] = ("model", "vocabulary")
+):
     """Checks that a resumed run has the same model, vocabulary and configuration.
 
     Args:
         old, new: descriptions returned by `RunFolder.read_config` and `describe_run`.
-        free: the parts of `config` that may differ.
+        free: the parts of `config` that may differ, such as "loop" or "data.path".
+        parts: the other entries that must be equal.
 
     Raises:
         InputError: one of them differs; the message names the field with its old and new values.
@@ -60,10 +65,39 @@ def check_same_run(old: dict, new: dict, *, free: tuple[str, ...] = ("loop", "ru
         Traceback (most recent call last):
         seqjax.errors.InputError: cannot continue with another batch: it was 8, now it is 9
     """
-    before, after = ({key: part for key, part in table["config"].items() if key not in free} for table in (old, new))
-    refuse_changes("", before, after)  # first, because its message names the flag
-    for name in ("model", "vocabulary"):
+    refuse_changes("", _fixed(old["config"], free), _fixed(new["config"], free))  # first, because its message names the flag
+    for name in parts:
         refuse_changes(name, old[name], new[name])
+
+
+def hashes_of(description: dict, *, free: tuple[str, ...] | None = None) -> dict[str, str]:
+    """The SHA-256 of what belongs to a run's checkpoints, by name: model, vocabulary and, with `free`, the rest of the config.
+
+    Args:
+        description: returned by `describe_run`.
+        free: the parts of `config` that may change while the run lasts; None: the config is left out.
+
+    Example:
+        >>> sorted(hashes_of({"model": None, "vocabulary": None, "config": {"seed": 0, "loop": {}}}, free=("loop",)))
+        ['config', 'model', 'vocabulary']
+    """
+    parts = {name: description[name] for name in ("model", "vocabulary")}
+    if free is not None:
+        parts["config"] = _fixed(description["config"], free)
+    return {name: hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest() for name, part in parts.items()}
+
+
+def _fixed(config: dict, free: tuple[str, ...]) -> dict:
+    """A config without the parts that are free, each a name or, of a part inside another, names joined by dots."""
+    fixed = copy.deepcopy(config)
+    for path in free:
+        *groups, name = path.split(".")
+        part: dict | None = fixed
+        for group in groups:
+            part = part.get(group) if isinstance(part, dict) else None
+        if isinstance(part, dict):
+            part.pop(name, None)
+    return fixed
 
 
 def _version(package: str) -> str | None:

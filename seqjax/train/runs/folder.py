@@ -1,14 +1,22 @@
 """The folder of a run, and the files in it."""
 
 import datetime
+import hashlib
 import json
 import math
-import pathlib
+import os
+import shlex
+import warnings
+from contextlib import suppress
 
 from etils import epath
 
-from seqjax.errors import InputError
-from seqjax.train.checkpoint import Checkpoints
+from seqjax.errors import InputError, InputWarning
+from seqjax.train.runs.lock import owned
+from seqjax.writing import writable, write_bytes
+
+_APPENDED = ("metrics.jsonl", "samples.jsonl")  # a line at a time, during training
+_LEFTOVERS = {"lock", "config.json.part"}  # of a process that was killed before it wrote anything
 
 
 class RunFolder:
@@ -19,38 +27,44 @@ class RunFolder:
     """
 
     def __init__(self, dir):
-        self.dir = epath.Path(dir)
+        self.dir = epath.Path(dir).expanduser()
         self.checkpoints = self.dir / "checkpoints"
         self.curves = self.dir / "curves.png"
 
     @classmethod
     def create(cls, dir: str | None, *, experiment: str, preset: str) -> "RunFolder":
-        """Creates a new folder; one with the default name also gets a link `latest` beside it.
+        """Creates a new folder; one with the default name also gets a link `latest` beside it, where links are allowed.
 
         Args:
-            dir: the folder; None: runs/<experiment>/<preset>-<time>.
+            dir: the folder, which may exist if it is empty; None: runs/<experiment>/<preset>-<time>, or that with -2, -3 ....
             experiment: the experiment's name.
             preset: the preset's name.
 
         Raises:
-            InputError: the folder exists.
+            InputError: the folder exists and is not empty, or cannot be made.
 
         Example:
             >>> import tempfile
             >>> RunFolder.create(tempfile.mkdtemp() + "/run", experiment="demo", preset="tiny").dir.name
             'run'
         """
+        if dir:
+            path = epath.Path(dir).expanduser()
+            with writable(path):
+                path.mkdir(parents=True, exist_ok=True)
+            folder = cls(path)
+            if folder.exists():
+                resume = f"--resume {shlex.quote(str(path))}"
+                raise InputError(f"{path} exists: name another folder, or continue that run with {resume}")
+            if any(each.name not in _LEFTOVERS for each in path.iterdir()):
+                raise InputError(f"{path} exists and is not empty: name another folder")
+            return folder
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        path = epath.Path(dir or f"runs/{experiment}/{preset}-{now}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.mkdir(exist_ok=False)
-        except FileExistsError as error:
-            raise InputError(f"{path} exists: name another folder, or continue that run with --resume {path}") from error
-        if not dir:
-            latest = pathlib.Path(path.parent, "latest")
-            latest.unlink(missing_ok=True)
-            latest.symlink_to(path.name)
+        parent, names = epath.Path("runs", experiment), (f"{preset}-{now}{n}" for n in ("", *(f"-{n}" for n in range(2, 1000))))
+        with writable(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            path = next(path for path in map(parent.joinpath, names) if _made(path))
+        _link(parent / "latest", path.name)
         return cls(path)
 
     @classmethod
@@ -58,15 +72,20 @@ class RunFolder:
         """Opens the folder of a run to continue.
 
         Raises:
-            InputError: it is not a run folder, or has no checkpoint yet.
+            InputError: it is not a run folder.
         """
         folder = cls(dir)
-        if not (folder.dir / "config.json").exists():
+        if not folder.exists():
             raise InputError(f"nothing to resume: {folder.dir} has no config.json, so it is not a run folder")
-        with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
-            if checkpoints.step("last") is None:
-                raise InputError(f"nothing to resume: {folder.dir} has no checkpoint yet, start a new run")
         return folder
+
+    def exists(self) -> bool:
+        """True if it is a run folder: a process got as far as writing config.json."""
+        return (self.dir / "config.json").exists()
+
+    def owned(self):
+        """A context in which no other process writes into the folder, see `lock.owned`."""
+        return owned(self.dir)
 
     def write_config(self, description: dict):
         """Writes config.json.
@@ -74,10 +93,10 @@ class RunFolder:
         Args:
             description: returned by `describe_run`.
         """
-        _write_json(self.dir / "config.json", description)
+        _write_json(self.dir / "config.json", description | {"sha256": _sum(description)})
 
     def read_config(self) -> dict:
-        """The description in config.json.
+        """The description in config.json; a warning tells if it is not what was written.
 
         Raises:
             InputError: the file is missing or damaged.
@@ -90,6 +109,8 @@ class RunFolder:
         missing = [name for name in ("preset", "config", "model", "vocabulary") if name not in names]
         if missing:
             raise InputError(f"{path} is damaged: it has no {', '.join(missing)}")
+        if description.pop("sha256", None) != _sum(description):
+            _warn(f"{path} is not what was written: it is damaged, or was edited")
         return description
 
     def append_metrics(self, *, step: int, split: str, **figures: float):
@@ -97,44 +118,71 @@ class RunFolder:
         self._append("metrics.jsonl", {"step": step, "split": split} | _finite(figures))
 
     def read_metrics(self) -> list[dict]:
-        """The lines of metrics.jsonl, except a last one that a crash cut short."""
-        return self._lines("metrics.jsonl")
+        """The lines of metrics.jsonl, except a last one that a crash cut short; a warning tells of damaged lines."""
+        return [record for record, _ in self._lines("metrics.jsonl")]
 
     def append_sample(self, *, step: int, **texts: str):
         """Adds a line to samples.jsonl."""
         self._append("samples.jsonl", {"step": step} | texts)
 
     def read_samples(self) -> list[dict]:
-        """The lines of samples.jsonl, except a last one that a crash cut short."""
-        return self._lines("samples.jsonl")
+        """The lines of samples.jsonl, except a last one that a crash cut short; a warning tells of damaged lines."""
+        return [record for record, _ in self._lines("samples.jsonl")]
 
     def trim(self, step: int):
-        """Removes the metrics and samples after a step, which the resumed run will write again."""
-        for name in ("metrics.jsonl", "samples.jsonl"):
+        """Removes the metrics and samples after a step, which the resumed run will write again; all of them for step 0."""
+        for name in _APPENDED:
             if (self.dir / name).exists():
-                lines = [_line(record) for record in self._lines(name) if record["step"] <= step]
-                _write_text(self.dir / name, "".join(lines))
+                kept = [line for record, line in self._lines(name) if step and record["step"] <= step]
+                write_bytes(self.dir / name, b"".join(kept))
+
+    def sums(self) -> dict[str, list]:
+        """The size and the SHA-256 of the metrics and of the samples so far, {name: [bytes, sha256]}."""
+        contents = {name: self._content(name) for name in _APPENDED}
+        return {name: [len(content), hashlib.sha256(content).hexdigest()] for name, content in contents.items()}
+
+    def changed(self, sums: dict[str, list]) -> list[str]:
+        """The names of the files that do not begin with what they held when `sums` was taken."""
+        contents = {name: self._content(name) for name in sums}
+        return [name for name, (size, known) in sums.items() if hashlib.sha256(contents[name][:size]).hexdigest() != known]
+
+    def _content(self, name: str) -> bytes:
+        path = self.dir / name
+        return path.read_bytes() if path.exists() else b""
 
     def _append(self, name: str, record: dict):
-        with (self.dir / name).open("a", encoding="utf-8") as file:
+        path = self.dir / name
+        with writable(path), path.open("ab") as file:
             file.write(_line(record))
 
-    def _lines(self, name: str) -> list[dict]:
-        path = self.dir / name
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-        try:
-            return [json.loads(line) for line in lines]
-        except ValueError as error:
-            raise InputError(f"{path} is damaged: {error}") from error
+    def _lines(self, name: str) -> list[tuple[dict, bytes]]:
+        """The records of a file with their lines; a warning tells of lines that are damaged, which are left out."""
+        records, damaged = [], 0
+        for line in self._content(name).split(b"\n")[:-1]:
+            try:
+                record = json.loads(line)
+                _ = record["step"] + 0, name == "samples.jsonl" or record["split"] + ""
+                records.append((record, line + b"\n"))
+            except (ValueError, TypeError, KeyError):
+                damaged += 1
+        if damaged:
+            _warn(f"{self.dir / name} is damaged: {damaged} of its lines cannot be read and are left out")
+        return records
 
     def write_results(self, results: dict):
         """Writes results.json: the final figures, flat; one that is not finite is written as null."""
-        _write_json(self.dir / "results.json", _finite(results))
+        results = _finite(results)
+        _write_json(self.dir / "results.json", results | {"sha256": _sum(results)})
 
     def read_results(self) -> dict:
-        """The figures in results.json; {} before the run has ended."""
+        """The figures in results.json; {} before the run has ended, and if they are damaged, with a warning."""
         path = self.dir / "results.json"
-        return _read_json(path) if path.exists() else {}
+        with suppress(InputError, AttributeError):
+            results = _read_json(path) if path.exists() else {"sha256": _sum({})}
+            if results.pop("sha256", None) == _sum(results):
+                return results
+        _warn(f"{path} is not what was written: it is damaged, or was edited, and is left out")
+        return {}
 
     def write_evaluation(self, name: str, results: dict):
         """Writes the figures of a later evaluation to eval-<name>.json, in the format of results.json.
@@ -148,18 +196,30 @@ class RunFolder:
 
     def write_text(self, name: str, text: str):
         """Writes another file of the run."""
-        _write_text(self.dir / name, text)
+        write_bytes(self.dir / name, text.encode("utf-8"))
 
 
-def _write_text(path, text: str):
-    """Writes a file atomically: after a crash it has its old or its new content."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+def _made(path) -> bool:
+    """True if a folder could be made; False if it exists."""
+    with suppress(FileExistsError):
+        path.mkdir(exist_ok=False)
+        return True
+    return False
 
 
-def _line(record: dict) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
+def _link(link, name: str):
+    """Makes or moves a link in one step; nothing where links are not allowed."""
+    part = link.with_name(f".{link.name}-{os.getpid()}")
+    with suppress(OSError, NotImplementedError):
+        os.symlink(name, part)
+    with suppress(OSError):
+        os.replace(part, link)
+    with suppress(OSError):
+        os.unlink(part)
+
+
+def _line(record: dict) -> bytes:
+    return json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
 
 
 def _finite(figures: dict) -> dict:
@@ -167,12 +227,21 @@ def _finite(figures: dict) -> dict:
     return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in figures.items()}
 
 
+def _sum(value: dict) -> str:
+    """The SHA-256 of a value that JSON holds."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def _write_json(path, value):
-    _write_text(path, json.dumps(value, indent=2) + "\n")
+    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def _read_json(path):
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_bytes())
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from error
+
+
+def _warn(message: str):
+    warnings.warn(message, InputWarning, stacklevel=3)

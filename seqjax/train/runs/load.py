@@ -1,14 +1,16 @@
 """Runs read from their folders, with the weights."""
 
 import dataclasses
-from typing import Any
+import warnings
+from typing import Any, Literal
 
 import jax
 
 from seqjax import serial
 from seqjax.contracts import Model
-from seqjax.errors import InputError
+from seqjax.errors import InputError, InputWarning
 from seqjax.train.checkpoint import Checkpoints
+from seqjax.train.runs.description import hashes_of
 from seqjax.train.runs.folder import RunFolder
 from seqjax.types import Params
 
@@ -26,6 +28,7 @@ class Run:
         params: the best parameters, or the last if no best were saved.
         metrics: a dict for each line of metrics.jsonl: step, split and figures; losses are in nats per `model.unit`.
         results: the final figures, flat; empty before the run has ended.
+        stopped_by: the number of the signal that has just stopped training; None as read from a folder.
     """
 
     dir: str
@@ -36,19 +39,24 @@ class Run:
     params: Params
     metrics: list[dict]
     results: dict
+    stopped_by: int | None = None
 
 
-def load_run(dir) -> Run:
+def load_run(dir, checkpoint: Literal["best", "last"] | None = None) -> Run:
     """Loads a run from its folder, without the experiment that wrote it.
+
+    It needs config.json and a checkpoint. Whatever else is damaged or missing is left out, with a warning.
 
     Args:
         dir: the folder, e.g. runs/language_model/latest.
+        checkpoint: the weights to load; None: the best, or the last if no best were saved.
 
     Returns:
         Run, its weights on the default device.
 
     Raises:
-        InputError: it is not a run folder, has no checkpoint or is damaged, or its vocabulary does not fit its model.
+        InputError: it is not a run folder, has no checkpoint or a damaged one, its vocabulary does not fit its model, or its
+            config.json does not belong to the checkpoint.
 
     Example:
         >>> load_run("nowhere")
@@ -64,8 +72,10 @@ def load_run(dir) -> Run:
     model: Any = serial.from_json(description["model"])
     vocabulary = serial.from_json(description["vocabulary"])
     _check_vocabulary(folder.dir, model, vocabulary)
-    with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
-        params = checkpoints.params(jax.eval_shape(model.init, jax.random.key(0)))
+    with Checkpoints(folder.checkpoints, read_only=True, hashes=hashes_of(description)) as checkpoints:
+        params = checkpoints.params(jax.eval_shape(model.init, jax.random.key(0)), checkpoint)
+        for damage in _damages(folder, checkpoints):
+            warnings.warn(damage, InputWarning, stacklevel=2)
     return Run(
         dir=str(folder.dir),
         config=description["config"],
@@ -76,6 +86,21 @@ def load_run(dir) -> Run:
         metrics=folder.read_metrics(),
         results=folder.read_results(),
     )
+
+
+def _damages(folder: RunFolder, checkpoints: Checkpoints) -> list[str]:
+    """The damages of a folder: differences from the record of its last checkpoint."""
+    if checkpoints.step("last") is None:
+        return ["the last weights are gone"]
+    try:
+        position = checkpoints.record("last")["position"]
+    except InputError as error:
+        return [str(error)]
+    damages = [f"{folder.dir / name} is not what was written" for name in folder.changed(position.get("files", {}))]
+    best = (position.get("standing") or {}).get("step")
+    if best is not None and (checkpoints.step("best") or 0) < best:
+        damages.append(f"the best weights of {folder.dir}, of step {best}, are gone")
+    return damages
 
 
 def _check_vocabulary(dir, model: Model, vocabulary: Any):

@@ -44,11 +44,13 @@ def test_a_file_is_cut_in_order_by_characters(tmp_path):
     record = corpus.record
     assert json.loads(json.dumps(record)) == record
     assert (record["files"], record["characters"], record["train_characters"]) == (1, 100, 50)
-    content = b"".join(
-        b"\0".join(part.encode("utf-8") for part in (split, "text", text[low:high])) + b"\0"
-        for split, low, high in [("train", 0, 50), ("valid", 50, 80), ("test", 80, 100)]
-    )
-    assert record["sha256"] == hashlib.sha256(content).hexdigest()
+    sums = [hashlib.sha256(text[low:high].encode() + b"\0").hexdigest() for low, high in ((0, 50), (50, 80), (80, 100))]
+    assert [record[f"{split}_sha256"] for split in ("train", "valid", "test")] == sums
+    assert record["sha256"] == hashlib.sha256("".join(sums).encode()).hexdigest()
+    (tmp_path / "text").rename(tmp_path / "of_another_name")
+    again = data.from_path(tmp_path / "of_another_name", (0.5, 0.3, 0.2)).record
+    assert {name for name in record if record[name] != again[name]} == {"source"}
+    assert len({record[name] for name in record if name.endswith("sha256")}) == 4
 
 
 def test_a_test_split_may_be_empty(tmp_path):

@@ -44,7 +44,7 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(train, nowhere, no_pictur
     with monkeypatch.context() as patch:
         Interrupt(patch, step=4)
         outcome = train("parts")
-    assert outcome.code == 0 and "stopped after step 4 of 6" in outcome.out
+    assert outcome.code == 143 and "stopped after step 4 of 6" in outcome.out
     assert command("train", "--resume", "parts").code == 0
     whole, parts = (figures_of(nowhere / name) for name in ("whole", "parts"))
     drop = ("clips_per_second",)
@@ -52,7 +52,7 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(train, nowhere, no_pictur
         {k: v for k, v in line.items() if k not in drop} for line in parts if line["split"] == "validation"
     ]
     assert results_of(nowhere / "whole")["test_accuracy"] == results_of(nowhere / "parts")["test_accuracy"]
-    refused(command("train", "--resume", "parts", "--model.hidden-size", 9), "model.hidden_size")
+    refused(command("train", "--resume", "parts", "--model.hidden-size", 9), "--model.hidden-size")
 
 
 def fold_command(files, *flags):
@@ -68,7 +68,7 @@ def test_folds_train_every_person_left_out_and_continue(files, nowhere, no_pictu
     with monkeypatch.context() as patch:
         Interrupt(patch, step=2)
         outcome = fold_command(files)
-    assert outcome.code == 0 and "stopped in folds/person0-seed0" in outcome.out
+    assert outcome.code == 143 and "stopped in folds/person0-seed0" in outcome.out
     outcome = fold_command(files)
     assert outcome.code == 0, outcome.err
     summary = json.loads((nowhere / "folds" / "folds.json").read_text())
@@ -84,7 +84,7 @@ def test_folds_train_every_person_left_out_and_continue(files, nowhere, no_pictu
     again = fold_command(files, "--seeds", 1)
     after = contents(nowhere / "folds")
     assert again.code == 0 and {name for name in before if before[name] != after[name]} == {"folds.json"}
-    refused(fold_command(files, "--model.hidden-size", 4), "folds holds folds with another model.hidden_size")
+    refused(fold_command(files, "--model.hidden-size", 4), "folds holds folds with another --model.hidden-size")
     refused(fold_command(files, "--seeds", "none"), "--seeds is none")
     (nowhere / "folds" / "folds.json").rename(nowhere / "folds.json")
     refused(fold_command(files), "folds exists and holds no folds")

@@ -21,7 +21,7 @@ from seqjax.serial import to_json
 from seqjax.train import LoopConfig, OptimizerConfig
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.runs.folder import RunFolder
-from tests.experiments.conftest import contents, refused
+from tests.experiments.conftest import contents, figures_of, refused
 from tests.experiments.language_model.conftest import PACE, SIZES, command, words
 
 LETTERS = CharacterVocabulary.from_text("the cat")
@@ -63,11 +63,13 @@ TRAIN = {  # one of each kind of message goes through the command
     "unknown cell": ([*GOOD, "--model.cell", "mamba"], ["mamba", "lstm", "gru", "elman"]),
     "no layers": ([*GOOD, "--model.layers", 0], ["model.layers is 0", "at least 1"]),
     "no steps": ([*GOOD, "--loop.steps", 0], ["loop.steps is 0", "at least 1"]),
-    "run folder that exists": ([*GOOD, "--run.dir", "kept"], ["kept exists", "--resume kept"]),
+    "run folder with other files": ([*GOOD, "--run.dir", "kept"], ["kept exists and is not empty", "another folder"]),
     "run folder below a file": ([*GOOD, "--run.dir", "good.txt/run"], ["good.txt"]),
     "resume of nothing": (["--resume", "missing"], ["nothing to resume", "missing"]),
     "resume of another folder": (["--resume", "kept"], ["nothing to resume", "kept"]),
-    "resume before anything was saved": (["--resume", "begun"], ["nothing to resume", "begun", "no checkpoint"]),
+    "resume of half a config": (["--resume", "begun"], ["begun/config.json is damaged", "no preset, config, model"]),
+    "resume elsewhere": (["--resume", "begun", "--run.dir", "other"], ["damaged"]),
+    "resume if there is no folder": ([*GOOD, "--resume-if-there"], ["--resume-if-there", "--run.dir"]),
     "resume without a folder": (["--resume"], ["--resume", "has no value"]),
     "weights of nothing": ([*GOOD, "--init-from", "kept"], ["kept is not a run folder"]),
 }
@@ -189,12 +191,24 @@ def test_evaluation_of_a_split_that_the_text_lacks(here):
     assert contents(here) == before
 
 
-def test_a_damaged_checkpoint_is_reported_and_not_resumed(here):
+def test_a_run_goes_on_from_the_newest_checkpoint_that_is_whole(here):
+    def damage(which):
+        for array in (here / "run" / "checkpoints" / which).rglob("d/*"):
+            array.write_bytes(bytes(byte ^ 0x10 for byte in array.read_bytes()))
+
     assert command("train", *GOOD, *SIZES, *PACE, "--loop.steps", 1, "--run.dir", "run").code == 0
-    for array in (here / "run" / "checkpoints" / "last").rglob("d/*"):
-        array.write_bytes(bytes(byte ^ 0x10 for byte in array.read_bytes()))
+    damage("last")
+    resumed = command("train", "--resume", "run", "--loop.steps", 2)
+    assert resumed.code == 0, resumed.err
+    assert re.search(r"^warning: checkpoint .*last/1 is damaged.*: going on from best/1$", resumed.err, re.MULTILINE)
+    assert command("train", *GOOD, *SIZES, *PACE, "--loop.steps", 2, "--run.dir", "whole").code == 0
+    assert figures_of(here / "run")[-1] == figures_of(here / "whole")[-1]
+
+    damage("last"), damage("best")
     before = contents(here)
-    refused(command("train", "--resume", "run", "--loop.steps", 2), "damaged")
+    refused(command("train", "--resume", "run", "--loop.steps", 3), "damaged", "no other checkpoint is whole")
+    refused(command("sample", "run"), "best/2 is damaged")
+    refused(command("sample", "run", "--checkpoint", "last"), "last/2 is damaged")
     assert contents(here) == before
 
 

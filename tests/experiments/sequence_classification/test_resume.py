@@ -18,7 +18,7 @@ def stopped(tmp_path_factory, train):
     with pytest.MonkeyPatch.context() as patch:
         Interrupt(patch, 3)
         outcome = train(folder, "--data.word-dropout", 0.2)
-    assert outcome.code == 0, outcome.err
+    assert outcome.code == 143, outcome.err
     assert f" -m experiments.sequence_classification train --resume {folder}" in outcome.out
     return folder
 
@@ -38,11 +38,11 @@ def test_resume_goes_on_to_the_numbers_of_an_uninterrupted_run(stopped, finished
 
 def test_resume_refuses_another_model_and_other_data(stopped, table, tmp_path):
     before = contents(stopped)
-    refused(command("train", "--resume", stopped, "--model.hidden-size", 9), "hidden_size")
+    refused(command("train", "--resume", stopped, "--model.hidden-size", 9), "--model.hidden-size")
     copy = table.read_text()
     try:
         table.write_text(lines(60, seed=1))
-        refused(command("train", "--resume", stopped), "has changed since", "restore it to continue")
+        refused(command("train", "--resume", stopped), "is not what", "restore it to continue")
     finally:
         table.write_text(copy)
     assert contents(stopped) == before

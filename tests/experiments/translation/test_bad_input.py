@@ -86,9 +86,9 @@ TRAIN = {  # one of each kind of message goes through the command
     "weights of another vocabulary": ([*GOOD, "--init-from", "PLAIN"], ["its vocabulary is not that of these data"]),
     "another vocabulary": (
         ["--resume", "RUN", "--data.vocabulary-size", 12],
-        ["cannot continue with another data.vocabulary_size", "120", "12"],
+        ["cannot continue with another --data.vocabulary-size", "120", "12"],
     ),
-    "another model": (["--resume", "RUN", "--model.hidden-size", 9], ["model.hidden_size", "8", "9"]),
+    "another model": (["--resume", "RUN", "--model.hidden-size", 9], ["--model.hidden-size", "8", "9"]),
     "a seed of 67 bits": ([*GOOD, "--seed", 10**20], ["seed is 1000", "from 0 to 9223372036854775807"]),
 }
 

@@ -183,7 +183,7 @@ def watched(tmp_path_factory, train):
     with pytest.MonkeyPatch.context() as patch:
         Interrupt(patch, 2)
         outcome = train(runs / "stopped", *flags)
-    assert outcome.code == 0 and f"train --resume {runs / 'stopped'}" in outcome.out
+    assert outcome.code == 143 and f"train --resume {runs / 'stopped'}" in outcome.out
     assert not (runs / "stopped" / "results.json").exists() and figures_of(runs / "stopped")[-1]["step"] == 2
     return runs / "whole", runs / "stopped"
 

@@ -1,0 +1,103 @@
+"""Going on with a run from its checkpoints, to the numbers of an uninterrupted one."""
+
+import json
+import warnings
+
+import jax
+
+from seqjax.errors import InputError, InputWarning
+from seqjax.train.changes import refuse_changes
+from seqjax.train.checkpoint import Checkpoints, DamagedError
+from seqjax.train.runs.folder import RunFolder
+from seqjax.train.standing import Standing
+from seqjax.train.state import TrainState
+
+
+def resume(checkpoints: Checkpoints, state: TrainState, stream, run: RunFolder | None = None) -> tuple[TrainState, dict]:
+    """Restores the newest checkpoint that is whole: the state, the position in the run, and the metrics up to that step.
+
+    Warnings tell of damaged checkpoints that were passed over, of best weights that are gone, and of metrics or samples that are
+    not what was written.
+
+    Args:
+        checkpoints: the checkpoints of the run.
+        state: returned by `init_state`, for its structure and placement.
+        stream: the stream to train on; a position is valid only in a stream of equal `identity`.
+        run: the run's folder, whose metrics and samples after that step are removed; None: it has none.
+
+    Returns:
+        (state, position), for `train_loop`, which then gives the same numbers as an uninterrupted run.
+
+    Raises:
+        InputError: there is no checkpoint, all are damaged, or they belong to another model, optimizer or data set.
+    """
+    state, position = _restore(checkpoints, state)
+    refuse_changes("data", position["identity"], plain(stream.identity))
+    step = int(state.step)
+    if run is not None:
+        for name in run.changed(position.get("files", {})):
+            warn(f"{run.dir / name} is not what was written up to step {step}: a part of it is damaged or lost")
+        run.trim(step)
+    return state, position | {"standing": _with_best(checkpoints, state, position.get("standing"))}
+
+
+def position_of(stream, batches, standing: Standing | None = None, seconds: float = 0.0, run: RunFolder | None = None) -> dict:
+    """The position in a run, as stored in checkpoints: in its stream, in time, in its evaluations and in its files.
+
+    Args:
+        stream: the stream.
+        batches: its iterator.
+        standing: of the evaluations; None: there were none.
+        seconds: of training so far.
+        run: the run's folder; None: it has none.
+    """
+    position = {"data": plain(batches.get_state()), "identity": plain(stream.identity), "seconds": seconds}
+    position["standing"] = None if standing is None else standing.state
+    return position | {"files": {} if run is None else run.sums()}
+
+
+def plain(value):
+    """A value as it comes back from JSON."""
+    return json.loads(json.dumps(value))
+
+
+def warn(message: str):
+    """Tells of something wrong that does not stop the work."""
+    warnings.warn(message, InputWarning, stacklevel=3)
+
+
+def _restore(checkpoints: Checkpoints, state: TrainState) -> tuple[TrainState, dict]:
+    """The newest checkpoint that is not damaged, wherever it lies."""
+    damages: list[str] = []
+    for place in checkpoints.places():
+        try:
+            state, position = checkpoints.restore("last", state, place=place)
+        except DamagedError as error:
+            damages.append(str(error))
+            continue
+        for damage in damages:
+            warn(f"{damage}: going on from {place.folder}/{place.step}")
+        return state, position
+    if damages:
+        raise InputError(f"{damages[0]}; no other checkpoint is whole: start a new run")
+    raise InputError(f"no checkpoint in {checkpoints.folder}: nothing has been saved there")
+
+
+def _with_best(checkpoints: Checkpoints, state: TrainState, standing: dict | None) -> dict | None:
+    """The standing of a run; without its best evaluation if the weights of that are gone."""
+    if standing is None or standing["step"] is None:
+        return standing
+    lost = f"the best weights, of step {standing['step']}, are gone"
+    target = jax.eval_shape(lambda: state.params)
+    try:
+        held = checkpoints.step("best")
+        if held is not None:
+            checkpoints.params(target, "best")  # verifies them
+            if held >= standing["step"]:
+                return standing
+    except DamagedError as error:
+        lost = str(error)
+        [place] = [place for place in checkpoints.places() if place.folder == "best"]
+        checkpoints.delete(place)
+    warn(f"{lost}: the next evaluation is taken for the best so far")
+    return standing | {"best": None, "step": None}
