@@ -13,12 +13,13 @@ from seqjax.data.text.documents import AnyDocument
 from seqjax.data.text.vocabulary import Vocabulary
 
 CHUNK = 1 << 22  # symbols that are read at a time
+REMAPPED = 1 << 22  # bytes after which a file is mapped anew
 
 
 class TokenFile:
     """Symbols in a file, read where they are asked for: like an array [N], but the file need not fit into the memory.
 
-    The file is mapped anew at every reading, so that its pages do not stay in the process; it may be deleted meanwhile.
+    The file is mapped anew after a few megabytes, so that its pages do not stay in the process; it may be deleted meanwhile.
 
     Args:
         path: a file of symbols, one after another.
@@ -40,6 +41,8 @@ class TokenFile:
         self.dtype, self._begin = np.dtype(dtype), begin
         self._file = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
+        self._pages: mmap.mmap | None = None
+        self._read = 0  # bytes since the file was mapped
         count = path.stat().st_size // self.dtype.itemsize
         self.size = (count if end is None else end) - begin
 
@@ -47,10 +50,11 @@ class TokenFile:
         return self.size
 
     def __getitem__(self, index) -> np.ndarray:
-        with mmap.mmap(self._file, 0, access=mmap.ACCESS_READ) as pages:
-            symbols = np.frombuffer(pages, self.dtype, self.size, self._begin * self.dtype.itemsize)  # [N]
-            result = np.array(symbols[index])
-            del symbols  # or the map could not be closed
+        if self._pages is None or self._read > REMAPPED:
+            self._pages, self._read = mmap.mmap(self._file, 0, access=mmap.ACCESS_READ), 0  # the last array closes the old one
+        symbols = np.frombuffer(self._pages, self.dtype, self.size, self._begin * self.dtype.itemsize)  # [N]
+        result = np.array(symbols[index])
+        self._read += result.nbytes
         return result
 
 
