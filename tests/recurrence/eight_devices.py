@@ -63,13 +63,14 @@ CASES = {
     "remat_sqrt": (Stack((LSTM_D, GRU_H)), {"remat": "sqrt"}),
     "chain": (DEEP, LENGTHS),
     "dropout": (NOISY, KEY | LENGTHS),
-    "bahdanau": (BAHDANAU, LENGTHS),
-    "luong": (LUONG, {}),
+    "attends_before": (BAHDANAU, LENGTHS),
+    "attends_after": (LUONG, {}),
     "convolutions": (TemporalConvNet(input_size=D, filters=(4,), width=3), LENGTHS),
     "dense": (Dense(D, H), LENGTHS),
     "lstm_tokens": (LSTM_D, LENGTHS),
     "dense_tokens": (Dense(D, H), {}),
 }
+assert not CASES.keys() & MODELS.keys()
 
 
 def put(mesh, values, spec):
