@@ -1,5 +1,6 @@
 """Malformed calls of losses, measures, heads, encoders, models, searches and pictures: one line each, and nothing is compiled."""
 
+import dataclasses
 import functools
 import traceback
 
@@ -9,7 +10,7 @@ import optax
 import pytest
 
 import seqjax
-from seqjax import GRU, InputError, LatePooling, Pooling, ScoreAveraging, decode, inspect, losses, metrics, train
+from seqjax import GRU, InputError, LatePooling, Pooling, ScoreAveraging, data, decode, inspect, losses, metrics, train
 from seqjax.attention import Attentive, Dot
 from seqjax.data import CharacterVocabulary
 from seqjax.metrics import Detection, Segment
@@ -270,7 +271,22 @@ TRAINING = {
     "one batch to evaluate": (
         lambda: train.evaluate(len, LANGUAGE, {}, {"tokens": TARGETS}), "{'tokens'", "an iterable of batches"),
 }  # fmt: skip
-CASES = TRAINING | LOSSES | MEASURES | PARTS | MODELS | SEARCHES | OTHERS
+SERIES = data.Series(
+    inputs={"features": [XS[0], XS[0]]}, lengths=[3, 3], classes=data.Labels(names=("a", "b")), names=("x", "y"), labels=[0, 1]
+)
+DATA = {
+    "an item from the end": (lambda: SERIES.take([-1]), "indices holds -1", "from 0 to 1"),
+    "items by a mask": (lambda: SERIES.take(np.array([True, False])), "bool[2]", "integer [n]"),
+    "items of floats": (lambda: SERIES.take([0.7]), "float64[1]", "integer [n]"),
+    "classes of names": (lambda: dataclasses.replace(SERIES, classes=("a", "b")), "('a', 'b')", "Labels(names=...)"),
+    "labels of halves": (lambda: dataclasses.replace(SERIES, labels=[0.5, 1.5]), "float64[2]", "integer [N]"),
+    "a stream of half a row": (lambda: data.SeriesStream(series=SERIES, batch_size=1.5, seed=0), "1.5", "an integer"),
+    "an unknown field of a stream": (lambda: data.SeriesStream(series=SERIES, size=3), "series", "it takes series"),
+    "strokes of one column": (lambda: data.stroke_ends(np.zeros(3)), "float64[3]", "numbers [T, columns]"),
+    "a spacing of a word": (lambda: data.read_drawing("START", spacing="a"), "spacing is 'a'", "a number"),
+    "names of a number": (lambda: data.Labels(names=3), "names is 3", "a tuple of texts"),
+}
+CASES = DATA | TRAINING | LOSSES | MEASURES | PARTS | MODELS | SEARCHES | OTHERS
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)

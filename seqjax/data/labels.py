@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from seqjax.errors import InputError
 from seqjax.serial import register
+from seqjax.values import Value
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class Labels:
+class Labels(Value):
     """The names of classes, in the order of their numbers.
 
     Args:
@@ -27,7 +28,6 @@ class Labels:
     names: tuple[str, ...]
 
     def __post_init__(self):
-        object.__setattr__(self, "names", tuple(map(str, self.names)))
         twice = [name for name in self.names if self.names.count(name) > 1]
         if twice or not self.names:
             raise InputError(f"class {twice[0]!r} is given twice: name it once" if twice else "there are no classes: name one")

@@ -10,10 +10,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from seqjax.annotations import public
+from seqjax.checks import check_array
 from seqjax.data.labels import Labels
 from seqjax.data.series import Series
 from seqjax.data.splits import SPLITS
 from seqjax.errors import InputError
+from seqjax.values import Value
 
 PLACES = 10  # units of places, in units of moves
 TEST_DRAWERS = 5  # of Omniglot's 20 drawers of an alphabet, the last ones
@@ -123,6 +126,7 @@ def load_stroke3(path: str | Path) -> dict[str, Series]:
     return series
 
 
+@public
 def read_drawing(text: str, *, spacing: float = 5.0) -> np.ndarray:
     """A drawing in Omniglot's form as points at equal distances along its strokes.
 
@@ -193,6 +197,7 @@ def growing_drawings(lines: Iterable[str], *, spacing: float = 5.0) -> Iterator[
             yield count, read_drawing("\n".join(drawing), spacing=spacing)
 
 
+@public
 def stroke_ends(features: np.ndarray) -> np.ndarray:
     """The numbers of points of the first 1, 2, ... strokes of a drawing.
 
@@ -206,6 +211,9 @@ def stroke_ends(features: np.ndarray) -> np.ndarray:
         >>> stroke_ends(np.array([[0, 0, 0], [1, 0, 1], [0, 4, 1]])).tolist()
         [2, 3]
     """
+    features = np.asarray(check_array("features", features, "numeric", "T", "columns"))
+    if features.shape[1] < 3:
+        raise InputError(f"features have shape {features.shape}, the third column must tell where the pen is lifted")
     return np.flatnonzero(features[:, 2] > 0.5) + 1
 
 
@@ -233,7 +241,7 @@ def first_strokes(series: Series) -> tuple[Series, np.ndarray]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DistortedStrokes:
+class DistortedStrokes(Value):
     """Draws a drawing otherwise: turned, stretched and shaken a little, an `augment` of a SeriesStream.
 
         (dx, dy) = A (dx, dy) + e,    A = rotation(a) [[s, k], [0, t]]
@@ -270,6 +278,7 @@ class DistortedStrokes:
                 raise InputError(f"{field} is {getattr(self, field)}, it must be at least 0")
 
     @classmethod
+    @public
     def of_strength(cls, strength: float) -> "DistortedStrokes":
         """All default deviations times a number."""
         sizes = {"turn": cls.turn, "stretch": cls.stretch, "shear": cls.shear, "shake": cls.shake}

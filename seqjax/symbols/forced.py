@@ -8,17 +8,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from seqjax.annotations import public
 from seqjax.categorical import quantile
 from seqjax.errors import InputError
 from seqjax.hoisting import hoist
 from seqjax.placement import varying_alike
 from seqjax.serial import register
 from seqjax.types import Array, Key, State
+from seqjax.values import Value
 
 
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TeacherForcing:
+class TeacherForcing(Value):
     """The probability that a decoder in training reads the true symbol rather than its own, at training step i.
 
         linear  max(floor, 1 - i / k)      exponential  max(floor, k^i)      inverse_sigmoid  max(floor, k / (k + exp(i / k)))
@@ -53,6 +55,7 @@ class TeacherForcing:
         if not 0 <= self.floor <= 1:
             raise InputError(f"floor is {self.floor}, it must be from 0 to 1")
 
+    @public
     def probability(self, step: int) -> float:
         """The probability of reading the true symbol.
 
@@ -62,6 +65,8 @@ class TeacherForcing:
         Returns:
             From floor to 1.
         """
+        if step < 0:
+            raise InputError(f"step is {step}, it must be at least 0")
         if self.decay == "linear":
             truth = 1 - step / self.k
         elif self.decay == "exponential":

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from seqjax.annotations import public
 from seqjax.checks import check_rate, check_size
 from seqjax.compose.feedforward import Feedforward
 from seqjax.errors import InputError
@@ -85,6 +86,7 @@ def _averages(size: int, places: int, dtype) -> Array:
     return jnp.asarray(weights, dtype)
 
 
+@public
 def frame_encoder(
     input_shape: Shape, channels: tuple[int, ...] = (16, 32, 64), features: int = 64, *, grid: int = 4, dropout: float = 0.0
 ) -> Feedforward:

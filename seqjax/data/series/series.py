@@ -10,14 +10,16 @@ from itertools import pairwise
 
 import numpy as np
 
+from seqjax.checks import check_array, check_classes, shown
 from seqjax.data.labels import Labels
 from seqjax.data.series import checks
 from seqjax.data.series.parts import Parts, Thinned, read_part
 from seqjax.errors import InputError
+from seqjax.values import Value
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Series:
+class Series(Value):
     """Sequences with a class each, a class a step, or both.
 
     Args:
@@ -66,14 +68,16 @@ class Series:
 
     def __post_init__(self):
         labels, targets = self.labels, self.targets
+        if not isinstance(self.classes, Labels):
+            raise InputError(f"classes is {shown(self.classes)}, it must be Labels(names=...)")
         for name, value in {
             "inputs": {word: _in_memory(items) for word, items in self.inputs.items()},
-            "lengths": np.asarray(self.lengths, np.int64).reshape(-1),
+            "lengths": integers("lengths", self.lengths, "N"),
             "names": tuple(map(str, self.names)),
             "groups": tuple(map(str, self.groups)) or tuple(map(str, self.names)),
-            "labels": None if labels is None else np.asarray(labels, np.int64).reshape(-1),
-            "targets": None if targets is None else tuple(np.asarray(target, np.int64) for target in targets),
-            "splits": {name: np.asarray(indices, np.int64).reshape(-1) for name, indices in self.splits.items()},
+            "labels": None if labels is None else integers("labels", labels, "N"),
+            "targets": None if targets is None else tuple(integers("targets", target, "T") for target in targets),
+            "splits": {name: integers(f"split {name}", indices, "n") for name, indices in self.splits.items()},
         }.items():
             object.__setattr__(self, name, value)
         if not self.inputs:
@@ -165,7 +169,8 @@ class Series:
 
     def take(self, indices) -> "Series":
         """Some of the items, in the order of `indices`; published splits go with their items."""
-        indices = np.asarray(indices, np.int64).reshape(-1)
+        indices = integers("indices", indices, "n")
+        check_classes("indices", indices, len(self))
         return self._derived(indices)
 
     def cut(self, indices, begins, ends, *, labels: np.ndarray | None = None, record: dict | None = None) -> "Series":
@@ -366,3 +371,8 @@ def _majority(target: np.ndarray) -> int:
     counts = np.bincount(target + 1)
     labelled = counts[1:]
     return int(labelled.argmax()) if labelled.size and labelled.max() > counts[0] else -1
+
+
+def integers(name: str, values, axis: str) -> np.ndarray:
+    """A vector of integers as int64; raises InputError for anything else, such as floats or a mask of bools."""
+    return np.asarray(check_array(name, values, "integer", axis), np.int64)

@@ -7,15 +7,19 @@ from functools import cached_property
 
 import numpy as np
 
+from seqjax.annotations import public
+from seqjax.checks import check_array, shown
 from seqjax.data import planning
 from seqjax.data.batches import Batch, Stream, ahead
 from seqjax.data.series.series import Series
 from seqjax.errors import InputError
+from seqjax.values import Value
 
 Augment = Callable[[dict[str, np.ndarray], np.random.Generator], dict[str, np.ndarray]]
 THREADS = 2  # that read items ahead if they are not in memory
 
 
+@public
 def series_shapes(lengths: np.ndarray, count: int = 4) -> tuple[int, ...]:
     """Lengths of batches in rising order, quantiles of the items' lengths; every item fits the last.
 
@@ -33,11 +37,16 @@ def series_shapes(lengths: np.ndarray, count: int = 4) -> tuple[int, ...]:
         >>> series_shapes(np.arange(1, 101), count=2)
         (76, 100)
     """
-    return tuple(shape[0] for shape in planning.quantile_shapes(np.asarray(lengths)[:, None], count, what="items"))
+    return tuple(
+        shape[0]
+        for shape in planning.quantile_shapes(
+            np.asarray(check_array("lengths", lengths, "integer", "N"))[:, None], count, what="items"
+        )
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SeriesStream(Stream):
+class SeriesStream(Value, Stream):
     """An endless stream of training batches of a series; the items of a batch have similar lengths.
 
     A batch is a dict: for every input, `<name>` [B, T, ...] and `<name>_lengths` int32 [B]; `label` int32 [B] if items have
@@ -82,6 +91,10 @@ class SeriesStream(Stream):
     shapes: tuple[int, ...] = ()
 
     def __post_init__(self):
+        if not isinstance(self.series, Series):
+            raise InputError(f"series is {shown(self.series)}, it must be a Series")
+        if not (self.augment is None or callable(self.augment)):
+            raise InputError(f"augment is {shown(self.augment)}, it must be a function of (inputs, generator)")
         if self.batch_size < 1 or self.seed < 0 or (self.window is not None and self.window < 1):
             sizes = f"batch size {self.batch_size}, window {self.window}, seed {self.seed}"
             raise InputError(f"{sizes}: the first two must be at least 1, the seed at least 0")

@@ -127,7 +127,7 @@ def test_identity_is_that_of_the_data_and_not_of_its_place():
         ({"inputs": {"features": np.zeros((4, 5, 2))}}, "features of b has 5 steps, it should have 9"),
         ({"rate": 0}, "rate is 0, it must be above 0"),
         ({"labels": [0, 1, 3, 0]}, "c has label 3: there are 3 classes, 0 to 2"),
-        ({"targets": [np.zeros(5)] * 4}, "b has 9 steps and targets (5,): give one a step"),
+        ({"targets": [np.zeros(5, int)] * 4}, "b has 9 steps and targets (5,): give one a step"),
         ({"targets": [np.full(n, 3 * (n == 9)) for n in (5, 9, 3, 7)]}, "b has target 3 at step 0"),
         ({"lazy": Lazy, "record": {}}, 'record needs "sha256"'),
         ({"splits": {"train": [0, 2], "test": [1]}}, "group person 0 is in the splits train and test: a group belongs to one"),
