@@ -14,6 +14,7 @@ from seqjax.contracts import Decoder
 from seqjax.data.text.files import read_text
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
+from seqjax.train.output import is_terminal, visible
 from seqjax.types import Params
 
 
@@ -65,7 +66,8 @@ class Output:
     def write(self, texts: Sequence[str], prompt: str):
         """Writes samples to the file, or prints them."""
         if self.output is None:
-            print(_together(texts))
+            shown = _together(texts)
+            print(visible(shown) if is_terminal(sys.stdout) else shown)
             return
         lines = (json.dumps({"prompt": prompt, "text": text}, ensure_ascii=False) + "\n" for text in texts)
         content = "".join(lines) if self.output.endswith(".jsonl") else _together(texts) + "\n"

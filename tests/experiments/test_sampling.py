@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments import sampling
 from experiments.sampling import prompt_batch, until
 from seqjax.data import CharacterVocabulary
 
@@ -15,6 +16,13 @@ def test_a_text_ends_before_the_first_stop(pieces, stops):
     whole = "".join(pieces)
     ends = [(place + len(stop), place) for stop in stops if (place := whole.find(stop)) >= 0]
     assert "".join(until(iter(pieces), stops)) == whole[: min(ends)[1] if ends else None]
+
+
+def test_a_terminal_obeys_no_sample(monkeypatch, capsys):
+    for terminal, shown in ((True, "a\\x1b[31m\n"), (False, "a\x1b[31m\n")):
+        monkeypatch.setattr(sampling, "is_terminal", lambda stream, terminal=terminal: terminal)
+        sampling.Output().write(["a\x1b[31m"], "")
+        assert capsys.readouterr().out == shown
 
 
 def test_prompts_are_padded_to_few_lengths():
