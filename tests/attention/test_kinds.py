@@ -95,12 +95,11 @@ def test_it_is_the_published_equation(kind, x64):
 def test_gradients_are_finite_and_padding_has_none(kind):
     params, values, mask, query, coverage = (jax.tree.map(np.asarray, a) for a in arguments(kind))
 
-    @jax.jit
     def value(params, values, query):
         context, weights, _ = attend(kind, params, values, jnp.asarray(mask), query, jnp.asarray(coverage))
         return (context * jnp.cos(context)).sum() + (weights * jnp.sin(weights)).sum()
 
-    of_params, of_values, of_query = jax.grad(value, argnums=(0, 1, 2))(params, values, query)
+    of_params, of_values, of_query = jax.jit(jax.grad(value, argnums=(0, 1, 2)))(params, values, query)
     assert all(np.isfinite(a).all() for a in jax.tree.leaves((of_params, of_values, of_query)))
     assert not of_values[~mask].any() and np.abs(of_values[mask]).sum() > 0
     if not isinstance(kind, Local) or kind.predicted:

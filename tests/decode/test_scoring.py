@@ -69,22 +69,27 @@ def translator():
     decoder = Attentive(cell=gru, attention=dot, output_size=5)
     encoder, sizes = Symbols(size=7, embedding_size=3, cell=gru), {"target_size": 8, "embedding_size": 3}
     model = Seq2Seq(encoder=encoder, decoder=decoder, start_symbol=1, forbidden=(0,), **sizes)
-    return model, model.init(jax.random.key(0))
+    return model, jax.jit(model.init)(jax.random.key(0))
 
 
 def test_the_scores_and_weights_of_a_model_are_those_of_its_training_pass():
     model, params = translator()
     batch = {"source": jnp.array([[4, 2, 3], [5, 6, 0]]), "source_lengths": jnp.array([3, 2])}
     target = {"target": jnp.array([[3, 5, 2], [7, 2, 0]]), "target_lengths": jnp.array([3, 2])}
-    _, outputs = model.apply(params, batch | target)
-    log_p = jax.nn.log_softmax(outputs.logits.at[..., jnp.array([0, 1])].set(-jnp.inf))  # never emitted
-    expected = jnp.take_along_axis(log_p, target["target"][..., None], axis=2)[..., 0]
+
+    @jax.jit
+    def trained(params):
+        _, outputs = model.apply(params, batch | target)
+        log_p = jax.nn.log_softmax(outputs.logits.at[..., jnp.array([0, 1])].set(-jnp.inf))  # never emitted
+        return outputs.weights, jnp.take_along_axis(log_p, target["target"][..., None], axis=2)[..., 0]
+
+    expected_weights, expected = map(np.asarray, trained(params))
     decoded = decode.score(model, params, batch, target["target"], target["target_lengths"])
     for row, length in enumerate((3, 2)):
         np.testing.assert_allclose(decoded.symbols[row, :length], expected[row, :length], rtol=1e-5)
-    weights = decode.attention(model, params, batch, target["target"], target["target_lengths"])
-    np.testing.assert_allclose(weights[0], outputs.weights[0], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(weights[1, :2], outputs.weights[1, :2], rtol=1e-5, atol=1e-6)
+    weights = np.asarray(decode.attention(model, params, batch, target["target"], target["target_lengths"]))
+    np.testing.assert_allclose(weights[0], expected_weights[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(weights[1, :2], expected_weights[1, :2], rtol=1e-5, atol=1e-6)
 
 
 def test_a_padded_row_is_searched_as_it_is_without_padding_and_beside_others():

@@ -75,7 +75,7 @@ LAYERS |= {f"{name}_causal": (dataclasses.replace(layer, causal=True), loop) for
 
 def perturbed(layer):
     rng = np.random.default_rng(0)
-    params = layer.init(jax.random.key(0))
+    params = jax.jit(layer.init)(jax.random.key(0))
     return jax.tree.map(lambda a: np.asarray(a, np.float64) + 0.3 * rng.normal(size=a.shape), params)
 
 

@@ -32,9 +32,14 @@ def each(logits, targets, mask, loss):
 def check(function, batch, expected, count):
     """The value, and the gradient against central differences along a random direction."""
     logits, targets, mask = batch
-    value, gradient = jax.value_and_grad(lambda x: function(x, jnp.asarray(targets), jnp.asarray(mask)).sum)(jnp.asarray(logits))
+
+    def loss(x):
+        result = function(x, jnp.asarray(targets), jnp.asarray(mask))
+        return result.sum, result.weight
+
+    (value, weight), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(jnp.asarray(logits))
     assert float(value) == pytest.approx(expected(logits), rel=1e-12)
-    assert float(function(*map(jnp.asarray, batch)).weight) == count
+    assert float(weight) == count
     assert np.isfinite(gradient).all() and not np.asarray(gradient)[~mask].any()
     direction = np.where(np.isnan(logits), 0, np.random.default_rng(1).normal(size=logits.shape))
     step = 1e-6
@@ -60,7 +65,8 @@ def test_weights_count_targets_in_the_sum_and_in_the_weight(batch, loss):
     logits, targets, mask = batch
     weights = np.where(mask, np.random.default_rng(3).random((B, T)), np.nan)
     result = loss(*map(jnp.asarray, batch), weights=jnp.asarray(weights))
-    parts = [float(loss(jnp.asarray(logits[b, t]), jnp.asarray(targets[b, t])).sum) for b, t in np.argwhere(mask)]
+    one = jax.jit(lambda x, target: loss(x, target).sum)
+    parts = [float(one(logits[b, t], targets[b, t])) for b, t in np.argwhere(mask)]
     assert float(result.sum) == pytest.approx((parts * weights[mask]).sum())
     assert float(result.weight) == pytest.approx(weights[mask].sum())
     light = loss(jnp.asarray(logits[mask]), jnp.asarray(targets[mask]), weights=jnp.full(mask.sum(), 1e-3))
@@ -79,7 +85,7 @@ def test_focal(batch, gamma):
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_focal_of_a_certain_prediction_has_a_finite_gradient(gamma):
-    gradient = jax.grad(lambda x: losses.focal(x, jnp.array([0]), gamma=gamma).sum)(jnp.array([[200.0, 0.0]]))
+    gradient = jax.jit(jax.grad(lambda x: losses.focal(x, jnp.array([0]), gamma=gamma).sum))(jnp.array([[200.0, 0.0]]))
     assert np.abs(gradient).max() < 1e-6
 
 

@@ -77,8 +77,8 @@ def test_ranking_losses_are_the_papers_equations(x64, function, measure):
 
 @pytest.mark.parametrize(("function", "measure"), KINDS, ids=["score", "margin"])
 def test_of_equal_highest_scores_the_earliest_has_the_gradient(function, measure):
-    p = jnp.array([[[0.8, 0.2], [0.8, 0.2], [0.5, 0.5]]])
-    gradient = jax.grad(lambda x: function(x, jnp.zeros((1, 3), jnp.int32)).sum)(jnp.log(p))
+    p = np.array([[[0.8, 0.2], [0.8, 0.2], [0.5, 0.5]]], np.float32)
+    gradient = jax.jit(jax.grad(lambda x: function(x, jnp.zeros((1, 3), jnp.int32)).sum))(np.log(p))
     assert float(gradient[0, 0, 0]) > 0 > float(gradient[0, 2, 0]) and not gradient[0, 1].any()
 
 

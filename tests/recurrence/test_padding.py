@@ -68,11 +68,9 @@ def test_gradients_are_those_of_each_row_alone(options):
     reset = np.array([[0, 1, 0, 0, 1, 0], [0] * 6, [0] * 6], bool) if options.get("reset") else None
     context = jnp.array([[1.0, 2.0], [3.0, 4.0], [0.0, jnp.nan]])
 
-    @jax.jit
     def padded(params, xs, state):
         return squares(unroll(DIRECTION, params, xs, state, context=context, mask=MASK, **options | {"reset": reset}))
 
-    @jax.jit
     def alone(params, xs, state):
         total = squares((state.h[2], state.x[2]))
         for i in range(2):
@@ -81,7 +79,7 @@ def test_gradients_are_those_of_each_row_alone(options):
             total += squares(unroll(DIRECTION, params, rows[0], rows[1], context=rows[2], **cut))
         return total
 
-    results = [jax.value_and_grad(function, argnums=(0, 1, 2))(PARAMS, XS, STATE) for function in (padded, alone)]
+    results = [jax.jit(jax.value_and_grad(function, argnums=(0, 1, 2)))(PARAMS, XS, STATE) for function in (padded, alone)]
     close(*results, 1e-5, "padded == alone")
 
 
@@ -89,21 +87,20 @@ def test_gradients_of_composites_are_finite():
     stack = Stack((Dropout(0.1), RecurrentDropout(DIRECTION, 0.3), Residual(DIRECTION), Dense(2, 2)))
     network = Chain((Bidirectional(DIRECTION, merge="sum"), stack, DIRECTION))
 
-    @jax.jit
     def value(params, xs, key):
         return squares(unroll(network, params, xs, mask=MASK, key=key))
 
-    assert finite(jax.value_and_grad(value, argnums=(0, 1))(network.init(jax.random.key(0)), XS, jax.random.key(1)))
+    params = jax.jit(network.init)(jax.random.key(0))
+    assert finite(jax.jit(jax.value_and_grad(value, argnums=(0, 1)))(params, XS, jax.random.key(1)))
 
 
 def test_gradients_of_windows_and_of_no_step_at_all_are_finite():
-    @jax.jit
     def value(params, xs):
         windows = truncated(DIRECTION, params, xs, window=2, mask=MASK)
         none = unroll(DIRECTION, params, xs, lengths=jnp.zeros(3, jnp.int32))
         return squares((windows, none, unroll(DIRECTION, params, xs[0], lengths=jnp.int32(0))))
 
-    assert finite(jax.value_and_grad(value, argnums=(0, 1))(PARAMS, XS))
+    assert finite(jax.jit(jax.value_and_grad(value, argnums=(0, 1)))(PARAMS, XS))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,12 +114,11 @@ class Cosine(Attention):
 def test_gradients_are_finite_where_a_score_is_singular_at_masked_places():
     cell = Attentive(cell=Elman(input_size=2, hidden_size=2), attention=Cosine(query_size=2, memory_size=2), output_size=2)
 
-    @jax.jit
     def value(params, values):
         memory = cell.remember(params, values, jnp.asarray(MASK))
         return squares(unroll(cell, params, jnp.ones((3, 4, 2)), lengths=jnp.array([4, 2, 0]), context=memory))
 
-    assert finite(jax.value_and_grad(value, argnums=(0, 1))(cell.init(jax.random.key(0)), XS))
+    assert finite(jax.jit(jax.value_and_grad(value, argnums=(0, 1)))(jax.jit(cell.init)(jax.random.key(0)), XS))
 
 
 def test_a_singular_step_is_not_blamed_on_padding():

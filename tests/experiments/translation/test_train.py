@@ -7,6 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+import scipy.special
 
 import seqjax
 from experiments import command_line
@@ -36,15 +37,16 @@ def pairs_of(path):
 def loss_of(run, pairs, silent=None):
     """Nats per target symbol, the end included, a pair at a time; `silent` symbols are those that are never written."""
     silent = [run.model.start_symbol, *run.model.forbidden] if silent is None else silent
-    nats, count = 0.0, 0
+    apply, nats, count = jax.jit(run.model.apply), 0.0, 0
     for source, target in pairs:
         read = run.vocabulary[0].encode(source)
         written = np.append(run.vocabulary[1].encode(target), np.int32(run.vocabulary[1].end))
         lengths = {"source_lengths": np.array([len(read)]), "target_lengths": np.array([len(written)])}
-        _, outputs = run.model.apply(run.params, {"source": read[None], "target": written[None]} | lengths)
+        _, outputs = apply(run.params, {"source": read[None], "target": written[None]} | lengths)
         logits = np.array(outputs.logits)
         logits[..., silent] = -np.inf
-        nats -= float(jax.nn.log_softmax(logits)[0, np.arange(len(written)), written].sum())
+        log_p = logits[0] - scipy.special.logsumexp(logits[0], axis=-1, keepdims=True)
+        nats -= float(log_p[np.arange(len(written)), written].sum())
         count += len(written)
     return nats / count
 
