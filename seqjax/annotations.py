@@ -143,7 +143,9 @@ def public(function: F) -> F:
         Traceback (most recent call last):
         seqjax.errors.InputError: times is 1.5, it must be an integer
     """
-    names, call = [*inspect.signature(function).parameters], function
+    parameters = inspect.signature(function).parameters.values()
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    call = function
     if inspect.isgeneratorfunction(function):
         call = functools.partial(_without_inner_frames, function)
 
