@@ -17,12 +17,13 @@ PYTEST := $(RUN) -m pytest -q -n $(JOBS) --dist worksteal --doctest-modules
 LOCK   := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
           --no-header --extra dev --extra experiments pyproject.toml -o requirements.lock
 
-.PHONY: help demo test test-all bench lint lock clean FORCE
+.PHONY: help demo test test-all drill bench lint lock clean FORCE
 
 help:
 	@echo 'make demo      trains a small character model on the source of the standard library and shows its samples (minutes)'
 	@echo 'make test      the tests, and the examples in docstrings'
 	@echo 'make test-all  those and the slow ones, all as XLA optimizes them for a user'
+	@echo 'make drill     kills, stops, starves and damages runs, which must lose nothing (half an hour)'
 	@echo 'make bench     times seqjax beside Flax, Keras, Haiku, Equinox and PyTorch, with pictures (10 to 20 minutes)'
 	@echo 'make lint      ruff and pyright'
 	@echo 'make lock      requirements.lock anew from pyproject.toml (LOCK_FLAGS=--upgrade takes newer versions)'
@@ -36,6 +37,9 @@ test: $(READY)
 
 test-all: $(READY)
 	@SEQJAX_TEST_OPTIMIZED=1 $(PYTEST) tests seqjax
+
+drill: $(READY)
+	@$(RUN) -m tests.drill
 
 bench: $(PEERS)
 	@$(RUN) -m benchmarks --out benchmarks/results

@@ -80,6 +80,9 @@ class OptimizerConfig:
     max_nonfinite: int = 5
 
     def __post_init__(self):
+        for field in dataclasses.fields(self):
+            if isinstance(value := getattr(self, field.name), int) and value >= 2**31:
+                raise InputError(f"optimizer.{field.name} is {value}, it must be at most {2**31 - 1}")
         choices_of = {"name": get_args(Rule), "schedule": get_args(Schedule), "average": (None, *get_args(Average))}
         for field, choices in choices_of.items():
             if getattr(self, field) not in choices:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import seqjax
-from tests.experiments.conftest import Interrupt, contents, figures_of, results_of
+from tests.experiments.conftest import Interrupt, contents, figures_of, refused, results_of
 from tests.experiments.language_model.conftest import PACE, SIZES, command, words
 
 
@@ -84,6 +84,28 @@ def test_resume_refuses_a_text_that_has_changed(tmp_path):
     (line,) = outcome.err.splitlines()
     assert f"{text} (train, valid, test) is not what {folder} was started with: restore it to continue" in line
     assert contents(folder) == before
+
+
+def test_one_command_starts_and_continues_a_run_wherever_its_text_lies(tmp_path, monkeypatch):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "text.txt").write_text(words(400))
+    monkeypatch.chdir(tmp_path / "there")
+    flags = ["--data.path", "text.txt", *SIZES, *PACE, "--run.dir", "../run", "--resume-if-there"]
+    with monkeypatch.context() as patch:
+        Interrupt(patch, 1)
+        assert command("train", *flags).code == 143
+    shutil.rmtree(tmp_path / "run" / "checkpoints")  # as if it had been killed before its first save
+    done = command("train", *flags)
+    assert done.code == 0 and figures_of(tmp_path / "run")[0]["step"] == 1, done.err
+
+    monkeypatch.chdir(tmp_path)
+    assert command("train", "--resume", "run").code == 0  # config.json knows where the text lies
+    (tmp_path / "there" / "text.txt").rename("moved.txt")
+    before = contents(tmp_path / "run")
+    refused(command("train", "--resume", "run"), "text.txt does not exist")
+    refused(command("train", "--resume", "run", "--run.dir", "other"), "continues in that folder: leave out --run.dir")
+    assert contents(tmp_path / "run") == before
+    assert command("train", "--resume", "run", "--data.path", "moved.txt").code == 0
 
 
 def test_init_from_takes_the_weights_and_nothing_else(finished, train, tmp_path):
