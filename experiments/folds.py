@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from experiments import command_line
+from experiments.repeats import claim, continued, plain, write
 from experiments.session import Folder
 from experiments.train_verb import read_config
 from seqjax.errors import InputError
@@ -28,7 +29,7 @@ def run_folds(
     """Trains every fold with every seed, prints a table, and writes folds.json; the same command continues an interrupted one.
 
     Args:
-        argv: the flags of `train`, passed on to every run, and --seeds N: the seeds config.seed, config.seed + 1, ...
+        argv: the flags of `train`, passed on to every run, their --seeds among them; without those, config.seed.
         program: the experiment's command line; its Data has a field `fold`.
         main: trains one run: main(config, preset=...).
         names: a function of the data config that returns the names of the folds.
@@ -40,31 +41,30 @@ def run_folds(
     Raises:
         InputError: a wrong flag, a folder with the folds of another config, or a run that fails.
     """
-    seeds, argv = command_line.take_flag(argv, "--seeds")
-    if not (seeds or "1").isdecimal() or int(seeds or 1) < 1:
-        raise InputError(f"--seeds is {seeds}, it must be a whole number of at least 1")
     config, preset = read_config(argv, program)
     if config.resume or config.data.fold is not None:
         raise InputError("folds trains every fold: leave out --resume and --data.fold; the same command continues")
     folder = pathlib.Path(config.run.dir or f"runs/{program.experiment}/folds-{preset}")
     folds, rows = list(names(config.data)), []
-    _claim(folder, preset, config)
-    print(f"{len(folds)} folds, {int(seeds or 1)} seeds, in {folder}", flush=True)
-    plan = [(seed, n) for seed in range(config.seed, config.seed + int(seeds or 1)) for n in range(len(folds))]
+    claim(folder, FILE, preset, config)
+    seeds = config.seeds or (config.seed,)
+    print(f"{len(folds)} folds, {len(seeds)} seeds, in {folder}", flush=True)
+    plan = [(seed, n) for seed in seeds for n in range(len(folds))]
     with compiled_once():
         for seed, n in plan:
             start, name = time.monotonic(), f"{_plain(folds[n])}-seed{seed}"
             data = dataclasses.replace(config.data, fold=n)
-            run = dataclasses.replace(config, seed=seed, data=data, run=Folder(str(folder / name)))
-            results, stopped_by = _results(run, main, preset)
+            run = dataclasses.replace(config, seed=seed, seeds=(), data=data, run=Folder(str(folder / name)))
+            with contextlib.redirect_stdout(io.StringIO()):
+                results, stopped_by = continued(run, main, preset)
             if stopped_by is not None:
                 print(f"stopped in {folder / name}: the same command continues")
                 raise SystemExit(128 + stopped_by)
             rows.append({"fold": folds[n], "seed": seed, "dir": name} | results)
             took = f"{time.monotonic() - start:.0f} s"
             print(f"  {len(rows)} of {len(plan)}: {name} {figure} {results[figure]:.4f} ({took})", flush=True)
-            summary = {"preset": preset, "config": _config(config), "runs": rows} | _means(rows)
-            _write(folder, summary)
+            summary = {"preset": preset, "config": plain(config), "runs": rows} | _means(rows)
+            write(folder / FILE, summary)
     print(table(rows, figure), json.dumps(summary["mean"], indent=1), folder / FILE, sep="\n")
     return summary
 
@@ -157,44 +157,6 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "deviation": {name: float(np.std([means[name] for means in by_seed])) for name in names},
         "by_seed": by_seed,
     }
-
-
-def _results(config, main: Callable[..., Run], preset: str) -> tuple[dict[str, Any], int | None]:
-    """The results of a run, read if it has ended, else trained from its last checkpoint or anew; the signal that stopped it."""
-    if results := RunFolder(config.run.dir).read_results():
-        return results, None
-    with contextlib.redirect_stdout(io.StringIO()):
-        run = main(dataclasses.replace(config, resume_if_there=True), preset=preset)
-    return run.results, run.stopped_by
-
-
-def _claim(folder: pathlib.Path, preset: str, config):
-    """Makes the folder, or checks that it holds folds of the same config."""
-    path = folder / FILE
-    if path.exists():
-        before = json.loads(path.read_text())
-        changed = [name for name, value in _config(config).items() if before["config"].get(name) != value]
-        if before["preset"] != preset or changed:
-            raise InputError(f"{folder} holds folds with another {', '.join(changed) or 'preset'}: give another --run.dir")
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be made: {error.strerror}; give another --run.dir") from None
-    if any(each != path.with_name(f"{FILE}.part") for each in folder.iterdir()):
-        raise InputError(f"{folder} exists and holds no folds: give another --run.dir")
-    _write(folder, {"preset": preset, "config": _config(config), "runs": []})
-
-
-def _config(config) -> dict[str, Any]:
-    flat = command_line.flatten(dataclasses.replace(config, run=Folder()))
-    return json.loads(json.dumps(flat))
-
-
-def _write(folder: pathlib.Path, content: dict[str, Any]):
-    part = folder / f"{FILE}.part"
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    part.replace(folder / FILE)
 
 
 def _plain(name: str) -> str:

@@ -22,8 +22,8 @@ from experiments.repeats import figures_of, shown, summary_of
 from seqjax.errors import InputError
 from seqjax.train import RunFolder
 from seqjax.train.plots import compared_curves
+from seqjax.train.runs.lock import BEAT
 
-BEAT = 10.0  # seconds between two signs of life of the process that owns a run folder, the time of the file `lock`
 PROGRAM = "python -m experiments.runs"
 OWN = ("seed", "seeds", "run", "resume", "resume_if_there", "init_from")  # settings in which the runs of one config may differ
 

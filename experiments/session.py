@@ -22,6 +22,7 @@ from typing import Any, Literal
 import jax
 
 from experiments import command_line
+from experiments.changes import named_changes
 from experiments.provenance import paths_of, places_of, refuse_changed
 from seqjax import train as training
 from seqjax.contracts import Model
@@ -55,14 +56,18 @@ class Training:
     keep: int = 1  # number of regular checkpoints to keep, e.g. for averaging
     run: Folder = dataclasses.field(default_factory=Folder, metadata=CHANGEABLE)
     seed: int = 0
+    seeds: tuple[int, ...] = dataclasses.field(default=(), metadata=CHANGEABLE)  # a run for each, in folders in run.dir
     precision: Literal["float32", "bfloat16"] = "float32"  # of the model's products in training; the weights stay float32
     resume: str | None = dataclasses.field(default=None, metadata=CHANGEABLE)  # a run folder to continue
     resume_if_there: bool = dataclasses.field(default=False, metadata=CHANGEABLE)  # continue the run in run.dir if there is one
+    change: tuple[str, ...] = dataclasses.field(default=(), metadata=CHANGEABLE)  # settings that --resume may change, by name
     init_from: str | None = dataclasses.field(default=None, metadata=CHANGEABLE)  # a run folder whose weights the run starts from
 
     def __post_init__(self):
         if self.keep < 1:
             raise InputError(f"keep is {self.keep}, it must be at least 1")
+        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds, default=0) < 0:
+            raise InputError(f"seeds is {' '.join(map(str, self.seeds))}, they must be different numbers of at least 0")
         if self.resume_if_there and self.run.dir is None:
             raise InputError("--resume-if-there continues the run in --run.dir: give that too")
 
@@ -105,6 +110,8 @@ class Session:
         facts: Mapping[str, Any] | None = None,
         loss_scale: Literal["mean", "sum"] = "mean",
     ):
+        if config.seeds:
+            raise InputError("seeds is given, and this trains one run: the verb train and experiments.repeats train several")
         self.config, self.model, self.stream, self.preset = config, model, stream, preset
         self.mesh, self.plan = training.data_mesh(), config.loop.resolve(stream.steps_per_epoch)
         self._program, self._vocabulary, self._data = program, vocabulary, data
@@ -119,6 +126,7 @@ class Session:
                     "--resume and --init-from are both given: a resumed run has weights already, give one of the two"
                 )
             self.config = config = dataclasses.replace(config, init_from=origin)
+        self._changes = named_changes(config, self._before)
         epoch = stream.steps_per_epoch
         optimizer = training.make_optimizer(config.optimizer, steps=self.plan.steps, steps_per_epoch=epoch)
         start = {"params": self._initial_params(), "batch": stream.batch(0), "mesh": self.mesh}
@@ -132,19 +140,21 @@ class Session:
             experiment=program.experiment,
             preset=preset,
             overrides=command_line.differences(config, program.presets[preset]) if preset in program.presets else {},
-            config=dataclasses.asdict(dataclasses.replace(config, resume=None, resume_if_there=False)),
+            config=dataclasses.asdict(dataclasses.replace(config, resume=None, resume_if_there=False, change=())),
             model=model,
             vocabulary=vocabulary,
             data=data,
             paths=paths_of(config),
+            changes=[*(self._before or {}).get("changes", []), *self._changes],
             **(facts or {}),
         )
         changeable = [field.name for field in dataclasses.fields(config) if field.metadata.get("changeable")]
         self._free = (*changeable, *places_of(config))
         if self._before is not None:
-            training.check_same_run(self._before, self._description, free=self._free, parts=())
+            free = (*self._free, *(change["setting"] for change in self._changes))
+            training.check_same_run(self._before, self._description, free=free, parts=())
             refuse_changed(config, self._before, data)
-            training.check_same_run(self._before, self._description, free=self._free)
+            training.check_same_run(self._before, self._description, free=free)
 
     @contextlib.contextmanager
     def open(self, *report: str) -> Iterator["Session"]:
@@ -174,6 +184,7 @@ class Session:
                 if steps < done:
                     raise InputError(f"loop.steps is {steps}, but the run is at step {done} already: give more steps")
                 self.state, position = training.resume(checkpoints, self.state, self.stream, self.folder)
+                self._record_changes(int(self.state.step))
                 self.folder.write_config(self._description)  # only once all checks have passed
             else:
                 self.folder.trim(0)
@@ -183,6 +194,14 @@ class Session:
                 checkpoints.wait()
             self.done, self._position, self._checkpoints = int(self.state.step), position, checkpoints
             yield self
+
+    def _record_changes(self, step: int):
+        """Tells of the settings that this resumption changes, and notes them in metrics.jsonl and config.json."""
+        for change in self._changes:
+            say(f"{change['setting']} changes after step {step:,}: {change['from']} to {change['to']}", sys.stdout)
+            self.folder.append_metrics(step=step, split="change", **{change["setting"]: change["to"]})
+        earlier = self._description["changes"][: -len(self._changes) or None]
+        self._description["changes"] = [*earlier, *(change | {"step": step} for change in self._changes)]
 
     def train(self, evaluate: Callable[[Params], dict[str, float]] | None) -> Iterator[training.Event]:
         """Trains: yields every event, once it has been recorded and shown.

@@ -1,12 +1,14 @@
 """The verb `train` of every experiment: its flags, and its exit code after a signal."""
 
 import dataclasses
+import pathlib
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from experiments import command_line
 from experiments.provenance import located_data
+from experiments.repeats import FILE, train_seeds
 from experiments.session import Folder
 from seqjax import train as training
 from seqjax.errors import InputError
@@ -34,6 +36,8 @@ def read_config(argv: list[str], program: command_line.Program, *, default_prese
     if folder is None:
         folder, argv = _folder_that_is_there(argv)
     if folder is not None:
+        if pathlib.Path(folder, FILE).exists():
+            raise InputError(f"{folder} holds the runs of several seeds: to continue, repeat the command that started them")
         description = training.RunFolder.resume(folder).read_config()
         if name not in (None, description["preset"]):
             raise InputError(f"cannot resume with another preset: it was {description['preset']}, now it is {name}")
@@ -64,9 +68,14 @@ def _folder_that_is_there(argv: list[str]) -> tuple[str | None, list[str]]:
     return folder, [flag for flag in rest if flag not in ("--resume-if-there", "--resume_if_there")]
 
 
-def run_training(argv: list[str], program: command_line.Program, main: Callable[..., training.Run]) -> training.Run:
-    """Reads the flags of `train`, calls `main(config, preset=...)` and prints the run's folder."""
+def run_training(argv: list[str], program: command_line.Program, main: Callable[..., training.Run]) -> training.Run | None:
+    """Reads the flags of `train`, calls `main(config, preset=...)` and prints the run's folder; None for several seeds."""
     config, preset = read_config(argv, program)
+    if config.seeds:
+        signal = train_seeds(config, program, main, preset=preset)
+        if signal is not None:
+            raise SystemExit(128 + signal)
+        return None
     run = main(config, preset=preset)
     say(run.dir, sys.stdout)
     exit_if_stopped(run)

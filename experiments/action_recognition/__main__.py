@@ -4,7 +4,7 @@ python -m experiments.action_recognition train --preset tiny [--any.flag value]
 python -m experiments.action_recognition evaluate DIR --split test [--ensemble DIR]
 python -m experiments.action_recognition predict [DIR] clip.mp4
 python -m experiments.action_recognition stream [DIR] FOLDER
-python -m experiments.action_recognition folds --preset weizmann --data.path FOLDER --seeds 3
+python -m experiments.action_recognition folds --preset weizmann --data.path FOLDER --seeds 0 1 2
 """
 
 import sys
@@ -67,13 +67,13 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     return session.finish(measure)
 
 
-def train(argv: list[str]) -> Run:
+def train(argv: list[str]) -> Run | None:
     """Trains a preset, or continues a run: train --preset tiny [--any.flag value]; train --resume DIR."""
     return run_training(argv, PROGRAM, main)
 
 
 def folds(argv: list[str]) -> dict:
-    """Trains a preset on every fold of its data: folds --preset weizmann --data.path FOLDER --seeds 3 [--any.flag value]."""
+    """Trains a preset on every fold of its data: folds --preset weizmann --data.path FOLDER --seeds 0 1 2 [--any.flag value]."""
     return run_folds(argv, PROGRAM, main, fold_names, "test_accuracy")
 
 

@@ -77,7 +77,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     return session.finish(measure)
 
 
-def train(argv: list[str]) -> Run:
+def train(argv: list[str]) -> Run | None:
     """Trains a preset, or continues a run: train --preset tiny [--any.flag value]; train --resume DIR."""
     return run_training(argv, PROGRAM, main)
 

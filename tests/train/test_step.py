@@ -169,6 +169,21 @@ def test_parts_of_a_batch_add_up_to_the_whole(scale):
     assert results[0][0][2] != results[0][0][0]
 
 
+def test_several_seeds_train_as_one_program():
+    bench = Bench()
+    alone = [init_state(bench.model, bench.optimizer, batch_size=8, seed=seed) for seed in (0, 1)]
+    together, step = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone), jax.jit(jax.vmap(bench.step))
+    for n in range(2):
+        batches = [bench.stream.batch(n), bench.stream.batch(n + 5)]
+        together = step(together, jax.tree.map(lambda *leaves: np.stack(leaves), *batches))
+        alone = [bench.step(state, batch) for state, batch in zip(alone, batches, strict=True)]
+    for seed, state in enumerate(alone):
+        one = jax.tree.map(lambda leaf, seed=seed: leaf[seed], together)
+        for ours, theirs in zip(jax.tree.leaves(one.params), jax.tree.leaves(state.params), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(one.loss.sum, state.loss.sum, rtol=1e-5)
+
+
 def test_parts_draw_dropout_of_their_own_and_skip_a_bad_batch_whole():
     bench = Bench(stream=ToyStream(bad=(1,)), model=Toy(rate=0.9), optimizer=OptimizerConfig(accumulate=2))
     same = {name: np.repeat(rows[:1], 8, axis=0) for name, rows in bench.stream.batch(0).items()}

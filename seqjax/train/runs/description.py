@@ -74,7 +74,7 @@ def hashes_of(description: dict, *, free: tuple[str, ...] | None = None) -> dict
     """The SHA-256 of what belongs to a run's checkpoints, by name: model, vocabulary and, with `free`, the rest of the config.
 
     Args:
-        description: returned by `describe_run`.
+        description: returned by `describe_run`; its "changes", {"setting", "from", "to"} each, are undone.
         free: the parts of `config` that may change while the run lasts; None: the config is left out.
 
     Example:
@@ -83,7 +83,11 @@ def hashes_of(description: dict, *, free: tuple[str, ...] | None = None) -> dict
     """
     parts = {name: description[name] for name in ("model", "vocabulary")}
     if free is not None:
-        parts["config"] = _fixed(description["config"], free)
+        config = copy.deepcopy(description["config"])
+        for change in reversed(description.get("changes", [])):  # the run's checkpoints have the hash of its first config
+            group, name = change["setting"].split(".")
+            config[group][name] = change["from"]
+        parts["config"] = _fixed(config, free)
     return {name: hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest() for name, part in parts.items()}
 
 

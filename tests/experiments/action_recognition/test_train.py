@@ -81,13 +81,13 @@ def test_folds_train_every_person_left_out_and_continue(files, nowhere, no_pictu
     assert f"mean             {summary['mean']['test_accuracy']:.4f}" in outcome.out
 
     before = contents(nowhere / "folds")
-    again = fold_command(files, "--seeds", 1)
+    again = fold_command(files, "--seeds", 0)
     after = contents(nowhere / "folds")
     assert again.code == 0 and {name for name in before if before[name] != after[name]} == {"folds.json"}
-    refused(fold_command(files, "--model.hidden-size", 4), "folds holds folds with another --model.hidden-size")
-    refused(fold_command(files, "--seeds", "none"), "--seeds is none")
+    refused(fold_command(files, "--model.hidden-size", 4), "folds holds runs with another --model.hidden-size")
+    refused(fold_command(files, "--seeds", 0, 0), "seeds is 0 0, they must be different numbers")
     (nowhere / "folds" / "folds.json").rename(nowhere / "folds.json")
-    refused(fold_command(files), "folds exists and holds no folds")
+    refused(fold_command(files), "folds exists and holds no folds.json")
     (nowhere / "folds.json").rename(nowhere / "folds" / "folds.json")
 
     evaluated = command("evaluate", "folds", "--ensemble", "folds")

@@ -1,5 +1,6 @@
 """Runs that are stopped and go on, and runs that start from another's weights, through the real command."""
 
+import json
 import re
 import shutil
 
@@ -70,6 +71,34 @@ def test_resume_refuses_another_run_and_names_what_differs(flags, messages, stop
     (line,) = outcome.err.splitlines()
     assert line.startswith("error: cannot") and all(part in line for part in messages), line
     assert contents(stopped) == before
+
+
+def test_a_setting_of_the_optimizer_changes_by_name(stopped, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(stopped, folder)
+    before = contents(folder)
+    change = ["--optimizer.learning-rate", 0.5, "--change"]
+    for flags, message in (
+        ([*change, "model.hidden-size"], "change is --model.hidden-size: a resumed run may change --optimizer.name, "),
+        ([*change, "optimizer.eps"], "cannot continue with another --optimizer.learning-rate: it was 5"),
+    ):
+        outcome = command("train", "--resume", folder, *flags)
+        assert outcome.code == 2 and message in outcome.err and contents(folder) == before
+    outcome = command("train", "--preset", "tiny", "--run.dir", tmp_path / "new", "--change", "optimizer.learning-rate", *SIZES)
+    assert outcome.code == 2 and "only a run that is resumed has settings to change" in outcome.err
+
+    outcome = command("train", "--resume", folder, *change, "optimizer.learning-rate")
+    assert outcome.code == 0, outcome.err
+    assert "optimizer.learning_rate changes after step 3: 5.0 to 0.5" in outcome.out
+    figures = figures_of(folder)
+    assert [line["learning_rate"] for line in figures if line["split"] == "train"][-1] < 0.5 < figures[0]["learning_rate"]
+    assert {"step": 3, "split": "change", "optimizer.learning_rate": 0.5} in figures
+    config = json.loads((folder / "config.json").read_text())
+    assert config["changes"] == [{"setting": "optimizer.learning_rate", "from": 5.0, "to": 0.5, "step": 3}]
+    assert config["config"]["optimizer"]["learning_rate"] == 0.5 and config["config"]["change"] == []
+    again = command("train", "--resume", folder, "--loop.steps", 5)  # without naming it again; all checkpoints still fit
+    assert again.code == 0, again.err
+    assert json.loads((folder / "config.json").read_text())["changes"] == config["changes"]
 
 
 def test_resume_refuses_a_text_that_has_changed(tmp_path):
