@@ -42,8 +42,8 @@ def here(nowhere):
     (nowhere / "pictures").mkdir()
     (nowhere / "pictures" / "a.png").write_bytes(b"\x89PNG\r\n")
     (nowhere / "pairs").mkdir()
-    pair = json.dumps({"preset": "tiny", "config": {}, "model": {}, "vocabulary": [to_json(LETTERS)] * 2})
-    (nowhere / "pairs" / "config.json").write_text(pair)
+    pair = {"preset": "tiny", "config": {}, "model": {}, "vocabulary": [to_json(LETTERS)] * 2}
+    RunFolder(nowhere / "pairs").write_config(pair)
     (nowhere / "kept").mkdir()
     (nowhere / "kept" / "notes.txt").write_text("mine")
     (nowhere / "begun").mkdir()
