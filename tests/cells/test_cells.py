@@ -240,7 +240,7 @@ def test_split_puts_an_array_of_one_gate_with_the_last():
     ("make", "message"),
     [
         (lambda: LSTM(input_size=0, hidden_size=3), "LSTM has input_size=0, it must be a positive integer"),
-        (lambda: GRU(input_size=2, hidden_size=2.5), "GRU has hidden_size=2.5, it must be a positive integer"),
+        (lambda: GRU(input_size=2, hidden_size=2.5), r"GRU\.hidden_size is 2\.5, it must be an integer"),
         (lambda: LSTM(input_size=2, hidden_size=6, heads=4), "LSTM has heads=4, it must divide hidden_size=6"),
         (lambda: GRU(input_size=2, hidden_size=6, heads=0), "GRU has heads=0, it must be a positive integer"),
         (lambda: Elman(input_size=2, hidden_size=2, activation="sin"), "activation='sin', it must be one of 'tanh', 'relu'"),

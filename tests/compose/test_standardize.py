@@ -27,7 +27,7 @@ def test_bytes_of_frames_become_floats():
     ("make", "line"),
     [
         (lambda: Standardize((0.0,), (0.0,)), "a scale of 0.0, it must be finite and above 0"),
-        (lambda: Standardize((float("nan"),), (1.0,)), "a mean of nan, it must be finite"),
+        (lambda: Standardize((float("nan"),), (1.0,)), r"Standardize\.mean\[0\] is nan, it must be a number"),
         (lambda: Standardize((0.0, 1.0), (1.0,)), r"2 means and 1 scales for features of shape \(2,\)"),
         (lambda: Standardize((0.0,), (1.0,), (4, 4, 3)), r"1 means and 1 scales for features of shape \(4, 4, 3\)"),
         (

@@ -110,7 +110,7 @@ def test_a_fusion_is_a_value_and_json():
         (lambda: dataclasses.replace(CLIPS, weights=(1.0,)), "a number for each of 2 models"),
         (lambda: dataclasses.replace(CLIPS, weights=(2.0, -1.0)), r"weights\[1\] is -1.0, it must be at least 0"),
         (lambda: CLIPS.probabilities({}, BATCH), "a fusion of 2 models was given a dict"),
-        (lambda: fit_weights(np.ones((2, 3, 4)), [0, 1]), r"probabilities \(2, 3, 4\) and labels \(2,\)"),
+        (lambda: fit_weights(np.ones((2, 3, 4)), [0, 1]), r"labels is int64\[2\], it must be integer \[3\]"),
         (lambda: fit_weights(np.ones((2, 1, 4)), [-1]), "no label to fit weights to"),
         (lambda: fit_weights([[[0.5, np.nan]]], [0]), "probabilities hold a NaN, an infinite or a negative number"),
         (lambda: fit_weights([[[0.5, -0.5]]], [0]), "probabilities hold a NaN, an infinite or a negative number"),
