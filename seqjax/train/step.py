@@ -114,7 +114,7 @@ def make_train_step(
         grads, carry, figures = gradient(state, batch)
         loss = figures["loss"]
         squares = jnp.stack([_square(grad, state.smooth.dtype) for grad in jax.tree.leaves(grads)])  # [parameters]
-        bad = ~jnp.isfinite(squares)
+        bad = _not_finite(grads, squares)  # [parameters]
         # If the loss is not finite, every gradient is set to NaN, so that the optimizer skips the step.
         grads = jax.tree.map(lambda grad: jnp.where(_finite(loss.sum), grad, jnp.full_like(grad, jnp.nan)), grads)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
@@ -122,11 +122,12 @@ def make_train_step(
             params = optax.apply_updates(state.params, updates)
         one = jnp.ones_like(state.smooth)
         moved, weights = (sum(_square(leaf, one.dtype) for leaf in jax.tree.leaves(tree)) for tree in (updates, params))
-        ratio = moved / jnp.maximum(weights, jnp.finfo(one.dtype).tiny)
-        norms = zip(NORMS, (squares.sum(), ratio), strict=True)
+        limits = jnp.finfo(one.dtype)
+        ratio = jnp.minimum(moved, limits.max) / jnp.clip(weights, limits.tiny, limits.max)
+        norms = zip(NORMS, (jnp.minimum(squares.sum(), limits.max), ratio), strict=True)
         figures |= {name: Weighted(jnp.sqrt(square), one) for name, square in norms}
 
-        broken = ~jnp.isfinite(weights)
+        broken = _not_finite(params, weights).any()
         wrong = bad.any() | ~_finite(loss.sum) | broken
         leaf = jnp.where(bad.any(), jnp.argmax(bad).astype(jnp.int32), -1)
         first = jnp.where(state.trouble[0] < 0, jnp.stack([state.step, leaf]), state.trouble[:2])
@@ -158,8 +159,18 @@ def _finite(array) -> Array:
 
 
 def _square(array, dtype) -> Array:
-    """The sum of the squares, which is finite where all entries are (in float32 up to 1e19): a norm and a check in one pass."""
+    """The sum of the squares."""
     return jnp.square(array.astype(dtype)).sum()
+
+
+def _not_finite(tree, squares) -> Array:
+    """True for every leaf that holds NaN or an infinity, [leaves].
+
+    Finite sums of squares tell it without another pass over the leaves. Those of large numbers overflow: then there is one.
+    """
+    leaves = jax.tree.leaves(tree)
+    none = jnp.zeros(len(leaves), bool)
+    return jax.lax.cond(_finite(squares), lambda _: none, lambda leaves: jnp.stack([~_finite(a) for a in leaves]), leaves)
 
 
 def _keep(flag, if_true, if_false):
