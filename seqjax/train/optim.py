@@ -243,7 +243,8 @@ def learning_rate(opt_state) -> Array | None:
         0.25
     """
     rate = optax.tree.get(opt_state, "learning_rate", filtering=lambda path, value: not isinstance(value, tuple))
-    scale = optax.tree.get(opt_state, "scale", filtering=lambda path, value: not isinstance(value, tuple))
+    of_plateau = lambda path, value: getattr(path[-1], "tuple_name", None) == "PlateauState"  # noqa: E731  # not of a parameter
+    scale = optax.tree.get(opt_state, "scale", filtering=of_plateau)
     return rate if rate is None or scale is None else rate * scale
 
 

@@ -12,6 +12,7 @@ from experiments.action_recognition import inference
 from experiments.action_recognition.config import Data
 from experiments.online import read_steps
 from seqjax.data.video import optical_flow
+from seqjax.train import RunFolder
 from tests.experiments.action_recognition.conftest import command, ramps
 from tests.experiments.conftest import evaluation_of, refused, results_of
 
@@ -142,7 +143,7 @@ def test_a_clip_of_frames_goes_through_every_verb(nowhere, no_pictures):
 
 def test_tables_with_motion_come_averaged(tmp_path):
     facts = {key: {} for key in ("preset", "config", "model", "vocabulary")} | {"data": {"rate": 25.0}}
-    (tmp_path / "config.json").write_text(json.dumps(facts))
+    RunFolder(tmp_path).write_config(facts)
     data = Data(recordings="hapt", inputs="features", every=2, path="there")
     prepared = inference.preparation(str(tmp_path), data, None)
     assert (prepared["every"], prepared["rate"]) == (2, 50.0)

@@ -1,6 +1,5 @@
 """Every wrong input of the translation command: one readable line, exit code 2, nothing written, nothing touched."""
 
-import json
 import shutil
 
 import jax
@@ -12,6 +11,7 @@ from experiments.translation.text import load_pairs
 from seqjax.data.text.characters import CharacterVocabulary
 from seqjax.decode import Search
 from seqjax.errors import InputError
+from seqjax.train import RunFolder
 from tests.experiments.conftest import contents, refused
 from tests.experiments.translation.conftest import PACE, SIZES, command, lines
 
@@ -211,10 +211,10 @@ def test_other_verbs_refuse(case, here, finished, without_attention):
 
 def test_vocabularies_that_are_not_the_model_s_are_refused(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
-    path = tmp_path / "run" / "config.json"
-    config = json.loads(path.read_text())
+    folder = RunFolder(tmp_path / "run")
+    config = folder.read_config()
     config["vocabulary"][0]["words"].pop()
-    path.write_text(json.dumps(config))
+    folder.write_config(config)
     message = "its vocabularies have [14, 22] symbols, its model [15, 22]"
     refused(command("translate", tmp_path / "run", stdin=b"<fr> one\n"), f"{tmp_path / 'run'}: {message}")
 

@@ -270,18 +270,18 @@ def test_files_that_have_changed_are_reported_and_a_run_is_not_resumed_with_them
     shutil.copytree(finished[0], "run")
     for name in ("train.tsv", "valid.tsv", "test.tsv"):
         shutil.copy(files / name, name)
-    config = nowhere / "run" / "config.json"
-    config.write_text(config.read_text().replace(f"{files}/", ""))
+    folder = RunFolder("run")
+    folder.write_config(json.loads(json.dumps(folder.read_config()).replace(f"{files}/", f"{nowhere}/")))
     assert "warning" not in command("evaluate", "run", *LIKE_TRAINING).err
     with open("test.tsv", "a") as file:
         file.write("<fr> one\tun\n")
     outcome = command("evaluate", "run", *LIKE_TRAINING)
-    message = "warning: test.tsv (test) has changed since run was trained: the figures are of other data"
+    message = f"warning: {nowhere / 'test.tsv'} (test) has changed since run was trained: the figures are of other data"
     assert outcome.code == 0 and outcome.err.splitlines()[0] == message
     assert "warning" not in command("evaluate", "run", *LIKE_TRAINING, "--split", "valid").err
     shutil.copy("test.tsv", "train.tsv")
     before = contents(nowhere)
-    message = "error: train.tsv test.tsv (train, test) has changed since run was started"
+    message = f"error: {nowhere / 'train.tsv'} {nowhere / 'test.tsv'} (train, test) is not what run was started with"
     refused(command("train", "--resume", "run", "--loop.steps", 6), f"{message}: restore it to continue, or start a new run")
     refused(command("train", "--resume", "run", "--data.train", "other.tsv"), "other.tsv does not exist")
     assert contents(nowhere) == before
