@@ -229,7 +229,7 @@ VALUES_OF_FIELDS = {
     "directions of a class": (lambda: Bidirectional(LSTM), "the class LSTM", "cells"),
     "a residual of parameters": (lambda: Residual(P), "a dict", "a cell"),
     "an unknown merge": (lambda: Bidirectional(CELL, merge="max"), "'max'", "'concat'"),
-    "a bias array": (lambda: LSTM(D, H, forget_bias=ARRAY), "float32[4]", "a number"),
+    "a bias array": (lambda: LSTM(D, H, forget_bias=ARRAY), "shape (4,)", "one number"),
     "a size of 0": (lambda: LSTM(D, 0), "hidden_size=0", "positive integer"),
     "a size of half": (lambda: GRU(2.5, H), "2.5", "an integer"),
     "a bool for a size": (lambda: Dense(True, 2), "True", "an integer"),

@@ -10,7 +10,7 @@ import optax
 
 from seqjax.errors import InputError
 from seqjax.train.paths import constants, matching
-from seqjax.train.plateau import scale_on_plateau
+from seqjax.train.plateau import PlateauState, scale_on_plateau
 from seqjax.train.weight_averages import asgd, ema
 from seqjax.types import Array
 
@@ -242,10 +242,10 @@ def learning_rate(opt_state) -> Array | None:
         >>> float(learning_rate(optimizer.init({"w": jnp.ones(2)})))
         0.25
     """
-    rate = optax.tree.get(opt_state, "learning_rate", filtering=lambda path, value: not isinstance(value, tuple))
-    of_plateau = lambda path, value: getattr(path[-1], "tuple_name", None) == "PlateauState"  # noqa: E731  # not of a parameter
-    scale = optax.tree.get(opt_state, "scale", filtering=of_plateau)
-    return rate if rate is None or scale is None else rate * scale
+    kinds = optax.InjectStatefulHyperparamsState, PlateauState  # by type: a parameter may have any name
+    states = [s for s in jax.tree.leaves(opt_state, is_leaf=lambda s: isinstance(s, kinds)) if isinstance(s, kinds)]
+    factors = [s.scale if isinstance(s, PlateauState) else s.hyperparams["learning_rate"] for s in states]
+    return jnp.stack(factors).prod() if factors else None
 
 
 def skipped(opt_state) -> Array | None:

@@ -240,3 +240,10 @@ def test_apply_if_finite_skips_and_then_gives_up(problem):
 def test_wrong_configurations_are_named(field, value):
     with pytest.raises(InputError, match=f"optimizer.{field} is {value!r}"):
         OptimizerConfig(**{field: value})
+
+
+def test_the_learning_rate_is_found_beside_parameters_of_any_name():
+    params = dict.fromkeys(("scale", "learning_rate", "figure"), jnp.ones(2))
+    for schedule in ("cosine", "plateau"):
+        config = OptimizerConfig(schedule=schedule, learning_rate=0.5)
+        assert learning_rate(make_optimizer(config, steps=10, steps_per_epoch=5).init(params)) == 0.5

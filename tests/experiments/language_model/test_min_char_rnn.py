@@ -89,7 +89,7 @@ def some_text(tmp_path):
 def test_it_is_the_original_step_for_step(some_text, x64):
     config = PRESETS["min_char_rnn"]
     text = load_text(dataclasses.replace(config.data, path=str(some_text)))
-    stream, symbols = text.stream(config.data, config.seed), text.tokens["train"]
+    stream, symbols = text.stream(config.data, config.seed), text.tokens("train")
     assert stream.steps_per_epoch > STEPS  # after an epoch, the original returns to the beginning and this stream does not
     model = build_model(config.model, text.vocabulary)
     original = Original(len(text.vocabulary), config.model.hidden_size)
