@@ -210,7 +210,7 @@ class Drill:
             code = self.run("train", "--resume", "lost")
             told = "warning: " in self.said() or lost in ("results.json", "curves.png")
             self.check(code == 0 and told, f"lost {lost}: exit code {code}")
-            if lost not in ("checkpoints/best", "checkpoints/last"):  # nothing is left to train, so that none is written again
+            if lost not in ("checkpoints/best", "checkpoints/last"):  # no step is left to write them again
                 self.check(not self.changed("lost", parts=("weights",)), f"lost {lost}: the weights are others")
             done[f"lost {lost}"] = 1
         return done

@@ -83,7 +83,11 @@ def texts(inputs=("ab",), vocabularies=VOCABULARY, **options):
 LOSSES = {
     "a class below 0": (lambda: entropy(targets=TARGETS - 1), "targets holds -1", "0 to 3"),
     "a class too large": (lambda: entropy(targets=TARGETS + 4, loss=losses.focal), "targets holds 4", "0 to 3"),
-    "a real class among padding": (lambda: entropy(targets=[[0, 9, 9], [9, 9, 9]], mask=TARGETS == [[0], [1]]), "9", "0 to 3"),
+    "a real class among padding": (
+        lambda: entropy(targets=[[0, 9, 9], [9, 9, 9]], mask=TARGETS == [[0], [1]]),
+        "holds 9",
+        "0 to 3",
+    ),
     "targets of one column": (lambda: entropy(targets=TARGETS[:, :1]), "int32[2, 1]", "integer [2, 3]"),
     "targets of rank 3": (lambda: entropy(targets=TARGETS[..., None]), "int32[2, 3, 1]", "integer [2, 3]"),
     "targets of floats": (lambda: entropy(targets=TARGETS * 1.0), "float64[2, 3]", "integer [2, 3]"),
@@ -150,8 +154,8 @@ PARTS = {
     "an unknown field of an encoder": (
         lambda: Symbols(size=7, embedding_size=3, cell=GRU_CELL, layers=2),
         "'layers'", "it takes size"),
-    "a seed for a head": (lambda: HEAD.init(0), "0", "jax.random.key(seed)"),
-    "a seed for an encoder": (lambda: SYMBOLS.init(0), "0", "jax.random.key(seed)"),
+    "a seed for a head": (lambda: HEAD.init(0), "init is 0", "jax.random.key(seed)"),
+    "a seed for an encoder": (lambda: SYMBOLS.init(0), "init is 0", "jax.random.key(seed)"),
     "a name of a number": (lambda: Features(size=3, name=3), "Features.name is 3", "a string"),
     "a word for reverse": (lambda: Features(size=3, cell=GRU_CELL, reverse="yes"), "'yes'", "True or False"),
     "no parameters of a head": (lambda: HEAD.apply({}, HS, MASK), "lacks '0'", "Pooling has 0"),
@@ -197,7 +201,7 @@ MODELS = {
     "params that are wrapped": (lambda: LANGUAGE.start({"params": zeros(LANGUAGE)}, PROMPTS), "lacks 'cell'", "cell, projection"),
     "no params": (lambda: CLIPS.probabilities(None, {"features": XS}), "None", "a dict of encoder, head"),
     "a model's key": (lambda: CLIPS.apply(zeros(CLIPS), {"features": XS}, key=3), "key is 3", "jax.random.key(seed)"),
-    "a model's seed": (lambda: PAIRS.init(0), "0", "jax.random.key(seed)"),
+    "a model's seed": (lambda: PAIRS.init(0), "init is 0", "jax.random.key(seed)"),
     "rows of a model": (lambda: LANGUAGE.initial_state(zeros(LANGUAGE), "2"), "'2'", "an integer"),
     "no target": (lambda: LANGUAGE.loss(LOGITS, {"tokens": TARGETS}), 'no "target"', "LanguageModel.loss"),
     "a target of one column": (lambda: LANGUAGE.loss(LOGITS, {"target": TARGETS[:, :1]}), "int32[2, 1]", "integer [2, 3]"),
@@ -226,7 +230,7 @@ SEARCHES = {
     "a length beyond memory": (lambda: greedy(max_length=10**12), "1000000000000", "below"),
     "no length": (lambda: decode.greedy(LANGUAGE, {}, PROMPTS), "'max_length'", "it takes model"),
     "a bias of a word": (lambda: greedy(bias={1: "a"}), "'a'", "finite"),
-    "phrases of a number": (lambda: greedy(banned_phrases=3), "3", "[[5, 6], [7]]"),
+    "phrases of a number": (lambda: greedy(banned_phrases=3), "banned_phrases", "[[5, 6], [7]]"),
     "a key of a word": (lambda: sample(key="a"), "'a'", "jax.random.key(seed)"),
     "several keys": (lambda: sample(key=jax.eval_shape(lambda: jax.random.split(KEY))), "(2,)", "one key"),
     "ragged outputs": (

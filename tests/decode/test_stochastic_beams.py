@@ -70,7 +70,7 @@ def test_outputs_are_drawn_without_replacement_and_estimates_are_unbiased():
     assert abs(estimates.mean() - expected) < 4 * estimates.std() / np.sqrt(ROWS)
 
 
-def test_constraints_hold_and_a_row_does_not_see_the_others():
+def test_constraints_hold_and_without_an_end_all_outputs_are_as_long_as_allowed():
     result = drawn(2, 4, banned=[2])
     assert not bool((result.tokens == 2).any()) and bool((result.log_q > result.scores)[result.scores > -jnp.inf].any())
     longer = stochastic_beam(Table(), LOGITS, tokens(START), key=jax.random.key(3), width=2, max_length=LENGTH)
