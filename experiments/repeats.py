@@ -111,8 +111,16 @@ def continued(config, main: Callable[..., Run], preset: str) -> tuple[dict[str, 
     if results := folder.read_results():
         if folder.read_config()["config"]["loop"] == dataclasses.asdict(config.loop):
             return results, None
-        (folder.dir / "results.json").unlink()  # those of another length
-    run = main(dataclasses.replace(config, resume_if_there=True), preset=preset)
+        path = folder.dir / "results.json"  # of another length
+        content = path.read_bytes()
+        path.unlink()
+        try:
+            run = main(dataclasses.replace(config, resume_if_there=True), preset=preset)
+        except InputError:  # nothing was trained
+            write_bytes(path, content)
+            raise
+    else:
+        run = main(dataclasses.replace(config, resume_if_there=True), preset=preset)
     return run.results, run.stopped_by
 
 
@@ -139,14 +147,14 @@ def claim(folder: pathlib.Path, file: str, preset: str, config):
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder} cannot be made: {error.strerror}; give another --run.dir") from None
-    if any(folder.iterdir()):
+    if any(each.name != f"{file}.part" for each in folder.iterdir()):  # a write that was cut short
         raise InputError(f"{folder} exists and holds no {file}: give another --run.dir")
     write(path, {"preset": preset, "config": plain(config), "runs": []})
 
 
 def plain(config) -> dict[str, Any]:
     """The settings that all runs share, flat, as in JSON."""
-    free = [field.name for field in dataclasses.fields(config) if field.metadata.get("changeable")]
+    free = [field.name for field in dataclasses.fields(config) if field.metadata.get("changeable") and field.name != "init_from"]
     flat = {name: value for name, value in command_line.flatten(config).items() if name.split(".")[0] not in free}
     return json.loads(json.dumps(flat))
 

@@ -25,7 +25,7 @@ from seqjax.train.plots import compared_curves
 from seqjax.train.runs.lock import BEAT
 
 PROGRAM = "python -m experiments.runs"
-OWN = ("seed", "seeds", "run", "resume", "resume_if_there", "init_from")  # settings in which the runs of one config may differ
+OWN = ("seed", "seeds", "run", "resume", "resume_if_there")  # settings in which the runs of one config may differ
 
 
 class Entry(NamedTuple):

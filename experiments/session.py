@@ -187,6 +187,8 @@ class Session:
                 self._record_changes(int(self.state.step))
                 self.folder.write_config(self._description)  # only once all checks have passed
             else:
+                if resumed and self.folder.read_results():
+                    raise InputError(f"{self.folder.dir} has ended, but its checkpoints are gone: start a new run")
                 self.folder.trim(0)
                 self.folder.write_config(self._description)
                 start = training.position_of(self.stream, iter(self.stream), run=self.folder)
