@@ -32,7 +32,7 @@ def _integer(name: str, value) -> int:
 
 def _number(name: str, value) -> float:
     number = _of_one(as_number, "a number", name, value)
-    if not is_traced(number) and np.isnan(number):
+    if not is_traced(number) and number != number:  # NaN
         raise refusal(name, value, "a number")
     return number
 

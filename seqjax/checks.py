@@ -46,7 +46,7 @@ def as_number(value) -> float | int | None:
         return integer
     if isinstance(value, bool | np.bool_ | str | bytes) or getattr(value, "ndim", 0) or is_traced(value):
         return None
-    if is_array(value) and kind_of_dtype(value.dtype) != "floating":
+    if (is_array(value) or isinstance(value, np.generic)) and kind_of_dtype(value.dtype) != "floating":
         return None
     try:
         return float(value)
@@ -117,7 +117,7 @@ def check_number(owner, **values: float):
     """Raise InputError unless every named value is a finite number; a field of `owner` then holds it as an int or float."""
     for name, value in values.items():
         number = as_number(value)
-        if number is None or not np.isfinite(number):
+        if number is None or not abs(number) < np.inf:
             raise InputError(f"{type(owner).__name__} has {name}={shown(value)}, it must be a finite number")
         _store(owner, name, number)
 

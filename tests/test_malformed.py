@@ -230,6 +230,7 @@ VALUES_OF_FIELDS = {
     "a residual of parameters": (lambda: Residual(P), "a dict", "a cell"),
     "an unknown merge": (lambda: Bidirectional(CELL, merge="max"), "'max'", "'concat'"),
     "a bias array": (lambda: LSTM(D, H, forget_bias=ARRAY), "shape (4,)", "one number"),
+    "a complex bias": (lambda: LSTM(D, H, forget_bias=np.complex64(1j)), "forget_bias", "a number"),
     "a size of 0": (lambda: LSTM(D, 0), "hidden_size=0", "positive integer"),
     "a size of half": (lambda: GRU(2.5, H), "2.5", "an integer"),
     "a bool for a size": (lambda: Dense(True, 2), "True", "an integer"),

@@ -9,7 +9,7 @@ from seqjax.data.text.corpus import load
 from seqjax.data.text.encoded import EncodedCorpus, VocabularySettings, encode_corpus
 from seqjax.data.text.language import TextStream
 from seqjax.data.text.tokens import Tokens
-from seqjax.data.text.vocabulary import Vocabulary
+from seqjax.data.text.vocabulary import Vocabulary, whole_pieces
 from seqjax.errors import InputError
 
 EVALUATION_TOKENS = 2048  # at least this many per batch: batches of one row by 25 steps would take all day
@@ -104,7 +104,7 @@ def load_text(data: Data, vocabulary: Vocabulary | None = None, *, trained: dict
     if share:
         report = (f"  {share:.2%} of the training symbols are unknown",)
         if data.vocabulary_from is not None:
-            pieces = (piece for document in corpus.train for piece in document.pieces())
+            pieces = (piece for document in corpus.train for piece in whole_pieces(document.pieces()))
             lacking = sorted(set().union(*map(vocabulary.outside, pieces)))
             few = " ".join(map(repr, lacking[:10]))
             report = (

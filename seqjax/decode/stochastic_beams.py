@@ -19,7 +19,7 @@ from seqjax.decode.probabilities import Total, add, log_probabilities, log_softm
 from seqjax.decode.rules import Written, constrain
 from seqjax.errors import InputError
 from seqjax.hoisting import hoist
-from seqjax.placement import automatic
+from seqjax.placement import automatic, varying_as
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, State
 
@@ -160,6 +160,7 @@ def _run(model, width: int, buffer: int, params, memory, state, token, settings:
         perturbed=jnp.full((width, rows), -jnp.inf, dtype).at[0].set(root),
         failed=jnp.zeros(rows, bool),
     )
+    first = varying_as(first, token)
 
     def step(fixed, beams):
         params, memory, settings = fixed
@@ -174,8 +175,9 @@ def _run(model, width: int, buffer: int, params, memory, state, token, settings:
     place = jax.lax.broadcasted_iota(jnp.int32, last.tokens.shape, 0)
     tokens = jnp.where(place < length[None], last.tokens, 0)  # [T, K, B]
     perturbed = jnp.where(last.failed[None], -jnp.inf, last.perturbed)
+    log_q = jnp.where(perturbed > -jnp.inf, last.log_q.value, -jnp.inf)
     tokens = jnp.moveaxis(tokens, (0, 1, 2), (2, 1, 0))  # [B, K, T]
-    return StochasticBeams(tokens, length.T, score.T, perturbed.T, last.log_q.value.T), size_marker(logits.shape[-1])
+    return StochasticBeams(tokens, length.T, score.T, perturbed.T, log_q.T), size_marker(logits.shape[-1])
 
 
 def _is_live(beams: _Beams) -> Array:

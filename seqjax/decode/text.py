@@ -139,10 +139,10 @@ class TextSearch:
             raise InputError(f"limit is {shown(limit)}, it must be {right}")
         self._model, self._params = model, params
         self._limit, self._notice = limit or _twice, notice
+        _check_vocabularies(model, vocabularies)
         self._has_source = isinstance(vocabularies, tuple)
         pair = vocabularies if isinstance(vocabularies, tuple) else (vocabularies, vocabularies)
         self._input_vocabulary, self._output_vocabulary = pair
-        _check_vocabularies(model, vocabularies)
         self._search = search or Search()
         if isinstance(self._output_vocabulary, LineVocabulary):  # one symbol is a whole output
             self._search = dataclasses.replace(self._search, max_length=1)

@@ -16,6 +16,7 @@ from seqjax.errors import InputError
 from seqjax.initializers import uniform_like
 from seqjax.losses import Weighted, cross_entropy
 from seqjax.parameters import model_method
+from seqjax.placement import varying_as
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
 from seqjax.symbols.checks import check_sequences, check_tied
@@ -230,4 +231,5 @@ def _state_after(model: LanguageModel, params: Params, tokens: Array, lengths: A
     tokens = jnp.pad(tokens, ((0, 0), (0, pieces * PIECE - steps)))
     tokens = tokens.reshape(tokens.shape[0], pieces, PIECE).swapaxes(0, 1)  # [pieces, B, PIECE]
     left = jnp.clip(lengths[None] - PIECE * jnp.arange(pieces, dtype=lengths.dtype)[:, None], 0, PIECE)  # [pieces, B]
-    return jax.lax.scan(read, model.initial_state(params, tokens.shape[1]), (tokens, left))[0]
+    first = varying_as(model.initial_state(params, tokens.shape[1]), tokens)
+    return jax.lax.scan(read, first, (tokens, left))[0]

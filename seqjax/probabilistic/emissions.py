@@ -60,8 +60,7 @@ class Categorical(NamedTuple):
         """The expected share of each symbol in each state."""
         seen = jax.nn.one_hot(xs, self.log_probs.shape[-1], dtype=probs.dtype)  # [..., T, V]
         counts = jnp.einsum("...k,...v->kv", probs, seen)
-        total = counts.sum(-1, keepdims=True)
-        return Categorical(jnp.where(total > 0, jnp.log(counts) - jnp.log(jnp.where(total > 0, total, 1)), self.log_probs))
+        return Categorical(log_shares(counts, self.log_probs))
 
     def sample(self, key: Key, states: Array) -> Array:
         """A symbol for each state, int32 [..., T]."""
@@ -121,3 +120,9 @@ class Gaussian(NamedTuple):
 def _squares(xs: Array, mean: Array) -> Array:
     """(x_d - mean_kd)^2, [..., D] and [K, D] to [..., K, D]."""
     return (xs[..., None, :] - jnp.expand_dims(mean, range(xs.ndim - 1))) ** 2
+
+
+def log_shares(counts: Array, otherwise: Array) -> Array:
+    """log of counts [..., K] as shares of their sum along the last axis; `otherwise`, [..., K], where nothing was counted."""
+    total = counts.sum(-1, keepdims=True)
+    return jnp.where(total > 0, jnp.log(counts) - jnp.log(jnp.where(total > 0, total, 1)), otherwise)

@@ -9,7 +9,7 @@ from jax.nn import logsumexp
 
 from seqjax.checks import check_key, check_positive
 from seqjax.errors import InputError
-from seqjax.probabilistic.emissions import Emission
+from seqjax.probabilistic.emissions import Emission, log_shares
 from seqjax.probabilistic.rows import check_method, check_shapes, over_rows, sequences
 from seqjax.types import Array, Key
 
@@ -211,7 +211,7 @@ def baum_welch(hmm: HMM, emission: Emission, xs: Array, lengths=None, *, steps: 
     def step(model, _):
         hmm, emission = model
         seen = hmm_smoother(hmm, emission.log_likelihoods(xs), lengths, method=method)
-        chain = HMM(_log_shares(seen.starts, hmm.log_initial), _log_shares(seen.transitions, hmm.log_transition))
+        chain = HMM(log_shares(seen.starts, hmm.log_initial), log_shares(seen.transitions, hmm.log_transition))
         return (chain, emission.fitted(xs, seen.probs)), seen.log_likelihood.sum()
 
     (hmm, emission), curve = jax.lax.scan(step, (hmm, emission), None, length=steps)
@@ -238,16 +238,14 @@ def hmm_sample(hmm: HMM, key: Key, steps: int) -> Array:
     """
     check_positive(steps=steps)
     check_key("key", key)
-    first, *rest = jax.random.split(key, steps)
+    keys = jax.random.split(key, steps)
 
     def step(state, key):
         state = jax.random.categorical(key, hmm.log_transition[state]).astype(jnp.int32)
         return state, state
 
-    start = jax.random.categorical(first, hmm.log_initial).astype(jnp.int32)
-    if not rest:
-        return start[None]
-    return jnp.concatenate([start[None], jax.lax.scan(step, start, jnp.stack(rest))[1]])
+    start = jax.random.categorical(keys[0], hmm.log_initial).astype(jnp.int32)
+    return jnp.concatenate([start[None], jax.lax.scan(step, start, keys[1:])[1]])
 
 
 def _checked(hmm: HMM, log_likelihoods, method: str) -> Array:
@@ -270,12 +268,6 @@ def _passes(method: str, path: str):
 def _whole(total: Array) -> Array:
     """Log-likelihoods, -inf where a sequence is impossible."""
     return jnp.where(total < IMPOSSIBLE / 2, -jnp.inf, total)
-
-
-def _log_shares(counts: Array, otherwise: Array) -> Array:
-    """log of counts as shares of their sum along the last axis; `otherwise` where nothing was counted."""
-    total = counts.sum(-1, keepdims=True)
-    return jnp.where(total > 0, jnp.log(counts) - jnp.log(jnp.where(total > 0, total, 1)), otherwise)
 
 
 def _forward(hmm: HMM, scores: Array, mask: Array, method: str, reduce) -> tuple[Array, Array]:

@@ -62,6 +62,8 @@ def test_searches_run_inside_shard_map_with_its_default_checks():
             decode.greedy(model, params, prompts, max_lengths=prompts["tokens"][:, 0] + 3, **every),
             decode.beam(model, params, prompts, width=4, n_best=2, demanded=[[3, 4]], no_repeat_ngram=2, **every),
             decode.sample(model, params, prompts, key=key, samples=2, **every),
+            decode.stochastic_beam(model, params, prompts, key=key, width=2, **every),
+            model.start(params, {name: jnp.repeat(a, 5000, 1) if a.ndim == 2 else a for name, a in prompts.items()})[1],
             decode.score(model, params, prompts, jnp.ones((8, 3), jnp.int32), jnp.full(8, 3)),
         ]
 

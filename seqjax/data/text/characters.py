@@ -73,11 +73,10 @@ class CharacterVocabulary(Vocabulary):
         """
         counts = np.zeros(0, np.int64)  # [code points]
         for piece in whole_pieces([text] if isinstance(text, str) else text):
-            for part in split_at(normalized(piece, normalization), symbols)[::2]:
-                found = np.bincount(_code_points(part))
-                if found.size > counts.size:
-                    counts, found = found, counts
-                counts[: found.size] += found
+            found = np.bincount(_code_points("".join(split_at(normalized(piece, normalization), symbols)[::2])))
+            if found.size > counts.size:
+                counts, found = found, counts
+            counts[: found.size] += found
         codes = np.flatnonzero(counts).tolist()
         counted = dict(zip(map(chr, codes), counts[codes].tolist(), strict=True))
         characters = most_frequent(counted, min_count, max_size, specials=cls._specials(special) + len(symbols))

@@ -131,8 +131,11 @@ def from_path(
     shares, path = checked_shares(split), Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist: {expected}")
-    files = archived(path, encoding) if is_archive(path) else {} if path.is_dir() else {path.name: TextFile(path, encoding)}
-    if len(files) == 1:
+    if is_archive(path):
+        files = archived(path, encoding)
+    else:
+        files = files_below(path, encoding=encoding) if path.is_dir() else {path.name: TextFile(path, encoding)}
+    if len(files) == 1 and not path.is_dir():
         if include:
             raise InputError(f"include is {' '.join(include)}: it chooses among the files of a folder, and {path} is one file")
         [(name, file)] = files.items()
@@ -140,7 +143,6 @@ def from_path(
         if document is None:
             raise InputError(f"{path} is empty: a corpus needs text")
         return _corpus(str(path), _cut([document], shares), files=1)
-    files = files or files_below(path, encoding=encoding)
     chosen = {name: file for name, file in files.items() if is_included(name, include)}
     if files and not chosen:
         raise InputError(f"no file of {path} matches {' '.join(include)} ({len(files)} files): give other patterns to include")

@@ -193,15 +193,16 @@ def whole_pieces(pieces: Iterable[str], size: int = 1 << 20) -> Iterator[str]:
         ['to be or', ' not', ' to', ' be']
     """
     held: list[str] = []
+    length = 0
     for piece in pieces:
         held.append(piece)
-        length = sum(map(len, held))
+        length += len(piece)
         if length >= size:
             text = "".join(held)
             cut = _last_space(text) or (_last_starter(text) if length >= 16 * size else 0)
             if cut:
                 yield text[:cut]
-            held = [text[cut:]]
+            held, length = [text[cut:]], len(text) - cut
     if any(held):
         yield "".join(held)
 
