@@ -53,7 +53,7 @@ class Cell(Value):
         [2.0]
     """
 
-    gates: ClassVar[tuple[str, ...]] = ()
+    gates: ClassVar[tuple[str, ...]] = ()  # names of the gates, which `recur` records (see gates.py)
     input_kernels: ClassVar[tuple[str, ...]] = ()  # names of the parameters [D, ...] that `project` multiplies xs by
 
     @property
@@ -212,7 +212,7 @@ class SequenceLayer(Value):
         return None
 
     def unroll(self, params: Params, xs: Array, state: State, **options) -> tuple[State, Any]:
-        """The same as `CompositeCell.unroll`, with the further option collect ("outputs" or "states")."""
+        """The same as `CompositeCell.unroll`, with the further option collect ("outputs", "states" or "gates")."""
         raise NotImplementedError
 
     def apply(

@@ -1,5 +1,7 @@
-"""Arithmetic of gated cells: input products, gates, and recurrent products with heads."""
+"""Arithmetic of gated cells: input products, gates and their record, and recurrent products with heads."""
 
+import contextlib
+import contextvars
 import math
 
 import jax
@@ -9,6 +11,48 @@ from seqjax.products import affine, product
 from seqjax.tables import look_up
 from seqjax.thresholds import ROWS_PER_KERNEL_ROW, at_least
 from seqjax.types import Array, Params, at_least_float32
+
+_record: contextvars.ContextVar[dict | None] = contextvars.ContextVar("gates", default=None)
+
+
+@contextlib.contextmanager
+def recording_gates(name: str | None = None):
+    """A context that yields a dict, to which the gates of every `recur` inside are added by name.
+
+    Args:
+        name: inside another such context, the entry under which the dict of a composite's part is kept there, unless the part
+            has no gates; None: a record of its own.
+
+    Example:
+        >>> with recording_gates() as gates:
+        ...     _ = gate_values(jnp.zeros(2), i="s", g="t")
+        >>> {name: gate.tolist() for name, gate in gates.items()}
+        {'i': [0.5], 'g': [0.0]}
+    """
+    outer, gates = _record.get(), {}
+    token = _record.set(None if name is not None and outer is None else gates)
+    try:
+        yield gates
+    finally:
+        _record.reset(token)
+    if name is not None and outer is not None and gates:
+        outer[name] = gates
+
+
+def record_gates(**gates: Array):
+    """Adds gates to the record, if there is one; `gate_values` does this by itself.
+
+    Args:
+        **gates: each gate's value, [..., H], by its name in `Cell.gates`.
+
+    Example:
+        >>> with recording_gates() as gates:
+        ...     record_gates(n=jnp.ones(1))
+        >>> list(gates)
+        ['n']
+    """
+    if (record := _record.get()) is not None:
+        record.update(gates)
 
 
 def over_stack(dot) -> bool:
@@ -53,6 +97,13 @@ def gate_values(z: Array, /, *, together: bool = True, **gates: str) -> tuple[Ar
         [[0.5], [0.0]]
     """
     kinds = tuple(gates.values())
+    values = _squashed(z, kinds, together)
+    record_gates(**dict(zip(gates, values, strict=True)))
+    return values
+
+
+def _squashed(z: Array, kinds: tuple[str, ...], together: bool) -> tuple[Array, ...]:
+    """The gates of `gate_values`, from the kind of each."""
     size = z.shape[-1] // len(kinds)
     if not together:
         parts = zip(jnp.split(z, len(kinds), axis=-1), kinds, strict=True)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from seqjax.checks import check_flag, check_heads, check_size
 from seqjax.contracts import Cell
-from seqjax.gates import gate_values, outnumbers, project_input, recurrent_product
+from seqjax.gates import gate_values, outnumbers, project_input, record_gates, recurrent_product
 from seqjax.initializers import gate_kernel, recurrent_kernel
 from seqjax.products import product
 from seqjax.serial import register
@@ -124,6 +124,7 @@ class GRU(Cell):
             n = jnp.tanh(z_n + r * (candidate + bias))
         else:
             n = jnp.tanh(z_n + recurrent_product(dot, r * h, kernel_n))
+        record_gates(n=n)
         h = n + update * (h - n)
         return GRUState(h), h
 

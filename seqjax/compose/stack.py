@@ -9,6 +9,7 @@ from seqjax.checks import kind_of, shown
 from seqjax.compose.stateless import Dropout
 from seqjax.contracts import Cell, CompositeCell, SequenceLayer, check_cell_field
 from seqjax.errors import InputError
+from seqjax.gates import recording_gates
 from seqjax.parts import embed_part, init_parts, initial_states, shape_of_first
 from seqjax.products import product
 from seqjax.recurrence.arguments import check_array
@@ -120,7 +121,8 @@ class Stack(CompositeCell):
             if i:
                 check_array(cell, z)
                 z = cell.project(cell_params, z)
-            s, z = cell.recur(cell_params, s, z, dot=dot, context=context)
+            with recording_gates(str(i)):
+                s, z = cell.recur(cell_params, s, z, dot=dot, context=context)
             states.append(s)
         return tuple(states), z
 

@@ -97,6 +97,9 @@ class Bidirectional(SequenceLayer):
         states = state_forward, state_backward
         if collect == "states":
             return states, (ys_forward, ys_backward)
+        if collect == "gates":
+            gates = {"forward": ys_forward, "backward": ys_backward}
+            return states, {name: of_cell for name, of_cell in gates.items() if of_cell}
         for ys in (ys_forward, ys_backward):
             check_array(self, ys)
         shapes = [ys_forward.shape, ys_backward.shape]

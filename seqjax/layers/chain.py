@@ -69,11 +69,13 @@ class Chain(SequenceLayer):
 
     def unroll(self, params: Params, xs: Array, state: State, *, collect: str = "outputs", **options):
         """Every part over all steps, one after another."""
-        states, collected = [], []
+        states, collected = [], {}
         for i, (part, s) in enumerate(zip(self.parts, state, strict=True)):
             part_params = params.get(str(i), {})
-            if collect == "states":
-                collected.append(run(part, part_params, xs, s, collect=collect, **options)[1])
+            if collect != "outputs":
+                collected[str(i)] = run(part, part_params, xs, s, collect=collect, **options)[1]
             s, xs = run(part, part_params, xs, s, **options)
             states.append(s)
-        return tuple(states), tuple(collected) if collect == "states" else xs
+        if collect == "gates":
+            return tuple(states), {name: gates for name, gates in collected.items() if gates}
+        return tuple(states), tuple(collected.values()) if collect == "states" else xs

@@ -99,8 +99,8 @@ class TemporalLayer(SequenceLayer):
         dtype = output_dtype(params, xs)
         real = jnp.ones(xs.shape[:2], jnp.bool_) if mask is None else mask  # [B, T]
         final, states = self._states(state, real, reverse)
-        if collect == "states":
-            return final, states
+        if collect != "outputs":
+            return final, states if collect == "states" else {}
         if is_tokens(xs, self.input_shape):
             xs = jax.nn.one_hot(xs, self.input_size, dtype=float_dtype(params))
         if not xs.shape[1]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -89,8 +89,8 @@ def checked(cell, params, xs, state, options: Options) -> tuple[Params, Any, Opt
     if not isinstance(options.reverse, bool | np.bool_):
         raise InputError(f"reverse={shown(options.reverse)}, it must be True or False")
     check_backend(options.backend)
-    if options.collect not in ("outputs", "states"):
-        raise InputError(f"collect={shown(options.collect)}, it must be 'outputs' or 'states'")
+    if options.collect not in get_args(Collect):
+        raise InputError(f"collect={shown(options.collect)}, it must be 'outputs', 'states' or 'gates'")
     reset = None if options.reset is None else masks.check_flags("reset", options.reset, leading)
     changes = {"lengths": lengths, "mask": mask, "reset": reset, "remat": _remat(options.remat), "reverse": bool(options.reverse)}
     return params, xs, dataclasses.replace(options, **changes)

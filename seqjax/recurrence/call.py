@@ -6,10 +6,11 @@ import jax
 
 from seqjax import masks, noise, placement, tree
 from seqjax.errors import InputError
+from seqjax.gates import recording_gates
 from seqjax.recurrence.chunks import Remat, chunk_length, recomputed
 from seqjax.types import Array, output_dtype
 
-Collect = Literal["outputs", "states"]
+Collect = Literal["outputs", "states", "gates"]
 
 
 class Call(NamedTuple):
@@ -23,7 +24,7 @@ class Call(NamedTuple):
         reverse: from the last step to the first.
         backend: the requested name, or "auto".
         remat: None; or the number of steps in a chunk, whose inside the backward pass recomputes; or "sqrt".
-        collect: "outputs" or "states".
+        collect: "outputs", "states" or "gates".
     """
 
     arguments: tuple
@@ -72,12 +73,13 @@ def masked_step(cell, call: Call):
         if reset is not None and not call.reverse:
             state = _restarted(reset, initial, state)
         before = state if real is None or start is None else tree.where(real, state, start)  # None: no steps
-        results = cell.recur(params, noise.join_keys(before, keys), z, dot=dot, context=context)
+        with recording_gates() as gates:
+            results = cell.recur(params, noise.join_keys(before, keys), z, dot=dot, context=context)
         new, y = check_step(cell, state, results, params)
         new = placement.varying_as(new, z)
         if real is not None:
             new = tree.where(real, new, state)
-        output = tree.cast_floating(y, dtype) if call.collect == "outputs" else new
+        output = new if call.collect == "states" else tree.cast_floating(y if call.collect == "outputs" else gates, dtype)
         if reset is not None and call.reverse:
             new = _restarted(reset, initial, new)
         return new, output
@@ -128,7 +130,7 @@ def run_steps(all_steps, cell, params, xs, state, call: Call):
         call: the options.
 
     Returns:
-        (state, ys), ys [B, T, ...], finite but arbitrary at masked steps. With collect="states", states take the place of ys.
+        (state, ys), ys [B, T, ...], finite but arbitrary at masked steps. With collect="states" or "gates", they replace ys.
         The padding of xs may hold anything. With remat, each chunk masks its own padding, so that no further array is as long
         as xs, and outputs are 0 at masked steps.
     """
@@ -149,7 +151,7 @@ def run_steps(all_steps, cell, params, xs, state, call: Call):
             return all_steps(step, constants, state, inputs)
         xs = tree.where(real, xs, first[:, None])
         state, ys = all_steps(step, constants, state, (xs, real, reset))
-        return state, tree.zero_where_not(real, ys) if call.remat is not None and call.collect == "outputs" else ys
+        return state, tree.zero_where_not(real, ys) if call.remat is not None and call.collect != "states" else ys
 
     if call.remat is None or not xs.shape[1]:
         state, ys = chunk(constants, state, inputs)

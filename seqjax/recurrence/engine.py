@@ -102,7 +102,9 @@ def unroll(
             keeps each head's recurrent kernel on chip), "fused", "scan".
         remat: None; a number of steps, or "sqrt" for sqrt(T): the backward pass recomputes chunks of that length instead of
             storing the residuals inside them.
-        collect: "outputs", or "states": the second result is then the state after every step, leaves [B, T, ...].
+        collect: "outputs"; "states": the second result is then the state after every step, leaves [B, T, ...]; or "gates": then
+            it is {gate: [B, T, H]} of every gate's value, named as in `cell.gates`, 0 at masked steps. Parts of a Stack and the
+            like stand under their names: {"0": {"i": ...}, "2": ...}.
 
     Returns:
         (state, ys): the state after the last step, leaves [B, ...]; ys [B, T, ...], 0 at masked steps, in the float dtype of
@@ -238,7 +240,9 @@ def _all_rows(cell, params, xs, state, options: Options, *, window, batched):
         inputs = (jnp.arange(xs.shape[1], dtype=jnp.int32), tree.swap_batch_time((xs, mask, reset)))
         state, ys = chunked(one_window, state, inputs, window, reverse=options.reverse)
         ys = tree.swap_batch_time(ys)
-    if mask is not None and options.collect == "outputs" and not masked_by_chunks:
+    if options.collect == "gates" and not ys:
+        raise InputError(f"collect='gates', and {cell} has no gates: collect its states")
+    if mask is not None and options.collect != "states" and not masked_by_chunks:
         ys = tree.zero_where_not(mask, ys)
     if missing != 0:
         ys = jax.tree.map(lambda y: y[:, :steps], ys)

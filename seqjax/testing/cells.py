@@ -182,6 +182,16 @@ def law_dot(case):
     require(kernel is None or bool(products), "dot", f"recur has params{kernel} and writes no product as dot(h, kernel)")
 
 
+def law_gates(case):
+    """`collect="gates"` gives the gates that the cell names, at every step."""
+    if case.cell.gates:
+        _, gates = jax.eval_shape(lambda p: case.unroll(p, case.xs, case.state, collect="gates"), case.params)
+        names, expected = sorted(gates), sorted(case.cell.gates)
+        require(names == expected, "gates", f"recur records the gates {names}, the cell names {expected}")
+        for name, gate in gates.items():
+            require(gate.shape[:2] == (case.rows, STEPS), "gates", f"gate {name} has shape {gate.shape}, not [B, T, ...]")
+
+
 def law_rows(case):
     """Batch rows do not see each other."""
 
@@ -373,10 +383,10 @@ def _joined(head, tail):
 
 
 _QUICK_LAWS = (
-    law_value, law_state, law_donation, law_dot, law_parameters, law_rounding, law_project, law_embed, law_rows, law_causal,
-    law_chunks, law_reset, law_reverse, law_compiles_once, law_bfloat16, law_empty, law_export, law_devices,
+    law_value, law_state, law_donation, law_dot, law_gates, law_parameters, law_rounding, law_project, law_embed, law_rows,
+    law_causal, law_chunks, law_reset, law_reverse, law_compiles_once, law_bfloat16, law_empty, law_export, law_devices,
 )  # fmt: skip
 _GRADIENT_LAWS = (law_step, law_padding, law_backends, law_vmap, law_jvp, law_remat, law_float64)
 _CELL_LAWS = (  # not of layers
-    law_dot, law_parameters, law_project, law_embed, law_causal, law_step, law_chunks, law_reset, law_backends,
+    law_dot, law_gates, law_parameters, law_project, law_embed, law_causal, law_step, law_chunks, law_reset, law_backends,
 )  # fmt: skip
