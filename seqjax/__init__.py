@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from seqjax import attention, data, decode, inspect, losses, metrics, models, probabilistic, testing, train, vision  # noqa: F401
-    from seqjax.cells import GRU, LSTM, Elman, ElmanState, GRUState, LSTMState
+    from seqjax.cells import (
+        GRU,
+        LSTM,
+        SLSTM,
+        Elman,
+        ElmanState,
+        GRUState,
+        LSTMGatesState,
+        LSTMState,
+        MultiplicativeLSTM,
+        SLSTMState,
+    )
     from seqjax.compose import Dense, Dropout, Feedforward, RecurrentDropout, Residual, Stack, Standardize
     from seqjax.contracts import Cell, CompositeCell, Model, SequenceLayer
     from seqjax.errors import InputError
@@ -33,7 +44,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "cells": ("Elman", "ElmanState", "GRU", "GRUState", "LSTM", "LSTMState"),
+    "cells": (
+        "Elman",
+        "ElmanState",
+        "GRU",
+        "GRUState",
+        "LSTM",
+        "LSTMGatesState",
+        "LSTMState",
+        "MultiplicativeLSTM",
+        "SLSTM",
+        "SLSTMState",
+    ),
     "compose": ("Dense", "Dropout", "Feedforward", "RecurrentDropout", "Residual", "Stack", "Standardize"),
     "contracts": ("Cell", "CompositeCell", "Model", "SequenceLayer"),
     "errors": ("InputError",),
@@ -77,7 +99,7 @@ _FOLDERS = (
 _NOT_STARRED = ("export",)  # `from seqjax import *` leaves `jax.export` as it is
 
 __all__ = [  # noqa: RUF022 (as in _HOMES)
-    "Elman", "ElmanState", "GRU", "GRUState", "LSTM", "LSTMState",
+    "Elman", "ElmanState", "GRU", "GRUState", "LSTM", "LSTMGatesState", "LSTMState", "MultiplicativeLSTM", "SLSTM", "SLSTMState",
     "Dense", "Dropout", "Feedforward", "RecurrentDropout", "Residual", "Stack", "Standardize",
     "Cell", "CompositeCell", "Model", "SequenceLayer",
     "InputError",

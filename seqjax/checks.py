@@ -96,6 +96,12 @@ def check_heads(owner, hidden_size: int, heads: int):
         raise InputError(f"{type(owner).__name__} has heads={heads}, it must divide hidden_size={hidden_size}")
 
 
+def refuse_together(owner, field: str, other: str, reason: str):
+    """Raise InputError: two fields of `owner` have values that exclude each other."""
+    values = " and ".join(f"{name}={shown(getattr(owner, name))}" for name in (field, other))
+    raise InputError(f"{type(owner).__name__} has {values}, which exclude each other: {reason}")
+
+
 def check_choice(owner, choices: tuple, **values):
     """Raise InputError unless every named value is one of `choices`."""
     for name, value in values.items():

@@ -1,4 +1,4 @@
-"""Arithmetic of gated cells: input products, gates and their record, and recurrent products with heads."""
+"""Arithmetic of gated cells: input products, gates and their record, layer normalisation, recurrent products with heads."""
 
 import contextlib
 import contextvars
@@ -7,6 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from seqjax.activations import ACTIVATIONS
 from seqjax.products import affine, product
 from seqjax.tables import look_up
 from seqjax.thresholds import ROWS_PER_KERNEL_ROW, at_least
@@ -87,7 +88,8 @@ def gate_values(z: Array, /, *, together: bool = True, **gates: str) -> tuple[Ar
         z: floating, [..., nH], n gates side by side.
         together: False: by one tanh for each gate, which XLA computes where the gate is used. A slice of a stack is read in one
             pass by one tanh alone.
-        **gates: the name of each gate in the order of z, with "s" for the logistic function or "t" for tanh.
+        **gates: the name of each gate in the order of z, with "s" for the logistic function, "t" for tanh, or a name of
+            `seqjax.activations.ACTIVATIONS`.
 
     Returns:
         The n gates in that order, [..., H] each.
@@ -105,15 +107,46 @@ def gate_values(z: Array, /, *, together: bool = True, **gates: str) -> tuple[Ar
 def _squashed(z: Array, kinds: tuple[str, ...], together: bool) -> tuple[Array, ...]:
     """The gates of `gate_values`, from the kind of each."""
     size = z.shape[-1] // len(kinds)
-    if not together:
-        parts = zip(jnp.split(z, len(kinds), axis=-1), kinds, strict=True)
-        return tuple(0.5 * jnp.tanh(0.5 * a) + 0.5 if kind == "s" else jnp.tanh(a) for a, kind in parts)
+    if not (together and {"s", "t"}.issuperset(kinds)):
+        return tuple(_one_squashed(a, kind) for a, kind in zip(jnp.split(z, len(kinds), axis=-1), kinds, strict=True))
     if set(kinds) == {"s"}:
         scale = jnp.full((), 0.5, z.dtype)
     else:
         scale = jnp.concatenate([jnp.full(size, 0.5 if kind == "s" else 1.0, z.dtype) for kind in kinds])
     values = jnp.split(jnp.tanh(z * jnp.broadcast_to(scale, z.shape)), len(kinds), axis=-1)
     return tuple(0.5 * a + 0.5 if kind == "s" else a for a, kind in zip(values, kinds, strict=True))
+
+
+def _one_squashed(a: Array, kind: str) -> Array:
+    """One gate; kind as for `gate_values`."""
+    if kind == "s":
+        return 0.5 * jnp.tanh(0.5 * a) + 0.5
+    return jnp.tanh(a) if kind == "t" else ACTIVATIONS[kind](a)
+
+
+def layer_norm(a: Array, scale: Array, bias: Array | None = None) -> Array:
+    """Layer normalisation over the last axis.
+
+        y = (a - m) / sqrt(v + 1e-5) * scale + bias,   m and v the mean and variance of a's last axis
+
+    Args:
+        a: [..., H], float32 or wider.
+        scale: [H].
+        bias: [H]; None: none.
+
+    Returns:
+        [..., H], the dtype of a.
+
+    Example:
+        >>> layer_norm(jnp.array([1.0, 3.0]), jnp.ones(2), jnp.ones(2)).round(3).tolist()
+        [0.0, 2.0]
+
+    Ba, Kiros, Hinton 2016, arXiv:1607.06450.
+    """
+    centred = a - jnp.broadcast_to(a.mean(-1, keepdims=True), a.shape)  # [..., H]
+    inverse = jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + 1e-5)  # [..., 1]
+    ys = centred * jnp.broadcast_to(inverse, a.shape) * jnp.broadcast_to(scale.astype(a.dtype), a.shape)  # [..., H]
+    return ys if bias is None else ys + jnp.broadcast_to(bias.astype(a.dtype), a.shape)
 
 
 def outnumbers(xs: Array, kernel: Array) -> bool:
@@ -131,6 +164,25 @@ def outnumbers(xs: Array, kernel: Array) -> bool:
     """
     leading = xs.shape if jnp.issubdtype(xs.dtype, jnp.integer) else xs.shape[:-1]
     return at_least(math.prod(leading), ROWS_PER_KERNEL_ROW * kernel.shape[0])
+
+
+def input_product(kernel: Array, xs: Array) -> Array:
+    """The product `xs @ kernel` without a bias; of tokens, the kernel's rows.
+
+    Args:
+        kernel: [D, N].
+        xs: floating [..., D], or integer tokens [...]: zeros for a token outside 0..D-1.
+
+    Returns:
+        [..., N], float32 or wider.
+
+    Example:
+        >>> input_product(jnp.eye(2), jnp.array([0, 1])).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    if jnp.issubdtype(xs.dtype, jnp.floating):
+        return product(xs, kernel)
+    return look_up(kernel, xs).astype(at_least_float32(kernel.dtype))
 
 
 def project_input(params: Params, xs: Array, *, bias_row_from: int = 0) -> Array:
@@ -161,7 +213,7 @@ def project_input(params: Params, xs: Array, *, bias_row_from: int = 0) -> Array
     if outnumbers(xs, kernel):  # adding the bias to the kernel's rows takes fewer additions
         rows = jnp.pad(kernel.astype(out), ((0, 1), (0, 0)))  # [D + 1, nH]: the last is that of a token outside 0..D-1
         return look_up(rows + jnp.broadcast_to(bias.astype(out), rows.shape), xs, last_is_outside=True)
-    zs = look_up(kernel, xs).astype(out)
+    zs = input_product(kernel, xs)
     return zs + jnp.broadcast_to(bias.astype(out), zs.shape)
 
 

@@ -9,12 +9,10 @@ from typing import Any
 import jax.numpy as jnp
 
 from seqjax import serial
+from seqjax.activations import OF_JAX
 from seqjax.errors import InputError
 
-_FUNCTIONS = (
-    "celu", "elu", "gelu", "glu", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu", "log_sigmoid", "log_softmax", "relu",
-    "relu6", "selu", "sigmoid", "silu", "soft_sign", "softmax", "softplus", "standardize", "tanh",
-)  # fmt: skip
+_FUNCTIONS = (*OF_JAX, "glu", "log_softmax", "softmax", "standardize")
 _PREFIX = "linen."  # of a name, such as "linen.Dense"
 
 

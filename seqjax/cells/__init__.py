@@ -2,6 +2,10 @@
 
 from seqjax.cells.elman import Elman, ElmanState
 from seqjax.cells.gru import GRU, GRUState
-from seqjax.cells.lstm import LSTM, LSTMState
+from seqjax.cells.lstm import LSTM, LSTMGatesState, LSTMState
+from seqjax.cells.multiplicative_lstm import MultiplicativeLSTM
+from seqjax.cells.slstm import SLSTM, SLSTMState
 
-__all__ = ["GRU", "LSTM", "Elman", "ElmanState", "GRUState", "LSTMState"]
+__all__ = [
+    "GRU", "LSTM", "SLSTM", "Elman", "ElmanState", "GRUState", "LSTMGatesState", "LSTMState", "MultiplicativeLSTM", "SLSTMState",
+]  # fmt: skip

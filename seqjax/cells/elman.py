@@ -6,6 +6,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seqjax.activations import ACTIVATIONS
 from seqjax.checks import check_choice, check_size
 from seqjax.contracts import Cell
 from seqjax.gates import project_input
@@ -13,8 +14,6 @@ from seqjax.initializers import gate_kernel
 from seqjax.products import product
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, at_least_float32
-
-_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
 @register
@@ -37,12 +36,12 @@ class ElmanState(NamedTuple):
 class Elman(Cell):
     """The vanilla recurrent cell of the lectures.
 
-        h = tanh(W_hh h + W_xh x + b),  y = h
+        h = a(W_hh h + W_xh x + b),  y = h,  a = tanh unless another is named
 
     Args:
         input_size: D, features of one step (or symbols, for integer tokens).
         hidden_size: H.
-        activation: "tanh" or "relu".
+        activation: a, a name of `seqjax.activations.ACTIVATIONS`: "tanh", "relu", "linear", "gelu", ...
         recurrent_init: "orthogonal" or "identity"; relu with identity is the IRNN of Le et al. 2015.
         input_init: "glorot", or "normal" (standard deviation 0.001, the IRNN's).
 
@@ -71,7 +70,7 @@ class Elman(Cell):
 
     def __post_init__(self):
         check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
-        check_choice(self, tuple(_ACTIVATIONS), activation=self.activation)
+        check_choice(self, tuple(ACTIVATIONS), activation=self.activation)
         check_choice(self, ("orthogonal", "identity"), recurrent_init=self.recurrent_init)
         check_choice(self, ("glorot", "normal"), input_init=self.input_init)
 
@@ -97,6 +96,6 @@ class Elman(Cell):
         return project_input(params, xs)
 
     def recur(self, params: Params, state: ElmanState, z: Array, *, dot=product, context=None) -> tuple[ElmanState, Array]:
-        """h = tanh(z + W_hh h)."""
-        h = _ACTIVATIONS[self.activation](z + dot(state.h, params["recurrent_kernel"]))
+        """h = a(z + W_hh h)."""
+        h = ACTIVATIONS[self.activation](z + dot(state.h, params["recurrent_kernel"]))
         return ElmanState(h), h

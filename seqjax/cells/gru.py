@@ -7,9 +7,10 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.checks import check_flag, check_heads, check_size
+from seqjax.activations import ACTIVATIONS
+from seqjax.checks import check_choice, check_flag, check_heads, check_size, refuse_together
 from seqjax.contracts import Cell
-from seqjax.gates import gate_values, outnumbers, project_input, record_gates, recurrent_product
+from seqjax.gates import gate_values, input_product, layer_norm, outnumbers, project_input, record_gates, recurrent_product
 from seqjax.initializers import gate_kernel, recurrent_kernel
 from seqjax.products import product
 from seqjax.serial import register
@@ -38,19 +39,23 @@ class GRU(Cell):
     """The gated recurrent unit.
 
         r = s(z_r + R_r h),  z = s(z_z + R_z h),  h = (1 - z) * n + z * h,  y = h
-        reset_after:      n = tanh(z_n + r * (R_n h + b_n))
-        otherwise:        n = tanh(z_n + R_n (r * h))
+        reset_after:      n = a(z_n + r * (R_n h + b_n))
+        otherwise:        n = a(z_n + R_n (r * h))
 
-    where (z_r z_z z_n) = W x + b.
+    where (z_r z_z z_n) = W x + b, and a = tanh unless another is named. With layer_norm, each of the products W_rz x, W_n x,
+    R_rz h and R_n h (or R_n (r * h)) is normalised over its units and scaled before anything is added to it.
 
     Args:
         input_size: D, features of one step (or symbols, for integer tokens).
         hidden_size: H.
         reset_after: True is the form of PyTorch, cuDNN and Keras; False that of Cho et al. 2014.
         heads: N blocks of H/N units; the recurrent kernel connects no two of them (it is block-diagonal).
+        activation: a, a name of `seqjax.activations.ACTIVATIONS`.
+        layer_norm: normalise the products of inputs and of hidden units (Ba et al. 2016); not with heads.
 
     Raises:
-        InputError: a size that is not positive, or heads that do not divide hidden_size.
+        InputError: a size that is not positive, heads that do not divide hidden_size, an unknown activation, or layer_norm with
+            heads.
 
     Example:
         >>> cell = GRU(input_size=2, hidden_size=3)
@@ -59,7 +64,7 @@ class GRU(Cell):
         >>> sorted(params)
         ['bias', 'candidate_kernel', 'input_kernel', 'recurrent_bias', 'recurrent_kernel']
 
-    Cho et al. 2014, arXiv:1406.1078.
+    Cho et al. 2014, arXiv:1406.1078; Ba, Kiros, Hinton 2016, arXiv:1607.06450 (layer_norm).
     """
 
     input_size: int
@@ -67,6 +72,8 @@ class GRU(Cell):
     _: dataclasses.KW_ONLY
     reset_after: bool = True
     heads: int = 1
+    activation: str = "tanh"
+    layer_norm: bool = False
 
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
     input_kernels: ClassVar[tuple[str, ...]] = ("input_kernel",)
@@ -74,7 +81,10 @@ class GRU(Cell):
     def __post_init__(self):
         check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
         check_heads(self, self.hidden_size, self.heads)
-        check_flag(self, reset_after=self.reset_after)
+        check_flag(self, reset_after=self.reset_after, layer_norm=self.layer_norm)
+        check_choice(self, tuple(ACTIVATIONS), activation=self.activation)
+        if self.layer_norm and self.heads > 1:
+            refuse_together(self, "layer_norm", "heads", "the mean of the gates would join the heads")
 
     @property
     def input_shape(self) -> Shape:
@@ -82,7 +92,8 @@ class GRU(Cell):
 
     def init(self, key: Key) -> Params:
         """`input_kernel` [D, 3H], `bias` [3H]; `recurrent_kernel` [H, 2H] or [N, H/N, 2H/N] of r and z, `candidate_kernel` [H, H]
-        or [N, H/N, H/N] of n; for reset_after `recurrent_bias` [H] of n.
+        or [N, H/N, H/N] of n; for reset_after `recurrent_bias` [H] of n; for layer_norm `input_scale` [3H], `recurrent_scale`
+        [2H] of r and z, `candidate_scale` [H] of n.
         """
         k_input, k_recurrent = jax.random.split(key)
         hidden = self.hidden_size
@@ -93,6 +104,9 @@ class GRU(Cell):
             "candidate_kernel": kernel_n,
             "bias": jnp.zeros(3 * hidden),
         }
+        if self.layer_norm:
+            sizes = {"input_scale": 3 * hidden, "recurrent_scale": 2 * hidden, "candidate_scale": hidden}
+            params |= {name: jnp.ones(size) for name, size in sizes.items()}
         return params | ({"recurrent_bias": jnp.zeros(hidden)} if self.reset_after else {})
 
     def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None) -> GRUState:
@@ -101,6 +115,12 @@ class GRU(Cell):
 
     def project(self, params: Params, xs: Array) -> tuple[Array, Array]:
         """W x + b: [..., D] to ([..., 2H] for r and z, [..., H] for n)."""
+        if self.layer_norm:
+            zs, scales, biases = map(
+                self._split, (input_product(params["input_kernel"], xs), params["input_scale"], params["bias"])
+            )
+            z_gates, z_n = (layer_norm(*of_part) for of_part in zip(zs, scales, biases, strict=True))
+            return z_gates, z_n
         if not outnumbers(xs, params["input_kernel"]):
             return self._split(project_input(params, xs))
         kernels, biases = self._split(params["input_kernel"]), self._split(params["bias"])
@@ -117,22 +137,28 @@ class GRU(Cell):
         if self.reset_after and dot is not product and joins_products(rows, (kernel, kernel_n)):
             both = dot(h, jnp.concatenate([kernel, kernel_n], axis=-1))  # [1, 3H]
         gates = recurrent_product(dot, h, kernel) if both is None else self._split(both)[0]
-        r, update = gate_values(z_gates + gates, r="s", z="s")
+        r, update = gate_values(z_gates + self._normalised(gates, params, "recurrent_scale"), r="s", z="s")
         if self.reset_after:
             bias = jnp.broadcast_to(params["recurrent_bias"].astype(h.dtype), h.shape)
             candidate = recurrent_product(dot, h, kernel_n) if both is None else self._split(both)[1]
-            n = jnp.tanh(z_n + r * (candidate + bias))
+            z_n = z_n + r * (self._normalised(candidate, params, "candidate_scale") + bias)
         else:
-            n = jnp.tanh(z_n + recurrent_product(dot, r * h, kernel_n))
+            z_n = z_n + self._normalised(recurrent_product(dot, r * h, kernel_n), params, "candidate_scale")
+        n = ACTIVATIONS[self.activation](z_n)
         record_gates(n=n)
         h = n + update * (h - n)
         return GRUState(h), h
 
     def split(self, params: Params) -> dict[str, Params]:
-        """The same as `Cell.split`; the candidate's recurrent kernel has the name of the others'."""
-        kernels = params["recurrent_kernel"], params["candidate_kernel"]
-        joined = {name: a for name, a in params.items() if name != "candidate_kernel"}
-        return super().split(joined | {"recurrent_kernel": jnp.concatenate(kernels, axis=-1)})
+        """The same as `Cell.split`; the candidate's recurrent kernel and scale have the names of the others'."""
+        pairs = {"recurrent_kernel": "candidate_kernel"} | ({"recurrent_scale": "candidate_scale"} if self.layer_norm else {})
+        joined = {name: a for name, a in params.items() if name not in pairs.values()}
+        joined |= {name: jnp.concatenate([params[name], params[of_n]], axis=-1) for name, of_n in pairs.items()}
+        return super().split(joined)
+
+    def _normalised(self, products: Array, params: Params, scale: str) -> Array:
+        """Recurrent products after layer normalisation, where the cell has it."""
+        return layer_norm(products, params[scale]) if self.layer_norm else products
 
     def _split(self, a: Array, size: int | None = None) -> tuple[Array, Array]:
         """[..., 3H] to ([..., 2H] for r and z, [..., H] for n), with `size` in place of H if it is given."""

@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import masks, noise, tree
+from seqjax.activations import ACTIVATIONS
 from seqjax.checks import check_choice, check_flag, check_size, check_sizes
 from seqjax.contracts import SequenceLayer
 from seqjax.errors import InputError
 from seqjax.noise import Noise
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, float_dtype, is_tokens, output_dtype
-
-ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, "gelu": jax.nn.gelu, "linear": lambda x: x}
 
 
 def init_kernel(key: Key, width: int, inputs: int, outputs: int) -> Params:
@@ -177,7 +176,7 @@ class Convolution(TemporalLayer):
         widths: taps of each convolution, such as (3, 4, 5) for sentences.
         dilation: steps from one tap to the next.
         causal: whether step t reads no later step.
-        activation: f: "relu", "tanh", "gelu" or "linear".
+        activation: f, a name of `seqjax.activations.ACTIVATIONS`, such as "relu", "tanh", "gelu" or "linear".
 
     Raises:
         InputError: a size that is not positive, no widths, or an unknown activation; on use, a reset.

@@ -32,10 +32,9 @@ def random_like(tree, seed):
     return jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape)), tree)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize(("name", "reverse"), [(name, False) for name in TWINS] + [("lstm", True)])
 def test_equals_its_numpy_twin(name, reverse, x64):
-    """Random masks and resets, both directions, in float64."""
+    """Random masks and resets, in float64."""
     cell, twin = TWINS[name]
     rng = np.random.default_rng(3)
     params = random_like(jax.eval_shape(cell.init, jax.random.key(0)), 1)
@@ -68,8 +67,9 @@ def torch_case(name):
 
 def from_torch(case, hidden, suffix=""):
     """PyTorch's weights as parameters: transposed, the two biases added up; a GRU keeps the recurrent bias of its candidate."""
+    projection = {"projection_kernel": case[f"weight_hr{suffix}"].T} if f"weight_hr{suffix}" in case else {}
     w_ih, w_hh, b_ih, b_hh = (case[f"{n}{suffix}"] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-    params = {"input_kernel": w_ih.T, "recurrent_kernel": w_hh.T, "bias": b_ih + b_hh}
+    params = projection | {"input_kernel": w_ih.T, "recurrent_kernel": w_hh.T, "bias": b_ih + b_hh}
     if w_hh.shape[0] == 3 * hidden:
         params["bias"] = b_ih + np.where(np.arange(3 * hidden) < 2 * hidden, b_hh, 0)
         params["recurrent_kernel"], params["candidate_kernel"] = np.split(w_hh.T, [2 * hidden], axis=-1)
@@ -88,6 +88,7 @@ TORCH = {
     "relu": (Elman(**SIZES, activation="relu"), "h"),
     "lstm": (LSTM(**SIZES), "ch"),
     "gru": (GRU(**SIZES), "gru"),
+    "lstmp": (LSTM(**SIZES, projection_size=3), "ch"),
 }
 
 
@@ -114,6 +115,8 @@ def test_equals_pytorch(name, packed, x64):
     kernels = [grads[0][name] for name in ("recurrent_kernel", "candidate_kernel") if name in params]
     close(np.concatenate(kernels, axis=-1).T, case["grad_weight_hh"])
     close(grads[0]["bias"], case["grad_bias_ih"])
+    if "projection_kernel" in params:
+        close(grads[0]["projection_kernel"].T, case["grad_weight_hr"])
     if "recurrent_bias" in params:
         close(grads[0]["recurrent_bias"], case["grad_bias_hh"][-5:])
     close(grads[1], case["grad_xs"])

@@ -12,6 +12,8 @@ Every array's name is `<case>/<array>`. The cases:
     tanh_packed, ... gru_packed  the same weights and inputs as a packed sequence (enforce_sorted=False) with `lengths`;
                                  outputs are padded with 0, final states are those of each row's last real step
     bilstm, bilstm_packed        two layers, both directions
+    lstmp, lstmp_packed          an LSTM with a projection of its output to P=3 units: weight_hr [P, H], weight_hh [4H, P];
+                                 h0, hT and ys have P units
 
 The arrays of a case, with PyTorch's own names, shapes and gate order (LSTM i f g o, GRU r z n):
 
@@ -30,7 +32,7 @@ import pathlib
 import numpy as np
 import torch
 
-B, T, D, H = 3, 7, 4, 5
+B, T, D, H, P = 3, 7, 4, 5, 3
 LENGTHS = torch.tensor([4, 7, 1])
 LAYERS = {
     "tanh": lambda: torch.nn.RNN(D, H, nonlinearity="tanh", batch_first=True),
@@ -38,6 +40,7 @@ LAYERS = {
     "lstm": lambda: torch.nn.LSTM(D, H, batch_first=True),
     "gru": lambda: torch.nn.GRU(D, H, batch_first=True),
     "bilstm": lambda: torch.nn.LSTM(D, H, num_layers=2, bidirectional=True, batch_first=True),
+    "lstmp": lambda: torch.nn.LSTM(D, H, proj_size=P, batch_first=True),
 }
 
 
@@ -46,12 +49,12 @@ def case(name, lengths=None):
     torch.manual_seed(list(LAYERS).index(name))
     layer = LAYERS[name]()
     deep = name == "bilstm"
-    states = ["h", "c"] if isinstance(layer, torch.nn.LSTM) else ["h"]
+    states = {"h": layer.proj_size or H} | ({"c": H} if isinstance(layer, torch.nn.LSTM) else {})
     rows = 4 if deep else 1
     xs = torch.randn(B, T, D, requires_grad=True)
-    start = [(0.5 * torch.randn(rows, B, H)).requires_grad_() for _ in states]
-    loss_ys = torch.randn(B, T, 2 * H if deep else H)
-    loss_end = [torch.randn(rows, B, H) for _ in states]
+    start = [(0.5 * torch.randn(rows, B, size)).requires_grad_() for size in states.values()]
+    loss_ys = torch.randn(B, T, 2 * H if deep else states["h"])
+    loss_end = [torch.randn(rows, B, size) for size in states.values()]
 
     inputs = xs
     if lengths is not None:

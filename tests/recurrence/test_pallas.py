@@ -174,6 +174,7 @@ def reason(cell, xs=None, **options):
 def test_refused_with_a_reason():
     assert "it runs LSTM and GRU cells" in reason(Elman(input_size=3, hidden_size=4))
     assert "it runs LSTM and GRU cells" in reason(RecurrentDropout(LSTM(input_size=3, hidden_size=4), 0.3))
+    assert "it runs no variants" in reason(LSTM(input_size=3, hidden_size=4, peepholes=True))
     assert "it takes no context" in reason(LSTM(input_size=3, hidden_size=4), context=jnp.ones((2, 1)))
     assert "float32 and bfloat16, not float16" in reason(GRU(input_size=3, hidden_size=4), jnp.ones((2, 3, 3), jnp.float16))
     assert "have one unit" in reason(GRU(input_size=3, hidden_size=4, heads=4))

@@ -37,6 +37,10 @@ from seqjax.recurrence.gpu.tiles import on_chip
 from seqjax.recurrence.step_products import find_products
 
 INTERPRETED = False  # tests without an NVIDIA GPU set it: Pallas then interprets the kernels, slowly
+FIELDS = {  # of the cells that it runs, as published; with other fields they are variants
+    LSTM: ("input_size", "hidden_size", "forget_bias", "heads"),
+    GRU: ("input_size", "hidden_size", "reset_after", "heads"),
+}
 DTYPES = {jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)}
 
 
@@ -116,8 +120,10 @@ def _(primals, tangents):
 def supports(cell, call) -> str | None:
     """The reason why `cell` cannot be run this way; None if it can."""
     params, xs, _ = call.arguments
-    if type(cell) not in (LSTM, GRU):
+    if type(cell) not in FIELDS:
         return "it runs LSTM and GRU cells"
+    if cell != type(cell)(**{name: getattr(cell, name) for name in FIELDS[type(cell)]}):
+        return "it runs no variants of LSTM and GRU"
     if call.context is not None:
         return "it takes no context"
     if not isinstance(math.prod(xs.shape), int):
