@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from seqjax.activations import ACTIVATIONS
 from seqjax.checks import check_choice, check_size
 from seqjax.contracts import Cell
-from seqjax.gates import project_input
+from seqjax.gates import project_input, record_gates
 from seqjax.initializers import gate_kernel
 from seqjax.products import product
 from seqjax.serial import register
@@ -98,4 +98,5 @@ class Elman(Cell):
     def recur(self, params: Params, state: ElmanState, z: Array, *, dot=product, context=None) -> tuple[ElmanState, Array]:
         """h = a(z + W_hh h)."""
         h = ACTIVATIONS[self.activation](z + dot(state.h, params["recurrent_kernel"]))
+        record_gates(h=h)
         return ElmanState(h), h
