@@ -3,11 +3,16 @@
 A language model and a translation are trained through their command, stopped in every way, and continued by one command line. The
 figures, samples and weights at the end must be those of a run that nobody touched, bit for bit, and whatever is damaged must be
 told. It prints counts, and ends with exit code 1 if anything was lost or silent.
+
+Every command is a process of its own, forked from one that has imported what a command needs. They share a compilation cache,
+which those that are to be killed only read.
 """
 
 import argparse
+import importlib
 import itertools
 import json
+import math
 import os
 import pathlib
 import random
@@ -31,6 +36,8 @@ from experiments import command_line
 from experiments.language_model import __main__ as language_model
 from experiments.translation import __main__ as translation
 
+CACHE, CACHE_WRITES = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
+ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 CLOCKS = ("seconds", "per_second", "idle_share")
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "saw", "two", "birds", "fly", "over", "old", "hills", "in", "rain"]
 SMALL = "--data.batch-size 2 --model.hidden-size 6 --model.embedding-size 4 --loop.log-every 2 --loop.save-every 1"
@@ -41,7 +48,8 @@ RUNS = {
     ),
     "translation": (
         translation,
-        f"--data.train pairs.tsv --data.vocabulary-size 60 --loop.steps 12 --loop.eval-every 4 --monitor-pairs 4 {SMALL}",
+        f"--data.train pairs.tsv --data.vocabulary-size 200 --loop.steps 12 --loop.eval-every 4 --monitor-pairs 4 "
+        f"--search.beam 1 --model.cell elman --model.no-bidirectional --model.attention none --model.bridge final {SMALL}",
     ),
 }
 
@@ -54,6 +62,8 @@ class Drill:
         self.program, flags = RUNS[name]
         self.flags, self.draw = flags.split(), random.Random(seed)
         folder.mkdir(parents=True)
+        for module in ("matplotlib.backends.backend_agg", "orbax.checkpoint", "sacrebleu", "sentencepiece"):
+            importlib.import_module(module)  # once, and not in every process
         words = [self.draw.choice(WORDS) for _ in range(800)]
         (folder / "text.txt").write_text(" ".join(words) + "\n")
         pairs = (" ".join(words[n : n + 4]) for n in range(0, 160, 4))
@@ -115,6 +125,7 @@ class Drill:
 
     def kills(self, count: int) -> dict[str, int]:
         """Kills a run at random moments, a third of them while it saves, and continues it until it has ended, again and again."""
+        jax.config.update(CACHE_WRITES, math.inf)  # a kill would leave a part of a file there
         done = {"kills": 0, "in a save": 0, "before the first step": 0, "runs that ended": 0}
         while done["kills"] < count:
             folder, limit = self.folder / f"killed{done['runs that ended']}", time.monotonic() + 300
@@ -138,6 +149,7 @@ class Drill:
                 self.same(folder.name, "killed")
                 done["runs that ended"] += 1
         last = f"killed{done['runs that ended']}"
+        jax.config.update(CACHE_WRITES, 0.0)
         self.check(self.run("train", "--run.dir", last, "--resume-if-there") == 0, "the last run did not end well")
         self.same(last, "killed")
         return done
@@ -151,7 +163,7 @@ class Drill:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             process = self.start("train", "--run.dir", number.name, "--resume-if-there")
             signal.signal(number, before)
-            while len(lines_of(self.folder / number.name)) < 3:
+            while len(lines_of(self.folder / number.name)) < 3 and not os.waitid(os.P_PID, process, ENDED):
                 time.sleep(0.005)
             os.kill(process, number)
             code = self.end(process)
@@ -169,7 +181,7 @@ class Drill:
         self.check(self.end(process) == 0, "a broken pipe ended the run")
         self.same("pipe", "broken pipe")
         command = [shlex.quote(sys.executable), "-m", f"experiments.{self.name}", "train --run.dir closed", *self.flags]
-        paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), CACHE.upper(): getattr(jax.config, CACHE)}
         done = subprocess.run(" ".join([*command, "2>&- >&-"]), shell=True, cwd=self.folder, env=os.environ | paths, check=False)
         self.check(done.returncode == 0, f"closed streams ended the run with {done.returncode}")
         self.same("closed", "closed streams")
@@ -274,13 +286,15 @@ def equal(one, other) -> bool:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(RUNS), help="one experiment")
-    parser.add_argument("--parts", nargs="*", default=["kills", "signals", "outputs", "disks", "losses", "flips"])
+    parser.add_argument("--parts", nargs="*", default=["signals", "kills", "outputs", "disks", "losses", "flips"])
     parser.add_argument("--kills", type=int, default=25, help="of each experiment")
     parser.add_argument("--flips", type=int, default=1, help="in each file of a run, for each use of it")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     failures, counts = 0, {}
     with tempfile.TemporaryDirectory(prefix="drill") as folder:
+        jax.config.update(CACHE, os.path.join(folder, "cache"))
+        jax.config.update(CACHE_WRITES, 0.0)
         for name in [options.only] if options.only else list(RUNS):
             drill, done = Drill(name, pathlib.Path(folder, name), options.seed), {}
             arguments = {"kills": (options.kills,), "flips": (options.flips,)}
