@@ -15,7 +15,7 @@ from seqjax.data.strokes import (
 from seqjax.data.text.buckets import Buckets, bucket_shapes, evaluation_pairs
 from seqjax.data.text.characters import ByteVocabulary, CharacterVocabulary
 from seqjax.data.text.corpus import Corpus, from_path, from_tfds, load, pydoc, stdlib
-from seqjax.data.text.documents import Document, FileDocument
+from seqjax.data.text.documents import Document, StoredDocument
 from seqjax.data.text.encoded import EncodedCorpus, VocabularySettings, encode_corpus
 from seqjax.data.text.encoding import Encoded, build_pair_vocabularies, build_vocabulary, encode_pairs, word_positions
 from seqjax.data.text.labelled import LabelledText, from_tables, library_lines, line_series, read_table
@@ -39,7 +39,6 @@ __all__ = [
     "Document",
     "Encoded",
     "EncodedCorpus",
-    "FileDocument",
     "LabelledLine",
     "LabelledText",
     "Labels",
@@ -49,6 +48,7 @@ __all__ = [
     "Pairs",
     "Series",
     "SeriesStream",
+    "StoredDocument",
     "Stream",
     "SubwordVocabulary",
     "TextStream",

@@ -1,6 +1,7 @@
 """Data sets of TensorFlow Datasets, read without TensorFlow where their features allow it."""
 
 import contextlib
+import functools
 import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -11,8 +12,32 @@ from seqjax.errors import InputError
 Choose = Callable[[Sequence[str], Any], tuple[str, ...]]
 
 
-def read_examples(name: str, data_dir, choose: Choose, *, what: str, instead: str) -> dict[str, list[tuple[str, ...]]]:
-    """The texts of every example of every split.
+class Examples(Sequence[tuple[str, ...]]):
+    """The texts of the examples of a split, each read whenever it is asked for.
+
+    Args:
+        source: the examples, as tfds reads them.
+        chosen: the features to read.
+        guard: a function that returns the context in which an example is read.
+    """
+
+    def __init__(self, source: Sequence[Any], chosen: Sequence[str], guard: Callable[[], contextlib.AbstractContextManager]):
+        self._source, self._chosen, self._guard = source, chosen, guard
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index):
+        n = range(len(self))[index]
+        if isinstance(n, range):
+            return [self[i] for i in n]
+        with self._guard():
+            example = self._source[n]
+            return tuple(_text(example[key]) for key in self._chosen)
+
+
+def read_examples(name: str, data_dir, choose: Choose, *, what: str, instead: str) -> dict[str, Examples]:
+    """The texts of the examples of every split.
 
     Args:
         name: the data set's name in tfds: "lm1b", "ted_hrlr_translate/pt_to_en".
@@ -22,10 +47,11 @@ def read_examples(name: str, data_dir, choose: Choose, *, what: str, instead: st
         what, instead: the kind of data, and an alternative to suggest if it cannot be read; both for the error message.
 
     Returns:
-        {split: [the texts of the chosen features, for each example]}.
+        {split: the texts of the chosen features, for each example}.
 
     Raises:
-        InputError: an unknown name, no network, a data set that only TensorFlow can prepare, or an error from `choose`.
+        InputError: an unknown name, no network, a data set that only TensorFlow can prepare, or an error from `choose`; and,
+            when it is asked for, an example that cannot be read.
     """
 
     def choose_texts(features: dict, keys) -> tuple[str, ...]:
@@ -33,10 +59,10 @@ def read_examples(name: str, data_dir, choose: Choose, *, what: str, instead: st
 
         return choose([key for key, feature in features.items() if isinstance(feature, Text)], keys)
 
-    with one_line(name, what=what, instead=instead):
+    guard = functools.partial(one_line, name, what=what, instead=instead)
+    with guard():
         chosen, sources = open_sources(name, data_dir, choose_texts)
-        examples = {split: [source[n] for n in range(len(source))] for split, source in sources.items()}
-    return {split: [tuple(_text(example[key]) for key in chosen) for example in rows] for split, rows in examples.items()}
+        return {split: Examples(source, chosen, guard) for split, source in sources.items()}
 
 
 @contextlib.contextmanager

@@ -35,6 +35,27 @@ def test_splits_are_taken_as_they_are_and_bytes_decoded():
     assert [joined(split) for split in (corpus.train, corpus.valid, corpus.test)] == ["Äb", "cc", "d"]
 
 
+def test_examples_are_read_when_they_are_needed():
+    class Source(list):
+        def __getitem__(self, n):
+            if reads is None:
+                raise OSError("the disk is\ngone")
+            reads.append(n)
+            return {"text": super().__getitem__(n)}
+
+    reads = []
+    sources = {"train": Source(["abc", " \n", "defgh", "ij"])}
+    with tfds.testing.mock_data(as_data_source_fn=lambda self, split=None, **_: sources.get(split, [])):
+        corpus = data.from_tfds("tiny_shakespeare")
+    reads.clear()
+    assert [document.name for document in corpus.train] == ["train/0", "train/2"]
+    assert (corpus.train[-1].characters, len(corpus.valid), reads) == (5, 1, [])
+    assert (corpus.train[-1].text, corpus.test[0].text, reads) == ("defgh", "j", [2, 3])
+    reads = None
+    with pytest.raises(InputError, match=r"^tfds text tiny_shakespeare cannot be read: the disk is \(try another name"):
+        _ = corpus.train[0].text
+
+
 @pytest.mark.parametrize(
     ("splits", "expected"),
     [

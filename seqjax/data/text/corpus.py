@@ -8,12 +8,12 @@ import re
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, split_names
-from seqjax.data.text.documents import AnyDocument, Document, open_document
+from seqjax.data.text.documents import AnyDocument, Document, ExampleDocuments, cut_in_shares, open_document
 from seqjax.data.text.files import TextFile, archived, files_below, is_archive, is_included, read_text
 from seqjax.data.tfds import read_examples
 from seqjax.errors import InputError
@@ -36,9 +36,9 @@ class Corpus:
         ('pydoc', 1, 'assert')
     """
 
-    train: tuple[AnyDocument, ...]
-    valid: tuple[AnyDocument, ...]
-    test: tuple[AnyDocument, ...]
+    train: Sequence[AnyDocument]
+    valid: Sequence[AnyDocument]
+    test: Sequence[AnyDocument]
     record: dict
 
     def __repr__(self) -> str:
@@ -142,7 +142,7 @@ def from_path(
         document = open_document(name, file)
         if document is None:
             raise InputError(f"{path} is empty: a corpus needs text")
-        return _corpus(str(path), _cut([document], shares), files=1)
+        return _corpus(str(path), [*map(tuple, cut_in_shares([document], shares))], files=1)
     chosen = {name: file for name, file in files.items() if is_included(name, include)}
     if files and not chosen:
         raise InputError(f"no file of {path} matches {' '.join(include)} ({len(files)} files): give other patterns to include")
@@ -220,9 +220,9 @@ def pydoc(split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
 def from_tfds(name: str, data_dir: str | Path | None = None, *, split: Sequence[float] = DEFAULT_SHARES) -> Corpus:
     """Loads a text data set of TensorFlow Datasets without TensorFlow; each example is a document.
 
-    Its train, validation (or valid) and test splits are used as they are. If valid or test is missing, its share of train's
-    characters is cut from the end of train, in the order train, valid, test. Some data sets need TensorFlow to be prepared:
-    for those, install seqjax[tfds-tf].
+    The texts stay in the data set until they are needed. Its train, validation (or valid) and test splits are used as they are.
+    If valid or test is missing, its share of train's characters is cut from the end of train, in the order train, valid, test.
+    Some data sets need TensorFlow to be prepared: for those, install seqjax[tfds-tf].
 
     Args:
         name: the data set's name in tfds: "tiny_shakespeare", "lm1b".
@@ -238,13 +238,12 @@ def from_tfds(name: str, data_dir: str | Path | None = None, *, split: Sequence[
     shares = checked_shares(split)
     examples = read_examples(name, data_dir, _only_text, what="text", instead="a text with --data.path")
 
-    def documents(split: str) -> tuple[Document, ...]:
-        texts = (text for (text,) in examples.get(split, ()))
-        return tuple(Document(f"{split}/{n}", text) for n, text in enumerate(texts) if text.strip())
+    def documents(split: str) -> Sequence[AnyDocument]:
+        return ExampleDocuments(split, examples.get(split, ()))
 
     train, valid, test = documents("train"), documents("validation") or documents("valid"), documents("test")
     missing = (0.0 if valid else shares[1], 0.0 if test else shares[2])
-    train, *cut = _cut(train, (1 - sum(missing), *missing))
+    train, *cut = cut_in_shares(train, (1 - sum(missing), *missing))
     return _corpus(f"tfds:{name}", (train, valid or cut[0], test or cut[1]))
 
 
@@ -252,20 +251,6 @@ def _only_text(texts: Sequence[str], supervised) -> tuple[str, ...]:
     if "text" not in texts and len(texts) != 1:
         raise InputError(f"it must have one text feature, or one named text; it has {', '.join(texts) or 'none'}")
     return ("text" if "text" in texts else texts[0],)
-
-
-def _cut(documents: Sequence[AnyDocument], shares: Sequence[float]) -> tuple[tuple[AnyDocument, ...], ...]:
-    """Cuts the documents, in order, into shares of their characters; a document that straddles an edge is cut in two."""
-    total = sum(document.characters for document in documents)
-    edges = [round(total * share) for share in accumulate(shares, initial=0.0)]
-    begins = accumulate((document.characters for document in documents), initial=0)
-    positioned = list(zip(begins, documents, strict=False))
-
-    def between(low, high):
-        parts = (document.cut(max(low - begin, 0), max(high - begin, 0)) for begin, document in positioned)
-        return tuple(part for part in parts if part.characters > 0)
-
-    return tuple(between(low, high) for low, high in pairwise(edges))
 
 
 def _named_split(name: str) -> str | None:
@@ -297,7 +282,7 @@ def _corpus(source: str, splits: Sequence[Sequence[AnyDocument]], *, files: int 
     sums = {"sha256": hashlib.sha256("".join(sums.values()).encode()).hexdigest()} | sums
     record = {"source": source, **facts, "files": sum(map(len, splits)) if files is None else files}
     record |= {"characters": sum(characters.values())} | {f"{split}_characters": n for split, n in characters.items()}
-    return Corpus(*map(tuple, splits), record=record | sums)
+    return Corpus(*splits, record=record | sums)
 
 
 def _sha256(documents: Sequence[AnyDocument]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from seqjax.data.text.documents import AnyDocument
+from seqjax.data.text.documents import Stored
 from seqjax.data.text.vocabulary import Vocabulary
 
 CHUNK = 1 << 22  # symbols that are read at a time
@@ -76,7 +76,7 @@ def token_dtype(size: int) -> np.dtype:
     return np.dtype(np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.int32)
 
 
-def token_pieces(documents: Iterable[AnyDocument], vocabulary: Vocabulary) -> Iterator[np.ndarray]:
+def token_pieces(documents: Iterable[Stored], vocabulary: Vocabulary) -> Iterator[np.ndarray]:
     """The symbols of documents in pieces, int32 [T]; each document begins with the vocabulary's start symbol, if it has one."""
     opening = np.array([] if vocabulary.start is None else [vocabulary.start], np.int32)
     for document in documents:
