@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -14,9 +15,77 @@ from seqjax.serial import register
 _TOKEN = re.compile(r" ?\w+| ?[^\w\s]|\s")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Listed(Vocabulary):
+    """Base class of vocabularies whose ordinary symbols are texts, listed in one field."""
+
+    LIST: ClassVar[str]  # the field
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ()  # texts that are no ordinary symbols
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse_twice(self.LIST[:-1], self._symbols)
+
+    @classmethod
+    def from_text(
+        cls,
+        text: str | Iterable[str],
+        *,
+        min_count: int = 1,
+        max_size: int | None = None,
+        normalization: str | None = None,
+        **special: int | None,
+    ) -> Self:
+        """The vocabulary of a training text: its words, its words and punctuation marks, or its lines that are not blank.
+
+        Args:
+            text: the training text, or its pieces.
+            min_count: symbols that occur less often are unknown.
+            max_size: the maximum size, special symbols included; the most frequent symbols are kept. None: no limit.
+            normalization: as for `Vocabulary`.
+            **special: ids of pad, unknown, start or end that differ from the class's defaults.
+
+        Returns:
+            The vocabulary; its symbols are in order of decreasing frequency, then alphabetical.
+
+        Raises:
+            InputError: the text is empty, or the limits exclude every symbol.
+        """
+        counts = Counter[str]()
+        for piece in whole_pieces([text] if isinstance(text, str) else text):
+            counts.update(cls._parts(normalized(piece, normalization)))
+        for symbol in cls.LEFT_OUT:
+            counts.pop(symbol, None)
+        symbols = tuple(most_frequent(counts, min_count, max_size, specials=cls._specials(special)))
+        return cls(normalization=normalization, **{cls.LIST: symbols}, **special)
+
+    @classmethod
+    def _parts(cls, text: str) -> list[str]:
+        """The symbols of a training text, with those in `LEFT_OUT`."""
+        raise NotImplementedError
+
+    def _read(self, text: str) -> list[str]:
+        """The symbols of a text that is encoded, in order; the table lacks the unknown ones."""
+        return self._parts(text)
+
+    @property
+    def _symbols(self) -> tuple[str, ...]:
+        return getattr(self, self.LIST)
+
+    @cached_property
+    def _table(self) -> dict[str, int]:
+        """The id of every text that is a symbol."""
+        return dict(zip(self._symbols, self._ids.tolist(), strict=True))
+
+    def _look_up(self, text: str):
+        symbols, table = self._read(text), self._table
+        ids = np.array([table.get(symbol, -1) for symbol in symbols], np.int32)
+        return ids, lambda missing: sorted({symbols[t] for t in np.flatnonzero(missing)})
+
+
 @register
 @dataclass(frozen=True, kw_only=True)
-class WordVocabulary(Vocabulary):
+class WordVocabulary(_Listed):
     r"""Words separated by white space; a newline is the end symbol, as in language models of the Penn Treebank.
 
     The words "<unk>" and "<eos>" in a text are read as the unknown and the end symbol.
@@ -38,61 +107,22 @@ class WordVocabulary(Vocabulary):
         'the <unk>\ncat'
     """
 
+    LIST, LEFT_OUT = "words", ("<unk>", "<eos>")
     unknown: int | None = 1
     end: int | None = 0
     words: tuple[str, ...] = field(repr=False)
 
-    def __post_init__(self):
-        super().__post_init__()
-        refuse_twice("word", self.words)
-
     @classmethod
-    def from_text(
-        cls,
-        text: str | Iterable[str],
-        *,
-        min_count: int = 1,
-        max_size: int | None = None,
-        normalization: str | None = None,
-        **special: int | None,
-    ) -> "WordVocabulary":
-        """The words of a training text.
+    def _parts(cls, text: str) -> list[str]:
+        return text.split()
 
-        Args:
-            text: the training text, or its pieces.
-            min_count: words that occur less often are unknown.
-            max_size: the maximum size, special symbols included; the most frequent words are kept. None: no limit.
-            normalization: as for `Vocabulary`.
-            **special: ids of pad, unknown, start or end that differ from the class's defaults.
-
-        Returns:
-            The vocabulary; its words are in order of decreasing frequency, then alphabetical.
-
-        Raises:
-            InputError: the text is empty, or the limits exclude every word.
-        """
-        counts = Counter[str]()
-        for piece in whole_pieces([text] if isinstance(text, str) else text):
-            counts.update(normalized(piece, normalization).split())
-        for literal in ("<unk>", "<eos>"):
-            counts.pop(literal, None)
-        words = tuple(most_frequent(counts, min_count, max_size, specials=cls._specials(special)))
-        return cls(words=words, normalization=normalization, **special)
-
-    @property
-    def _symbols(self) -> tuple[str, ...]:
-        return self.words
+    def _read(self, text: str) -> list[str]:
+        return text.split() if self.end is None else re.findall(r"\n|\S+", text)
 
     @cached_property
     def _table(self) -> dict[str, int]:
         special = {"<unk>": self.unknown, "<eos>": self.end, "\n": self.end}
-        return dict(zip(self.words, self._ids.tolist(), strict=True)) | {k: i for k, i in special.items() if i is not None}
-
-    def _look_up(self, text: str):
-        words = text.split() if self.end is None else re.findall(r"\n|\S+", text)
-        table = self._table
-        ids = np.array([table.get(word, -1) for word in words], np.int32)
-        return ids, lambda missing: sorted({words[t] for t in np.flatnonzero(missing)})
+        return super()._table | {k: i for k, i in special.items() if i is not None}
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
         words = {i: word for word, i in self._table.items()}
@@ -105,7 +135,7 @@ class WordVocabulary(Vocabulary):
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class WordPunctVocabulary(Vocabulary):
+class WordPunctVocabulary(_Listed):
     r"""Words and punctuation marks, each with the blank before it: unless a word is unknown, decoding restores every character.
 
         a token is  " "? word  |  " "? mark  |  white space
@@ -127,57 +157,14 @@ class WordPunctVocabulary(Vocabulary):
         ('The cat, the cat.', [8, 1])
     """
 
+    LIST = "tokens"
     unknown: int | None = 1
     start: int | None = 0
     tokens: tuple[str, ...] = field(repr=False)
 
-    def __post_init__(self):
-        super().__post_init__()
-        refuse_twice("token", self.tokens)
-
     @classmethod
-    def from_text(
-        cls,
-        text: str | Iterable[str],
-        *,
-        min_count: int = 1,
-        max_size: int | None = None,
-        normalization: str | None = None,
-        **special: int | None,
-    ) -> "WordPunctVocabulary":
-        """The tokens of a training text.
-
-        Args:
-            text: the training text, or its pieces.
-            min_count: tokens that occur less often are unknown.
-            max_size: the maximum size, special symbols included; the most frequent tokens are kept. None: no limit.
-            normalization: as for `Vocabulary`.
-            **special: ids of pad, unknown, start or end that differ from the class's defaults.
-
-        Returns:
-            The vocabulary; its tokens are in order of decreasing frequency, then alphabetical.
-
-        Raises:
-            InputError: the text is empty, or the limits exclude every token.
-        """
-        counts = Counter[str]()
-        for piece in whole_pieces([text] if isinstance(text, str) else text):
-            counts.update(_TOKEN.findall(normalized(piece, normalization)))
-        tokens = tuple(most_frequent(counts, min_count, max_size, specials=cls._specials(special)))
-        return cls(tokens=tokens, normalization=normalization, **special)
-
-    @property
-    def _symbols(self) -> tuple[str, ...]:
-        return self.tokens
-
-    @cached_property
-    def _table(self) -> dict[str, int]:
-        return dict(zip(self.tokens, self._ids.tolist(), strict=True))
-
-    def _look_up(self, text: str):
-        tokens, table = _TOKEN.findall(text), self._table
-        ids = np.array([table.get(token, -1) for token in tokens], np.int32)
-        return ids, lambda missing: sorted({tokens[t] for t in np.flatnonzero(missing)})
+    def _parts(cls, text: str) -> list[str]:
+        return _TOKEN.findall(text)
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
         tokens = {i: token for token, i in self._table.items()} | {self.unknown: "\ufffd"}
@@ -186,7 +173,7 @@ class WordPunctVocabulary(Vocabulary):
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class LineVocabulary(Vocabulary):
+class LineVocabulary(_Listed):
     r"""Whole lines: each text is one symbol, so that a model answers by choosing one of the training answers.
 
     Args:
@@ -202,48 +189,18 @@ class LineVocabulary(Vocabulary):
         ([4], [1], 'Thank you!')
     """
 
+    LIST, LEFT_OUT = "lines", ("",)
     pad: int | None = 0
     unknown: int | None = 1
     start: int | None = 2
     lines: tuple[str, ...] = field(repr=False)
 
-    def __post_init__(self):
-        super().__post_init__()
-        refuse_twice("line", self.lines)
-
     @classmethod
-    def from_text(
-        cls, text: str, *, min_count: int = 1, max_size: int | None = None, normalization: str | None = None
-    ) -> "LineVocabulary":
-        """The vocabulary of the non-empty lines of a training text.
+    def _parts(cls, text: str) -> list[str]:
+        return [line.strip() for line in text.split("\n")]
 
-        Args:
-            text: the training text.
-            min_count: lines that occur less often are unknown.
-            max_size: the maximum size, special symbols included; the most frequent lines are kept. None: no limit.
-            normalization: as for `Vocabulary`.
-
-        Returns:
-            The vocabulary; its lines are in order of decreasing frequency, then alphabetical.
-
-        Raises:
-            InputError: the text is empty, or the limits exclude every line.
-        """
-        counts = Counter(line.strip() for line in normalized(text, normalization).split("\n"))
-        counts.pop("", None)
-        lines = tuple(most_frequent(counts, min_count, max_size, specials=cls._specials({})))
-        return cls(lines=lines, normalization=normalization)
-
-    @property
-    def _symbols(self) -> tuple[str, ...]:
-        return self.lines
-
-    @cached_property
-    def _table(self) -> dict[str, int]:
-        return dict(zip(self.lines, self._ids.tolist(), strict=True))
-
-    def _look_up(self, text: str):
-        return np.array([self._table.get(text.strip(), -1)], np.int32), lambda missing: [text.strip()]
+    def _read(self, text: str) -> list[str]:
+        return [text.strip()]
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
         lines, separator = {i: line for line, i in self._table.items()} | {self.unknown: "\ufffd"}, ""
