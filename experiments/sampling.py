@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,13 +76,12 @@ class Output:
         print(self.output)
 
 
-def prompt_batch(vocabulary: Vocabulary, prompt: str) -> dict:
-    """A prompt as a batch of one row, for the model's `start`; padded, so that few lengths are compiled.
+def prompt_batch(vocabulary: Vocabulary, ids: np.ndarray) -> dict:
+    """The symbols of a prompt, int32 [T], as a batch of one row for the model's `start`, padded so that few lengths are compiled.
 
     Raises:
-        InputError: the prompt has symbols outside the vocabulary, or is empty although no symbol begins or ends a document.
+        InputError: the prompt is empty although no symbol begins or ends a document.
     """
-    ids = vocabulary.encode(prompt, strict=True)
     if not len(ids) and vocabulary.start is None:
         if vocabulary.end is None:
             raise InputError("the prompt is empty and the vocabulary has no start symbol: give --prompt TEXT")
@@ -97,8 +96,9 @@ def draw(model: Decoder, vocabulary: Vocabulary, params: Params, config: Samplin
     Raises:
         InputError: immediately, if the prompt is outside the vocabulary or temperature, top_k, top_p or length is invalid.
     """
-    symbols = config.stream(model, params, prompt_batch(vocabulary, config.prompt))
-    return _text(vocabulary, config, (int(symbol[0]) for symbol in symbols))
+    ids = vocabulary.encode(config.prompt, strict=True)
+    symbols = config.stream(model, params, prompt_batch(vocabulary, ids))
+    return _text(vocabulary, config, ids.tolist(), (int(symbol[0]) for symbol in symbols))
 
 
 def draw_several(model: Decoder, vocabulary: Vocabulary, params: Params, config: Sampling, count: int) -> list[str]:
@@ -107,8 +107,9 @@ def draw_several(model: Decoder, vocabulary: Vocabulary, params: Params, config:
     Raises:
         InputError: as `draw`.
     """
-    drawn = config.several(model, params, prompt_batch(vocabulary, config.prompt), count)  # [count, T]
-    return ["".join(_text(vocabulary, config, row.tolist())) for row in drawn]
+    ids = vocabulary.encode(config.prompt, strict=True)
+    drawn = config.several(model, params, prompt_batch(vocabulary, ids), count)  # [count, T]
+    return ["".join(_text(vocabulary, config, ids.tolist(), row.tolist())) for row in drawn]
 
 
 def until(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
@@ -138,8 +139,8 @@ def until(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
     yield held
 
 
-def _text(vocabulary: Vocabulary, config: Sampling, symbols) -> Iterator[str]:
-    ids = vocabulary.encode(config.prompt).tolist()
+def _text(vocabulary: Vocabulary, config: Sampling, ids: list[int], symbols: Iterable[int]) -> Iterator[str]:
+    """The text of a prompt's ids, and of the symbols after it up to a stop."""
     pieces = vocabulary.stream(itertools.chain(ids, symbols))
     return itertools.chain(itertools.islice(pieces, len(ids)), until(pieces, config.stop))
 

@@ -1,10 +1,11 @@
 """Stop strings and prompts of samples."""
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import sampling
-from experiments.sampling import prompt_batch, until
+from experiments.sampling import Sampling, draw_several, prompt_batch, until
 from seqjax.data import CharacterVocabulary
 
 LETTERS = st.text("ab", min_size=1, max_size=4)
@@ -27,8 +28,19 @@ def test_a_terminal_obeys_no_sample(monkeypatch, capsys):
 
 def test_prompts_are_padded_to_few_lengths():
     vocabulary = CharacterVocabulary.from_text("ab")
-    widths = {prompt_batch(vocabulary, "ab" * n)["tokens"].shape for n in range(1, 33)}
+    prompt = vocabulary.encode("ab")
+    widths = {prompt_batch(vocabulary, np.tile(prompt, n))["tokens"].shape for n in range(1, 33)}
     assert widths == {(1, 8), (1, 16), (1, 32), (1, 64)}
-    batch = prompt_batch(vocabulary, "ab")
-    assert batch["tokens"][0, :2].tolist() == vocabulary.encode("ab").tolist() and batch["tokens_lengths"].tolist() == [2]
-    assert prompt_batch(vocabulary, "")["tokens"].shape == (1, 0)
+    batch = prompt_batch(vocabulary, prompt)
+    assert batch["tokens"][0, :2].tolist() == prompt.tolist() and batch["tokens_lengths"].tolist() == [2]
+    assert prompt_batch(vocabulary, prompt[:0])["tokens"].shape == (1, 0)
+
+
+def test_a_prompt_is_encoded_once_for_all_samples(monkeypatch):
+    vocabulary, encoded = CharacterVocabulary.from_text("ab"), []
+    encode = CharacterVocabulary.encode
+    monkeypatch.setattr(CharacterVocabulary, "encode", lambda *args, **kwargs: encoded.append(args[1]) or encode(*args, **kwargs))
+    symbols = encode(vocabulary, "bbaa")
+    monkeypatch.setattr(Sampling, "several", lambda self, model, params, batch, count: np.tile(symbols, (count, 1)))
+    assert draw_several(None, vocabulary, {}, Sampling(prompt="ab", stop=("aa",)), 3) == ["abbb"] * 3
+    assert encoded == ["ab"]

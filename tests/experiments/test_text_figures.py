@@ -58,11 +58,16 @@ def test_a_text_of_known_symbols_has_one_loss_and_one_without_any_has_one_too():
     }
     alien = held_out("character", text="\u73ab\u7470", unseen=None).figures(cost)
     assert alien["test_unknown_share"] == 1 and "test_known_loss" not in alien
+    untaught = held_out("character", text="\u73ab\u7470")  # every target costs the constant
+    assert untaught.known_loss(cost) is None
+    assert untaught.figures(cost)["test_loss"] == untaught.loss(cost) == pytest.approx(-np.log(untaught.unseen))
 
 
 def test_the_probability_of_an_unseen_symbol_is_the_share_of_those_seen_once():
     vocabulary = build_vocabulary("character", "aabbc")
     assert unknown_symbols(vocabulary.encode("aabbc"), vocabulary) == (0.0, 0.2)
+    document = encode_documents([Document("x", "aabbc")], vocabulary)  # begins with a start symbol, which is not predicted
+    assert len(document) == 6 and unknown_symbols(document, vocabulary) == (0.0, 0.2)
     assert unknown_symbols(vocabulary.encode("abcabc"), vocabulary) == (0.0, 1 / 6)
     assert unknown_symbols(vocabulary.encode("aabz"), vocabulary) == (0.25, None)
     assert unknown_symbols(vocabulary.encode("abc"), vocabulary) == (0.0, 0.5)

@@ -181,7 +181,7 @@ class SubwordVocabulary(Vocabulary):
             ]
             symbols = np.array([i for part in ids for i in part], np.int32)
         symbols[symbols == self.unknown] = -1
-        return symbols, lambda missing: sorted(c for c in set(text) if self._lacks(c))
+        return symbols, lambda missing: sorted(c for c in set("".join(split_at(text, self.symbols)[::2])) if self._lacks(c))
 
     def _lacks(self, character: str) -> bool:
         piece = SPACE if character.isspace() and (self.whitespace == "collapse" or character == " ") else character

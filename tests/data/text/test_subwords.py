@@ -74,6 +74,12 @@ def test_a_symbol_is_one_symbol_wherever_it_stands(vocabulary):
     assert vocabulary.decode(vocabulary.encode("<fr> neunzehn <de>")) == "<fr> neunzehn <de>"
 
 
+def test_only_characters_outside_symbols_are_named_as_unknown():
+    vocabulary = SubwordVocabulary.from_text(TEXT, max_size=60, symbols=SYMBOLS)
+    assert vocabulary.outside("<de> neun \u20ac") == ["\u20ac"] and vocabulary.outside("<de>") == []
+    assert "<" in vocabulary.outside("< neun")
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.text(st.characters(exclude_categories=["Z", "C"], exclude_characters="\u2581"), min_size=1))
 def test_what_is_unknown_is_told_or_spelt_in_bytes(vocabulary, text):
