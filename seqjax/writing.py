@@ -1,4 +1,4 @@
-"""Writing, whole or not at all, with errors of one line."""
+"""Writing, whole or not at all and by one process at a time, with errors of one line."""
 
 import contextlib
 import os
@@ -8,6 +8,11 @@ import warnings
 from collections.abc import Iterator
 
 from seqjax.errors import InputError, InputWarning
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 _CAUSES = ("No space left on device", "Disk quota exceeded", "Read-only file system", "Permission denied", "File too large")
 
@@ -67,6 +72,33 @@ def write_bytes(path, content: bytes):
             with contextlib.suppress(OSError):
                 part.unlink()
             raise
+
+
+def lock(descriptor: int, *, wait: bool = False) -> bool | None:
+    """Locks an open file for this process, until it is closed or the process ends.
+
+    Args:
+        descriptor: of the file.
+        wait: wait for another process that holds the lock.
+
+    Returns:
+        True: it is locked; False: another process holds it; None: files cannot be locked here.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryFile() as file:
+        ...     lock(file.fileno())
+        True
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 @contextlib.contextmanager

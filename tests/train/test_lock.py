@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from seqjax import writing
 from seqjax.errors import InputError
 from seqjax.train.runs import lock
 
@@ -77,7 +78,7 @@ def test_a_lock_file_that_says_nothing_is_taken_over(content, tmp_path, owned):
 
 def test_where_files_cannot_be_locked_the_sign_of_life_decides(tmp_path, owned, monkeypatch):
     monkeypatch.setattr(lock, "BEAT", 0.1)
-    monkeypatch.setattr(lock, "fcntl", None)
+    monkeypatch.setattr(writing, "fcntl", None)
     with owned(), pytest.raises(InputError, match="is in use by process"), owned():
         pass
     (tmp_path / "lock").write_text(json.dumps({"host": socket.gethostname(), "process": 1, "since": "noon"}))

@@ -21,6 +21,7 @@ from seqjax.data.text.tokens import TokenFile, Tokens, chunks, token_dtype, toke
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
 from seqjax.serial import from_json, to_json
+from seqjax.writing import CannotWriteError, lock, write_bytes
 
 IN_MEMORY = 50_000_000  # characters of a corpus whose symbols are not kept in files
 _FORM = 1  # of the files; another number for another form
@@ -118,15 +119,16 @@ def _kept(corpus: Corpus, vocabulary: Vocabulary | VocabularySettings, notice: N
     place = cache_folder()
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with _locked(place / f"{_name(corpus)}.lock"):
+        with open(place / f"{_name(corpus)}.lock", "w") as file:
+            lock(file.fileno(), wait=True)  # where files cannot be locked, two processes may do the same work
             vocabulary = _kept_vocabulary(place, corpus, vocabulary, notice)
             folder = place / _name(corpus, to_json(vocabulary))
             if (encoded := _read(folder)) is None:
                 _write(folder, corpus, vocabulary, notice)
                 encoded = _read(folder)
-    except OSError as error:
+    except (OSError, CannotWriteError) as error:
         size = f"{corpus.record['characters'] / 1e6:,.0f} MB or more"
-        reason = f"cannot keep the symbols of the text ({size}) in {place}: {error.strerror or error}"
+        reason = f"cannot keep the symbols of the text ({size}) in {place}: {getattr(error, 'strerror', None) or error}"
         raise InputError(f"{reason}; name another folder by the environment variable SEQJAX_CACHE") from None
     if encoded is None:
         raise InputError(f"{folder} does not hold what was written there: the disk may be damaged")
@@ -146,8 +148,7 @@ def _kept_vocabulary(place: Path, corpus: Corpus, vocabulary: Vocabulary | Vocab
         if isinstance(kept, Vocabulary):
             return kept
     built = _vocabulary(corpus, vocabulary, notice)
-    path.with_suffix(".part").write_text(json.dumps(to_json(built)), encoding="utf-8")
-    path.with_suffix(".part").rename(path)
+    write_bytes(path, json.dumps(to_json(built)).encode())
     return built
 
 
@@ -210,7 +211,7 @@ class _Noticed:
             yield piece
 
 
-def _noticed(documents: Iterable[AnyDocument], phase: str, total: int, notice: Notice) -> list:
+def _noticed(documents: Iterable[AnyDocument], phase: str, total: int, notice: Notice) -> Iterator[_Noticed]:
     done = 0
 
     def tell(more: int):
@@ -218,14 +219,4 @@ def _noticed(documents: Iterable[AnyDocument], phase: str, total: int, notice: N
         done += more
         notice(phase, done, total)
 
-    return [_Noticed(document, tell) for document in documents]
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """A context that one process at a time enters."""
-    import fcntl
-
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return (_Noticed(document, tell) for document in documents)

@@ -11,12 +11,7 @@ from collections.abc import Iterator
 from etils import epath
 
 from seqjax.errors import InputError
-from seqjax.writing import writable
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from seqjax.writing import lock, writable
 
 BEAT = 10.0  # seconds between two signs of life of the process that holds a lock
 
@@ -62,7 +57,7 @@ def _claim(folder, path: str) -> int:
         with writable(folder):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            free, owner = _lock(descriptor), _owner(descriptor)
+            free, owner = lock(descriptor), _owner(descriptor)
             if free and not _is_same(descriptor, path):  # the owner has just removed it
                 os.close(descriptor)
                 continue
@@ -78,19 +73,6 @@ def _claim(folder, path: str) -> int:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
             raise
-
-
-def _lock(descriptor: int) -> bool | None:
-    """True if the lock was free, False if another process holds it, None if files cannot be locked here."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
 
 
 def _is_same(descriptor: int, path: str) -> bool:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqjax import writing
 from seqjax.data import Document, TextStream, VocabularySettings, encode_corpus, evaluation_batches, from_path
 from seqjax.data.text import encoded as kept
 from seqjax.data.text.encoding import build_vocabulary
@@ -125,6 +126,12 @@ def test_kept_files_are_made_whole_or_not_at_all(corpus, cache, monkeypatch):
     with pytest.raises(InputError, match=r"cannot keep the symbols of the text .* SEQJAX_CACHE") as caught:
         encode()
     assert "\n" not in str(caught.value)
+
+
+def test_symbols_are_kept_where_files_cannot_be_locked(corpus, cache, monkeypatch):
+    monkeypatch.setattr(writing, "fcntl", None)
+    kept_tokens = encode_corpus(corpus, VocabularySettings("byte"), in_memory=0).everything
+    np.testing.assert_array_equal(kept_tokens[:], encode_corpus(corpus, VocabularySettings("byte")).everything)
 
 
 def test_the_cache_s_folder(monkeypatch, tmp_path):
