@@ -40,7 +40,7 @@ def _number(name: str, value) -> float:
 def _of_one(convert: Callable, right: str, name: str, value):
     """The converted number; a traced one as it is, since some functions take it."""
     if getattr(value, "ndim", 0) or isinstance(value, list | tuple):
-        raise InputError(f"{name} has shape {np.shape(value)}, it must be {right.replace('a number', 'one number')}")
+        raise refusal(name, value, right.replace("a number", "one number"))
     if is_traced(value):
         return value
     if (number := convert(value)) is None:

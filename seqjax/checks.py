@@ -7,7 +7,7 @@ import functools
 import operator
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -196,21 +196,35 @@ def check_array(name: str, value, kind: ArrayKind, *shape: int | str) -> Any:
     return array
 
 
-def check_classes(name: str, values, size: int, counted=None):
-    """Raise InputError unless every value is from 0 to size - 1.
+def check_values(name: str, values, right: str, is_right: Callable[[np.ndarray], np.ndarray], counted=None):
+    """Raise InputError unless every value of an array is right; traced values are not checked.
 
     Args:
         name: of the argument.
-        values: an integer array; traced values are not checked.
-        size: the number of classes.
+        values: an array.
+        right: the values that are right, for the message.
+        is_right: a function that returns True for each value that is right.
         counted: bool, of the shape of values: False where a value does not count; None: all do.
+
+    Example:
+        >>> check_values("ages", np.array([7, -1]), "at least 0", lambda ages: ages >= 0)
+        Traceback (most recent call last):
+        seqjax.errors.InputError: ages holds -1, it must be at least 0
     """
-    known, real = concrete(values), None if counted is None else concrete(counted)
-    if known is None or (counted is not None and real is None):
-        return
-    wrong = (known < 0) | (known >= size)
-    if wrong.any() and (real is None or (wrong := wrong & real).any()):
-        raise InputError(f"{name} holds {known[wrong].flat[0]}, it must be from 0 to {size - 1}: there are {size} classes")
+    known, real = concrete(values), True if counted is None else concrete(counted)
+    if known is not None and real is not None and (wrong := ~is_right(known) & real).any():
+        raise InputError(f"{name} holds {known[wrong].flat[0]}, it must be {right}")
+
+
+def check_classes(name: str, values, size: int, counted=None):
+    """Raise InputError unless every integer of an array is from 0 to size - 1, where `counted` as for `check_values`."""
+    right = f"from 0 to {size - 1}: there are {size} classes"
+    check_values(name, values, right, lambda known: (known >= 0) & (known < size), counted)
+
+
+def check_fractions(name: str, values, counted=None):
+    """Raise InputError unless every number of an array is from 0 to 1, where `counted` as for `check_values`."""
+    check_values(name, values, "from 0 to 1", lambda known: (known >= 0) & (known <= 1), counted)
 
 
 def concrete(array) -> np.ndarray | None:
@@ -258,16 +272,6 @@ def check_fraction(**values) -> None:
             raise InputError(f"{name} is {shown(value)}, it must be from 0 to 1")
 
 
-def check_fractions(name: str, values, counted=None):
-    """Raise InputError unless every value of an array is from 0 to 1, where `counted` (None: everywhere); not if traced."""
-    known, real = concrete(values), None if counted is None else concrete(counted)
-    if known is None or (counted is not None and real is None):
-        return
-    wrong = ~((known >= 0) & (known <= 1)) & (True if real is None else real)
-    if wrong.any():
-        raise InputError(f"{name} holds {known[wrong].flat[0]}, it must be from 0 to 1")
-
-
 def check_end(end):
     """Raise InputError unless `end` is None or a possible symbol id (the vocabulary's size is known only after a step)."""
     if end is not None:
@@ -300,10 +304,12 @@ def check_names(name: str, values) -> list[str]:
     raise InputError(f"{name} is {shown(values)}, it must be a list of texts")
 
 
-def check_key(name: str, key) -> None:
-    """Raise InputError unless `key` is a typed key, or an array of them."""
+def check_key(name: str, key, *, several: str | None = None) -> None:
+    """Raise InputError unless `key` is a typed key, or an array of them; not an array if `several` is given, the advice then."""
     if not getattr(getattr(key, "dtype", None), "name", "").startswith("key<"):
         raise InputError(f"{name} is {shown(key)}, it must be a typed key: give jax.random.key(seed)")
+    if several is not None and key.ndim:
+        raise InputError(f"{name} has shape {key.shape}, it must be one key: {several}")
 
 
 def kind_of(value) -> str:

@@ -240,7 +240,7 @@ def _biases(*, banned: Any = None, bias: Mapping[int, float] | None = None, **_)
 def _prefix(max_length: int, *, prefix: Any = None, prefix_lengths: Any = None, **_) -> tuple[Any, Any]:
     if prefix is None:
         if prefix_lengths is not None:
-            raise InputError(f"prefix_lengths has shape {np.shape(prefix_lengths)}, there is no prefix: give prefix [B, P]")
+            raise InputError(f"prefix_lengths is {shown(prefix_lengths)}, but there is no prefix: give prefix [B, P]")
         return None, None
     forced = _integers("prefix", prefix, "[B, P]", 2)
     lengths = None if prefix_lengths is None else _integers("prefix_lengths", prefix_lengths, "[B]", 1)

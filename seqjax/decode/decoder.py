@@ -7,7 +7,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.checks import is_traced, kind_of
+from seqjax.checks import is_traced, kind_of, shown
 from seqjax.contracts import AttendingDecoder, Decoder
 from seqjax.errors import InputError
 from seqjax.serial import register
@@ -127,8 +127,8 @@ def known(**options: Any) -> dict[str, Any]:
         if isinstance(value, bool | int | float) and not isinstance(value, np.generic):  # np.float64 is a float
             values[name] = value
             continue
-        if np.shape(value):
-            raise InputError(f"{name} has shape {np.shape(value)}, it must be one number")
+        if getattr(value, "ndim", 0) or isinstance(value, list | tuple):
+            raise InputError(f"{name} is {shown(value)}, it must be one number")
         dtype = jnp.result_type(value) if is_traced(value) else np.asarray(value).dtype
         if not (jnp.issubdtype(dtype, jnp.number) or dtype == np.bool_):
             raise InputError(f"{name} is {value!r}, it must be a number")

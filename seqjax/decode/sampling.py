@@ -268,11 +268,7 @@ def shortened(decoded: Decoded, length: int, n_best: int | None = None) -> Decod
 
 
 def _draw(key, temperature, *, top_k, **shares) -> _Draw | None:
-    check_key("key", key)
-    if key.ndim:
-        raise InputError(
-            f"key has shape {key.shape}, it must be one key: give jax.random.key(seed), and samples for several draws"
-        )
+    check_key("key", key, several="give jax.random.key(seed), and samples for several draws")
     check_draw(temperature=temperature, top_k=top_k, **shares)
     if not is_traced(temperature):
         if temperature < _COLDEST:

@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from seqjax.annotations import public
-from seqjax.checks import as_array, check_symbols
+from seqjax.checks import as_array, check_symbols, check_values, concrete
 from seqjax.contracts import AttendingDecoder, Decoder
 from seqjax.decode.decoder import attending, size_marker, started, step_form
 from seqjax.decode.probabilities import compensated_sum, log_probabilities
@@ -124,18 +124,17 @@ def _read_all(model, value_of, params, batch: dict, tokens: ArrayLike, lengths: 
     if tokens.ndim not in (2, 3) or lengths.shape != tokens.shape[:-1]:
         shapes = f"tokens has shape {tokens.shape}, lengths {lengths.shape}"
         raise InputError(f"{shapes}: give [B, L] and [B], or [B, N, L] and [B, N]")
-    if not isinstance(lengths, jax.core.Tracer):
-        for length in np.ravel(lengths)[(np.ravel(lengths) < 0) | (np.ravel(lengths) > tokens.shape[-1])][:1]:
-            raise InputError(f"lengths holds {length}, it must be 0 to {tokens.shape[-1]}, the places of tokens")
+    places = tokens.shape[-1]
+    check_values("lengths", lengths, f"0 to {places}, the places of tokens", lambda known: (known >= 0) & (known <= places))
     memory, state, token = started(model, params, batch)
     if token.shape[0] != tokens.shape[0]:
         raise InputError(f"tokens has {tokens.shape[0]} rows, the batch {token.shape[0]}: the numbers must be equal")
     outputs = tokens if tokens.ndim == 3 else tokens[:, None]  # [B, N, L]
     arguments = (params, memory, state, token, outputs, lengths.reshape(outputs.shape[:2]))
     values, marker = automatic(functools.partial(_teach, model, value_of), *arguments, rows=(state, token))
-    if not isinstance(tokens, jax.core.Tracer) and not isinstance(lengths, jax.core.Tracer):
-        symbols = np.asarray(tokens)
-        check_symbols(marker.shape[0], tokens=symbols[np.arange(symbols.shape[-1]) < np.asarray(lengths)[..., None]])
+    symbols, counts = concrete(tokens), concrete(lengths)
+    if symbols is not None and counts is not None:
+        check_symbols(marker.shape[0], tokens=symbols[np.arange(places) < counts[..., None]])
     return values if tokens.ndim == 3 else values[:, 0]
 
 

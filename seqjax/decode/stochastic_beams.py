@@ -17,7 +17,6 @@ from seqjax.decode.constraints import Constraints, Rules, check_vocabulary, make
 from seqjax.decode.decoder import buffered, host_array, is_among, size_marker, started, step_form
 from seqjax.decode.probabilities import Total, add, log_probabilities, log_softmax, score_dtype
 from seqjax.decode.rules import Written, constrain
-from seqjax.errors import InputError
 from seqjax.hoisting import hoist
 from seqjax.placement import automatic, varying_as
 from seqjax.serial import register
@@ -124,9 +123,7 @@ def stochastic_beam(
 
     Kool, van Hoof, Welling 2019, "Stochastic Beams and Where to Find Them", arXiv:1903.06059.
     """
-    check_key("key", key)
-    if key.ndim:
-        raise InputError(f"key has shape {key.shape}, it must be one key: give jax.random.key(seed)")
+    check_key("key", key, several="give jax.random.key(seed)")
     check_length(max_length)
     check_positive(width=width)
     ends = read_ends(end)

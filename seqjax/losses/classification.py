@@ -13,8 +13,8 @@ from seqjax.checks import (
     check_classes,
     check_fraction,
     check_fractions,
+    check_values,
     check_weights,
-    concrete,
     is_traced,
 )
 from seqjax.errors import InputError
@@ -207,7 +207,7 @@ def _by_class(losses: Array, targets: Array, class_weights, classes: int) -> Arr
     if class_weights is None:
         return losses
     given = check_array("class_weights", class_weights, "numeric", classes)
-    _check_weights("class_weights", given)
+    check_values("class_weights", given, *_WEIGHTS)
     weights = jnp.asarray(given).astype(losses.dtype)
     return losses * look_up(weights, targets)
 
@@ -219,15 +219,11 @@ def _counted(losses: Array, mask: Array | None, weights: Array | None = None) ->
         weight = jnp.asarray(losses.size, losses.dtype) if mask is None else mask.sum(dtype=losses.dtype)
     else:
         weights = check_array("weights", weights, "numeric", *losses.shape)
-        _check_weights("weights", weights, mask)
+        check_values("weights", weights, *_WEIGHTS, mask)
         weights = jnp.asarray(weights).astype(losses.dtype)
         weights = weights if mask is None else jnp.where(mask, weights, zero)
         losses, weight = losses * weights, weights.sum()
     return Weighted((losses if mask is None else jnp.where(mask, losses, zero)).sum(), weight)
 
 
-def _check_weights(name: str, weights, counted=None):
-    """Raise InputError unless the weights are finite numbers of at least 0, where `counted`; traced ones are not checked."""
-    known, real = concrete(weights), True if counted is None else concrete(counted)
-    if known is not None and real is not None and (wrong := ~((known >= 0) & (known < np.inf)) & real).any():
-        raise InputError(f"{name} holds {known[wrong].flat[0]}, it must hold finite numbers of at least 0")
+_WEIGHTS = "finite and at least 0", lambda weights: (weights >= 0) & (weights < np.inf)

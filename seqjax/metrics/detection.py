@@ -9,7 +9,7 @@ from seqjax.annotations import public
 from seqjax.checks import as_array, check_classes
 from seqjax.errors import InputError
 from seqjax.metrics.classes import checked_labels, checked_scores
-from seqjax.metrics.segments import Segment, background_set, check_segments, intersection_over_union, segments_of
+from seqjax.metrics.segments import Segment, background_set, check_segments, segments_of, shared_time
 
 
 class Detection(NamedTuple):
@@ -128,7 +128,7 @@ def average_precision(
     taken: set[tuple[int, int]] = set()
     hits = np.zeros(len(ranked))  # 1 for a true positive
     for n, (detection, i) in enumerate(ranked):
-        overlaps = {j: intersection_over_union(detection, s) for j, s in enumerate(targets[i]) if (i, j) not in taken}
+        overlaps = {j: shared_time(detection, s) for j, s in enumerate(targets[i]) if (i, j) not in taken}
         best = max(overlaps, key=lambda j: overlaps[j], default=None)
         if best is not None and overlaps[best] >= overlap:
             taken.add((i, best))

@@ -157,7 +157,7 @@ def segment_f1(
     for truth, predicted in _segment_pairs(truths, predictions, background):
         taken: set[int] = set()
         for segment in predicted:
-            overlaps = [intersection_over_union(segment, s) if s.label == segment.label else 0.0 for s in truth]
+            overlaps = [shared_time(segment, s) if s.label == segment.label else 0.0 for s in truth]
             best = int(np.argmax(overlaps)) if overlaps else -1
             if best >= 0 and overlaps[best] >= overlap and best not in taken:
                 taken.add(best)
@@ -220,6 +220,11 @@ def intersection_over_union(first, second) -> float:
     for name, segment in (("first", first), ("second", second)):
         if not (hasattr(segment, "start") and hasattr(segment, "stop")):
             raise InputError(f"{name} is {shown(segment)}, it must have a start and a stop, as a Segment has")
+    return shared_time(first, second)
+
+
+def shared_time(first, second) -> float:
+    """`intersection_over_union` of two segments that have been checked."""
     both = min(first.stop, second.stop) - max(first.start, second.start)
     either = (first.stop - first.start) + (second.stop - second.start) - both
     return both / either if both > 0 else 0.0

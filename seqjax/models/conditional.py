@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from seqjax import masks
 from seqjax.attention.attentive import Attentive
-from seqjax.checks import check_array, check_choice, check_fractions, check_number, check_rate, check_size, check_weights
+from seqjax.checks import check_array, check_choice, check_fractions, check_rate, check_size, check_weights
 from seqjax.contracts import Cell, check_cell_field
 from seqjax.errors import InputError
 from seqjax.losses import Weighted, cross_entropy
@@ -123,14 +123,11 @@ class ConditionalDecoder(Value):
     def __post_init__(self):
         check_size(self, size=self.size, embedding_size=self.embedding_size)
         check_cell_field(self, self.cell)
-        check_rate(self, dropout=self.dropout)
+        check_rate(self, dropout=self.dropout, label_smoothing=self.label_smoothing)
         check_choice(self, ("step", "sequence"), per=self.per)
         check_choice(self, ("token", "sequence"), sampling=self.sampling)
         check_reads(self.cell, self.embedding_size, "embedding_size", called="decoder")
         check_weights(coverage_loss=self.coverage_loss)
-        check_number(self, label_smoothing=self.label_smoothing, coverage_loss=self.coverage_loss)
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"label_smoothing is {self.label_smoothing}, it must be at least 0 and below 1")
         if self.coverage_loss and not self.attends:
             raise InputError("coverage_loss needs a decoder with attention, such as an Attentive cell")
         ends = () if self.end_symbol is None else (self.end_symbol,)

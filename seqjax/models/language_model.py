@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 import jax
 import jax.core
 import jax.numpy as jnp
-import numpy as np
 
-from seqjax.checks import check_array, check_choice, check_classes, check_rate, check_size, check_weights
+from seqjax.checks import check_array, check_choice, check_classes, check_rate, check_size, check_weights, concrete
 from seqjax.compose import Dropout, Stack
 from seqjax.contracts import Cell, Model, check_cell_field
 from seqjax.errors import InputError
@@ -185,7 +184,8 @@ class LanguageModel(Model):
             InputError: a wrong shape or dtype, or an empty prompt where the vocabulary has no start symbol.
         """
         tokens, lengths = check_sequences(batch, "tokens", self.vocabulary_size, called="prompts")
-        if self.start_symbol is None and not isinstance(lengths, jax.core.Tracer) and (np.asarray(lengths) < 1).any():
+        known = concrete(lengths)
+        if self.start_symbol is None and known is not None and (known < 1).any():
             raise InputError("a prompt is empty and the vocabulary has no start symbol: give at least one symbol")
         return _read(self, params, tokens, lengths)
 

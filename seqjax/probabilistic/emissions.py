@@ -4,9 +4,8 @@ from typing import NamedTuple, Protocol, Self
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from seqjax.checks import as_array, check_key, check_positive, check_symbols, concrete
+from seqjax.checks import as_array, check_array, check_key, check_positive, check_symbols, concrete
 from seqjax.errors import InputError
 from seqjax.tables import look_up
 from seqjax.types import Array, Key
@@ -88,7 +87,8 @@ class Gaussian(NamedTuple):
         """Means at steps drawn from the data xs [..., T, D], and the variance of the data."""
         check_positive(states=states)
         check_key("key", key)
-        points = jnp.asarray(xs).reshape(-1, np.shape(xs)[-1])
+        points = jnp.asarray(check_array("xs", xs, "floating", "...", "T", "D"))
+        points = points.reshape(-1, points.shape[-1])  # [N, D], of all sequences
         mean = points[jax.random.choice(key, len(points), (states,), replace=len(points) < states)]
         return cls(mean, jnp.broadcast_to(jnp.maximum(points.var(0), LEAST_VARIANCE), mean.shape))
 

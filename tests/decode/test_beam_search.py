@@ -341,7 +341,7 @@ def test_logits_in_bfloat16_are_scored_in_float32():
         ({"groups": 0}, "groups is 0"),
         ({"width": 5, "groups": 2}, "width is 5, it must be a multiple of groups, 2"),
         ({"length_penalty": -0.1}, "length_penalty is -0.1"),
-        ({"length_penalty": jnp.ones(1)}, r"length_penalty has shape \(1,\), it must be one number"),
+        ({"length_penalty": jnp.ones(1)}, r"length_penalty is an array float32\[1\], it must be one number"),
         ({"length_penalty": math.nan}, "length_penalty is nan"),
         ({"coverage_penalty": math.inf}, "coverage_penalty is inf"),
         ({"coverage_penalty": 0.2}, "coverage_penalty 0.2 needs attention weights, and this Table has none"),

@@ -352,7 +352,7 @@ def test_equal_batches_compile_once():
         ({"start_symbol": 8}, "symbol 8 is not in the target vocabulary of 8 symbols"),
         ({"end_symbol": -1}, "symbol -1 is not in the target vocabulary"),
         ({"forbidden": tuple(range(8))}, "all 8 symbols of the target vocabulary are forbidden"),
-        ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
+        ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
         ({"coverage_loss": 1.0}, "coverage_loss needs a decoder with attention"),
         ({"coverage_loss": -3.0}, "coverage_loss is -3.0, it must be at least 0 and finite"),
         ({"sampling": "row"}, "sampling='row'"),
