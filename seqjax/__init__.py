@@ -16,6 +16,8 @@ if TYPE_CHECKING:
         LSTMState,
         MultiplicativeLSTM,
         SLSTMState,
+        TimeDelay,
+        TimeDelayState,
     )
     from seqjax.compose import Dense, Dropout, Feedforward, RecurrentDropout, Residual, Stack, Standardize
     from seqjax.contracts import Cell, CompositeCell, Model, SequenceLayer
@@ -55,6 +57,8 @@ _HOMES = {
         "MultiplicativeLSTM",
         "SLSTM",
         "SLSTMState",
+        "TimeDelay",
+        "TimeDelayState",
     ),
     "compose": ("Dense", "Dropout", "Feedforward", "RecurrentDropout", "Residual", "Stack", "Standardize"),
     "contracts": ("Cell", "CompositeCell", "Model", "SequenceLayer"),
@@ -100,6 +104,7 @@ _NOT_STARRED = ("export",)  # `from seqjax import *` leaves `jax.export` as it i
 
 __all__ = [  # noqa: RUF022 (as in _HOMES)
     "Elman", "ElmanState", "GRU", "GRUState", "LSTM", "LSTMGatesState", "LSTMState", "MultiplicativeLSTM", "SLSTM", "SLSTMState",
+    "TimeDelay", "TimeDelayState",
     "Dense", "Dropout", "Feedforward", "RecurrentDropout", "Residual", "Stack", "Standardize",
     "Cell", "CompositeCell", "Model", "SequenceLayer",
     "InputError",

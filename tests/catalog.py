@@ -27,6 +27,7 @@ from seqjax import (
     Stack,
     Standardize,
     TemporalConvNet,
+    TimeDelay,
     register,
 )
 from seqjax.attention import Additive, Attentive, Dot, General, Hard, Local, Location, MultiHead, WindowAttention
@@ -84,6 +85,7 @@ CATALOG = {
     "slstm_exp": SLSTM(input_size=3, hidden_size=4, forget_activation="exp"),
     "gru_layer_norm": GRU(input_size=3, hidden_size=4, layer_norm=True),
     "gru_reset_before_layer_norm": GRU(input_size=3, hidden_size=4, layer_norm=True, reset_after=False),
+    "time_delay": TimeDelay(input_size=3, hidden_size=4, taps=3),
     "dense": Dense(3, 4),
     "standardize": Standardize((1.0, 2.0, -1.0), (2.0, 0.5, 1.0)),
     "dropout": Dropout(0.3, input_shape=(3,)),
@@ -146,7 +148,7 @@ SLOW = {
     "lstm_no_input_gate", "lstm_no_forget_gate", "lstm_no_output_gate", "lstm_linear_input", "lstm_linear_output",
     "lstm_coupled", "lstm_peepholes", "lstm_gate_recurrence", "lstm_projected", "lstm_layer_norm", "multiplicative_lstm",
     "slstm_exp", "gru_layer_norm", "gru_reset_before_layer_norm",
-    "luong_location", "luong_predicted", "luong_monotonic", "image_and_vector", "hard",
+    "time_delay", "luong_location", "luong_predicted", "luong_monotonic", "image_and_vector", "hard",
 }  # fmt: skip
 
 

@@ -1,5 +1,12 @@
 """Probabilistic sequence models, as functions on arrays."""
 
+from seqjax.probabilistic.autoregressive import (
+    AutoRegressive,
+    Predictions,
+    autoregressive_predict,
+    autoregressive_sample,
+    fit_autoregressive,
+)
 from seqjax.probabilistic.emissions import Categorical, Emission, Gaussian
 from seqjax.probabilistic.hmm import (
     HMM,
@@ -24,16 +31,21 @@ from seqjax.probabilistic.kalman import (
 
 __all__ = [
     "HMM",
+    "AutoRegressive",
     "Categorical",
     "Emission",
     "FilteredStates",
     "FilteredVectors",
     "Gaussian",
     "LinearGaussian",
+    "Predictions",
     "SmoothedStates",
     "SmoothedVectors",
     "StatePath",
+    "autoregressive_predict",
+    "autoregressive_sample",
     "baum_welch",
+    "fit_autoregressive",
     "fit_linear_gaussian",
     "hmm_filter",
     "hmm_sample",
