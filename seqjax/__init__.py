@@ -8,18 +8,40 @@ if TYPE_CHECKING:
     from seqjax.cells import (
         GRU,
         LSTM,
+        MGU,
+        MUT1,
+        MUT2,
+        MUT3,
         SLSTM,
+        ConvLSTM,
         Elman,
         ElmanState,
         GRUState,
+        HiddenState,
+        IndRNN,
         LSTMGatesState,
         LSTMState,
         MultiplicativeLSTM,
+        RecurrentHighway,
         SLSTMState,
         TimeDelay,
         TimeDelayState,
     )
-    from seqjax.compose import Dense, Dropout, Feedforward, RecurrentDropout, Residual, Stack, Standardize
+    from seqjax.compose import (
+        Dense,
+        Dropout,
+        Embedding,
+        Feedforward,
+        Highway,
+        LayerNorm,
+        LearnedInitialState,
+        RecurrentDropout,
+        Residual,
+        Stack,
+        Standardize,
+        Zoneout,
+        drop_weights,
+    )
     from seqjax.contracts import Cell, CompositeCell, Model, SequenceLayer
     from seqjax.errors import InputError
     from seqjax.exporting import export, plain  # noqa: F401
@@ -39,6 +61,7 @@ if TYPE_CHECKING:
     )
     from seqjax.masks import last, masked_max, masked_mean
     from seqjax.noise import Noise, reseed
+    from seqjax.parameters import count_parameters
     from seqjax.recurrence.engine import explain, truncated, unroll
     from seqjax.serial import from_json, register, to_json
     from seqjax.train.runs.load import load_run
@@ -52,15 +75,37 @@ _HOMES = {
         "GRU",
         "GRUState",
         "LSTM",
+        "ConvLSTM",
+        "HiddenState",
+        "IndRNN",
         "LSTMGatesState",
         "LSTMState",
+        "MGU",
+        "MUT1",
+        "MUT2",
+        "MUT3",
         "MultiplicativeLSTM",
+        "RecurrentHighway",
         "SLSTM",
         "SLSTMState",
         "TimeDelay",
         "TimeDelayState",
     ),
-    "compose": ("Dense", "Dropout", "Feedforward", "RecurrentDropout", "Residual", "Stack", "Standardize"),
+    "compose": (
+        "Dense",
+        "Dropout",
+        "Embedding",
+        "Feedforward",
+        "Highway",
+        "LayerNorm",
+        "LearnedInitialState",
+        "RecurrentDropout",
+        "Residual",
+        "Stack",
+        "Standardize",
+        "Zoneout",
+        "drop_weights",
+    ),
     "contracts": ("Cell", "CompositeCell", "Model", "SequenceLayer"),
     "errors": ("InputError",),
     "exporting": ("export", "plain"),
@@ -80,6 +125,7 @@ _HOMES = {
     ),
     "masks": ("last", "masked_max", "masked_mean"),
     "noise": ("Noise", "reseed"),
+    "parameters": ("count_parameters",),
     "recurrence.engine": ("explain", "truncated", "unroll"),
     "serial": ("from_json", "register", "to_json"),
     "train.runs.load": ("load_run",),
@@ -103,9 +149,10 @@ _FOLDERS = (
 _NOT_STARRED = ("export",)  # `from seqjax import *` leaves `jax.export` as it is
 
 __all__ = [  # noqa: RUF022 (as in _HOMES)
-    "Elman", "ElmanState", "GRU", "GRUState", "LSTM", "LSTMGatesState", "LSTMState", "MultiplicativeLSTM", "SLSTM", "SLSTMState",
-    "TimeDelay", "TimeDelayState",
-    "Dense", "Dropout", "Feedforward", "RecurrentDropout", "Residual", "Stack", "Standardize",
+    "ConvLSTM", "Elman", "ElmanState", "GRU", "GRUState", "HiddenState", "IndRNN", "LSTM", "LSTMGatesState", "LSTMState", "MGU",
+    "MUT1", "MUT2", "MUT3", "MultiplicativeLSTM", "RecurrentHighway", "SLSTM", "SLSTMState", "TimeDelay", "TimeDelayState",
+    "Dense", "Dropout", "Embedding", "Feedforward", "Highway", "LayerNorm", "LearnedInitialState", "RecurrentDropout", "Residual",
+    "Stack", "Standardize", "Zoneout", "drop_weights",
     "Cell", "CompositeCell", "Model", "SequenceLayer",
     "InputError",
     "plain",
@@ -113,6 +160,7 @@ __all__ = [  # noqa: RUF022 (as in _HOMES)
     "ScoreAveraging", "SlowPooling", "TemporalConvNet", "TimeConvolution",
     "last", "masked_max", "masked_mean",
     "Noise", "reseed",
+    "count_parameters",
     "explain", "truncated", "unroll",
     "from_json", "register", "to_json",
     "load_run",

@@ -54,6 +54,7 @@ class Cell(Value):
     """
 
     gates: ClassVar[tuple[str, ...]] = ()  # names of the gates, which `recur` records (see gates.py)
+    gates_of: ClassVar[dict[str, tuple[str, ...]]] = {}  # the gates of parameters that do not hold all of them, by name
     input_kernels: ClassVar[tuple[str, ...]] = ()  # names of the parameters [D, ...] that `project` multiplies xs by
 
     @property
@@ -115,8 +116,8 @@ class Cell(Value):
         """The parameters gate by gate.
 
         Args:
-            params: from `init`, arrays [..., nH] of n gates side by side (of heads: [N, H/N, n H/N]); an array [H] belongs
-                to the last gate.
+            params: from `init`, arrays [..., nH] of n gates side by side (of heads: [N, H/N, n H/N]); an array of another width
+                belongs to the gates that `gates_of` names, or to the last.
 
         Returns:
             {gate: {name: [..., H]}}, names as in `gates`.
@@ -133,16 +134,19 @@ class Cell(Value):
         """
         if not self.gates:
             raise InputError(f"{type(self).__name__} names no gates: its parameters cannot be split")
-        *heads, size, _ = params["recurrent_kernel"].shape
-        count, hidden = len(self.gates), math.prod(heads, start=size)
         views: dict[str, Params] = {gate: {} for gate in self.gates}
         for name, array in params.items():
-            all_gates = array.shape[-1] == count * (size if array.ndim == 3 else hidden)
-            for gate, part in zip(self.gates, jnp.split(array, count, axis=-1), strict=True) if all_gates else ():
+            gates = self.gates_of.get(name) or self._gates_by_width(params, array)
+            for gate, part in zip(gates, jnp.split(array, len(gates), axis=-1), strict=True):
                 views[gate][name] = part
-            if not all_gates:
-                views[self.gates[-1]][name] = array
         return views
+
+    def _gates_by_width(self, params: Params, array: Array) -> tuple[str, ...]:
+        """All gates, or the last, for which alone an array is wide enough."""
+        *heads, _, columns = params["recurrent_kernel"].shape
+        size = columns // len(self.gates_of.get("recurrent_kernel", self.gates))  # units of a head
+        holds_all = array.shape[-1] == len(self.gates) * (size if array.ndim == 3 else math.prod(heads, start=size))
+        return self.gates if holds_all else self.gates[-1:]
 
 
 class CompositeCell(Cell):

@@ -124,15 +124,16 @@ def _one_squashed(a: Array, kind: str) -> Array:
     return jnp.tanh(a) if kind == "t" else ACTIVATIONS[kind](a)
 
 
-def layer_norm(a: Array, scale: Array, bias: Array | None = None) -> Array:
+def layer_norm(a: Array, scale: Array, bias: Array | None = None, epsilon: float = 1e-5) -> Array:
     """Layer normalisation over the last axis.
 
-        y = (a - m) / sqrt(v + 1e-5) * scale + bias,   m and v the mean and variance of a's last axis
+        y = (a - m) / sqrt(v + epsilon) * scale + bias,   m and v the mean and variance of a's last axis
 
     Args:
         a: [..., H], float32 or wider.
         scale: [H].
         bias: [H]; None: none.
+        epsilon: keeps equal features finite.
 
     Returns:
         [..., H], the dtype of a.
@@ -144,7 +145,7 @@ def layer_norm(a: Array, scale: Array, bias: Array | None = None) -> Array:
     Ba, Kiros, Hinton 2016, arXiv:1607.06450.
     """
     centred = a - jnp.broadcast_to(a.mean(-1, keepdims=True), a.shape)  # [..., H]
-    inverse = jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + 1e-5)  # [..., 1]
+    inverse = jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + epsilon)  # [..., 1]
     ys = centred * jnp.broadcast_to(inverse, a.shape) * jnp.broadcast_to(scale.astype(a.dtype), a.shape)  # [..., H]
     return ys if bias is None else ys + jnp.broadcast_to(bias.astype(a.dtype), a.shape)
 
@@ -215,6 +216,29 @@ def project_input(params: Params, xs: Array, *, bias_row_from: int = 0) -> Array
         return look_up(rows + jnp.broadcast_to(bias.astype(out), rows.shape), xs, last_is_outside=True)
     zs = input_product(kernel, xs)
     return zs + jnp.broadcast_to(bias.astype(out), zs.shape)
+
+
+def project_cut(params: Params, xs: Array, cuts: list[int]) -> tuple[Array, ...]:
+    """`project_input`, cut into parts for products that a step makes one by one.
+
+    Args:
+        params: with `input_kernel` [D, nH] and `bias` [nH].
+        xs: floating [..., D], or integer tokens [...].
+        cuts: the columns at which the second part begins, the third, and so on.
+
+    Returns:
+        The parts, [..., columns] each. Of many rows, the kernel is cut, rather than its product with them.
+
+    Example:
+        >>> params = {"input_kernel": jnp.eye(2), "bias": jnp.ones(2)}
+        >>> [part.tolist() for part in project_cut(params, jnp.array([0, 1]), [1])]
+        [[[2.0], [1.0]], [[1.0], [2.0]]]
+    """
+    kernel, bias = params["input_kernel"], params["bias"]
+    if not outnumbers(xs, kernel):
+        return tuple(jnp.split(project_input(params, xs), cuts, axis=-1))
+    parts = zip(jnp.split(kernel, cuts, axis=-1), jnp.split(bias, cuts), strict=True)
+    return tuple(project_input({"input_kernel": k, "bias": b}, xs) for k, b in parts)
 
 
 def recurrent_product(dot, h: Array, kernel: Array) -> Array:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from seqjax.types import Array, Key
 
 glorot = jax.nn.initializers.glorot_uniform()  # (key, (D, N)): uniform, of variance 2 / (D + N)
+embedding_table = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)  # (key, (V, D)): rows of length 1
 
 _PER_GATE = {
     "orthogonal": jax.nn.initializers.orthogonal(),

@@ -174,7 +174,11 @@ def drop(keys: Array | None, rate: float, xs: Array) -> Array:
     """
     if keys is None or rate == 0:
         return xs
-    shape = xs.shape[keys.ndim :]
-    draws = jax.vmap(lambda key: jax.random.bits(key, shape, jnp.uint32))(keys.reshape(-1)).reshape(xs.shape)
-    keep = draws >= jnp.uint32(round(rate * (2**32 - 1)))
-    return jnp.where(keep, xs * jnp.asarray(1 / (1 - rate), xs.dtype), jnp.zeros((), xs.dtype))
+    scaled = xs * jnp.asarray(1 / (1 - rate), xs.dtype)
+    return jnp.where(chosen(keys, rate, xs.shape), jnp.zeros((), xs.dtype), scaled)
+
+
+def chosen(keys: Array, rate: float, shape: Shape) -> Array:
+    """Flags, bool [*shape], each True with probability `rate`: keys[i], of the leading axes of the shape, draw flags[i]."""
+    draw = jax.vmap(lambda key: jax.random.bits(key, shape[keys.ndim :], jnp.uint32))
+    return draw(keys.reshape(-1)).reshape(shape) < jnp.uint32(round(rate * (2**32 - 1)))

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -124,3 +125,76 @@ def _unhashable_field(part) -> str | None:
         except TypeError:
             return field.name
     return None
+
+
+def is_recurrent_kernel(name: str) -> bool:
+    """True for the name of a kernel that multiplies the state: recurrent_kernel or candidate_kernel, or one with a prefix."""
+    return name in _RECURRENT or name.endswith(tuple(f"_{ending}" for ending in _RECURRENT))
+
+
+_RECURRENT = ("recurrent_kernel", "candidate_kernel")
+
+
+class ParameterCount(int):
+    """The number of parameters, an int; `table` lists it part by part.
+
+    Args:
+        number: of all parameters together.
+        table: a text of one line for each array and for each part, with the shapes of arrays.
+    """
+
+    table: str
+
+    def __new__(cls, number: int, table: str) -> "ParameterCount":
+        count = super().__new__(cls, number)
+        count.table = table
+        return count
+
+
+@public
+def count_parameters(params) -> ParameterCount:
+    """The number of parameters; `print(count_parameters(params).table)` shows it part by part.
+
+    Args:
+        params: parameters of any cell, layer or model, or their shapes and dtypes.
+
+    Returns:
+        The sum of the sizes of all arrays, an int with a `table`.
+
+    Raises:
+        InputError: a leaf that is no array.
+
+    Example:
+        >>> from seqjax.cells.elman import Elman
+        >>> count = count_parameters(Elman(input_size=2, hidden_size=3).init(jax.random.key(0)))
+        >>> print(f"{count:,} parameters")
+        18 parameters
+        >>> print(count.table)
+        bias               float32[3]      3
+        input_kernel       float32[2, 3]   6
+        recurrent_kernel   float32[3, 3]   9
+        total                             18
+    """
+    lines: list[tuple[str, str, int]] = []  # (name, form, number)
+
+    def count(name: str, tree, depth: int) -> int:
+        if hasattr(tree, "shape") and hasattr(tree, "dtype"):
+            lines.append(("  " * depth + name, form(tree), math.prod(tree.shape)))
+            return lines[-1][2]
+        children = jax.tree_util.default_registry.flatten_one_level_with_keys(tree)
+        if children is None:
+            raise InputError(f"params hold {shown(tree)}, all leaves must be arrays")
+        place = len(lines)
+        pairs = [(jax.tree_util.keystr((key,), simple=True), child) for key, child in children[0]]
+        number = sum(count(child_name, child, depth + bool(name)) for child_name, child in pairs)
+        if name:
+            lines.insert(place, ("  " * depth + name, "", number))
+        return number
+
+    total = count("", params, 0)
+    lines.append(("total", "", total))
+    numbers = [f"{number:,}" for _, _, number in lines]
+    widths = [max(map(len, column)) for column in ([line[0] for line in lines], [line[1] for line in lines], numbers)]
+    rows = zip(lines, numbers, strict=True)
+    table = [f"{name:<{widths[0]}}   {text:<{widths[1]}}  {number:>{widths[2]}}" for (name, text, _), number in rows]
+    return ParameterCount(total, "\n".join(table))

@@ -48,6 +48,20 @@ def is_tokens(xs, input_shape: Shape | None) -> bool:
     return jnp.issubdtype(xs.dtype, jnp.integer) and input_shape is not None and len(input_shape) == 1
 
 
+def as_features(xs, dtype) -> Array:
+    """Features as floats of a dtype: bytes, such as frames of uint8, as values / 255.
+
+    Args:
+        xs: an array of any numbers.
+        dtype: floating.
+
+    Example:
+        >>> as_features(jnp.array([0, 255], "uint8"), jnp.float32).tolist()
+        [0.0, 1.0]
+    """
+    return (xs.astype(at_least_float32(dtype)) / 255).astype(dtype) if xs.dtype == jnp.uint8 else xs.astype(dtype)
+
+
 def output_dtype(params: Params, xs) -> jnp.dtype:
     """The dtype of a cell's outputs: that of xs if floating, else the widest floating dtype of the parameters."""
     return xs.dtype if jnp.issubdtype(xs.dtype, jnp.floating) else float_dtype(params)

@@ -45,7 +45,8 @@ def gru_reset_before(p, x, h):
 def unroll(step, params, xs, state, initial, *, mask=None, reset=None, reverse=False):
     """The reference of `seqjax.unroll`: row by row, step by step.
 
-    step(params, x, *state) -> (state, y); xs [B, T, D]; state, initial: tuples of [B, H]. Returns (state, ys).
+    step(params, x, *state) -> (state, y); xs [B, T, ...]; state, initial: tuples of [B, ...], the last of them like y.
+    Returns (state, ys).
     """
     rows, steps = xs.shape[:2]
     finals, outputs = [], []
@@ -61,9 +62,8 @@ def unroll(step, params, xs, state, initial, *, mask=None, reset=None, reverse=F
             if fresh and reverse:
                 s = tuple(a[b] for a in initial)
         finals.append(s)
-        width = state[-1].shape[-1]
-        outputs.append([np.zeros(width) if y is None else y for y in ys])
-    return tuple(np.stack(a) for a in zip(*finals, strict=True)), np.array(outputs).reshape(rows, steps, -1)
+        outputs.append([np.zeros(state[-1].shape[1:]) if y is None else y for y in ys])
+    return tuple(np.stack(a) for a in zip(*finals, strict=True)), np.array(outputs)
 
 
 def hypotheses(distribution, *, symbols, max_length, end, alpha=0.0, beta=0.0, weights=None):

@@ -1,13 +1,20 @@
 """Recurrent cells, a family a file."""
 
+from seqjax.cells.conv_lstm import ConvLSTM
 from seqjax.cells.elman import Elman, ElmanState
 from seqjax.cells.gru import GRU, GRUState
+from seqjax.cells.hidden import HiddenState
+from seqjax.cells.ind_rnn import IndRNN
 from seqjax.cells.lstm import LSTM, LSTMGatesState, LSTMState
+from seqjax.cells.mgu import MGU
 from seqjax.cells.multiplicative_lstm import MultiplicativeLSTM
+from seqjax.cells.mut import MUT1, MUT2, MUT3
+from seqjax.cells.recurrent_highway import RecurrentHighway
 from seqjax.cells.slstm import SLSTM, SLSTMState
 from seqjax.cells.time_delay import TimeDelay, TimeDelayState
 
 __all__ = [
-    "GRU", "LSTM", "SLSTM", "Elman", "ElmanState", "GRUState", "LSTMGatesState", "LSTMState", "MultiplicativeLSTM", "SLSTMState",
-    "TimeDelay", "TimeDelayState",
+    "GRU", "LSTM", "MGU", "MUT1", "MUT2", "MUT3", "SLSTM", "ConvLSTM", "Elman", "ElmanState", "GRUState", "HiddenState", "IndRNN",
+    "LSTMGatesState", "LSTMState", "MultiplicativeLSTM", "RecurrentHighway", "SLSTMState", "TimeDelay",
+    "TimeDelayState",
 ]  # fmt: skip

@@ -12,18 +12,18 @@ import jax.numpy as jnp
 
 from seqjax import linen, masks, noise
 from seqjax.checks import check_sizes
-from seqjax.contracts import CompositeCell
+from seqjax.compose.stateless import Stateless
 from seqjax.errors import InputError
 from seqjax.noise import Noise
 from seqjax.recurrence.chunks import chunk_length, recomputed
 from seqjax.serial import register
 from seqjax.tree import cast_floating
-from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, float_dtype, is_tokens, output_dtype
+from seqjax.types import Array, Key, Params, Shape, State, as_features, float_dtype, is_tokens, output_dtype
 
 
 @register
 @dataclasses.dataclass(frozen=True, repr=False)
-class Feedforward(CompositeCell):
+class Feedforward(Stateless):
     """Any Flax Linen module as a cell without recurrence: y[t] = module(x[t]), all steps at once.
 
     The module is called with the rows of all steps as one batch, [N, *input_shape] to [N, ...]. Frames of uint8 become float32
@@ -126,9 +126,7 @@ class Feedforward(CompositeCell):
         dtype = float_dtype(params, default=xs.dtype if jnp.issubdtype(xs.dtype, jnp.floating) else jnp.float32)
         if is_tokens(xs, self.input_shape):
             return jax.nn.one_hot(xs, self.input_shape[0], dtype=dtype)
-        if xs.dtype == jnp.uint8:
-            return (xs.astype(at_least_float32(dtype)) / 255).astype(dtype)
-        return xs.astype(dtype)
+        return as_features(xs, dtype)
 
 
 def _unhashable(module) -> str | None:

@@ -1,4 +1,4 @@
-"""Deep networks of cells: stacks and residual connections, themselves cells."""
+"""Deep networks of cells: stacks, themselves cells."""
 
 import dataclasses
 import itertools
@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from seqjax.checks import kind_of, shown
 from seqjax.compose.stateless import Dropout
-from seqjax.contracts import Cell, CompositeCell, SequenceLayer, check_cell_field
+from seqjax.contracts import Cell, CompositeCell, SequenceLayer
 from seqjax.errors import InputError
 from seqjax.gates import recording_gates
 from seqjax.parts import embed_part, init_parts, initial_states, shape_of_first
@@ -15,7 +15,7 @@ from seqjax.products import product
 from seqjax.recurrence.arguments import check_array
 from seqjax.recurrence.engine import run
 from seqjax.serial import register
-from seqjax.types import Array, Key, Params, Shape, is_tokens
+from seqjax.types import Array, Key, Params, Shape
 
 
 @register
@@ -133,66 +133,3 @@ class Stack(CompositeCell):
             s, xs = run(cell, params.get(str(i), {}), xs, s, **options)
             states.append(s)
         return tuple(states), xs
-
-
-@register
-@dataclasses.dataclass(frozen=True)
-class Residual(CompositeCell):
-    """A cell whose input is added to its output: y = x + cell(x).
-
-    Args:
-        cell: a cell whose output has the shape of its input. Noisy if that cell is.
-
-    Raises:
-        InputError: on use, if output and input differ in shape, or the input is tokens.
-
-    Example:
-        >>> import jax, jax.numpy as jnp
-        >>> from seqjax.cells.gru import GRU
-        >>> cell = Residual(GRU(input_size=3, hidden_size=3))
-        >>> params = cell.init(jax.random.key(0))
-        >>> cell.step(params, cell.initial_state(params), jnp.ones(3))[1].shape
-        (3,)
-
-    He et al. 2015; Wu et al. 2016 (between recurrent layers).
-    """
-
-    cell: Cell
-
-    def __post_init__(self):
-        check_cell_field(self, self.cell)
-
-    @property
-    def input_shape(self) -> Shape | None:
-        return self.cell.input_shape
-
-    def init(self, key: Key) -> Params:
-        """The cell's parameters."""
-        return self.cell.init(key)
-
-    def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None):
-        """The cell's initial state."""
-        return self.cell.initial_state(params, batch_shape, context=context, key=key)
-
-    def project(self, params: Params, xs: Array):
-        """The pair (input, the cell's projection of it)."""
-        return xs, self.cell.project(params, xs)
-
-    def recur(self, params: Params, state, z, *, dot=product, context=None):
-        """x + the cell's output."""
-        x, z = z
-        state, y = self.cell.recur(params, state, z, dot=dot, context=context)
-        return state, self._add(x, y)
-
-    def unroll(self, params: Params, xs: Array, state, **options):
-        """The cell over all steps, then one addition."""
-        state, ys = run(self.cell, params, xs, state, **options)
-        return state, self._add(xs, ys)
-
-    def _add(self, xs, ys):
-        check_array(self, ys)
-        if is_tokens(xs, self.input_shape):
-            raise InputError("Residual adds the input to the output, and integer tokens cannot be added: embed them first")
-        if xs.shape != ys.shape:
-            raise InputError(f"Residual adds an input of shape {xs.shape} to an output of {ys.shape}: they must be equal")
-        return xs.astype(ys.dtype) + ys

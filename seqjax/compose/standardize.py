@@ -8,16 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.checks import as_number, check_sizes, shown
-from seqjax.contracts import CompositeCell
+from seqjax.compose.stateless import Stateless
 from seqjax.errors import InputError
-from seqjax.products import product
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, output_dtype
 
 
 @register
 @dataclasses.dataclass(frozen=True)
-class Standardize(CompositeCell):
+class Standardize(Stateless):
     """Features with a mean taken off, divided by a scale: y = (x - mean) / scale. No state and no parameters.
 
     Mean and scale are fields, so they are saved with a run, no optimizer changes them, and they hold online too.
@@ -32,7 +31,7 @@ class Standardize(CompositeCell):
             axis has another size.
 
     Example:
-        >>> Standardize((1.0, 2.0), (1.0, 4.0)).step({}, (), jnp.array([3.0, 2.0]))[1].tolist()
+        >>> Standardize((1.0, 2.0), (1.0, 4.0))({}, jnp.array([3.0, 2.0])).tolist()
         [2.0, 0.0]
     """
 
@@ -63,10 +62,6 @@ class Standardize(CompositeCell):
         """An empty dict."""
         return {}
 
-    def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None):
-        """The empty tuple."""
-        return ()
-
     def project(self, params: Params, xs: Array) -> Array:
         """(xs - mean) / scale, in the dtype of xs, float32 for bytes."""
         if jnp.issubdtype(xs.dtype, jnp.integer) and len(self.input_shape or ()) == 1:
@@ -74,11 +69,3 @@ class Standardize(CompositeCell):
         dtype = output_dtype(params, xs)
         mean, scale = (jnp.asarray(values, dtype) for values in (self.mean, self.scale))
         return (xs.astype(dtype) - jnp.broadcast_to(mean, xs.shape)) / jnp.broadcast_to(scale, xs.shape)
-
-    def recur(self, params: Params, state, z, *, dot=product, context=None):
-        """z unchanged."""
-        return state, z
-
-    def unroll(self, params: Params, xs: Array, state, **options):
-        """All steps at once."""
-        return state, self.project(params, xs)

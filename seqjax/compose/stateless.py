@@ -1,24 +1,67 @@
-"""Parts without recurrence, for use between cells: an affine map and dropout."""
+"""Parts without recurrence, for use before, between and after cells: affine maps, embeddings, normalisation, dropout."""
 
 import dataclasses
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from seqjax import masks, noise
-from seqjax.checks import check_choice, check_rate, check_size, check_sizes
+from seqjax.checks import as_array, check_choice, check_number, check_rate, check_size, check_sizes
 from seqjax.contracts import CompositeCell
-from seqjax.errors import InputError
-from seqjax.initializers import glorot
+from seqjax.errors import InputError, inner_frames_hidden
+from seqjax.gates import layer_norm
+from seqjax.initializers import embedding_table, glorot
 from seqjax.noise import Noise
+from seqjax.parameters import check_params
 from seqjax.products import product
 from seqjax.serial import register
 from seqjax.tables import look_up
-from seqjax.types import Array, Key, Params, Shape, at_least_float32, is_tokens, output_dtype
+from seqjax.tree import cast_floating
+from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, is_tokens, output_dtype
+
+
+class Stateless(CompositeCell):
+    """A part without recurrence, y[t] = f(x[t]): a cell, and a function of parameters and inputs.
+
+        part(params, x) == y
+
+    A subclass gives input_shape, init, and `project`, which is f.
+    """
+
+    def __call__(self, params: Params, xs: ArrayLike) -> Array:
+        """f of one step or of many: [..., *input_shape], or integer tokens [...], to [..., *output_shape].
+
+        Raises:
+            InputError: parameters of another part, or inputs of another shape.
+        """
+        with inner_frames_hidden:
+            check_params(self, params)
+            xs = jnp.asarray(as_array("xs", xs))
+            shape = () if is_tokens(xs, self.input_shape) else self.input_shape or ()
+            leading = xs.shape[: max(xs.ndim - len(shape), 0)]
+            if xs.shape != (*leading, *shape) or xs.dtype == jnp.bool_:
+                axes = "".join(f", {size}" for size in shape)
+                raise InputError(f"xs is {xs.dtype}{list(xs.shape)}, {type(self).__name__} reads numbers [...{axes}]")
+            ys = self.step(params, self.initial_state(params, leading), xs)[1]
+            return cast_floating(ys, output_dtype(params, xs))
+
+    def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None) -> State:
+        """The empty tuple."""
+        return ()
+
+    def recur(self, params: Params, state: State, z, *, dot=product, context=None) -> tuple[State, Any]:
+        """z unchanged."""
+        return state, z
+
+    def unroll(self, params: Params, xs: Array, state: State, **options) -> tuple[State, Any]:
+        """All steps at once."""
+        return state, self.project(params, xs).astype(output_dtype(params, xs))
 
 
 @register
 @dataclasses.dataclass(frozen=True)
-class Dense(CompositeCell):
+class Dense(Stateless):
     """A matrix product and a bias at every step, such as the lectures' readout y = W_hy h + b_y. No state.
 
     Args:
@@ -31,7 +74,7 @@ class Dense(CompositeCell):
     Example:
         >>> import jax
         >>> dense = Dense(3, 2)
-        >>> dense.step(dense.init(jax.random.key(0)), (), jnp.ones(3))[1].shape
+        >>> dense(dense.init(jax.random.key(0)), jnp.ones(3)).shape
         (2,)
     """
 
@@ -49,27 +92,107 @@ class Dense(CompositeCell):
         """`kernel` [D, output_size], `bias` [output_size]."""
         return {"kernel": glorot(key, (self.input_size, self.output_size)), "bias": jnp.zeros(self.output_size)}
 
-    def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None):
-        """The empty tuple."""
-        return ()
-
     def project(self, params: Params, xs: Array) -> Array:
-        """The output, xs @ kernel + bias."""
-        kernel = params["kernel"]
-        if is_tokens(xs, self.input_shape):
-            ys = look_up(kernel, xs).astype(at_least_float32(kernel.dtype))
-        else:
-            ys = product(xs, kernel)
+        """xs @ kernel + bias."""
+        ys = _rows(params["kernel"], xs)
         return ys + jnp.broadcast_to(params["bias"].astype(ys.dtype), ys.shape)
 
-    def recur(self, params: Params, state, z, *, dot=product, context=None):
-        """z unchanged."""
-        return state, z
 
-    def unroll(self, params: Params, xs: Array, state, **options):
-        """One product over all steps."""
-        ys = self.project(params, xs)
-        return state, ys.astype(output_dtype(params, xs))
+@register
+@dataclasses.dataclass(frozen=True)
+class Embedding(Stateless):
+    """The row of a table for each symbol, to be read by the next part of a Stack. No state.
+
+        y = E[x]
+
+    Args:
+        vocabulary_size: V; xs are integer tokens from 0 to V - 1, or weights of the V rows.
+        embedding_size: features of a row.
+
+    Raises:
+        InputError: a size that is not positive.
+
+    Example:
+        >>> import jax
+        >>> embedding = Embedding(10, 3)
+        >>> embedding(embedding.init(jax.random.key(0)), jnp.array([[7, 2]])).shape
+        (1, 2, 3)
+    """
+
+    vocabulary_size: int
+    embedding_size: int
+
+    input_kernels: ClassVar[tuple[str, ...]] = ("table",)
+
+    def __post_init__(self):
+        check_size(self, vocabulary_size=self.vocabulary_size, embedding_size=self.embedding_size)
+
+    @property
+    def input_shape(self) -> Shape:
+        return (self.vocabulary_size,)
+
+    def init(self, key: Key) -> Params:
+        """`table` [V, embedding_size], its rows of length 1 in the mean."""
+        return {"table": embedding_table(key, (self.vocabulary_size, self.embedding_size))}
+
+    def project(self, params: Params, xs: Array) -> Array:
+        """The rows of tokens, or xs @ table."""
+        return _rows(params["table"], xs)
+
+
+def _rows(kernel: Array, xs: Array) -> Array:
+    """xs @ kernel, float32 or wider; tokens are one-hot vectors."""
+    if jnp.issubdtype(xs.dtype, jnp.integer):
+        return look_up(kernel, xs).astype(at_least_float32(kernel.dtype))
+    return product(xs, kernel)
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class LayerNorm(Stateless):
+    """Layer normalisation of every step: its features are brought to mean 0 and variance 1, then scaled and shifted. No state.
+
+        y = scale * (x - mean(x)) / sqrt(variance(x) + epsilon) + bias
+
+    Args:
+        input_size: D.
+        epsilon: keeps a step of equal features finite.
+
+    Raises:
+        InputError: a size that is not positive, or an epsilon that is not above 0; on use, tokens.
+
+    Example:
+        >>> import jax
+        >>> norm = LayerNorm(2)
+        >>> norm(norm.init(jax.random.key(0)), jnp.array([1.0, 5.0])).round(3).tolist()
+        [-1.0, 1.0]
+
+    Ba, Kiros, Hinton 2016, arXiv:1607.06450.
+    """
+
+    input_size: int
+    epsilon: float = 1e-5
+
+    def __post_init__(self):
+        check_size(self, input_size=self.input_size)
+        check_number(self, epsilon=self.epsilon)
+        if self.epsilon <= 0:
+            raise InputError(f"LayerNorm has epsilon={self.epsilon}, it must be above 0")
+
+    @property
+    def input_shape(self) -> Shape:
+        return (self.input_size,)
+
+    def init(self, key: Key) -> Params:
+        """`scale` and `bias`, [D] each."""
+        return {"scale": jnp.ones(self.input_size), "bias": jnp.zeros(self.input_size)}
+
+    def project(self, params: Params, xs: Array) -> Array:
+        """The normalised features."""
+        if is_tokens(xs, self.input_shape):
+            raise InputError("LayerNorm reads floating features, and integer tokens are none: embed them first")
+        xs = xs.astype(at_least_float32(xs.dtype))
+        return layer_norm(xs, params["scale"], params["bias"], self.epsilon)
 
 
 @register

@@ -17,12 +17,13 @@ from seqjax import masks
 from seqjax.checks import as_array, check_array, check_choice, check_rate, check_size, check_sizes
 from seqjax.contracts import Cell, SequenceLayer
 from seqjax.errors import InputError
+from seqjax.initializers import embedding_table
 from seqjax.layers.chain import Chain
 from seqjax.parameters import model_method
 from seqjax.recurrence.engine import unroll
 from seqjax.serial import register
 from seqjax.symbols.checks import check_sequences
-from seqjax.symbols.embedding import init_table, read_symbols
+from seqjax.symbols.embedding import read_symbols
 from seqjax.tree import zero_where_not
 from seqjax.types import Array, Key, Params, Shape, State, at_least_float32
 from seqjax.values import Value
@@ -186,7 +187,7 @@ class Symbols(Encoder):
     def init(self, key: Key) -> Params:
         """`embedding` [V, E]; `cell`."""
         k_embedding, _, k_cell, *_ = jax.random.split(key, 6)
-        return {"embedding": init_table(k_embedding, (self.size, self.embedding_size)), "cell": self.cell.init(k_cell)}
+        return {"embedding": embedding_table(k_embedding, (self.size, self.embedding_size)), "cell": self.cell.init(k_cell)}
 
     def blank(self) -> dict:
         return self.piece(jnp.zeros(1, jnp.int32))

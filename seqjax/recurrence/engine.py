@@ -46,8 +46,13 @@ def run(part, params: Params, xs: Array, state: State, **options) -> tuple[State
     collect = options.pop("collect", "outputs")
     if isinstance(part, CompositeCell) and collect == "outputs":
         return part.unroll(params, _filled(xs, mask, reverse), state, **options)
-    call = Call((params, xs, state), collect=collect, **options)
-    return choose(part, call).run(part, params, xs, state, call)
+    return run_steps_of(part, params, xs, state, collect=collect, **options)
+
+
+def run_steps_of(cell: Cell, params: Params, xs: Array, state: State, **options) -> tuple[State, Any]:
+    """Runs a cell by a loop over its steps, a composite too; arguments and results as for `run`."""
+    call = Call((params, xs, state), **options)
+    return choose(cell, call).run(cell, params, xs, state, call)
 
 
 def _filled(xs, mask, reverse):

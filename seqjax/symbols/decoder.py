@@ -8,8 +8,9 @@ import jax.numpy as jnp
 
 from seqjax.checks import check_array
 from seqjax.contracts import Cell
+from seqjax.initializers import embedding_table
 from seqjax.recurrence.arguments import Embedded
-from seqjax.symbols.embedding import init_table, read_symbols
+from seqjax.symbols.embedding import read_symbols
 from seqjax.symbols.readout import init_readout, read_out_symbols, silence
 from seqjax.tables import look_up
 from seqjax.types import Array, Key, Params, State
@@ -45,7 +46,7 @@ class SymbolDecoder:
         params = {"cell": self.cell.init(k_cell), "projection": projection}
         if self.embedding_size is None:
             return params
-        return params | {"embedding": init_table(k_embedding, (self.size, self.embedding_size))}
+        return params | {"embedding": embedding_table(k_embedding, (self.size, self.embedding_size))}
 
     def inputs(self, params: Params, tokens: Array, **dropout) -> tuple[Params | Embedded, Any]:
         """The cell's parameters and inputs for reading tokens [B, T]; options as in `read_symbols`."""

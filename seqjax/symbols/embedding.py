@@ -11,8 +11,6 @@ from seqjax.tables import look_up
 from seqjax.thresholds import projects_table
 from seqjax.types import Array, Key, Params, float_dtype
 
-init_table = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)  # (key, (V, D)): rows of length 1
-
 
 def read_symbols(
     part, params: Params, table: Array, tokens: Array, *, dropout: float = 0.0, per: str = "step", key: Key | None = None
