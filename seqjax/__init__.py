@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from seqjax import attention, data, decode, inspect, losses, metrics, models, probabilistic, testing, train, vision  # noqa: F401
+    from seqjax import attention, data, decode, inspect, interop, losses, metrics, models, probabilistic, testing, train, vision  # noqa: F401
     from seqjax.cells import (
         GRU,
         LSTM,
@@ -137,6 +137,7 @@ _FOLDERS = (
     "data",
     "decode",
     "inspect",
+    "interop",
     "losses",
     "metrics",
     "models",

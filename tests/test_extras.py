@@ -9,12 +9,13 @@ import seqjax
 from seqjax.errors import InputError
 from seqjax.extras import from_extra
 
-EXTRAS = "cv2 jiwer matplotlib num2words PIL sacrebleu sentencepiece sklearn soundfile soxr tensorflow torch tyro"
+EXTRAS = "cv2 jiwer matplotlib num2words PIL sacrebleu safetensors sentencepiece sklearn soundfile soxr tensorflow torch tyro"
 CALLS = {  # a call, and its error
     "seqjax.data.SubwordVocabulary.from_text('a b')": "sentencepiece is not installed: pip install 'seqjax[text]'",
     "seqjax.data.text.pairs.numbers()": "num2words is not installed: pip install 'seqjax[text]'",
     "seqjax.inspect.heat_map([[1]], ['a'], ['b'], 'a.png')": "matplotlib is not installed: pip install 'seqjax[plots]'",
     "seqjax.inspect.timeline('a.png', classes=['a'], scores=[[1.0]])": "matplotlib is not installed: pip install 'seqjax[plots]'",
+    "seqjax.interop.safetensors.load('a')": "safetensors is not installed: pip install 'seqjax[interop]'",
     "seqjax.metrics.bleu(['a'], ['a'])": "sacrebleu is not installed: pip install 'seqjax[text]'",
 }
 WITHOUT_EXTRAS = f"""
