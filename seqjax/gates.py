@@ -14,6 +14,7 @@ from seqjax.thresholds import ROWS_PER_KERNEL_ROW, at_least
 from seqjax.types import Array, Params, at_least_float32
 
 _record: contextvars.ContextVar[dict | None] = contextvars.ContextVar("gates", default=None)
+_hoisted: contextvars.ContextVar[bool] = contextvars.ContextVar("hoisted", default=False)
 
 
 @contextlib.contextmanager
@@ -184,6 +185,35 @@ def input_product(kernel: Array, xs: Array) -> Array:
     if jnp.issubdtype(xs.dtype, jnp.floating):
         return product(xs, kernel)
     return look_up(kernel, xs).astype(at_least_float32(kernel.dtype))
+
+
+@contextlib.contextmanager
+def hoisted_kernels(hoisted: bool = True):
+    """A context in which `project` may cut kernels: what depends on parameters alone is computed before the loop.
+
+    Args:
+        hoisted: False: no such context.
+    """
+    token = _hoisted.set(hoisted)
+    try:
+        yield
+    finally:
+        _hoisted.reset(token)
+
+
+def cuts_kernel(xs: Array, kernel: Array) -> bool:
+    """True if xs should be multiplied by parts of `kernel`, rather than by all of it and the result be cut.
+
+    Args:
+        xs: floating [..., D], or integer tokens [...].
+        kernel: [D, N].
+
+    Example:
+        >>> with hoisted_kernels():
+        ...     print(cuts_kernel(jnp.zeros((5, 3)), jnp.zeros((3, 8))))
+        True
+    """
+    return _hoisted.get() or outnumbers(xs, kernel)
 
 
 def project_input(params: Params, xs: Array, *, bias_row_from: int = 0) -> Array:

@@ -110,6 +110,68 @@ def projected_inside(xs, zs) -> str | None:
     return None
 
 
+def trains_inside(params, xs, zs) -> bool:
+    """True if, where `projected_inside` holds, x W is computed inside the loop in training too.
+
+    z and its cotangent are then never written to memory: each step of the backward loop adds to the gradients of W and of the
+    recurrent kernel, which pays for many rows. (T, B, D, H; training step of an LSTM with z before the loop divided by that
+    with all of it inside; 2 cores, float32.)
+
+        60,256,128,256   1.06    100,100,100,200   1.14    128,128,128,128  0.98
+        50,100,128,256   1.12    30,512,128,128    1.14    128,32,128,128   0.63
+        200,64,128,256   1.10    100,64,64,512     1.02
+
+    A z of several arrays, such as a GRU's, is not only added to products, and is computed before the loop: 0.87 to 1.06.
+
+    Args:
+        params: the cell's parameters, arrays or their shapes and dtypes.
+        xs: [B, T, ...], an array or its shape and dtype.
+        zs: the cell's projection of xs, a pytree of arrays or shapes.
+    """
+    measured = all(a.dtype == "float32" for a in jax.tree.leaves((params, xs)))
+    return measured and overlaps_products(xs.shape[0]) and len(jax.tree.leaves(zs)) == 1
+
+
+def overlaps_products(rows: Any) -> bool:
+    """True if the products of a step run faster side by side than one after another.
+
+    XLA computes a product of many rows on all cores, but a core that has finished its part of one waits for the others. A loop
+    of more than eight operations runs those that do not depend on each other side by side, which costs more for few rows.
+    Forward pass of a GRU that projects inside, in milliseconds (2 cores, float32), one after another and side by side:
+    50,100,128,256 22.1 and 17.3; 60,256,128,256 59 and 51; 100,64,64,512 67 and 59.
+
+    Args:
+        rows: of the products' left operands.
+
+    Example:
+        >>> overlaps_products(1)
+        False
+    """
+    return jax.default_backend() == "cpu" and at_least(rows, 64)
+
+
+def sums_in_loop(rows: Any, kernel) -> bool:
+    """True if the gradient of a recurrent kernel is added up faster in the backward loop than computed as one product after it.
+
+    The products of a step find h and dz in the caches, and read and write the sum; one product reads all h and dz from memory.
+    Training step of a GRU with one product divided by that with sums (T, B, D, H; 2 cores, float32):
+
+        50,100,128,256   1.19    200,64,128,256    1.00    128,128,128,128  0.90
+        60,256,128,256   1.07    100,100,100,200   1.01    50,128,256,512   0.99
+                                                           100,64,64,512    0.98
+
+    Args:
+        rows: of h.
+        kernel: [K, M], the kernel whose gradient it is: an array or its shape and dtype.
+
+    Example:
+        >>> sums_in_loop(1, jax.numpy.zeros((256, 512)))
+        False
+    """
+    fits = len(kernel.shape) == 2 and kernel.dtype == "float32" and at_least(kernel.size, 2**16) and at_least(2**18, kernel.size)
+    return overlaps_products(rows) and fits
+
+
 def projects_table(symbols: int, rows: int) -> bool:
     """True if computing E W and looking up its rows is faster than multiplying every embedded symbol by W.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from seqjax.activations import ACTIVATIONS
 from seqjax.checks import check_choice, check_flag, check_heads, check_size, refuse_together
 from seqjax.contracts import Cell
-from seqjax.gates import gate_values, input_product, layer_norm, outnumbers, project_input, record_gates, recurrent_product
+from seqjax.gates import cuts_kernel, gate_values, input_product, layer_norm, project_input, record_gates, recurrent_product
 from seqjax.initializers import gate_kernel, recurrent_kernel
 from seqjax.products import product
 from seqjax.serial import register
@@ -121,7 +121,7 @@ class GRU(Cell):
             )
             z_gates, z_n = (layer_norm(*of_part) for of_part in zip(zs, scales, biases, strict=True))
             return z_gates, z_n
-        if not outnumbers(xs, params["input_kernel"]):
+        if not cuts_kernel(xs, params["input_kernel"]):
             return self._split(project_input(params, xs))
         kernels, biases = self._split(params["input_kernel"]), self._split(params["bias"])
         z_gates, z_n = (project_input({"input_kernel": k, "bias": b}, xs) for k, b in zip(kernels, biases, strict=True))

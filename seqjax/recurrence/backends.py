@@ -13,7 +13,7 @@ from seqjax.recurrence import scan
 from seqjax.recurrence.call import Call
 from seqjax.recurrence.fused import backend as fused
 from seqjax.recurrence.gpu import pallas
-from seqjax.thresholds import projected_inside
+from seqjax.thresholds import projected_inside, trains_inside
 
 # The fastest first, on CPUs and on an H100. There `pallas` takes 0.06 to 0.51 of the plain scan's time, and in training `fused`
 # takes 0.67 to 0.85 in float32 and 0.70 to 0.95 in bfloat16; the GRU's figures are from before its kernels were stored in two.
@@ -77,5 +77,7 @@ def choose(cell: Cell, call: Call):
 def _layout(cell: Cell, call: Call) -> str:
     """The layout of the fused backend's loop, where it depends on sizes."""
     params, xs, _ = call.arguments
-    reason = projected_inside(xs, jax.eval_shape(cell.project, params, xs)) if call.remat is None else None
-    return f"where nothing is differentiated each step projects its own input ({reason})" if reason else ""
+    zs = jax.eval_shape(cell.project, params, xs)
+    reason = projected_inside(xs, zs) if call.remat is None else None
+    where = "" if trains_inside(params, xs, zs) else "where nothing is differentiated "
+    return f"{where}each step projects its own input ({reason})" if reason else ""

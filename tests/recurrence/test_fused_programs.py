@@ -9,6 +9,7 @@ import pytest
 
 from seqjax import GRU, LSTM, explain, thresholds, unroll
 from seqjax.cells import gru
+from seqjax.recurrence.fused import backend, linearized
 from tests.catalog import leaving
 from tests.recurrence.test_fused import MAKERS, Case, gap, gradient, gradient_and_second, weighted
 
@@ -126,13 +127,37 @@ def test_where_each_step_projects_its_own_input(name, monkeypatch, x64):
     assert case.gap(gradient_and_second) <= 1e-12
 
 
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_gradients_of_kernels_may_be_summed_in_the_loop(name, monkeypatch, x64):
+    inside = (thresholds.Row(jax.default_backend(), rows=0, zs=0, kernel=1e9),) if name == "lstm" else ()
+    monkeypatch.setattr(thresholds, "INSIDE", inside)
+    monkeypatch.setattr(backend, "trains_inside", lambda params, xs, zs: True)
+    monkeypatch.setattr(linearized, "sums_in_loop", lambda rows, kernel: kernel.shape[-1] == 8)  # of a GRU's kernels one
+    case = Case(MAKERS[name](input_size=3, hidden_size=8), steps=5, dtype=jnp.float64)
+    assert case.gap(gradient_and_second) <= 1e-12
+
+
+def test_many_rows_are_projected_inside_the_loop_in_training_too():
+    cell = LSTM(input_size=16, hidden_size=128)
+    params = jax.eval_shape(cell.init, jax.random.key(0))
+
+    def loss(params, xs):
+        return unroll(cell, params, xs)[1].sum()
+
+    for rows, inside in ((64, True), (32, False)):
+        xs = jax.ShapeDtypeStruct((rows, 6400 // rows * 2, 16), jnp.float32)
+        assert ("f32[12800,512] = dot_general" in str(jax.make_jaxpr(jax.grad(loss))(params, xs))) == (not inside)
+        layout = explain(cell, params, jnp.zeros(xs.shape))[0].layout
+        assert layout.startswith("each step projects" if inside else "where nothing is differentiated each step projects")
+
+
 def test_one_row_is_multiplied_by_all_kernels_of_a_large_gru_at_once(monkeypatch, x64):
     case = Case(GRU(input_size=2, hidden_size=7), rows=1, steps=5, dtype=jnp.float64, masked=False)
     results = []
-    for backend, joined in (("fused", True), ("scan", False)):
+    for name, joined in (("fused", True), ("scan", False)):
         monkeypatch.setattr(gru, "joins_products", lambda rows, kernels, joined=joined: rows == 1 and joined)
         jax.clear_caches()
-        results.append(jax.jit(gradient_and_second(case.value(backend)))(*case.arguments))
+        results.append(jax.jit(gradient_and_second(case.value(name)))(*case.arguments))
     monkeypatch.undo()
     jax.clear_caches()
     assert gap(*results) <= 1e-12

@@ -15,7 +15,7 @@ import functools
 import jax
 
 from seqjax import placement, tree
-from seqjax.gates import without_stack
+from seqjax.gates import hoisted_kernels, without_stack
 from seqjax.recurrence import scan
 from seqjax.recurrence.call import run_steps
 from seqjax.recurrence.custom_transpose import with_linearization
@@ -24,7 +24,7 @@ from seqjax.recurrence.fused.linearized import Linearization
 from seqjax.recurrence.fused.loop_over_leaves import Loop
 from seqjax.recurrence.step_products import find_products
 from seqjax.recurrence.two_modes import by_mode
-from seqjax.thresholds import projected_inside
+from seqjax.thresholds import overlaps_products, projected_inside, trains_inside
 
 
 def supports(cell, call) -> str | None:
@@ -66,11 +66,16 @@ def run(cell, params, xs, state, call):
     def differently(step, constants, state, inputs):
         def projecting_step(dot, constants, state, inputs):
             x, *flags = inputs
-            return step(without_stack(dot), constants, state, (cell.project(constants[0], x), *flags))
+            with hoisted_kernels(overlaps_products(x.shape[0])):
+                z = cell.project(constants[0], x)
+            return step(without_stack(dot), constants, state, (z, *flags))
 
         xs, *flags = inputs
         zs = project(constants[0], xs)
-        undifferentiated = (projecting_step, inputs) if projected_inside(xs, zs) else None
+        inside = projected_inside(xs, zs)
+        if inside and trains_inside(constants[0], xs, zs):
+            return loop(projecting_step, constants, state, inputs, reverse=call.reverse, projects=True)
+        undifferentiated = (projecting_step, inputs) if inside else None
         return loop(step, constants, state, (zs, *flags), reverse=call.reverse, undifferentiated=undifferentiated)
 
     def all_steps(step, constants, state, inputs):
@@ -80,7 +85,7 @@ def run(cell, params, xs, state, call):
     return run_steps(all_steps, cell, params, xs, state, call)
 
 
-def loop(step, constants, state, inputs, *, reverse, undifferentiated=None):
+def loop(step, constants, state, inputs, *, reverse, projects=False, undifferentiated=None):
     """`scan.plain`, batch first, with the derivative of this module.
 
     Args:
@@ -89,6 +94,7 @@ def loop(step, constants, state, inputs, *, reverse, undifferentiated=None):
         state: a pytree.
         inputs: a pytree of arrays [B, T, ...].
         reverse: from the last step to the first.
+        projects: as for `Loop`.
         undifferentiated: another step and its inputs, with the same products and results, to run when nothing is
             differentiated; None: `step` and `inputs`.
 
@@ -98,10 +104,10 @@ def loop(step, constants, state, inputs, *, reverse, undifferentiated=None):
     if not jax.tree.leaves(inputs)[0].shape[1]:
         state, outputs = scan.plain(step, constants, state, tree.swap_batch_time(inputs), reverse=reverse)
         return state, tree.swap_batch_time(outputs)
-    differentiated = Loop(step, constants, state, inputs, reverse)
+    differentiated = Loop(step, constants, state, inputs, reverse, projects)
     faster, others = differentiated, []
     if undifferentiated is not None:
-        faster = Loop(undifferentiated[0], constants, state, undifferentiated[1], reverse, prefetches=False)
+        faster = Loop(undifferentiated[0], constants, state, undifferentiated[1], reverse, projects=True)
         others = [jax.tree.map(jax.lax.stop_gradient, faster.arguments._replace(kernels=[]))]
 
     def value(arguments, others=None):

@@ -13,7 +13,7 @@ and `Plan` divides the equations of `forward_step`:
 
     forward loop     state, inputs[:, t]                         ->  new state, stacks[:, t]
     backward loop    d new state, saved[:, t], d outputs[:, t]   ->  d state, d inputs[:, t], d taps[:, t]; d constants +=
-    after it         d kernel = sum_t left[:, t]^T d product[:, t]
+    after it         d kernel = sum_t left[:, t]^T d product[:, t]; with many rows, the backward loop adds these up
 
 A saved variable that is an input of the step is in the loop's inputs already. One that is the state before a step is the new
 state of the preceding step: if that has a stack, the same stack shifted by one step serves.
@@ -36,6 +36,7 @@ from seqjax.recurrence.fused.in_place_scan import axis_of, in_loop_order, one_st
 from seqjax.recurrence.fused.loop_over_leaves import Leaves, Loop
 from seqjax.recurrence.fused.residuals import evaluate, read, saved_and_recomputed, shapes_of, varying
 from seqjax.recurrence.two_modes import is_floating, replaced
+from seqjax.thresholds import sums_in_loop
 from seqjax.types import at_least_float32
 
 
@@ -46,12 +47,14 @@ class Targets(NamedTuple):
         state: of floating dtype, all of it: the cotangent is carried from step to step.
         inputs: the active ones, and those whose cotangent is also that of the product which they are added to.
         constants: the active ones.
-        taps: those of the products with an active kernel that are not just added to an input.
+        kernels: the active ones whose cotangents are added up in the loop.
+        taps: those of the products with another active kernel that are not just added to an input.
     """
 
     state: list
     inputs: list
     constants: list
+    kernels: list
     taps: list
 
 
@@ -63,7 +66,7 @@ class Variables(NamedTuple):
     inputs: list
     new_state: list
     outputs: list
-    lefts: list  # of the products with an active kernel
+    lefts: list  # of the products whose kernel's cotangent is a product after the loop
     residuals: list
 
 
@@ -92,16 +95,19 @@ class Linearization:
     """
 
     def __init__(self, loop: Loop, arguments: Leaves, active: Leaves):
-        addends = {kernel: loop.products[kernel].addend for kernel in active.kernels}
+        # where each step projects its own input, nothing but a product after the loop would need the stack of d products
+        summed = [i for i in active.kernels if loop.projects or sums_in_loop(loop.products[i].out.shape[0], arguments.kernels[i])]
+        addends = {kernel: loop.products[kernel].addend for kernel in active.kernels if kernel not in summed}
         self.loop, self.active, self.addends = loop, active, addends
         self.targets = Targets(
             state=[i for i, a in enumerate(arguments.state) if is_floating(a)],
             inputs=sorted({*active.inputs, *(i for i in addends.values() if i is not None)}),
             constants=active.constants,
+            kernels=summed,
             taps=[kernel for kernel, addend in addends.items() if addend is None],
         )
-        self.forward_program, backward = _programs(loop, active.kernels, self.targets)
-        self.variables = _variables(self.forward_program.jaxpr, loop, active.kernels)
+        self.forward_program, backward = _programs(loop, list(addends), self.targets)
+        self.variables = _variables(self.forward_program.jaxpr, loop, list(addends))
         used_jaxpr, used = dce_jaxpr(backward.jaxpr, [True] * len(backward.jaxpr.outvars))
         self.backward_program = ClosedJaxpr(used_jaxpr, backward.consts)
         self.plan = _plan(self.forward_program.jaxpr, self.variables, used)
@@ -124,7 +130,7 @@ class Linearization:
             arguments.inputs,
             shapes_of(plan.stacked),
             overwritable={i for i, v in enumerate(variables.inputs) if v not in plan.saved},
-            read_late=self.loop.only_added(),
+            read_late=self.loop.read_late(),
             reverse=self.loop.reverse,
         )
         return [*state, *stacks[: len(variables.outputs)]], (read(unchanging, plan.unchanging), stacks)
@@ -151,11 +157,12 @@ class Linearization:
             program = self.backward_program
             d_targets = jax.core.eval_jaxpr(program.jaxpr, program.consts, *read(values, plan.residuals), *d_results)
             d_now = _filled(targets, iter(d_targets))
-            totals = [total + d.astype(total.dtype) for total, d in zip(totals, d_now.constants, strict=True)]
+            d_fixed = [*d_now.constants, *d_now.kernels]
+            totals = [total + d.astype(total.dtype) for total, d in zip(totals, d_fixed, strict=True)]
             return (d_now.state, totals), [*d_now.inputs, *d_now.taps]
 
-        constants = [arguments.constants[i] for i in targets.constants]
-        totals = [placement.full(a, dtype=at_least_float32(a.dtype)) for a in constants]
+        fixed = [*(arguments.constants[i] for i in targets.constants), *(arguments.kernels[i] for i in targets.kernels)]
+        totals = [placement.full(a, dtype=at_least_float32(a.dtype)) for a in fixed]
         outputs = [one_step(arguments.inputs[i]) for i in targets.inputs] + [self.loop.products[i].out for i in targets.taps]
         read_only = {*self.variables.lefts, *self.variables.inputs}  # read after the loop, or inputs of the forward loop
         (d_state, totals), d_stacks = scan_with_layout(
@@ -169,9 +176,12 @@ class Linearization:
         d_state = dict(zip(targets.state, d_state, strict=True))
         d_inputs = dict(zip(targets.inputs, d_stacks, strict=False))
         d_taps = dict(zip(targets.taps, d_stacks[len(targets.inputs) :], strict=True))
+        totals = [total.astype(a.dtype) for total, a in zip(totals, fixed, strict=True)]
+        d_kernels = dict(zip(targets.kernels, totals[len(targets.constants) :], strict=True))
+        d_kernels |= self._d_kernels(arguments, saved, unchanging, d_inputs, d_taps)
         return Leaves(
-            self._d_kernels(arguments, saved, unchanging, d_inputs, d_taps),
-            [total.astype(a.dtype) for total, a in zip(totals, constants, strict=True)],
+            [d_kernels[i] for i in self.active.kernels],
+            totals[: len(targets.constants)],
             [d_state[i] for i in self.active.state],
             [d_inputs[i] for i in self.active.inputs],
         )
@@ -185,15 +195,15 @@ class Linearization:
                 saved[old] = _shifted(first, saved[self.plan.shifted[old]], self.loop.reverse)
         return saved
 
-    def _d_kernels(self, arguments: Leaves, saved: dict, unchanging: dict, d_inputs: dict, d_taps: dict) -> list:
-        """The cotangents of the active kernels, one product each."""
-        d_kernels = []
-        for kernel, v in zip(self.active.kernels, self.variables.lefts, strict=True):
+    def _d_kernels(self, arguments: Leaves, saved: dict, unchanging: dict, d_inputs: dict, d_taps: dict) -> dict:
+        """{kernel: its cotangent}, one product each, of those that are not added up in the loop."""
+        d_kernels = {}
+        for kernel, v in zip(self.addends, self.variables.lefts, strict=True):
             left = saved[v] if v in saved else _repeated(unchanging[v], self.loop.steps)  # [B, T, K]
             addend = self.addends[kernel]
             d_product = d_taps[kernel] if addend is None else d_inputs[addend]  # [B, T, M]
             left, d_product = in_loop_order((left, d_product))
-            d_kernels.append(kernel_cotangent(left, arguments.kernels[kernel], d_product))
+            d_kernels[kernel] = kernel_cotangent(left, arguments.kernels[kernel], d_product)
         return d_kernels
 
 
@@ -203,6 +213,7 @@ def _programs(loop: Loop, kernels: list[int], targets: Targets) -> tuple[ClosedJ
 
     def floating_results(leaves: Leaves, new: Targets):
         now = leaves._replace(
+            kernels=replaced(leaves.kernels, targets.kernels, new.kernels),
             constants=replaced(leaves.constants, targets.constants, new.constants),
             state=replaced(leaves.state, targets.state, new.state),
             inputs=replaced(leaves.inputs, targets.inputs, new.inputs),
@@ -217,6 +228,7 @@ def _programs(loop: Loop, kernels: list[int], targets: Targets) -> tuple[ClosedJ
             state=[leaves.state[i] for i in targets.state],
             inputs=[leaves.inputs[i] for i in targets.inputs],
             constants=[leaves.constants[i] for i in targets.constants],
+            kernels=[leaves.kernels[i] for i in targets.kernels],
         )
         _, pull, result = jax.vjp(functools.partial(floating_results, leaves), at, has_aux=True)
         residuals, pull_tree = jax.tree.flatten(pull)

@@ -1,5 +1,6 @@
 """A loop over the steps of a cell, seen as lists of leaves: one step, its forward pass, and its forward mode."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -7,11 +8,13 @@ import jax.core
 from jax.extend.core import get_opaque_trace_state
 
 from seqjax import placement, tree
+from seqjax.hoisting import hoist
 from seqjax.products import product
 from seqjax.recurrence.custom_transpose import pick, put
 from seqjax.recurrence.fused.in_place_scan import one_step, scan_with_layout
 from seqjax.recurrence.step_products import find_products
 from seqjax.recurrence.two_modes import is_floating
+from seqjax.thresholds import overlaps_products
 
 
 class Leaves(NamedTuple):
@@ -57,11 +60,11 @@ class Loop:
         constants, state: pytrees.
         inputs: a pytree of arrays [B, T, ...].
         reverse: from the last step to the first.
-        prefetches: False: no input is read a step early, since each is read by products alone.
+        projects: True if each step projects its own input, which products alone read.
     """
 
-    def __init__(self, step, constants, state, inputs, reverse, prefetches=True):
-        self.step_function, self.reverse, self.prefetches = step, reverse, prefetches
+    def __init__(self, step, constants, state, inputs, reverse, projects=False):
+        self.step_function, self.reverse, self.projects = step, reverse, projects
         values, self.treedef = jax.tree.flatten((constants, state, inputs))
         trace = find_products(step, constants, state, jax.tree.map(one_step, inputs))
         self.has_constant_kernel = [product.kernel is not None for product in trace.products]
@@ -105,20 +108,26 @@ class Loop:
         state, outputs = map(jax.tree.leaves, self.step_function(dot, *arguments))
         return StepResult(state, outputs, lefts)
 
-    def only_added(self) -> set[int]:
-        """Indices of the inputs that a step only adds to a product."""
+    def read_late(self) -> set[int]:
+        """Indices of the inputs that need not be read a step early: products alone read them, or they are only added to one."""
+        if self.projects:
+            return set(range(len(self.arguments.inputs)))
         return {product.addend for product in self.products if product.addend is not None}
 
     def forward(self, arguments: Leaves) -> list:
         """The results of all steps, [*state, *outputs], with nothing saved."""
 
-        def body(state, inputs):
-            result = self.step(arguments._replace(state=state, inputs=inputs))
+        def one(fixed, state, inputs):
+            kernels, constants = fixed
+            result = self.step(Leaves(kernels, constants, state, inputs))
             return result.state, result.outputs
 
         # with a state of one array XLA:CPU makes the whole step one fusion, which reads every input element by element
-        read_late = self.only_added() if len(arguments.state) > 1 else ()
-        read_late = read_late if self.prefetches else range(len(arguments.inputs))
+        read_late = self.read_late() if len(arguments.state) > 1 or self.projects else ()
+        body = functools.partial(one, arguments[:2])
+        if self.projects:
+            body = hoist(one, arguments[:2], *self.first_step()[2:])
+            read_late = () if overlaps_products(self.first_step().inputs[0].shape[0]) else read_late
         state, outputs = scan_with_layout(
             body, arguments.state, arguments.inputs, self.outputs, reverse=self.reverse, read_late=read_late
         )
