@@ -267,7 +267,7 @@ class Model(Value):
     """A network with a loss: the interface that the training loop uses.
 
     A batch is a plain dict of arrays; `key` feeds every dropout, the cells' noise included. `unit` names the thing that the
-    loss counts: "token", "clip", "frame", "image", "second".
+    loss counts: "token", "clip", "frame", "image", "second", in nats each; or "value", whose loss is a squared error.
 
     Args:
         fields: each model declares its own, keyword-only.

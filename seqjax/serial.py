@@ -67,6 +67,25 @@ def add_form(write: Callable, read: Callable):
     _FORMS.append((write, read))
 
 
+def registered(*bases: type) -> dict[str, type]:
+    """The registered types that derive from one of some types, by name in alphabetical order.
+
+    Args:
+        *bases: types.
+
+    Example:
+        >>> @register
+        ... class Base:
+        ...     pass
+        >>> @register
+        ... class Derived(Base):
+        ...     pass
+        >>> list(registered(Base))
+        ['Base', 'Derived']
+    """
+    return {name: _TYPES[name] for name in sorted(_TYPES) if issubclass(_TYPES[name], bases)}
+
+
 def to_json(value):
     """The JSON form of a value, for `json.dumps`.
 

@@ -4,6 +4,7 @@ from seqjax.layers.bidirectional import Bidirectional
 from seqjax.layers.center import Center
 from seqjax.layers.chain import Chain
 from seqjax.layers.convolution import Convolution
+from seqjax.layers.fixed_window import FixedWindow
 from seqjax.layers.heads import Head
 from seqjax.layers.pooling import LatePooling, LocalPooling, Pooling, SlowPooling, TimeConvolution
 from seqjax.layers.score_averaging import ScoreAveraging
@@ -15,6 +16,7 @@ __all__ = [
     "Chain",
     "Convolution",
     "DilatedConvNet",
+    "FixedWindow",
     "Head",
     "LatePooling",
     "LocalPooling",

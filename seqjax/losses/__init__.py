@@ -2,6 +2,7 @@
 
 from seqjax.losses.classification import balanced_class_weights, binary_cross_entropy, cross_entropy, focal
 from seqjax.losses.ranking import margin_ranking, score_ranking
+from seqjax.losses.regression import squared_error
 from seqjax.weighted import Weighted
 
 __all__ = [
@@ -12,4 +13,5 @@ __all__ = [
     "focal",
     "margin_ranking",
     "score_ranking",
+    "squared_error",
 ]

@@ -7,6 +7,7 @@ from seqjax.models.encoders import Features, Symbols
 from seqjax.models.frame_classifier import FrameClassifier
 from seqjax.models.language_model import LanguageModel
 from seqjax.models.late_fusion import LateFusion, fit_weights
+from seqjax.models.regressor import Regressor
 from seqjax.models.seq2seq import Seq2Seq
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "FrameClassifier",
     "LanguageModel",
     "LateFusion",
+    "Regressor",
     "Seq2Seq",
     "Symbols",
     "attention",

@@ -140,7 +140,7 @@ class Encoder(Value):
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Symbols(Encoder):
-    """An encoder of symbols: an embedding, and a cell or layer over it.
+    """An encoder of symbols: an embedding or one-hot, and a cell or layer over it.
 
         values, summary = outputs and final state of the cell over E x
 
@@ -148,7 +148,7 @@ class Symbols(Encoder):
 
     Args:
         size: V, symbols of the vocabulary.
-        embedding_size: E.
+        embedding_size: E; None: the cell reads V features, one-hot symbols.
         cell: a cell or a layer.
         reverse: whether the cell reads the source from its end (Sutskever).
         dropout: rate on the embedding.
@@ -171,7 +171,7 @@ class Symbols(Encoder):
     vocabulary_sizes = property(lambda self: (self.size,))
 
     size: int
-    embedding_size: int
+    embedding_size: int | None
     cell: Cell | SequenceLayer
     reverse: bool = False
     dropout: float = 0.0
@@ -179,15 +179,24 @@ class Symbols(Encoder):
     name: str = "source"
 
     def __post_init__(self):
-        check_size(self, size=self.size, embedding_size=self.embedding_size)
+        check_size(self, size=self.size)
         check_rate(self, dropout=self.dropout)
         check_choice(self, ("step", "sequence"), per=self.per)
-        _check_cell(self.cell, (self.embedding_size,), f"embedding_size is {self.embedding_size}")
+        if self.embedding_size is not None:
+            check_size(self, embedding_size=self.embedding_size)
+            _check_cell(self.cell, (self.embedding_size,), f"embedding_size is {self.embedding_size}")
+        else:
+            _check_cell(self.cell, (self.size,), f"one-hot symbols have size={self.size} features")
+            if self.dropout:
+                raise InputError(f"Symbols has dropout={self.dropout}, which is on the embedding: give embedding_size too")
 
     def init(self, key: Key) -> Params:
-        """`embedding` [V, E]; `cell`."""
+        """`embedding` [V, E], if there is one; `cell`."""
         k_embedding, _, k_cell, *_ = jax.random.split(key, 6)
-        return {"embedding": embedding_table(k_embedding, (self.size, self.embedding_size)), "cell": self.cell.init(k_cell)}
+        params = {"cell": self.cell.init(k_cell)}
+        if self.embedding_size is None:
+            return params
+        return {"embedding": embedding_table(k_embedding, (self.size, self.embedding_size))} | params
 
     def blank(self) -> dict:
         return self.piece(jnp.zeros(1, jnp.int32))
@@ -217,7 +226,9 @@ class Symbols(Encoder):
         k_embedding, _, _, k_cell, *_ = [None] * 6 if key is None else jax.random.split(key, 6)
         symbols, lengths = check_sequences(batch, self.name, self.size, called=self._called)
         dropout = {"dropout": self.dropout, "per": self.per, "key": k_embedding}
-        cell_params, xs = read_symbols(self.cell, params["cell"], params["embedding"], symbols, **dropout)
+        cell_params, xs = params["cell"], symbols
+        if self.embedding_size is not None:
+            cell_params, xs = read_symbols(self.cell, cell_params, params["embedding"], symbols, **dropout)
         final, values = unroll(self.cell, cell_params, xs, state, lengths=lengths, reverse=self.reverse, key=k_cell)
         return Encoded(values, masks.from_lengths(lengths, symbols.shape[1]), final)
 

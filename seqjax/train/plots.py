@@ -33,7 +33,7 @@ def curves(
         title: the title of the figure.
         references: {name: loss}, drawn as horizontal lines.
         monitor: the validation figure that chooses the best weights.
-        unit: the unit of the model's loss, "token", "clip" ...; the loss is drawn in nats per unit.
+        unit: the unit of the model's loss, "token", "clip" ...; the loss is drawn in nats per unit, or as a squared error.
 
     Example:
         >>> import pathlib, tempfile
@@ -53,7 +53,7 @@ def curves(
     panels = list(figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0])
     panels[-1].set(xlabel="steps")
     axes = panels.pop(0)
-    axes.set(ylabel=f"nats per {unit}", title=title)
+    axes.set(ylabel=_measure(unit), title=title)
     _draw(axes, lines)
     if len(heights) > 1 and heights[1] == 2.0:
         panel = panels.pop(0)
@@ -126,7 +126,7 @@ def compared_curves(
     for style, label, drawn in (("-", "one run", repeated), ("--", "training, mean", figure == "loss")):
         if drawn:
             axes.plot([], [], color="0.5", linewidth=1, linestyle=style, label=label)
-    ylabel = f"validation {figure.replace('_', ' ')}" + f", nats per {unit}" * figure.endswith("loss")
+    ylabel = f"validation {figure.replace('_', ' ')}" + f", {_measure(unit)}" * figure.endswith("loss")
     axes.set(xlabel=x, ylabel=ylabel, title=title)
     if highest:  # the first losses in training are far above all others
         margin = 0.05 * (max(highest) - min(lowest) + 1e-9)
@@ -157,6 +157,11 @@ def _along(metrics: list[dict], steps: Iterable[int], x: str) -> list[float]:
     name = {"epochs": "epoch", "seconds": "seconds"}[x]
     known = {line["step"]: line[name] for line in metrics if line["split"] == "train" and name in line}
     return np.interp(list(steps), [0, *known], [0.0, *known.values()]).tolist()
+
+
+def _measure(unit: str) -> str:
+    """The name of the loss's axis."""
+    return "squared error" if unit == "value" else f"nats per {unit}"
 
 
 def _draw(axes, lines: list[tuple[list[tuple[int, float]], dict]]):

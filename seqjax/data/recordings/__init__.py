@@ -1,6 +1,6 @@
-"""Readers of published recordings of actions, from their files as they come; each module has `load(folder)`."""
+"""Readers of published recordings, from their files as they come; each module has `load(path)`. READERS are those of actions."""
 
-from seqjax.data.recordings import hapt, jhmdb, salads, ut_interaction, weizmann
+from seqjax.data.recordings import hapt, jhmdb, mnist, piano_rolls, salads, ut_interaction, weizmann
 
 READERS = {
     "hapt": hapt.load,
@@ -14,4 +14,4 @@ READERS = {
 # of those features whose mirror image is known, a function that returns it
 MIRRORS = {"jhmdb": jhmdb.mirror, "weizmann": weizmann.mirror}
 
-__all__ = ["MIRRORS", "READERS", "hapt", "jhmdb", "salads", "ut_interaction", "weizmann"]
+__all__ = ["MIRRORS", "READERS", "hapt", "jhmdb", "mnist", "piano_rolls", "salads", "ut_interaction", "weizmann"]

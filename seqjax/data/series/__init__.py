@@ -2,6 +2,8 @@
 
 from seqjax.data.series.augment import Distortion, Mirror
 from seqjax.data.series.files import load_series, read_item
+from seqjax.data.series.following import FollowingStream, following
+from seqjax.data.series.forecast import read_forecast
 from seqjax.data.series.moments import feature_moments
 from seqjax.data.series.segments import Segment, read_segments, segment_targets
 from seqjax.data.series.series import Series
@@ -11,6 +13,7 @@ from seqjax.data.series.streams import EvaluationSeries, SeriesStream, evaluatio
 __all__ = [
     "Distortion",
     "EvaluationSeries",
+    "FollowingStream",
     "Mirror",
     "Segment",
     "Series",
@@ -18,7 +21,9 @@ __all__ = [
     "check_parts",
     "evaluation_series",
     "feature_moments",
+    "following",
     "load_series",
+    "read_forecast",
     "read_item",
     "read_segments",
     "segment_targets",

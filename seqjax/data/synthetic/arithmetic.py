@@ -1,0 +1,69 @@
+"""Sums and differences, read and written one character at a time, with letters that mean nothing between them."""
+
+import dataclasses
+import string
+
+import numpy as np
+
+from seqjax.data.batches import Batch
+from seqjax.data.synthetic.tasks import Task, as_batch, check_at_least
+from seqjax.serial import register
+
+_CHARACTERS = tuple(string.digits + "+-=." + string.ascii_lowercase)
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arithmetic(Task):
+    """The digits of a sum or a difference: 3e36d9-h1h39f94eeh43keg3c=-13991064. (the point is the end).
+
+    The network reads the exercise, then the right answer, and predicts every character of the answer from those before it. The
+    first number may be negative; between two characters of the exercise stand 0 to `distractors` letters.
+
+    Args:
+        digits: the largest number of digits of a number.
+        distractors: the largest number of letters between two characters.
+
+    Raises:
+        InputError: no digit, or a negative number of letters.
+
+    Example:
+        >>> task = Arithmetic(digits=2, distractors=1)
+        >>> batch = task.draw(np.random.default_rng(5), 1)
+        >>> length, mask = batch["tokens_lengths"][0], batch["target_mask"][0]
+        >>> "".join(task.symbols[n] for n in batch["tokens"][0, :length])
+        '2o-80=-78'
+        >>> "".join(task.names[n] for n in batch["target"][0][mask])
+        '-78.'
+
+    Jozefowicz, Zaremba, Sutskever 2015.
+    """
+
+    symbols = _CHARACTERS  # pyright: ignore[reportAssignmentType]
+    names = _CHARACTERS  # pyright: ignore[reportAssignmentType]
+
+    digits: int = 8
+    distractors: int = 2
+
+    def __post_init__(self):
+        check_at_least(self, digits=1, distractors=0)
+
+    def draw(self, rng: np.random.Generator, rows: int) -> Batch:
+        question = (2 * self.digits + 2) * (1 + self.distractors)  # most characters before the sign of equality
+        tokens = np.zeros((rows, question + 1 + self.digits + 2), np.int64)  # [B, T]
+        target, mask, lengths = tokens.copy(), np.zeros(tokens.shape, np.bool_), np.zeros(rows, np.int64)
+        for row in range(rows):
+            one, two = (int(rng.integers(10 ** int(count))) for count in rng.integers(1, self.digits, 2, endpoint=True))
+            negative, minus = (rng.random(2) < 0.5).tolist()
+            answer = (-one if negative else one) + (-two if minus else two)
+            asked = self._distracted(f"{'-' * negative}{one}{'-' if minus else '+'}{two}", rng)
+            text = [_CHARACTERS.index(character) for character in f"{asked}={answer}."]
+            end = len(text) - 1
+            tokens[row, :end], target[row, :end] = text[:-1], text[1:]
+            mask[row, len(asked) : end], lengths[row] = True, end
+        return as_batch("tokens", tokens, lengths, target, mask)
+
+    def _distracted(self, text: str, rng: np.random.Generator) -> str:
+        counts = rng.integers(0, self.distractors, len(text), endpoint=True)
+        letters = (rng.choice(list(string.ascii_lowercase), count) for count in counts)
+        return "".join(character + "".join(some) for character, some in zip(text, letters, strict=True))
