@@ -87,6 +87,32 @@ def train_seeds(config, program: command_line.Program, main: Callable[..., Run],
     return None
 
 
+def train_variants(
+    variants: Mapping[str, Any], top: pathlib.Path, program: command_line.Program, main, *, preset: str
+) -> int | None:
+    """Trains several configs as `train_seeds` does, each in a folder of its own in one folder.
+
+    Args:
+        variants: configs by the name of the folder.
+        top: the folder of all.
+        program: the experiment's command line.
+        main: trains one run: main(config, preset=...).
+        preset: the preset's name.
+
+    Returns:
+        The number of the signal that stopped a run; None if all have ended.
+
+    Raises:
+        InputError: a folder holds something else.
+    """
+    for name, config in variants.items():
+        several = dataclasses.replace(config, seeds=config.seeds or (config.seed,), run=Folder(str(top / name)))
+        signal = train_seeds(several, program, main, preset=preset)
+        if signal is not None:
+            return signal
+    return None
+
+
 def shown(figure: Mapping[str, Any] | None) -> str:
     """A figure's mean, deviation and number as a text.
 

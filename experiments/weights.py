@@ -32,13 +32,13 @@ class Weights:
     averaging: Literal["probability", "log"] = "probability"  # of an ensemble: the mean of probabilities, or of their logarithms
 
     def load(
-        self, model_type: type | tuple[type, ...], *, vocabularies: int = 1, fuse: Callable[[tuple], Any] | None = None
+        self, model_type: type | tuple[type, ...], *, vocabularies: int | None = 1, fuse: Callable[[tuple], Any] | None = None
     ) -> "Loaded":
         """Loads the model, or an ensemble of several, with its parameters.
 
         Args:
             model_type: the type of the experiment's models, or several.
-            vocabularies: the number of a model's vocabularies.
+            vocabularies: the number of a model's vocabularies; None: any.
             fuse: a function of the models of an ensemble that returns one, whose parameters are the tuple of theirs; None: a
                 decode.Ensemble.
 
@@ -49,11 +49,12 @@ class Weights:
         checkpoint = None if self.checkpoint == "best" and self.average == 1 else "last"
         runs = [train.load_run(folder, checkpoint) for folder in (self.dir, *self.ensemble)]
         for run in runs:
-            fits = isinstance(run.model, model_type) and len(run.model.vocabulary_sizes) == vocabularies
+            fits = isinstance(run.model, model_type) and vocabularies in (None, len(run.model.vocabulary_sizes))
             if not fits or run.vocabulary is None:
                 model = f"its model is a {type(run.model).__name__} of {len(run.model.vocabulary_sizes)} vocabularies"
                 types = model_type if isinstance(model_type, tuple) else (model_type,)
-                expected = f"it must be a {' or '.join(each.__name__ for each in types)} of {vocabularies}"
+                expected = f"it must be a {' or '.join(each.__name__ for each in types)}"
+                expected += "" if vocabularies is None else f" of {vocabularies}"
                 raise InputError(f"{run.dir} is not a run of this experiment: {model}, {expected}")
             if run.vocabulary != runs[0].vocabulary:
                 raise InputError(f"--ensemble {run.dir}: its vocabularies are not those of {self.dir}")

@@ -1,0 +1,1 @@
+"""Small tasks that tell recurrent cells apart."""

@@ -1,0 +1,77 @@
+"""Cells by the call that makes one."""
+
+import pytest
+
+from experiments.calls import make
+from experiments.networks import Network, Shape, build_model
+from seqjax import GRU, LSTM, Elman, InputError, Residual, Stack
+from seqjax.contracts import Cell, SequenceLayer
+from seqjax.models import Features
+
+SIZES = {"input_size": 4, "hidden_size": 4}
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("GRU", GRU(4, 4)),
+        (" lstm( forget_bias = -1.5 ) ", LSTM(4, 4, forget_bias=-1.5)),
+        ("Elman(hidden_size=2, recurrent_init='identity')", Elman(4, 2, recurrent_init="identity")),
+        ("Residual(GRU)", Residual(GRU(4, 4))),
+        ("Stack((GRU, lstm(heads=2)))", Stack((GRU(4, 4), LSTM(4, 4, heads=2)))),
+    ],
+)
+def test_a_call_makes_a_cell(text, cell):
+    assert make(text, Cell, SequenceLayer, flag="--model.cell", **SIZES) == cell
+
+
+WRONG = {
+    "GRUU": "--model.cell: GRUU is not known: did you mean GRU?",
+    "Pooling(3)": "Pooling is not known",
+    "xyzzy": "xyzzy is not known: it must be one of",
+    "LSTM(forget_bais=1)": "LSTM has no field forget_bais: did you mean forget_bias?",
+    "LSTM(zzz=1)": "LSTM has no field zzz: it has input_size",
+    "LSTM(": "'LSTM(' cannot be read: give a name or a call, such as 'LSTM'",
+    "": "'' cannot be read",
+    "3": "'3' is no name of a type",
+    "LSTM(1, 2, 3)": "LSTM has 3 arguments without a name",
+    "LSTM(**{})": "LSTM has arguments with a star",
+    "LSTM(forget_bias=1+x)": "1 + x is no plain value",
+    "LSTM(forget_bias='a')": "forget_bias",
+    "Elman(recurrent_init='random')": "recurrent_init='random'",
+    "__import__('os').getcwd()": "is no plain value",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG.items())
+def test_wrong_calls_are_refused_in_one_line(text, message):
+    with pytest.raises(InputError) as refusal:
+        make(text, Cell, SequenceLayer, flag="--model.cell", **SIZES)
+    assert message in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+VALUES = Shape(3, False, ("sum",), "values")
+
+
+def test_networks_are_built_of_their_parts():
+    config = Network(cell="GRU", hidden_size=5, layers=2, dropout=0.1, input_dropout=0.2, encoded_size=4)
+    encoder = build_model(config, VALUES).encoder
+    assert isinstance(encoder, Features)
+    names = [type(part).__name__ for part in encoder.cell.cells]
+    assert names == ["Dropout", "Dense", "GRU", "Dropout", "GRU"] and encoder.output_size == 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "shape", "message"),
+    [
+        ({"layers": 0}, VALUES, "model.layers is 0"),
+        ({"delay": 1}, VALUES, "--model.delay is 1"),
+        ({"input_dropout": 0.5}, Shape(3, True, ("a",), "classes"), "--model.input-dropout is 0.5"),
+        ({"cell": "GRU(input_size=7)"}, VALUES, "GRU(input_size=7) reads (7,), it must read vectors of 3 features"),
+        ({"hidden_size": 0}, VALUES, "hidden_size=0"),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused(fields, shape, message):
+    with pytest.raises(InputError) as refusal:
+        build_model(Network(**fields), shape)
+    assert message in str(refusal.value)
