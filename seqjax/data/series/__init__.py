@@ -2,9 +2,9 @@
 
 from seqjax.data.series.augment import Distortion, Mirror
 from seqjax.data.series.files import load_series, read_item
-from seqjax.data.series.following import FollowingStream, following
 from seqjax.data.series.forecast import read_forecast
 from seqjax.data.series.moments import feature_moments
+from seqjax.data.series.next_steps import FollowingStream, following
 from seqjax.data.series.segments import Segment, read_segments, segment_targets
 from seqjax.data.series.series import Series
 from seqjax.data.series.splits import check_parts, split_series
