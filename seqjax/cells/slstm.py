@@ -118,11 +118,20 @@ class SLSTM(Cell):
         """The gates from z + R h, then m, c, n and h."""
         z = z + recurrent_product(dot, state.h, params["recurrent_kernel"])
         log_i, z_f, z_g, z_o = jnp.split(z, 4, axis=-1)  # [..., H] each
-        log_f = z_f if self.forget_activation == "exp" else jax.nn.log_sigmoid(z_f)
-        m = jnp.maximum(log_f + state.m, log_i)
-        i, f = jnp.exp(log_i - m), jnp.exp(log_f + state.m - m)
+        kept = state.m + (z_f if self.forget_activation == "exp" else _log_sigmoid(z_f))  # log f + m
+        opens, ones = log_i > kept, jnp.ones_like(kept)
+        smaller = jnp.exp(jax.lax.select(opens, kept - log_i, log_i - kept))  # of i and f; the larger one is 1
+        i, f = jax.lax.select(opens, ones, smaller), jax.lax.select(opens, smaller, ones)
+        m = jax.lax.select(opens, log_i, kept)
         record_gates(i=i, f=f)
         (g,), (o,) = gate_values(z_g, g="t"), gate_values(z_o, o="s")
         c, n = f * state.c + i * g, f * state.n + i
         h = o * c / n
         return SLSTMState(c, n, m, h), h
+
+
+def _log_sigmoid(z: Array) -> Array:
+    """log s(z), as one exponential and one logarithm: XLA:CPU runs it sooner than `jax.nn.log_sigmoid`."""
+    falls = z < 0
+    low = jax.lax.select(falls, z, jnp.zeros_like(z))
+    return low - jnp.log1p(jnp.exp(jax.lax.select(falls, z, -z)))

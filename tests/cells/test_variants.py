@@ -141,6 +141,17 @@ def test_variants_start_as_the_plain_cell_does():
     assert (params["recurrent_scale"] == 1).all()
 
 
+@pytest.mark.parametrize(("fields", "count"), [({}, 2), ({"output_activation": "linear"}, 1), ({"peepholes": True}, 5)])
+def test_gates_are_squashed_together_where_they_can_be(fields, count):
+    """In a loop over a stack of z one tanh serves all gates, and another the cell."""
+    cell = LSTM(**SIZES, **fields)
+    params = jax.eval_shape(cell.init, jax.random.key(0))
+    state = jax.eval_shape(lambda: cell.initial_state(params, (3,)))
+    step = lambda p, s, z: cell.recur(p, s, z, dot=lambda h, kernel: h @ kernel)  # noqa: E731
+    program = jax.make_jaxpr(step)(params, state, jax.ShapeDtypeStruct((3, 24), jnp.float32))
+    assert sum(eqn.primitive.name == "tanh" for eqn in program.eqns) == count
+
+
 @pytest.mark.parametrize(
     ("cell", "fields", "message"),
     [

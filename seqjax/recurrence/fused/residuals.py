@@ -18,9 +18,10 @@ _CHEAP = {
     "integer_pow",
     "square",
 }
-_CHEAP |= {"split", "slice", "squeeze", "reshape", "transpose", "concatenate"}
-# These are recomputed too, unless their operand comes cheaply from a matrix product or an input; then the result is saved
-# instead of the operand.
+_PARTS = {"split", "slice"}
+_CHEAP |= _PARTS | {"squeeze", "reshape", "transpose", "concatenate"}
+# These, and parts of arrays, are recomputed too, unless their operand comes cheaply from a matrix product or an input; then the
+# result is saved instead of the operand.
 _SQUASHING = {"tanh", "logistic", "exp", "exp2", "log", "log1p", "expm1", "sqrt", "rsqrt", "div", "erf"}
 
 
@@ -81,7 +82,9 @@ def saved_and_recomputed(jaxpr, lefts, residuals, changing, inputs):
         eqn = defining.get(v)
         if eqn is None or eqn.primitive.name not in _CHEAP | _SQUASHING:
             return False
-        return eqn.primitive.name in _CHEAP or not any(isinstance(a, Var) and a in near_product for a in eqn.invars)
+        if eqn.primitive.name in _CHEAP - _PARTS:
+            return True
+        return not any(isinstance(a, Var) and a in near_product for a in eqn.invars)
 
     saved = {v: None for v in lefts if isinstance(v, Var) and v in changing}
     recomputed, todo = set(), [v for v in residuals if isinstance(v, Var) and v in changing]
