@@ -23,11 +23,11 @@ from seqjax.probabilistic.kalman import (
     FilteredVectors,
     LinearGaussian,
     SmoothedVectors,
-    fit_linear_gaussian,
     kalman_filter,
     linear_gaussian_sample,
     rts_smoother,
 )
+from seqjax.probabilistic.system_fitting import fit_linear_gaussian
 
 __all__ = [
     "HMM",

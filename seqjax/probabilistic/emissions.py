@@ -41,7 +41,7 @@ class Categorical(NamedTuple):
 
     @classmethod
     def random(cls, key: Key, states: int, symbols: int) -> "Categorical":
-        """Probabilities drawn uniformly from those that sum to 1."""
+        """Probabilities drawn uniformly from those that sum to 1, for K = `states` and V = `symbols`."""
         check_positive(states=states, symbols=symbols)
         check_key("key", key)
         return cls(jnp.log(jax.random.dirichlet(key, jnp.ones(symbols), (states,))))
@@ -56,13 +56,13 @@ class Categorical(NamedTuple):
         return look_up(self.log_probs.T, jnp.asarray(xs))
 
     def fitted(self, xs: Array, probs: Array) -> "Categorical":
-        """The expected share of each symbol in each state."""
+        """The expected share of each symbol in each state: xs [..., T], probs [..., T, K]."""
         seen = jax.nn.one_hot(xs, self.log_probs.shape[-1], dtype=probs.dtype)  # [..., T, V]
-        counts = jnp.einsum("...k,...v->kv", probs, seen)
+        counts = jnp.einsum("...k,...v->kv", probs, seen)  # [K, V]
         return Categorical(log_shares(counts, self.log_probs))
 
     def sample(self, key: Key, states: Array) -> Array:
-        """A symbol for each state, int32 [..., T]."""
+        """A symbol for each of the states [..., T], int32 [..., T]."""
         return jax.random.categorical(key, self.log_probs[states]).astype(jnp.int32)
 
 
@@ -89,7 +89,7 @@ class Gaussian(NamedTuple):
         check_key("key", key)
         points = jnp.asarray(check_array("xs", xs, "floating", "...", "T", "D"))
         points = points.reshape(-1, points.shape[-1])  # [N, D], of all sequences
-        mean = points[jax.random.choice(key, len(points), (states,), replace=len(points) < states)]
+        mean = points[jax.random.choice(key, len(points), (states,), replace=len(points) < states)]  # [K, D]
         return cls(mean, jnp.broadcast_to(jnp.maximum(points.var(0), LEAST_VARIANCE), mean.shape))
 
     def log_likelihoods(self, xs: Array) -> Array:
@@ -102,18 +102,18 @@ class Gaussian(NamedTuple):
         return -0.5 * (apart / variance + jnp.log(2 * jnp.pi * variance)).sum(-1)
 
     def fitted(self, xs: Array, probs: Array) -> "Gaussian":
-        """The weighted mean and variance of each state."""
+        """The weighted mean and variance of each state: xs [..., T, D], probs [..., T, K]."""
         xs = jnp.where(probs.sum(-1, keepdims=True) > 0, xs, 0)  # padding may hold anything
-        weight = probs.reshape(-1, probs.shape[-1]).sum(0)[:, None]
-        shares = jnp.where(weight > 0, weight, 1)
-        mean = jnp.einsum("...k,...d->kd", probs, xs) / shares
-        apart = _squares(xs, mean)
-        variance = jnp.maximum(jnp.einsum("...k,...kd->kd", probs, apart) / shares, LEAST_VARIANCE)
+        weight = probs.reshape(-1, probs.shape[-1]).sum(0)[:, None]  # [K, 1]
+        shares = jnp.where(weight > 0, weight, 1)  # [K, 1]
+        mean = jnp.einsum("...k,...d->kd", probs, xs) / shares  # [K, D]
+        apart = _squares(xs, mean)  # [..., T, K, D]
+        variance = jnp.maximum(jnp.einsum("...k,...kd->kd", probs, apart) / shares, LEAST_VARIANCE)  # [K, D]
         return Gaussian(jnp.where(weight > 0, mean, self.mean), jnp.where(weight > 0, variance, self.variance))
 
     def sample(self, key: Key, states: Array) -> Array:
-        """A vector for each state, [..., T, D]."""
-        mean, deviation = self.mean[states], jnp.sqrt(self.variance)[states]
+        """A vector for each of the states [..., T], [..., T, D]."""
+        mean, deviation = self.mean[states], jnp.sqrt(self.variance)[states]  # [..., T, D]
         return mean + deviation * jax.random.normal(key, mean.shape, mean.dtype)
 
 
@@ -124,5 +124,5 @@ def _squares(xs: Array, mean: Array) -> Array:
 
 def log_shares(counts: Array, otherwise: Array) -> Array:
     """log of counts [..., K] as shares of their sum along the last axis; `otherwise`, [..., K], where nothing was counted."""
-    total = counts.sum(-1, keepdims=True)
+    total = counts.sum(-1, keepdims=True)  # [..., 1]
     return jnp.where(total > 0, jnp.log(counts) - jnp.log(jnp.where(total > 0, total, 1)), otherwise)

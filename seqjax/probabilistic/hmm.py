@@ -249,6 +249,7 @@ def hmm_sample(hmm: HMM, key: Key, steps: int) -> Array:
 
 
 def _checked(hmm: HMM, log_likelihoods, method: str) -> Array:
+    """The log-likelihoods, [..., T, K], at least float32."""
     check_method(method)
     if jnp.ndim(hmm.log_initial) != 1:
         raise InputError(f"HMM has log_initial of shape {jnp.shape(hmm.log_initial)}, it must be (K,), K states")
@@ -259,14 +260,17 @@ def _checked(hmm: HMM, log_likelihoods, method: str) -> Array:
 
 @functools.cache
 def _passes(method: str, path: str):
-    """The function of scores [T, K], mask [T] and the chain that `over_rows` runs: one program for each method and path."""
+    """The function of scores [T, K], mask [T] and the chain that `over_rows` runs: one program for each method and path.
+
+    With path "sum" it returns `_forward`'s values for the sum over paths, with "best" those of `_likeliest`.
+    """
     if path == "best":
         return lambda scores, mask, hmm: _likeliest(hmm, scores, mask, method)
     return lambda scores, mask, hmm: _forward(hmm, scores, mask, method, logsumexp)
 
 
 def _whole(total: Array) -> Array:
-    """Log-likelihoods, -inf where a sequence is impossible."""
+    """Log-likelihoods [...], -inf where a sequence is impossible."""
     return jnp.where(total < IMPOSSIBLE / 2, -jnp.inf, total)
 
 
@@ -285,20 +289,32 @@ def _forward(hmm: HMM, scores: Array, mask: Array, method: str, reduce) -> tuple
     """
     initial, transition = (jnp.maximum(a.astype(scores.dtype), IMPOSSIBLE) for a in hmm)
     scores = jnp.maximum(jnp.where(mask[:, None], scores, 0), IMPOSSIBLE)
-    first = initial + scores[0]
-    peak = reduce(first, axis=-1)
+    first = initial + scores[0]  # [K]
+    peak = reduce(first, axis=-1)  # []
     passes = _in_steps if method == "sequential" else _in_parallel
     rest, total = passes(first - peak, transition, scores[1:], mask[1:], reduce)
     return jnp.concatenate([(first - peak)[None], rest]), peak + total
 
 
 def _in_steps(alpha, transition, scores, mask, reduce):
+    """The steps after the first of `_forward`, one after another.
+
+    Args:
+        alpha: of the first step, [K].
+        transition: [K, K].
+        scores, mask: of the other steps, [T - 1, K] and [T - 1].
+        reduce: logsumexp or jnp.max.
+
+    Returns:
+        ([T - 1, K], each step less its `reduce`; [], the sum of these).
+    """
+
     def step(carry, now):
         alpha, total = carry
         score, real = now
         moved = reduce(alpha[:, None] + transition, axis=0) + score  # [K]
         peak = reduce(moved, axis=-1)
-        alpha, total = jnp.where(real, moved - peak, alpha), total + jnp.where(real, peak, 0)
+        alpha, total = jnp.where(real, moved - peak, alpha), total + jnp.where(real, peak, 0)  # [K], []
         return (alpha, total), alpha
 
     (_, total), alphas = jax.lax.scan(step, (alpha, jnp.zeros((), alpha.dtype)), (scores, mask))
@@ -306,34 +322,35 @@ def _in_steps(alpha, transition, scores, mask, reduce):
 
 
 def _in_parallel(alpha, transition, scores, mask, reduce):
-    """Prefix products of the matrices M_t = transition + score_t in the semiring of `reduce`, each less its largest entry."""
+    """`_in_steps` by prefix products of M_t = transition + score_t in the semiring of `reduce`, each less its largest entry."""
     if not len(scores):
         return jnp.zeros((0, *alpha.shape), alpha.dtype), jnp.zeros((), alpha.dtype)
 
-    def scaled(matrices, scales):
-        peak = matrices.max((-2, -1))
+    def scaled(matrices, scales):  # [n, K, K], [n]
+        peak = matrices.max((-2, -1))  # [n]
         return matrices - peak[..., None, None], scales + peak
 
     def product(left, right):
         (a, a_scale), (b, b_scale) = left, right
         return scaled(reduce(a[..., :, :, None] + b[..., None, :, :], axis=-2), a_scale + b_scale)
 
-    identity = jnp.where(jnp.eye(len(alpha), dtype=bool), 0, IMPOSSIBLE).astype(alpha.dtype)
+    identity = jnp.where(jnp.eye(len(alpha), dtype=bool), 0, IMPOSSIBLE).astype(alpha.dtype)  # [K, K]
     matrices = jnp.where(mask[:, None, None], transition[None] + scores[:, None, :], identity[None])  # [T - 1, K, K]
+    # [T - 1, K, K], [T - 1]
     products, scales = jax.lax.associative_scan(product, scaled(matrices, jnp.zeros(len(scores), alpha.dtype)))
     alphas = reduce(alpha[None, :, None] + products, axis=-2)  # [T - 1, K]
-    peaks = reduce(alphas, axis=-1)
+    peaks = reduce(alphas, axis=-1)  # [T - 1]
     return alphas - peaks[:, None], scales[-1] + peaks[-1]
 
 
 def _likeliest(hmm: HMM, scores: Array, mask: Array, method: str) -> tuple[Array, Array]:
-    """The path of the largest score, int32 [T], and that score."""
-    alphas, best = _forward(hmm, scores, mask, method, jnp.max)
-    transition = jnp.maximum(hmm.log_transition.astype(scores.dtype), IMPOSSIBLE)
+    """The path of the largest score, int32 [T], and that score, []; arguments as for `_forward`."""
+    alphas, best = _forward(hmm, scores, mask, method, jnp.max)  # [T, K], []
+    transition = jnp.maximum(hmm.log_transition.astype(scores.dtype), IMPOSSIBLE)  # [K, K]
     before = jnp.argmax(alphas[:-1, :, None] + transition[None], axis=-2)  # the best state before each, [T - 1, K]
     before = jnp.where(mask[1:, None], before, jnp.arange(alphas.shape[-1])[None])
-    last = jnp.argmax(alphas[-1])
-    if method == "sequential":
+    last = jnp.argmax(alphas[-1])  # []
+    if method == "sequential":  # states: before the last step, [T - 1]
         states = jax.lax.scan(lambda state, before: (before[state], before[state]), last, before, reverse=True)[1]
     elif len(before):
         states = jax.lax.associative_scan(lambda late, early: jnp.take_along_axis(early, late, -1), before, reverse=True)[:, last]

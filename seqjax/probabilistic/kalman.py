@@ -1,4 +1,4 @@
-"""Linear-Gaussian state space models: Kalman filter, RTS smoother and EM, step by step or in parallel over time."""
+"""Linear-Gaussian state space models: Kalman filter and RTS smoother, step by step or in parallel over time."""
 
 from typing import NamedTuple
 
@@ -43,9 +43,9 @@ class LinearGaussian(NamedTuple):
         check_positive(states=states, features=features)
         check_key("key", key)
         k_transition, k_emission = jax.random.split(key)
-        rotation = jnp.linalg.qr(jax.random.normal(k_transition, (states, states)))[0]
-        emission = jax.random.normal(k_emission, (features, states))
-        eye = jnp.eye(states)
+        rotation = jnp.linalg.qr(jax.random.normal(k_transition, (states, states)))[0]  # [N, N]
+        emission = jax.random.normal(k_emission, (features, states))  # [M, N]
+        eye = jnp.eye(states)  # [N, N]
         return cls(jnp.zeros(states), eye, 0.95 * rotation, eye, emission, jnp.eye(features))
 
 
@@ -99,7 +99,7 @@ def kalman_filter(model: LinearGaussian, xs: Array, lengths=None, *, method: str
 
     Kalman 1960; Särkkä and García-Fernández 2021, arXiv:1905.13002 (in parallel).
     """
-    xs = _checked(model, xs, method)
+    xs = checked_observations(model, xs, method)
     return FilteredVectors(*over_rows(_FILTERS[method], xs, lengths, model))
 
 
@@ -129,46 +129,8 @@ def rts_smoother(model: LinearGaussian, xs: Array, lengths=None, *, method: str 
 
     Rauch, Tung, Striebel 1965.
     """
-    xs = _checked(model, xs, method)
-    return SmoothedVectors(*over_rows(_SMOOTHERS[method], xs, lengths, model))
-
-
-def fit_linear_gaussian(model: LinearGaussian, xs: Array, lengths=None, *, steps: int, method: str = "sequential"):
-    """Maximum-likelihood parameters by expectation maximization; no step lowers the likelihood.
-
-    Args:
-        model: the system to begin with, for example `LinearGaussian.random`.
-        xs: observations without missing ones, floating, [..., T, M], T of at least 2.
-        lengths: integer, [...], at least 1; None: T.
-        steps: the number of EM steps.
-        method: "sequential" or "associative", as in `kalman_filter`.
-
-    Returns:
-        (model, log_likelihoods): the parameters after `steps` steps, and the log-likelihood of all sequences before each step,
-        [steps].
-
-    Raises:
-        InputError: as `kalman_filter`; fewer than two steps; steps that are not a positive integer.
-
-    Example:
-        >>> xs = jnp.sin(jnp.arange(20.0))[:, None]
-        >>> _, curve = fit_linear_gaussian(LinearGaussian.random(jax.random.key(0), 2, 1), xs, steps=20)
-        >>> bool(curve[-1] > curve[0])
-        True
-
-    Shumway and Stoffer 1982; Ghahramani and Hinton 1996, "Parameter estimation for linear dynamical systems".
-    """
-    check_positive(steps=steps)
-    xs = _checked(model, xs, method)
-    if xs.shape[-2] < 2:
-        raise InputError(f"xs has shape {xs.shape}, a system is fitted to sequences of at least two steps")
-
-    def step(model, _):
-        sums = over_rows(_SUMS[method], xs, lengths, model)
-        *sums, total = (a.reshape(-1, *a.shape[xs.ndim - 2 :]).sum(0) for a in sums)
-        return _likeliest(model, *sums), total
-
-    return jax.lax.scan(step, model, None, length=steps)
+    xs = checked_observations(model, xs, method)
+    return SmoothedVectors(*over_rows(SMOOTHERS[method], xs, lengths, model))
 
 
 def linear_gaussian_sample(model: LinearGaussian, key: Key, steps: int) -> tuple[Array, Array]:
@@ -194,19 +156,20 @@ def linear_gaussian_sample(model: LinearGaussian, key: Key, steps: int) -> tuple
     check_key("key", key)
     k_first, k_moves, k_seen = jax.random.split(key, 3)
     draw = jax.random.multivariate_normal
-    first = draw(k_first, model.initial_mean, model.initial_covariance, method="svd")
+    first = draw(k_first, model.initial_mean, model.initial_covariance, method="svd")  # [N]
     moves = draw(k_moves, jnp.zeros_like(first), model.transition_noise, (steps - 1,), method="svd")  # [T - 1, N]
 
     def step(z, move):
         z = model.transition @ z + move
         return z, z
 
-    zs = jnp.concatenate([first[None], jax.lax.scan(step, first, moves)[1]])
+    zs = jnp.concatenate([first[None], jax.lax.scan(step, first, moves)[1]])  # [T, N]
     noise = draw(k_seen, jnp.zeros(len(model.emission)), model.emission_noise, (steps,), method="svd")  # [T, M]
     return zs, zs @ model.emission.T + noise
 
 
-def _checked(model: LinearGaussian, xs, method: str) -> Array:
+def checked_observations(model: LinearGaussian, xs, method: str) -> Array:
+    """The observations, floating [..., T, M]."""
     check_method(method)
     if jnp.ndim(model.emission) != 2:
         raise InputError(f"LinearGaussian has emission of shape {jnp.shape(model.emission)}, it must be (M, N)")
@@ -217,60 +180,66 @@ def _checked(model: LinearGaussian, xs, method: str) -> Array:
 
 
 def _inverse(covariance: Array, a: Array) -> Array:
-    """covariance^-1 a."""
+    """covariance^-1 a, [n, n] and [n, m] to [n, m]."""
     return cho_solve(cho_factor(covariance, lower=True), a)
 
 
-def _symmetric(a: Array) -> Array:
+def symmetric(a: Array) -> Array:
+    """(a + a^T) / 2, [..., n, n]: rounding leaves a covariance a little asymmetric."""
     return (a + jnp.swapaxes(a, -1, -2)) / 2
 
 
 def _seen(xs: Array, mask: Array) -> tuple[Array, Array]:
-    """(xs with 0 where nothing was observed, bool [T] where something was)."""
-    seen = mask & ~jnp.isnan(xs).all(-1)
+    """(xs [T, M] with 0 where nothing was observed, bool [T], True where something was)."""
+    seen = mask & ~jnp.isnan(xs).all(-1)  # [T]
     return jnp.where(seen[:, None], xs, 0), seen
 
 
 def _predicted(model: LinearGaussian, mean: Array, covariance: Array) -> tuple[Array, Array]:
-    return model.transition @ mean, _symmetric(model.transition @ covariance @ model.transition.T) + model.transition_noise
+    """Mean [N] and covariance [N, N] of the next step."""
+    return model.transition @ mean, symmetric(model.transition @ covariance @ model.transition.T) + model.transition_noise
 
 
 def _updated(model: LinearGaussian, mean: Array, covariance: Array, x: Array) -> tuple[Array, Array]:
-    """Mean and covariance given x, with the covariance in Joseph's form, which stays positive definite."""
+    """Mean [N] and covariance [N, N] given x [M], with the covariance in Joseph's form, which stays positive definite."""
     c, noise = model.emission, model.emission_noise
-    gain = _inverse(_symmetric(c @ covariance @ c.T) + noise, c @ covariance).T  # [N, M]
-    kept = jnp.eye(len(mean), dtype=mean.dtype) - gain @ c
-    return mean + gain @ (x - c @ mean), _symmetric(kept @ covariance @ kept.T + gain @ noise @ gain.T)
+    gain = _inverse(symmetric(c @ covariance @ c.T) + noise, c @ covariance).T  # [N, M]
+    kept = jnp.eye(len(mean), dtype=mean.dtype) - gain @ c  # [N, N]
+    return mean + gain @ (x - c @ mean), symmetric(kept @ covariance @ kept.T + gain @ noise @ gain.T)
 
 
 def _filter_in_steps(xs, mask, model):
-    xs, seen = _seen(xs, mask)
+    """Means [T, N], covariances [T, N, N] and log p(x), [], of xs [T, M] where mask [T] is True."""
+    xs, seen = _seen(xs, mask)  # [T, M], [T]
 
     def step(state, now):
-        x, real, observed, first = now
+        x, real, observed, first = now  # [M], [], [], []
         mean, covariance = jax.tree.map(lambda start, later: jnp.where(first, start, later), state, _predicted(model, *state))
         updated = _updated(model, mean, covariance, x)
         updated = jax.tree.map(lambda a, b: jnp.where(observed, a, b), updated, (mean, covariance))
         state = jax.tree.map(lambda a, b: jnp.where(real, a, b), updated, state)
         return state, state
 
-    start = model.initial_mean.astype(xs.dtype), model.initial_covariance.astype(xs.dtype)
-    first = jnp.arange(len(xs)) == 0
+    start = model.initial_mean.astype(xs.dtype), model.initial_covariance.astype(xs.dtype)  # [N], [N, N]
+    first = jnp.arange(len(xs)) == 0  # [T]
     means, covariances = jax.lax.scan(step, start, (xs, mask, seen, first))[1]
     return means, covariances, _log_likelihood(model, means, covariances, xs, seen)
 
 
 def _filter_in_parallel(xs, mask, model):
-    """The elements (A, b, C, eta, J) of Särkkä and García-Fernández 2021, section III, and their prefixes."""
-    xs, seen = _seen(xs, mask)
+    """`_filter_in_steps` by prefixes of the elements (A, b, C, eta, J) of Särkkä and García-Fernández 2021, section III.
+
+    Their shapes are [N, N], [N], [N, N], [N], [N, N].
+    """
+    xs, seen = _seen(xs, mask)  # [T, M], [T]
     n, a, c, q = len(model.initial_mean), model.transition, model.emission, model.transition_noise
     eye, zeros = jnp.eye(n, dtype=xs.dtype), jnp.zeros((n, n), xs.dtype)
 
     def element(x, real, observed):
-        solved = _inverse(_symmetric(c @ q @ c.T) + model.emission_noise, jnp.column_stack([c @ q, x, c @ a]))  # [M, N + 1 + N]
+        solved = _inverse(symmetric(c @ q @ c.T) + model.emission_noise, jnp.column_stack([c @ q, x, c @ a]))  # [M, N + 1 + N]
         gain, backward = solved[:, :n].T, (c @ a).T @ solved[:, n:]  # [N, M], [N, 1 + N]
-        kept = eye - gain @ c
-        updated = kept @ a, gain @ x, _symmetric(kept @ q), backward[:, 0], _symmetric(backward[:, 1:])
+        kept = eye - gain @ c  # [N, N]
+        updated = kept @ a, gain @ x, symmetric(kept @ q), backward[:, 0], symmetric(backward[:, 1:])
         moved = a, jnp.zeros_like(gain @ x), q, jnp.zeros_like(backward[:, 0]), zeros
         stays = eye, moved[1], zeros, moved[3], zeros
         chosen = jax.tree.map(lambda u, m: jnp.where(observed, u, m), updated, moved)
@@ -285,25 +254,33 @@ def _filter_in_parallel(xs, mask, model):
     @jax.vmap
     def combine(left, right):
         (a1, b1, c1, e1, j1), (a2, b2, c2, e2, j2) = left, right
-        forward = jnp.linalg.solve((eye + c1 @ j2).T, a2.T).T  # a2 (I + C1 J2)^-1
-        backward = jnp.linalg.solve((eye + j2 @ c1).T, a1).T  # a1^T (I + J2 C1)^-1
-        b = forward @ (b1 + c1 @ e2) + b2
-        eta = backward @ (e2 - j2 @ b1) + e1
-        return forward @ a1, b, _symmetric(forward @ c1 @ a2.T) + c2, eta, _symmetric(backward @ j2 @ a1) + j1
+        forward = jnp.linalg.solve((eye + c1 @ j2).T, a2.T).T  # a2 (I + C1 J2)^-1, [N, N]
+        backward = jnp.linalg.solve((eye + j2 @ c1).T, a1).T  # a1^T (I + J2 C1)^-1, [N, N]
+        b = forward @ (b1 + c1 @ e2) + b2  # [N]
+        eta = backward @ (e2 - j2 @ b1) + e1  # [N]
+        return forward @ a1, b, symmetric(forward @ c1 @ a2.T) + c2, eta, symmetric(backward @ j2 @ a1) + j1
 
     _, means, covariances, _, _ = jax.lax.associative_scan(combine, elements)
     return means, covariances, _log_likelihood(model, means, covariances, xs, seen)
 
 
 def _log_likelihood(model, means, covariances, xs, seen):
-    """The sum over t of log N(x_t; C m'_t, C P'_t C^T + R), of all steps at once from the filtered moments."""
-    moved = jax.vmap(lambda m, p: _predicted(model, m, p))(means[:-1], covariances[:-1])
-    start = model.initial_mean.astype(xs.dtype), model.initial_covariance.astype(xs.dtype)
+    """The sum over t of log N(x_t; C m'_t, C P'_t C^T + R), of all steps at once from the filtered moments.
+
+    Args:
+        model: the system.
+        means, covariances: filtered, [T, N] and [T, N, N].
+        xs: [T, M].
+        seen: bool, [T].
+    """
+    moved = jax.vmap(lambda m, p: _predicted(model, m, p))(means[:-1], covariances[:-1])  # [T - 1, N], [T - 1, N, N]
+    start = model.initial_mean.astype(xs.dtype), model.initial_covariance.astype(xs.dtype)  # [N], [N, N]
+    # [T, N], [T, N, N]
     predicted, spread = jax.tree.map(lambda one, others: jnp.concatenate([one[None], others]), start, moved)
 
     def score(mean, covariance, x):
         c = model.emission
-        factor = jnp.linalg.cholesky(_symmetric(c @ covariance @ c.T) + model.emission_noise)
+        factor = jnp.linalg.cholesky(symmetric(c @ covariance @ c.T) + model.emission_noise)  # [M, M]
         apart = jax.scipy.linalg.solve_triangular(factor, x - c @ mean, lower=True)  # [M]
         return -0.5 * (apart @ apart + len(x) * jnp.log(2 * jnp.pi)) - jnp.log(jnp.diagonal(factor)).sum()
 
@@ -311,24 +288,41 @@ def _log_likelihood(model, means, covariances, xs, seen):
 
 
 def _smooth(model, filtered, mask, passes):
-    """Smoothed moments from the filtered ones; `passes` runs z_t = G_t z_{t+1} + g_t, with noise L_t, back over the steps."""
+    """Smoothed moments from the filtered ones; `passes` runs z_t = G_t z_{t+1} + g_t, with noise L_t, back over the steps.
+
+    Args:
+        model: the system.
+        filtered: means [T, N], covariances [T, N, N], log p(x) [].
+        mask: bool, [T].
+        passes: `_back_in_steps` or `_back_in_parallel`.
+
+    Returns:
+        The fields of `SmoothedVectors`, of one sequence.
+    """
     means, covariances, total = filtered
 
     def gains(mean, covariance, real):
         predicted, spread = _predicted(model, mean, covariance)
         gain = jnp.where(real, _inverse(spread, model.transition @ covariance).T, 0)  # [N, N]
-        return gain, mean - gain @ jnp.where(real, predicted, 0), _symmetric(covariance - gain @ spread @ gain.T)
+        return gain, mean - gain @ jnp.where(real, predicted, 0), symmetric(covariance - gain @ spread @ gain.T)
 
-    gain, offset, spread = jax.vmap(gains)(means[:-1], covariances[:-1], mask[1:])
+    gain, offset, spread = jax.vmap(gains)(means[:-1], covariances[:-1], mask[1:])  # [T - 1, N, N], [T - 1, N], [T - 1, N, N]
     smoothed, smoothed_covariances = passes(gain, offset, spread, means[-1], covariances[-1])
-    lagged = smoothed_covariances[1:] @ jnp.swapaxes(gain, -1, -2)
+    lagged = smoothed_covariances[1:] @ jnp.swapaxes(gain, -1, -2)  # [T - 1, N, N]
     return smoothed, smoothed_covariances, lagged, total
 
 
 def _back_in_steps(gain, offset, spread, mean, covariance):
+    """Smoothed means [T, N] and covariances [T, N, N].
+
+    Args:
+        gain, offset, spread: G, g and L of every step but the last, [T - 1, N, N], [T - 1, N] and [T - 1, N, N].
+        mean, covariance: of the last step, [N] and [N, N].
+    """
+
     def step(later, now):
         (mean, covariance), (gain, offset, spread) = later, now
-        state = gain @ mean + offset, _symmetric(gain @ covariance @ gain.T) + spread
+        state = gain @ mean + offset, symmetric(gain @ covariance @ gain.T) + spread
         return state, state
 
     earlier = jax.lax.scan(step, (mean, covariance), (gain, offset, spread), reverse=True)[1]
@@ -336,10 +330,12 @@ def _back_in_steps(gain, offset, spread, mean, covariance):
 
 
 def _back_in_parallel(gain, offset, spread, mean, covariance):
+    """`_back_in_steps` in log T rounds over all steps."""
+
     @jax.vmap
     def combine(later, earlier):
         (g2, o2, s2), (g1, o1, s1) = later, earlier
-        return g1 @ g2, g1 @ o2 + o1, _symmetric(g1 @ s2 @ g1.T) + s1
+        return g1 @ g2, g1 @ o2 + o1, symmetric(g1 @ s2 @ g1.T) + s1
 
     last = jnp.zeros_like(covariance), mean, covariance
     elements = [jnp.concatenate([a, end[None]]) for a, end in zip((gain, offset, spread), last, strict=True)]
@@ -354,43 +350,5 @@ def _smooth_in_parallel(xs, mask, model):
     return _smooth(model, _filter_in_parallel(xs, mask, model), mask, _back_in_parallel)
 
 
-def _moments(smooth):
-    def sums(xs, mask, model):
-        """Sums over the steps of one sequence that the M step needs, and its log-likelihood."""
-        mean, covariance, lagged, total = smooth(xs, mask, model)
-        real, pairs = mask.astype(xs.dtype), mask[1:].astype(xs.dtype)  # [T], [T - 1]
-        xs = jnp.where(mask[:, None], xs, 0)
-        second = covariance + mean[:, :, None] * mean[:, None, :]  # E[z z^T], [T, N, N]
-        cross = lagged + mean[1:, :, None] * mean[:-1, None, :]  # E[z_{t+1} z_t^T], [T - 1, N, N]
-        started = real[0]
-        return (
-            started, started * mean[0], started * second[0],
-            pairs.sum(), jnp.einsum("t,tij->ij", pairs, second[:-1]), jnp.einsum("t,tij->ij", pairs, second[1:]),
-            jnp.einsum("t,tij->ij", pairs, cross),
-            real.sum(), jnp.einsum("t,tij->ij", real, second), jnp.einsum("t,ti,tj->ij", real, xs, mean), xs.T @ xs,
-            total,
-        )  # fmt: skip
-
-    return sums
-
-
-def _likeliest(model, rows, first, first_second, moves, before, after, cross, steps, second, seen_by_hidden, seen):
-    """The M step: each parameter where the expected log-likelihood is largest."""
-    transition = jnp.linalg.solve(before.T, cross.T).T
-    emission = jnp.linalg.solve(second.T, seen_by_hidden.T).T
-    mean = first / rows
-    least = jnp.finfo(mean.dtype).eps * jnp.eye(len(mean), dtype=mean.dtype)
-    least_seen = jnp.finfo(mean.dtype).eps * jnp.eye(len(emission), dtype=mean.dtype)
-    return LinearGaussian(
-        mean,
-        _symmetric(first_second / rows - mean[:, None] * mean[None]) + least,
-        transition,
-        _symmetric((after - transition @ cross.T) / moves) + least,
-        emission,
-        _symmetric((seen - emission @ seen_by_hidden.T) / steps) + least_seen,
-    )
-
-
 _FILTERS = {"sequential": _filter_in_steps, "associative": _filter_in_parallel}
-_SMOOTHERS = {"sequential": _smooth_in_steps, "associative": _smooth_in_parallel}
-_SUMS = {name: _moments(smooth) for name, smooth in _SMOOTHERS.items()}
+SMOOTHERS = {"sequential": _smooth_in_steps, "associative": _smooth_in_parallel}
