@@ -42,7 +42,7 @@ from seqjax import (
     Zoneout,
     register,
 )
-from seqjax.attention import Additive, Attentive, Dot, General, Hard, Local, Location, MultiHead, WindowAttention
+from seqjax.attention import Additive, Attentive, Dot, General, Hard, Local, Location, MultiHead, PastAttention, WindowAttention
 from seqjax.vision import frame_encoder
 
 ELMAN = Elman(input_size=3, hidden_size=4)
@@ -156,6 +156,7 @@ CATALOG = {
     "image_and_vector": attentive(GRU_3_4, General(query_size=4, memory_size=6), memory="image", vectors=(("topic", 2),)),
     "hard": attentive(GRU_3_4, Hard(attention=General(query_size=4, memory_size=6))),
     "multi_head": attentive(GRU_3_4, MultiHead(query_size=4, memory_size=6, hidden_size=8, heads=2), order="before"),
+    "past": PastAttention(cell=RecurrentDropout(LSTM_3_4, 0.3), window=3, hidden_size=2),
     "window": WindowAttention(cell=RecurrentDropout(GRU_3_4, 0.3), window=3, hidden_size=2),
 }
 
@@ -172,7 +173,7 @@ TOKENS = {
 # The default suite checks one cell per mechanism; `make test-all` checks all.
 SLOW = {
     "elman", "elman_relu", "irnn", "lstm_tokens", "dropout_sequence", "recurrent_dropout_two_products", "residual",
-    "bidirectional", "window",
+    "bidirectional", "window", "past",
     "mgu", "mgu_flax", "mut1", "mut1_tokens", "mut2", "mut3", "ind_rnn", "recurrent_highway", "conv_lstm_2d", "conv_lstm_3d",
     "embedding", "layer_norm", "zoneout_dropout", "learned_initial_state_stack", "highway",
     "gru_reset_before_heads", "gru_reset_before", "gru_heads", "lstm_heads", "recurrent_dropout", "stack_tokens",

@@ -5,6 +5,7 @@ from seqjax.attention.hard import Hard
 from seqjax.attention.local import Local, Location
 from seqjax.attention.memory import Memory, Read
 from seqjax.attention.multi_head import MultiHead
+from seqjax.attention.past import PastAttention, PastState
 from seqjax.attention.scores import Additive, Attention, Dot, General
 from seqjax.attention.window import WindowAttention, WindowState
 
@@ -20,6 +21,8 @@ __all__ = [
     "Location",
     "Memory",
     "MultiHead",
+    "PastAttention",
+    "PastState",
     "Read",
     "WindowAttention",
     "WindowState",

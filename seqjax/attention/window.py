@@ -18,6 +18,18 @@ from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, is_tokens
 
 
+def slid(kept: Array, new: Array, axis: int) -> Array:
+    """A window [..., N, ...] moved by one step along an axis: the oldest entry leaves, and a new one [..., ...] is the latest."""
+    others = jax.lax.slice_in_dim(kept, 1, kept.shape[axis], axis=axis)
+    return jnp.concatenate([others, jnp.expand_dims(new.astype(kept.dtype), axis)], axis)
+
+
+def window_softmax(scores: Array, count: Array) -> Array:
+    """The softmax of scores [..., N] over the last `count` [...] entries of a window."""
+    places = jax.lax.broadcasted_iota(jnp.int32, scores.shape, scores.ndim - 1)
+    return masked_softmax(scores, places >= scores.shape[-1] - jnp.broadcast_to(count[..., None], scores.shape))
+
+
 @register
 class WindowState(NamedTuple):
     """The state of a cell that attends to a window.
@@ -44,7 +56,7 @@ class WindowAttention(Cell):
         x_t = sum over s of softmax(e)_s v_s;    h_t = cell(h_{t-1}, x_t)
 
     Before the N-th step the window holds all inputs so far. Unlike `Attentive`, the cell needs no memory of the whole sequence,
-    so it runs online. Noisy if the cell inside is.
+    so it runs online; `PastAttention` attends to the cell's own states instead. Noisy if the cell inside is.
 
     Args:
         cell: any cell that reads vectors and whose state has an h (of a Stack, the top cell's).
@@ -118,17 +130,13 @@ class WindowAttention(Cell):
 
     def recur(self, params: Params, state: WindowState, z: Any, *, dot=product, context=None) -> tuple[WindowState, Any]:
         """The window moves by one input and is read; the cell inside makes a step."""
-        dtype = state.values.dtype
-        values, keys = (  # [..., N, D], [..., N, A]
-            jnp.concatenate([kept[..., 1:, :], new.astype(dtype)[..., None, :]], axis=-2)
-            for kept, new in zip((state.values, state.keys), z, strict=True)
-        )
+        dtype, rank = state.values.dtype, state.count.ndim
+        values, keys = (slid(kept, new, rank) for kept, new in zip((state.values, state.keys), z, strict=True))  # [..., N, D | A]
         count = jnp.minimum(state.count + 1, self.window)
-        places = jax.lax.broadcasted_iota(jnp.int32, (*count.shape, self.window), count.ndim)
         query = jnp.tanh(dot(hidden_of(state.cell), params["query_kernel"])).astype(dtype)  # [..., A]
         vector = jnp.broadcast_to(params["score_vector"].astype(dtype), query.shape)
         scores = jnp.einsum("...na,...a->...n", keys, query * vector)
-        weights = masked_softmax(scores, places >= self.window - count[..., None])  # [..., N]
+        weights = window_softmax(scores, count)  # [..., N]
         x = read_out(weights, values)  # [..., D]
         cell, y = self.cell.recur(params["cell"], state.cell, self.cell.project(params["cell"], x), dot=dot, context=context)
         return WindowState(cell, values, keys, count), y

@@ -10,7 +10,7 @@ from seqjax.activations import ACTIVATIONS
 from seqjax.cells.hidden import HiddenCell, HiddenState
 from seqjax.checks import as_number, check_choice, shown
 from seqjax.errors import InputError
-from seqjax.gates import project_input
+from seqjax.gates import project_input, record_gates
 from seqjax.initializers import gate_kernel
 from seqjax.products import product
 from seqjax.serial import register
@@ -51,6 +51,8 @@ class IndRNN(HiddenCell):
     activation: str = "relu"
     recurrent_range: tuple[float, ...] = (0.0, 1.0)
 
+    gates: ClassVar[tuple[str, ...]] = ("h",)
+    gates_of: ClassVar[dict[str, tuple[str, ...]]] = dict.fromkeys(("input_kernel", "recurrent_weights", "bias"), ("h",))
     input_kernels: ClassVar[tuple[str, ...]] = ("input_kernel",)
 
     def __post_init__(self):
@@ -80,4 +82,5 @@ class IndRNN(HiddenCell):
         """h = a(z + u * h)."""
         weights = jnp.broadcast_to(params["recurrent_weights"].astype(state.h.dtype), state.h.shape)
         h = ACTIVATIONS[self.activation](z + weights * state.h)
+        record_gates(h=h)
         return HiddenState(h), h
