@@ -3,18 +3,24 @@
 import contextlib
 import dataclasses
 import io
+import itertools
 import os
 import re
 import shutil
 import sys
+import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import jax
+
+from experiments.limits import checked
 from seqjax.errors import InputError, InputWarning
 from seqjax.train.output import discard, say
 
 Config = TypeVar("Config")
+_FLAGS: dict[str, str] = {}  # the flags that the running command has parsed, by the dotted names of their settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +56,9 @@ def run_verbs(program: Any, verbs: Mapping[str, Callable[[list[str]], Any]], arg
 
     Returns:
         The exit code: 0; 2 after a wrong input or a full disk, with one line on stderr; 130 after Ctrl-C outside of training;
-        141 after a closed pipe. A run that a signal stops ends by SystemExit, see `session.exit_if_stopped`.
+        141 after a closed pipe. A run that a signal stops ends by SystemExit, see `train_verb.exit_if_stopped`.
     """
+    _FLAGS.clear()
     for stream in (sys.stdout, sys.stderr):  # so that any symbol can be printed in any locale
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -75,7 +82,13 @@ def run_verbs(program: Any, verbs: Mapping[str, Callable[[list[str]], Any]], arg
         say(f"error: this locale cannot name {error.object!a}: set PYTHONUTF8=1", sys.stderr)
         return 2
     except (InputError, OSError) as error:
-        say(f"error: {as_flags(str(error), program)}", sys.stderr)
+        say(f"error: {as_flags(str(error))}", sys.stderr)
+        return 2
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        reason = (str(error).splitlines() or ["too little memory"])[0][:150]
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in reason:
+            raise
+        say(f"error: out of memory: {reason}: give a smaller model or batch", sys.stderr)
         return 2
     return 0
 
@@ -97,12 +110,34 @@ def _read_as_utf8(argv: Sequence[str]):
             os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
-def as_flags(message: str, program: Any) -> str:
-    """A message with the fields of a config, such as model.hidden_size, as the flags that a user types: --model.hidden-size."""
-    preset = next(iter(getattr(program, "presets", {}).values()), None)
-    fields = set() if preset is None else {name for name in flatten(preset) if "." in name}
-    flag = lambda match: "--" + match[0].replace("_", "-") if match[0] in fields else match[0]  # noqa: E731
-    return re.sub(r"(?<![\w./-])[a-z]\w*(\.[a-z]\w*)+(?![\w./])", flag, message)
+def as_flags(message: str) -> str:
+    """A message with the names of settings as the flags that a user types: model.hidden_size as --model.hidden-size.
+
+    These are dotted names, and at the message's beginning the last part of a dotted name, such as `beam` of search.beam.
+    """
+    message = re.sub(r"(?<![\w./-])[a-z]\w*(\.[a-z]\w*)+(?![\w./])", lambda match: _FLAGS.get(match[0], match[0]), message)
+    start = r"([A-Z]\w*\.)?([a-z]\w*)(?= (is|are|has|names|needs)\b| ['\"\d-])"  # a class of settings may stand before it
+    name = re.match(start, message)
+    if name:
+        flags = [flag for path, flag in _FLAGS.items() if path.endswith(f".{name[2]}")]
+        own = _FLAGS.get(name[2]) or (flags[0] if len(flags) == 1 else name[0])
+        message = own + message[name.end() :]
+    return message
+
+
+def _flags_of(config_type: Any, path: str = "", flag: str = "--") -> Iterator[tuple[str, str]]:
+    """The dotted name and the flag of each setting of a config, in groups with or without prefixes."""
+    from tyro.conf import OmitArgPrefixes
+
+    for name, hint in typing.get_type_hints(config_type, include_extras=True).items():
+        marks = getattr(hint, "__metadata__", ())
+        inner = typing.get_args(hint)[0] if marks else hint
+        if dataclasses.is_dataclass(inner):
+            yield from _flags_of(
+                inner, f"{path}{name}.", flag if OmitArgPrefixes in marks else f"{flag}{name.replace('_', '-')}."
+            )
+        else:
+            yield path + name, flag + name.replace("_", "-")
 
 
 @contextlib.contextmanager
@@ -151,12 +186,66 @@ def parse(config_type: type[Config], argv: Sequence[str], *, program: str, defau
         default: the config that the flags change; None: the dataclass's defaults.
 
     Returns:
-        The config; on an unknown flag, the parser prints its own message and exits with code 2.
+        The config.
+
+    Raises:
+        InputError: an unknown flag, or a value that is wrong; the message names the flag.
     """
     import tyro
 
     options: dict[str, Any] = {} if default is None else {"default": default}
-    return tyro.cli(config_type, args=list(argv), prog=program, config=(tyro.conf.AvoidSubcommands,), **options)
+    _FLAGS.clear()
+    _FLAGS.update(_flags_of(config_type))
+    told = io.StringIO()
+    try:
+        with _wide(argv), contextlib.redirect_stderr(told):
+            config = tyro.cli(config_type, args=list(argv), prog=program, config=(tyro.conf.AvoidSubcommands,), **options)
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            raise
+        raise InputError(_in_one_line(told.getvalue(), argv)) from None
+    return checked(config)
+
+
+@contextlib.contextmanager
+def _wide(argv: Sequence[str]) -> Iterator[None]:
+    """A context in which the flag parser breaks no line of a message; its help is as wide as the terminal."""
+    before = os.environ.get("COLUMNS")
+    if not {"-h", "--help"} & set(argv):
+        os.environ["COLUMNS"] = "10000"
+    try:
+        yield
+    finally:
+        os.environ.pop("COLUMNS", None)
+        if before is not None:
+            os.environ["COLUMNS"] = before
+
+
+def _in_one_line(box: str, argv: Sequence[str]) -> str:
+    """The message in the box that the flag parser draws: below its title, parts between rules, of which some are help."""
+    lines = [line.strip(" \u2502\u256d\u256e\u2570\u256f") for line in box.strip().splitlines()[1:]]  # without its frame
+    parts = [" ".join(part.split()) for part in re.split(r"^[-\u2500]{9,}$", "\n".join(lines), flags=re.MULTILINE)]
+    message = "; ".join(part for part in parts if part and not part.startswith(("For full", "Argument helptext")))
+    place, _, reason = message.removeprefix("Error parsing ").partition(": ")
+    if not message.startswith("Error parsing "):
+        return message
+    if not place.startswith("--"):  # refused by the config, or by a group of it
+        name = re.match(r"\w+", reason)
+        path = f"{place}.{name[0]}" if name else ""
+        return _FLAGS[path] + reason.removeprefix(name[0]) if name and path in _FLAGS else reason
+    expected = re.search(rf"Argument helptext: {re.escape(place)} (\S+)", " ".join(parts))
+    values = itertools.takewhile(lambda argument: not argument.startswith("--"), _after(argv, place))
+    right = expected[1].replace("{None}|", "None or ") if expected else reason
+    return f"{place} is {' '.join(values)}, it must be {right.replace('INT', 'an integer').replace('FLOAT', 'a number')}"
+
+
+def _after(argv: Sequence[str], flag: str) -> list[str]:
+    """The arguments that follow a flag, its value after an equals sign among them."""
+    for n in reversed(range(len(argv))):  # the last one counts
+        name, equals, value = argv[n].partition("=")
+        if name.replace("_", "-") == flag:
+            return [value] if equals else [*argv[n + 1 :]]
+    return []
 
 
 def take_flag(argv: Sequence[str], flag: str) -> tuple[str | None, list[str]]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
+from experiments.limits import Count, Layers, Natural, Portion, Positive, Rate, Seed, Size, Weight
 from seqjax import decode
 from seqjax.attention import Additive, Attention, Attentive, Dot, General, Local, Location, MultiHead, WindowAttention
 from seqjax.cells.elman import Elman
@@ -35,8 +36,8 @@ class Recurrent:
     """A recurrent network."""
 
     cell: Literal["lstm", "gru", "elman"] = "lstm"
-    hidden_size: int = 128
-    dropout: float = 0.0  # on the embedding, between layers and before the projection
+    hidden_size: Size = 128
+    dropout: Rate = 0.0  # on the embedding, between layers and before the projection
     per: Literal["step", "sequence"] = "step"  # one dropout mask for each step, or for each row (variational)
 
     def stack(self, input_size: int, layers: int) -> Stack:
@@ -58,7 +59,7 @@ class Recurrent:
 class Reader(Recurrent):
     """A recurrent network that reads a sequence, which may do so in both directions."""
 
-    layers: int = 1
+    layers: Layers = 1
     bidirectional: bool = False  # read in both directions; such a network cannot follow a stream
 
     @property
@@ -67,13 +68,7 @@ class Reader(Recurrent):
         return self.hidden_size * (2 if self.bidirectional else 1)
 
     def reader(self, input_size: int) -> Cell | SequenceLayer:
-        """The network, for inputs with `input_size` features.
-
-        Raises:
-            InputError: there is no layer.
-        """
-        if self.layers < 1:
-            raise InputError(f"model.layers is {self.layers}, it must be at least 1")
+        """The network, for inputs with `input_size` features."""
         return self.both_ways(input_size, self.layers) if self.bidirectional else self.stack(input_size, self.layers)
 
 
@@ -83,10 +78,10 @@ class PerStep:
 
     standardize: bool = False  # bring the inputs to mean 0 and scale 1 over the training data
     center: bool = False  # subtract the mean of each clip from its features; such a network cannot follow a stream
-    input_dropout: float = 0.0  # rate at which whole features are left out of a training clip
+    input_dropout: Rate = 0.0  # rate at which whole features are left out of a training clip
     encoder: Literal["conv", "dense", "none"] = "none"  # a convolutional network or a layer reads every step
-    channels: tuple[int, ...] = (16, 32, 64)  # of the convolutional network
-    encoded_size: int = 64  # features that the encoder makes of a step
+    channels: tuple[Size, ...] = (16, 32, 64)  # of the convolutional network
+    encoded_size: Size = 64  # features that the encoder makes of a step
 
     def per_step(self, series: Series, word: str) -> tuple[list[Cell | SequenceLayer], int]:
         """The parts that read an input of training data, and the number of features that they make of a step.
@@ -116,10 +111,10 @@ class OverTime(Reader):
     """A network over time: recurrent or of convolutions."""
 
     kind: Literal["recurrent", "multi_lstm", "ed_tcn", "dilated_tcn", "none"] = "recurrent"
-    width: int = 9  # steps that a temporal convolution reads
+    width: Size = 9  # steps that a temporal convolution reads
     causal: bool = False  # of a temporal convolution: read no later step
-    span: int = 5  # of a MultiLSTM: steps that each step reads, and that it labels
-    offset: int = 0  # of a MultiLSTM: steps from each step to the last that it labels
+    span: Size = 5  # of a MultiLSTM: steps that each step reads, and that it labels
+    offset: Natural = 0  # of a MultiLSTM: steps from each step to the last that it labels
 
     def over_time(self, size: int) -> tuple[list[Cell | SequenceLayer], int]:
         """The network for `size` features a step, as a list of at most one part, and the number of features that it makes.
@@ -147,11 +142,11 @@ class Pooled:
     head: Literal["scores", "max", "mean", "last", "late", "slow", "local", "convolution"] = "scores"  # see seqjax.layers
     average: Literal["uniform", "linear", "last", "max"] = "uniform"  # of the steps' probabilities; needs head scores
     gain: Literal["uniform", "linear", "last"] = "uniform"  # of the steps' losses; needs head scores
-    head_layers: tuple[int, ...] = ()  # sizes of the head's layers before its last
-    pool_size: int = 10  # steps of a window; needs head slow or convolution
-    pool_stride: int = 5  # steps from window to window
-    pool_windows: int = 4  # windows of a sequence; needs head local
-    filters: int = 64  # of the convolution
+    head_layers: tuple[Size, ...] = ()  # sizes of the head's layers before its last
+    pool_size: Size = 10  # steps of a window; needs head slow or convolution
+    pool_stride: Size = 5  # steps from window to window
+    pool_windows: Size = 4  # windows of a sequence; needs head local
+    filters: Size = 64  # of the convolution
 
     def build_head(self, features: int, classes: int, dropout: float) -> Head:
         """The head for outputs of `features` features.
@@ -200,7 +195,7 @@ class Augmentation(Augment):
 class RecurrentEncoder(Recurrent):
     """A recurrent encoder, which may read in both directions."""
 
-    encoder_layers: int = 1
+    encoder_layers: Layers = 1
     bidirectional: bool = True  # read in both directions
     merge: Literal["concat", "sum", "mean"] = "concat"  # of the two directions; dot attention needs sum or mean
 
@@ -220,12 +215,12 @@ class RecurrentEncoder(Recurrent):
 class RecurrentDecoder(Recurrent):
     """A recurrent decoder of symbols, which may attend to an encoder's output."""
 
-    decoder_layers: int = 1
-    embedding_size: int = 256
+    decoder_layers: Layers = 1
+    embedding_size: Size = 256
     attention: Literal["none", "additive", "dot", "general", "location"] = "additive"
-    heads: int = 1  # above 1: multi-head attention with this many heads; needs attention dot
-    places: int = 200  # for attention by location: the maximum number of symbols of a source
-    window: int | None = None  # for local attention: symbols on either side of the predicted position
+    heads: Layers = 1  # above 1: multi-head attention with this many heads; needs attention dot
+    places: Size = 200  # for attention by location: the maximum number of symbols of a source
+    window: Size | None = None  # for local attention: symbols on either side of the predicted position
     order: Literal["before", "after"] = "after"  # attend before the step, with the old state (Bahdanau), or after it (Luong)
     input_feeding: bool = True  # append the attention's output to the next step's input
     coverage: bool = False  # give additive attention the sum of its earlier weights
@@ -285,22 +280,14 @@ class ScheduledSampling:
     """Scheduled sampling: the probability that a training step reads the true symbol (Bengio et al. 2015)."""
 
     decay: Literal["none", "linear", "exponential", "inverse_sigmoid"] = "none"  # none: always read the true symbol
-    lowest: float = 0.0  # the lowest probability of the true symbol
-    over: float = 1.0  # share of the run after which the probability is `lowest` (linear), or one half (the other two)
+    lowest: Rate = 0.0  # the lowest probability of the true symbol
+    over: Positive = 1.0  # share of the run after which the probability is `lowest` (linear), or one half (the other two)
     per: Literal["token", "sequence"] = "token"  # one draw for each symbol, or for each row
 
     def schedule(self, steps: int) -> TeacherForcing | None:
-        """The schedule over a run of `steps` steps; None if every step reads the true symbol.
-
-        Raises:
-            InputError: `over` is not above 0, or `lowest` is not in [0, 1).
-        """
+        """The schedule over a run of `steps` steps; None if every step reads the true symbol."""
         if self.decay == "none":
             return None
-        if not self.over > 0:
-            raise InputError(f"scheduled_sampling.over is {self.over}, it must be above 0")
-        if not 0 <= self.lowest < 1:
-            raise InputError(f"scheduled_sampling.lowest is {self.lowest}, it must be at least 0 and below 1")
         half = max(self.over * steps, 1.0)
         if self.decay == "linear":
             k = half / (1 - self.lowest)
@@ -317,11 +304,11 @@ class ScheduledSampling:
 class Drawing:
     """Options for sampling symbols one after another."""
 
-    temperature: float = 0.7
-    top_k: int | None = None
-    top_p: float | None = None
-    length: int = 400  # number of symbols
-    seed: int = 0
+    temperature: Weight = 0.7
+    top_k: Count | None = None
+    top_p: Portion | None = None
+    length: Count = 400  # number of symbols
+    seed: Seed = 0
     argmax: bool = False  # take the likeliest symbol at every step
 
     def stream(self, model: Decoder, params: Params, batch: dict) -> Iterator[np.ndarray]:

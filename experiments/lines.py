@@ -93,7 +93,7 @@ def answer(
     if stream:
         search.stream("")  # refuses a search that cannot stream
         if n_best > 1:
-            raise InputError(f"--stream shows one output of each line, n_best is {n_best}")
+            raise InputError(f"--stream shows one output of each line, --n-best is {n_best}")
     first, lines, best = 0, read_lines(path, prompt=prompt), []
     while chunk := list(itertools.islice(lines, 1 if stream or are_typed(path) else CHUNK)):
         inputs = prepare(first, chunk)

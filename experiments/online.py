@@ -110,8 +110,6 @@ def follow(
     Raises:
         InputError: the model looks ahead, or there was no step.
     """
-    if not every > 0:
-        raise InputError(f"--every is {every}, it must be above 0: seconds from guess to guess")
     step, first = jax.jit(model.step), model.start(params, 1)
     state, scores, due, busy, seconds = first, [], 0.0, [], 0.0
     for n, (seconds, values) in enumerate(steps):

@@ -11,18 +11,18 @@ import io
 import json
 import pathlib
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from tyro.conf import Positional
 
 from experiments import command_line
+from experiments.limits import FilePath
 from experiments.repeats import figures_of, shown, summary_of
 from seqjax.errors import InputError
 from seqjax.train import RunFolder
 from seqjax.train.plots import compared_curves
-from seqjax.train.runs.lock import BEAT
+from seqjax.train.runs.lock import is_owned
 
 PROGRAM = "python -m experiments.runs"
 OWN = ("seed", "seeds", "run", "resume", "resume_if_there")  # settings in which the runs of one config may differ
@@ -57,8 +57,7 @@ class Entry(NamedTuple):
     @property
     def state(self) -> str:
         """Running, finished, or stopped before its end."""
-        lock = self.dir / "lock"
-        if lock.exists() and time.time() - lock.stat().st_mtime < 3 * BEAT:
+        if is_owned(self.dir):
             return "running"
         return "finished" if self.results and self.step <= self.results.get("steps", self.step) else "interrupted"
 
@@ -85,7 +84,7 @@ def find_runs(folder: pathlib.Path) -> Iterator[Entry]:
 class List:
     """Lists the runs in some folders."""
 
-    folders: Positional[tuple[str, ...]] = ("runs",)
+    folders: Positional[tuple[FilePath, ...]] = ("runs",)
 
 
 def list_runs(argv: list[str]):
@@ -113,8 +112,8 @@ def _begun(entry: Entry) -> float:
 class Compare:
     """Compares runs, or folders of runs such as those of several seeds."""
 
-    dirs: Positional[tuple[str, ...]]
-    out: str = "comparison"  # the folder for curves.png and figures.csv
+    dirs: Positional[tuple[FilePath, ...]]
+    out: FilePath = "comparison"  # the folder for curves.png and figures.csv
     figure: str | None = None  # the validation figure of the picture; None: the one that all runs monitor, or the loss
     x: Literal["steps", "epochs", "seconds"] = "steps"  # the horizontal axis of the picture
 

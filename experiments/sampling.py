@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.groups import Drawing
+from experiments.limits import FilePath, Size
 from seqjax.contracts import Decoder
 from seqjax.data.text.files import read_text
 from seqjax.data.text.vocabulary import Vocabulary
@@ -34,13 +35,11 @@ class Sampling(Drawing):
 class Output:
     """Samples to draw at once, and their place."""
 
-    samples: int = 1  # number of samples, drawn together
-    prompt_file: str | None = None  # a text file in place of the prompt; "-" is standard input
-    output: str | None = None  # a new file; with the ending .jsonl one JSON object a sample
+    samples: Size = 1  # number of samples, drawn together
+    prompt_file: FilePath | None = None  # a text file in place of the prompt; "-" is standard input
+    output: FilePath | None = None  # a new file; with the ending .jsonl one JSON object a sample
 
     def __post_init__(self):
-        if self.samples < 1:
-            raise InputError(f"samples is {self.samples}, it must be at least 1")
         if self.output is not None and Path(self.output).expanduser().exists():
             raise InputError(f"--output {self.output} exists: name a new file")
 
@@ -96,7 +95,7 @@ def draw(model: Decoder, vocabulary: Vocabulary, params: Params, config: Samplin
     Raises:
         InputError: immediately, if the prompt is outside the vocabulary or temperature, top_k, top_p or length is invalid.
     """
-    ids = vocabulary.encode(config.prompt, strict=True)
+    ids = _prompt_ids(vocabulary, config)
     symbols = config.stream(model, params, prompt_batch(vocabulary, ids))
     return _text(vocabulary, config, ids.tolist(), (int(symbol[0]) for symbol in symbols))
 
@@ -107,9 +106,16 @@ def draw_several(model: Decoder, vocabulary: Vocabulary, params: Params, config:
     Raises:
         InputError: as `draw`.
     """
-    ids = vocabulary.encode(config.prompt, strict=True)
+    ids = _prompt_ids(vocabulary, config)
     drawn = config.several(model, params, prompt_batch(vocabulary, ids), count)  # [count, T]
     return ["".join(_text(vocabulary, config, ids.tolist(), row.tolist())) for row in drawn]
+
+
+def _prompt_ids(vocabulary: Vocabulary, config: Sampling) -> np.ndarray:
+    try:
+        return vocabulary.encode(config.prompt, strict=True)
+    except InputError as error:
+        raise InputError(f"prompt is {error}") from None
 
 
 def until(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:

@@ -23,6 +23,7 @@ import jax
 
 from experiments import command_line
 from experiments.changes import named_changes
+from experiments.limits import Count, FilePath, Seed, checked
 from experiments.provenance import paths_of, places_of, refuse_changed
 from seqjax import train as training
 from seqjax.contracts import Model
@@ -40,7 +41,7 @@ CHANGEABLE = {"changeable": True}  # the metadata of a field that may differ whe
 class Folder:
     """The folder of the run."""
 
-    dir: str | None = None  # a new folder; None: runs/<experiment>/<preset>-<time>
+    dir: FilePath | None = None  # a new folder; None: runs/<experiment>/<preset>-<time>
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,21 +54,20 @@ class Training:
     optimizer: training.OptimizerConfig = dataclasses.field(default_factory=training.OptimizerConfig)
     loop: training.LoopConfig = dataclasses.field(default_factory=training.LoopConfig, metadata=CHANGEABLE)
     monitor: str = "loss"  # the validation figure that chooses the best weights and drives early stopping
-    keep: int = 1  # number of regular checkpoints to keep, e.g. for averaging
+    keep: Count = 1  # number of regular checkpoints to keep, e.g. for averaging
     run: Folder = dataclasses.field(default_factory=Folder, metadata=CHANGEABLE)
-    seed: int = 0
-    seeds: tuple[int, ...] = dataclasses.field(default=(), metadata=CHANGEABLE)  # a run for each, in folders in run.dir
+    seed: Seed = 0
+    seeds: tuple[Seed, ...] = dataclasses.field(default=(), metadata=CHANGEABLE)  # a run for each, in folders in run.dir
     precision: Literal["float32", "bfloat16"] = "float32"  # of the model's products in training; the weights stay float32
-    resume: str | None = dataclasses.field(default=None, metadata=CHANGEABLE)  # a run folder to continue
+    resume: FilePath | None = dataclasses.field(default=None, metadata=CHANGEABLE)  # a run folder to continue
     resume_if_there: bool = dataclasses.field(default=False, metadata=CHANGEABLE)  # continue the run in run.dir if there is one
     change: tuple[str, ...] = dataclasses.field(default=(), metadata=CHANGEABLE)  # settings that --resume may change, by name
-    init_from: str | None = dataclasses.field(default=None, metadata=CHANGEABLE)  # a run folder whose weights the run starts from
+    init_from: FilePath | None = dataclasses.field(default=None, metadata=CHANGEABLE)  # a run folder, for the first weights
 
     def __post_init__(self):
-        if self.keep < 1:
-            raise InputError(f"keep is {self.keep}, it must be at least 1")
-        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds, default=0) < 0:
-            raise InputError(f"seeds is {' '.join(map(str, self.seeds))}, they must be different numbers of at least 0")
+        vars(self).update(vars(checked(self)))  # paths without ~
+        if len(set(self.seeds)) < len(self.seeds):
+            raise InputError(f"seeds is {' '.join(map(str, self.seeds))}, they must be different numbers")
         if self.resume_if_there and self.run.dir is None:
             raise InputError("--resume-if-there continues the run in --run.dir: give that too")
 
@@ -191,7 +191,7 @@ class Session:
                     raise InputError(f"{self.folder.dir} has ended, but its checkpoints are gone: start a new run")
                 self.folder.trim(0)
                 self.folder.write_config(self._description)
-                start = training.position_of(self.stream, iter(self.stream), run=self.folder)
+                start = training.position_of(self.stream, iter(self.stream)) | {"files": self.folder.sums()}
                 checkpoints.save("recent", self.state, start)  # so that a full or read-only disk is found now
                 checkpoints.wait()
             self.done, self._position, self._checkpoints = int(self.state.step), position, checkpoints
@@ -308,12 +308,13 @@ class Session:
             run = training.load_run(self.folder.dir)
             return dataclasses.replace(run, stopped_by=int(self.last.figures["signal"]))
         with self.folder.owned():
-            figures = measure(training.load_run(self.folder.dir).params)
+            run = training.load_run(self.folder.dir)
+            figures = measure(run.params)
             say("\n".join(f"{name} {value:.4f}" for name, value in figures.items() if isinstance(value, float)), sys.stdout)
             timing = {"steps": self.last.step, "seconds": self.last.figures["seconds"]}
             timing |= {name: self.last.figures[name] for name in (training.IDLE,) if name in self.last.figures}
             self.folder.write_results(figures | timing | facts(self.config.seed, self._data, self.mesh))
-        return training.load_run(self.folder.dir)
+        return dataclasses.replace(run, results=self.folder.read_results())
 
     def _initial_params(self) -> Params | None:
         """The weights of another run (--init-from); None if no run is named, or the run has checkpoints of its own."""

@@ -1,7 +1,9 @@
 """Vocabularies of earlier runs, for a resumed run, and for one that is trained on other texts."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.errors import InputError
 from seqjax.serial import from_json
 from seqjax.train import RunFolder
@@ -27,3 +29,25 @@ def earlier_vocabulary(config: Any, *, count: int = 1) -> Any:
     if found != count:
         raise InputError(f"the run in {folder} has {found} vocabularies: give the folder of a run that has {count}")
     return vocabulary
+
+
+def unknown_report(share: float, texts: Iterable[str], vocabulary: Vocabulary, folder: str | None) -> str:
+    """A line about the unknown symbols of training texts.
+
+    Args:
+        share: the share of the symbols that are unknown.
+        texts: the texts.
+        vocabulary: their vocabulary.
+        folder: the run folder that the vocabulary comes from; None: it was made from the texts.
+
+    Raises:
+        InputError: most symbols are unknown.
+    """
+    report = f"{share:.2%} of the training symbols are unknown"
+    if folder is not None:
+        lacking = sorted(set().union(*map(vocabulary.outside, texts)))
+        few = " ".join(map(repr, lacking[:10]))
+        report += f": the vocabulary of {folder} lacks {len(lacking):,} different ones, such as {few}"
+    if share > 0.5:
+        raise InputError(f"the vocabulary does not fit this text: {report}")
+    return f"  {report}"

@@ -9,6 +9,7 @@ import jax
 import tyro
 
 from experiments import command_line
+from experiments.limits import Count, FilePath
 from experiments.provenance import located_data
 from experiments.session import facts
 from seqjax import decode, train
@@ -16,7 +17,7 @@ from seqjax.errors import InputError
 from seqjax.types import Params
 from seqjax.writing import warned
 
-Folders = tuple[str, ...]
+Folders = tuple[FilePath, ...]
 Verb = TypeVar("Verb")
 
 
@@ -24,10 +25,10 @@ Verb = TypeVar("Verb")
 class Weights:
     """The weights to load."""
 
-    dir: tyro.conf.Positional[str]  # a run folder
+    dir: tyro.conf.Positional[FilePath]  # a run folder
     checkpoint: Literal["best", "last"] = "best"
     raw: bool = False  # of a run that kept an average of its weights (train --optimizer.average): the weights themselves
-    average: int = 1  # above 1: the mean of the last `average` checkpoints, which the run must have kept (train --keep)
+    average: Count = 1  # above 1: the mean of the last `average` checkpoints, which the run must have kept (train --keep)
     ensemble: Folders = ()  # more run folders, whose predictions are averaged with the first's
     averaging: Literal["probability", "log"] = "probability"  # of an ensemble: the mean of probabilities, or of their logarithms
 
@@ -164,6 +165,7 @@ def parse_verb(verb: type[Verb], argv: list[str], *, program: str, data: Any) ->
     flags = {argument.split("=")[0] for argument in argv if argument.startswith("--data.")}
     names = {flag.removeprefix("--data.").replace("-", "_") for flag in flags}
     if names & set(data.SOURCES):
-        base = dataclasses.replace(base, **{name: getattr(data, name) for name in data.SOURCES})
+        dropped = (*data.SOURCES, *(() if names & set(data.PATHS) else getattr(data, "OF_FILES", ())))
+        base = dataclasses.replace(base, **{name: getattr(data, name) for name in dropped})
     default = dataclasses.replace(config, data=base)
     return command_line.parse(verb, argv, program=program, default=default), bool(names)

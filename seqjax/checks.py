@@ -5,9 +5,11 @@ JAX is not imported here, because data and measures are checked too: where it ha
 
 import functools
 import operator
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -89,6 +91,13 @@ def check_sizes(owner, **sizes):
         _store(owner, name, tuple(map(operator.index, values)))
 
 
+def check_rules(owner, **rules: tuple[bool, str]):
+    """Raise InputError unless every named field of `owner` keeps its rule: (True if it does, the rule after "it must be")."""
+    for name, (holds, rule) in rules.items():
+        if not holds:
+            raise InputError(f"{name} is {shown(getattr(owner, name))}, it must be {rule}")
+
+
 def check_heads(owner, hidden_size: int, heads: int):
     """Raise InputError unless `heads` is a positive integer that divides hidden_size."""
     check_size(owner, heads=heads)
@@ -143,6 +152,21 @@ def shown(value) -> str:
         return f"an array {value.dtype}{list(value.shape)}"
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def as_path(path) -> Path:
+    """A path on this machine, in which ~ is the home folder.
+
+    Raises:
+        InputError: neither a text nor a Path.
+
+    Example:
+        >>> as_path("~/a.txt").name, as_path("~/a.txt").is_absolute()
+        ('a.txt', True)
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"the path is {shown(path)}, it must be a text or a Path")
+    return Path(os.path.expanduser(path))
 
 
 def as_array(name: str, value) -> Any:

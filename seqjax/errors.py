@@ -1,5 +1,7 @@
 """Errors of one line, which say what is wrong and what would be right."""
 
+import warnings
+
 
 class InputError(ValueError):
     """A wrong input; the message is one line that says what is wrong and what would be right.
@@ -16,6 +18,11 @@ class InputError(ValueError):
 
 class InputWarning(UserWarning):
     """Something wrong that does not stop the work, told in one line; a command prints the line."""
+
+
+def warn(message: str, frames: int = 2):
+    """Tell of something wrong that does not stop the work; `frames` is the number of functions between its place and this one."""
+    warnings.warn(message, InputWarning, stacklevel=frames + 1)
 
 
 def without_frames(error: InputError) -> InputError:

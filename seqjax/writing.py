@@ -4,10 +4,9 @@ import contextlib
 import os
 import pathlib
 import shutil
-import warnings
 from collections.abc import Iterator
 
-from seqjax.errors import InputError, InputWarning
+from seqjax.errors import InputError, warn
 
 try:
     import fcntl
@@ -107,7 +106,7 @@ def warned() -> Iterator[None]:
     try:
         yield
     except (CannotWriteError, OSError) as error:
-        warnings.warn(str(error), InputWarning, stacklevel=3)
+        warn(str(error), 3)
 
 
 def _cause(error: Exception) -> str:

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from experiments.command_line import Program
 from experiments.groups import Augmentation, OverTime, PerStep, Pooled
+from experiments.limits import FilePath, Natural, Positive, Rate, Share, Size, Weight
 from experiments.session import Training
 from seqjax.data.recordings import MIRRORS
 from seqjax.errors import InputError
@@ -19,28 +20,28 @@ class Data:
     PATHS: ClassVar = ("path", "segments")  # fields that name files or folders
 
     rendered: Literal["clips", "long"] = "clips"  # moving figures, drawn here: one action a clip, or several
-    path: str | None = None  # a folder or zip of clips by class, features likewise or as .npz, or the folder of `recordings`
+    path: FilePath | None = None  # a folder or zip of clips by class, features likewise or as .npz, or the folder of `recordings`
     recordings: Literal["hapt", "hapt_windows", "jhmdb", "salads", "ut_interaction", "weizmann"] | None = None  # published data
     tfds: str | None = None  # a video data set of tensorflow-datasets, e.g. ucf101
-    segments: str | None = None  # a CSV or JSON of the actions in the clips of `path`: a class for every frame
+    segments: FilePath | None = None  # a CSV or JSON of the actions in the clips of `path`: a class for every frame
     inputs: Literal["frames", "flow", "features"] = "frames"  # the part of the data that the model reads
-    size: tuple[int, int] | None = None  # height and width of the frames; None: those of the clips (rendered: 32 32)
+    size: tuple[Size, Size] | None = None  # height and width of the frames; None: those of the clips (rendered: 32 32)
     grey: bool = False  # read clips without colours
-    grid: tuple[int, int] | None = None  # height and width that the flow is averaged to
-    rate: float | None = None  # frames a second of clips that state none
+    grid: tuple[Size, Size] | None = None  # height and width that the flow is averaged to
+    rate: Positive | None = None  # frames a second of clips that state none
     label: str | None = None  # a regular expression for the class in a clip's name; None: its folder
     group: str | None = None  # likewise for the person or video, which no two splits share; None: every clip by itself
     unreadable: Literal["skip", "refuse"] = "skip"  # clips that cannot be read are named and counted, or refused
-    count: tuple[int, int, int] = (600, 120, 240)  # rendered clips to train, validate and test
-    every: int = 1  # keep one of so many steps; of HAPT: the mean of so many
+    count: tuple[Size, Size, Size] = (600, 120, 240)  # rendered clips to train, validate and test
+    every: Size = 1  # keep one of so many steps; of HAPT: the mean of so many
     motion: bool = False  # of HAPT: read the fast part of both sensors too, on a logarithmic scale
     classes: tuple[str, ...] = ()  # the classes to tell apart; others are left out. Empty: all
-    cut: tuple[int, int] | None = None  # cut recordings into clips of so many steps, one every so many
-    window: int | None = None  # train on random windows of at most so many steps
+    cut: tuple[Size, Size] | None = None  # cut recordings into clips of so many steps, one every so many
+    window: Size | None = None  # train on random windows of at most so many steps
     augment: Augmentation = dataclasses.field(default_factory=Augmentation)  # of training clips
-    split: tuple[float, float, float] = (0.7, 0.1, 0.2)  # shares of the groups in train, valid and test
-    fold: int | None = None  # the test split: the n-th published one or group; `split` still says how much is valid
-    batch_size: int = 16
+    split: tuple[Share, Share, Share] = (0.7, 0.1, 0.2)  # shares of the groups in train, valid and test
+    fold: Natural | None = None  # the test split: the n-th published one or group; `split` still says how much is valid
+    batch_size: Size = 16
 
     @property
     def augmentation(self) -> Augmentation:
@@ -60,12 +61,12 @@ class Data:
 class Network(PerStep, OverTime, Pooled):
     """The encoder of a step, the network over time, and the head of a clip."""
 
-    hidden_size: int = 64
+    hidden_size: Size = 64
     balanced: bool = False  # weigh the losses of the classes by one over their frequency
-    smoothing: float = 0.0  # label smoothing
-    focal: float | None = None  # the exponent of the focal loss; None: cross-entropy
+    smoothing: Rate = 0.0  # label smoothing
+    focal: Weight | None = None  # the exponent of the focal loss; None: cross-entropy
     ranking: Literal["none", "score", "margin"] = "none"  # of frames: L_s or L_m of Ma, Sigal and Sclaroff 2016
-    ranking_weight: float = 1.0
+    ranking_weight: Weight = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

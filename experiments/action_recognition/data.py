@@ -80,7 +80,8 @@ def _read(data: Data) -> Series | dict[str, Series]:
 
 
 def _prepared(data: Data, series: Series) -> Series:
-    series = series.with_classes(*data.classes) if data.classes else series
+    with renamed(**{"class": "data.classes: class"}):
+        series = series.with_classes(*data.classes) if data.classes else series
     thinned = data.recordings == "hapt" or (data.path is not None and not data.recordings and data.inputs != "features")
     series = series if data.every == 1 or thinned else series.thin(data.every)
     return series.windows(*data.cut) if data.cut else series

@@ -12,6 +12,7 @@ from experiments.action_recognition.config import PROGRAM, Data
 from experiments.action_recognition.data import load_actions
 from experiments.folds import evaluate_folds
 from experiments.labelled import check_reads
+from experiments.limits import FilePath, Natural, Positive, Size, Weight
 from experiments.online import follow, read_steps
 from experiments.provenance import warn_if_changed
 from experiments.recording import draw_recording, pick_recording, read_recording, with_truth
@@ -21,8 +22,6 @@ from seqjax.errors import InputError
 from seqjax.models import Classifier, FrameClassifier, LateFusion, fit_weights
 from seqjax.train import RunFolder
 
-MODELS = (Classifier, FrameClassifier)
-
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
@@ -31,7 +30,7 @@ class Evaluate:
     weights: OmitArgPrefixes[Weights] = field(default_factory=latest(PROGRAM))
     data: Data = field(default_factory=Data)
     split: Literal["train", "valid", "test"] = "test"
-    fusion: tuple[float, ...] = ()  # the weights of an ensemble's runs; empty: equal
+    fusion: tuple[Weight, ...] = ()  # the weights of an ensemble's runs; empty: equal
     fit_fusion: bool = False  # fit the weights of an ensemble's runs on the validation split
     name: str | None = None  # name of the files to write; None: the split and the weights
 
@@ -67,7 +66,7 @@ def evaluate_run(argv: list[str]) -> dict[str, float]:
 
 def load(weights: Weights) -> Loaded:
     """The model of a run, or the fusion of several."""
-    return weights.load(MODELS, fuse=lambda models: LateFusion(models=models, average=weights.averaging))
+    return weights.load((Classifier, FrameClassifier), fuse=lambda models: LateFusion(models=models, average=weights.averaging))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,13 +74,13 @@ class Predict:
     """Classifies one recording, and draws its timeline."""
 
     weights: OmitArgPrefixes[Weights] = field(default_factory=latest(PROGRAM))
-    input: str | None = None  # a clip, or a table or .npy of features; None: a recording of the run's data
+    input: FilePath | None = None  # a clip, or a table or .npy of features; None: a recording of the run's data
     data: Data = field(default_factory=Data)
     split: Literal["train", "valid", "test"] = "test"
-    index: int = 0  # the recording of that split
-    segments: str | None = None  # a CSV or JSON of the true segments of `input`
-    rate: float | None = None  # steps a second of a file that states none; None: as in the run's data
-    out: str = "timeline.png"
+    index: Natural = 0  # the recording of that split
+    segments: FilePath | None = None  # a CSV or JSON of the true segments of `input`
+    rate: Positive | None = None  # steps a second of a file that states none; None: as in the run's data
+    out: FilePath = "timeline.png"
 
 
 def predict(argv: list[str]):
@@ -107,11 +106,11 @@ class Stream:
     """Guesses while frames come in."""
 
     weights: OmitArgPrefixes[Weights] = field(default_factory=latest(PROGRAM))
-    input: str | None = None  # a clip, a folder that fills with images, or a table of features; None: standard input
-    rate: float | None = None  # steps a second of a source that states none; None: as in the run's data
-    every: float = 1.0  # seconds from guess to guess
-    restart: int | None = None  # begin anew after so many steps; None: after the clip length that the run's data were cut to
-    patience: float = 3.0  # a folder has ended after so many seconds without a new image
+    input: FilePath | None = None  # a clip, a folder that fills with images, or a table of features; None: standard input
+    rate: Positive | None = None  # steps a second of a source that states none; None: as in the run's data
+    every: Positive = 1.0  # seconds from guess to guess
+    restart: Size | None = None  # begin anew after so many steps; None: after the clip length that the run's data were cut to
+    patience: Weight = 3.0  # a folder has ended after so many seconds without a new image
 
 
 def stream(argv: list[str]):
@@ -120,8 +119,8 @@ def stream(argv: list[str]):
     loaded, description = load(config.weights), RunFolder(config.weights.dir).read_config()
     data = command_line.from_dict(Data(), description["config"]["data"])
     [(word, shape)] = {(model.encoder.name, model.encoder.shape) for model in models_of(loaded.model)}
-    prepared = preparation(config.weights.dir, data, config.rate)
-    steps = read_steps(config.input, word, shape, patience=config.patience, **prepared)
+    options: dict[str, Any] = {"patience": config.patience} | preparation(config.weights.dir, data, config.rate)
+    steps = read_steps(config.input, word, shape, **options)
     restart = config.restart or (data.cut[0] if data.cut else None)
     follow(loaded.model, loaded.params, steps, loaded.run.vocabulary.names, every=config.every, restart=restart)
 

@@ -5,10 +5,10 @@ from typing import ClassVar, Literal
 
 from experiments.command_line import Program
 from experiments.groups import Recurrent
+from experiments.limits import Count, FilePath, Layers, Natural, Positive, Share, Size
 from experiments.sampling import Sampling
 from experiments.session import CHANGEABLE, Training
 from seqjax.data.text.vocabulary import Vocabulary
-from seqjax.errors import InputError
 from seqjax.models.language_model import LanguageModel
 from seqjax.train import LoopConfig, OptimizerConfig
 
@@ -19,31 +19,32 @@ class Data:
 
     SOURCES: ClassVar = ("path", "corpus", "tfds")  # alternatives: a flag for one replaces the run's others
     PATHS: ClassVar = ("path", "vocabulary_from")  # fields that name files or folders
+    OF_FILES: ClassVar = ("include", "encoding", "unreadable")  # that say how files are read
 
-    path: str | None = None  # a text file (.gz, .bz2, .xz, .zip too), or a folder of them; instead of corpus
+    path: FilePath | None = None  # a text file (.gz, .bz2, .xz, .zip too), or a folder of them; instead of corpus
     corpus: Literal["stdlib", "pydoc"] = "stdlib"  # comes with Python: the source of its library, or its manual
     tfds: str | None = None  # a text data set of tensorflow-datasets, e.g. tiny_shakespeare; instead of corpus
     include: tuple[str, ...] = ()  # patterns such as *.md, of which a file of the folder must match one; empty: all files
     encoding: str = "utf-8"  # of the files, by its name in Python
     unreadable: Literal["refuse", "skip"] = "refuse"  # files of the folder that cannot be read or are not in the encoding
-    split: tuple[float, float, float] = (0.8, 0.1, 0.1)  # shares of training, validation, test
+    split: tuple[Share, Share, Share] = (0.8, 0.1, 0.1)  # shares of training, validation, test
     vocabulary: Literal["character", "byte", "word", "word-punct", "bpe", "unigram"] = "character"
-    vocabulary_from: str | None = None  # a run folder, whose vocabulary is taken instead
+    vocabulary_from: FilePath | None = None  # a run folder, whose vocabulary is taken instead
     normalization: Literal["NFC", "NFKC"] | None = "NFC"  # Unicode's form of every text, also of prompts; bytes keep theirs
-    min_count: int = 1  # symbols that occur less often in the training text are unknown
-    max_size: int | None = None  # maximum size of the vocabulary; None: no limit, for sub-words 8,000
-    batch_size: int = 32  # rows of a batch, over all devices
-    length: int = 64  # steps of a batch; the state is carried from batch to batch
+    min_count: Count = 1  # symbols that occur less often in the training text are unknown
+    max_size: Count | None = None  # maximum size of the vocabulary; None: no limit, for sub-words 8,000
+    batch_size: Size = 32  # rows of a batch, over all devices
+    length: Size = 64  # steps of a batch; the state is carried from batch to batch
 
 
 @dataclasses.dataclass(frozen=True)
 class Network(Recurrent):
     """The recurrent network."""
 
-    layers: int = 1
-    embedding_size: int | None = None  # None: one-hot
+    layers: Layers = 1
+    embedding_size: Size | None = None  # None: one-hot
     tied: bool = False  # the projection is the embedding transposed
-    init_scale: float | None = None  # draw every parameter from U(-s, s); None: the default of each part
+    init_scale: Positive | None = None  # draw every parameter from U(-s, s); None: the default of each part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +56,8 @@ class Config(Training):
     loss_scale: Literal["mean", "sum"] = "mean"  # the loss's mean over steps and rows, or its sum over steps, for the gradient
     monitor: Literal["loss"] = "loss"
     sample: Sampling = dataclasses.field(default=Sampling(), metadata=CHANGEABLE)  # of the samples in samples.jsonl
-    ngrams: tuple[int, ...] = dataclasses.field(default=(), metadata=CHANGEABLE)  # orders of count models to compare with
-    ngram_limit: int = dataclasses.field(default=20_000_000, metadata=CHANGEABLE)  # no count models of more training symbols
-
-    def __post_init__(self):
-        super().__post_init__()
-        if any(order < 1 for order in self.ngrams):
-            raise InputError(f"ngrams is {' '.join(map(str, self.ngrams))}, every order must be at least 1 (a unigram model)")
+    ngrams: tuple[Layers, ...] = dataclasses.field(default=(), metadata=CHANGEABLE)  # orders of count models to compare with
+    ngram_limit: Natural = dataclasses.field(default=20_000_000, metadata=CHANGEABLE)  # no count models of more training symbols
 
 
 def build_model(config: Network, vocabulary: Vocabulary) -> LanguageModel:
@@ -70,8 +66,6 @@ def build_model(config: Network, vocabulary: Vocabulary) -> LanguageModel:
     Raises:
         InputError: sizes do not fit together.
     """
-    if config.layers < 1:
-        raise InputError(f"model.layers is {config.layers}, it must be at least 1")
     first = len(vocabulary) if config.embedding_size is None else config.embedding_size
     return LanguageModel(
         vocabulary_size=len(vocabulary),

@@ -2,9 +2,11 @@
 
 from typing import Any, NamedTuple
 
+from experiments.command_line import renamed
 from experiments.language_model.config import Data
 from experiments.lines import counter
 from experiments.text_figures import HeldOut, unknown_symbols
+from experiments.vocabularies import unknown_report
 from seqjax.data.text.corpus import load
 from seqjax.data.text.encoded import EncodedCorpus, VocabularySettings, encode_corpus
 from seqjax.data.text.language import TextStream
@@ -93,25 +95,18 @@ def load_text(data: Data, vocabulary: Vocabulary | None = None, *, trained: dict
             is outside the vocabulary.
     """
     files: dict[str, Any] = {"include": data.include, "encoding": data.encoding, "unreadable": data.unreadable}
-    corpus = load(data.path, data.corpus, data.tfds, data.split, **files)
-    settings = VocabularySettings(data.vocabulary, data.min_count, data.max_size, data.normalization)
-    encoded = encode_corpus(corpus, vocabulary or settings, notice=show)
+    with renamed(**{name: f"data.{name}" for name in ("tfds", "min_count", "max_size")}):
+        corpus = load(data.path, data.corpus, data.tfds, data.split, **files)
+        settings = VocabularySettings(data.vocabulary, data.min_count, data.max_size, data.normalization)
+        encoded = encode_corpus(corpus, vocabulary or settings, notice=show)
     vocabulary, record, report = encoded.vocabulary, dict(corpus.record), ()
     if trained is not None:
         return Text(record, encoded, report, trained.get("unseen_probability"))
     share, unseen = unknown_symbols(encoded.tokens["train"], vocabulary)
     record |= {"train_unknown_share": share} | ({} if unseen is None else {"unseen_probability": unseen})
     if share:
-        report = (f"  {share:.2%} of the training symbols are unknown",)
-        if data.vocabulary_from is not None:
-            pieces = (piece for document in corpus.train for piece in whole_pieces(document.pieces()))
-            lacking = sorted(set().union(*map(vocabulary.outside, pieces)))
-            few = " ".join(map(repr, lacking[:10]))
-            report = (
-                f"{report[0]}: the vocabulary of {data.vocabulary_from} lacks {len(lacking):,} different ones, such as {few}",
-            )
-        if share > 0.5:
-            raise InputError(f"the vocabulary does not fit this text: {report[0].strip()}")
+        pieces = (piece for document in corpus.train for piece in whole_pieces(document.pieces()))
+        report = (unknown_report(share, pieces, vocabulary, data.vocabulary_from),)
     return Text(record, encoded, report, unseen)
 
 

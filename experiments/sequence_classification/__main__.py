@@ -18,6 +18,7 @@ import numpy as np
 from tyro.conf import OmitArgPrefixes
 
 from experiments import command_line
+from experiments.limits import FilePath, Size
 from experiments.lines import CHUNK, read_lines
 from experiments.provenance import warn_if_changed
 from experiments.scoring import predict_all
@@ -112,15 +113,13 @@ class Predict:
     """Gives the classes of lines of text, of a drawing after every stroke, or of series."""
 
     weights: OmitArgPrefixes[Weights] = field(default_factory=latest(PROGRAM))
-    input: str | None = None  # lines, strokes, or a file or folder of series; None: lines or strokes from standard input
-    top: int = 1  # the number of classes for each line, the most probable first
+    input: FilePath | None = None  # lines, strokes, or a file or folder of series; None: lines or strokes from standard input
+    top: Size = 1  # the number of classes for each line, the most probable first
 
 
 def predict(argv: list[str]):
     """Gives classes and their probabilities: predict DIR [--input FILE] [--top 3]; without --input for standard input."""
     config = command_line.parse(Predict, argv, program=f"{PROGRAM} predict")
-    if config.top < 1:
-        raise InputError(f"--top is {config.top}, it must be at least 1")
     loaded, data = _load(config.weights)
     guesses = _of_lines if data.is_text else _of_strokes if data.strokes is not None else _of_files
     for name, scores in guesses(loaded, data, config.input):

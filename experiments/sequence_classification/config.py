@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from experiments.command_line import Program
 from experiments.groups import Pooled, Reader
+from experiments.limits import Count, FilePath, Rate, Share, Size, Weight
 from experiments.session import Training
 from seqjax.data.labels import Labels
 from seqjax.data.series import Series
@@ -21,24 +22,24 @@ class Data:
     SOURCES: ClassVar = ("train", "valid", "test", "strokes", "series")  # a flag for one replaces the run's others
     PATHS: ClassVar = ("train", "valid", "test", "strokes", "series")  # fields that name files or folders
 
-    train: str | None = None  # a table, label<TAB>text or label text; .gz too. None: lines of Python's library, by module
-    valid: str | None = None  # likewise; None: split off from train
-    test: str | None = None  # likewise
-    strokes: str | None = None  # Omniglot's zip of pen strokes; instead of tables
-    series: str | None = None  # an .npz of series, or a folder of them by class; instead of tables
-    split: tuple[float, float, float] = (0.8, 0.1, 0.1)  # shares of training, validation and test where they are not given
+    train: FilePath | None = None  # a table, label<TAB>text or label text; .gz too. None: lines of Python's library, by module
+    valid: FilePath | None = None  # likewise; None: split off from train
+    test: FilePath | None = None  # likewise
+    strokes: FilePath | None = None  # Omniglot's zip of pen strokes; instead of tables
+    series: FilePath | None = None  # an .npz of series, or a folder of them by class; instead of tables
+    split: tuple[Share, Share, Share] = (0.8, 0.1, 0.1)  # shares of training, validation and test where they are not given
     columns: tuple[str, str] | None = None  # label and text in a table: numbers from 1, or titles; in JSON lines: keys
     header: Literal["refuse", "skip", "keep"] = "refuse"  # a table's first row, if it looks like titles of columns
     names: tuple[str, ...] = ()  # new names for the labels of tables: 0=negative 1=positive
     encoding: str = "utf-8"  # of the tables
     lowercase: bool = True
     normalization: Literal["NFC", "NFKC"] | None = "NFC"  # Unicode's form of every text
-    min_count: int = 1  # words that occur less often in the training text are unknown
-    max_size: int | None = None  # maximum size of the vocabulary
-    max_length: int | None = None  # words; None: long enough for 99 % of the training texts, and at least 200
-    word_dropout: float = 0.0  # share of the training words that are read as unknown
-    distort: float = 0.0  # strength of the random distortion of training drawings, such as 1
-    batch_size: int = 50  # sequences of a batch, over all devices
+    min_count: Count = 1  # words that occur less often in the training text are unknown
+    max_size: Count | None = None  # maximum size of the vocabulary
+    max_length: Size | None = None  # words; None: long enough for 99 % of the training texts, and at least 200
+    word_dropout: Rate = 0.0  # share of the training words that are read as unknown
+    distort: Weight = 0.0  # strength of the random distortion of training drawings, such as 1
+    batch_size: Size = 50  # sequences of a batch, over all devices
 
     @property
     def is_text(self) -> bool:
@@ -51,12 +52,12 @@ class Network(Reader, Pooled):
     """A recurrent or a convolutional network, and the head that pools its outputs over time."""
 
     kind: Literal["recurrent", "convolutional"] = "recurrent"
-    dropout: float = 0.5  # between layers, and before each layer of the head
-    embedding_size: int = 128
-    embedding_dropout: float = 0.5
-    channels: int = 100  # filters of each width of a convolutional network
-    widths: tuple[int, ...] = (3, 4, 5)  # of the filters of a convolutional network
-    label_smoothing: float = 0.1
+    dropout: Rate = 0.5  # between layers, and before each layer of the head
+    embedding_size: Size = 128
+    embedding_dropout: Rate = 0.5
+    channels: Size = 100  # filters of each width of a convolutional network
+    widths: tuple[Size, ...] = (3, 4, 5)  # of the filters of a convolutional network
+    label_smoothing: Rate = 0.1
 
 
 @dataclasses.dataclass(frozen=True)

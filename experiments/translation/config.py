@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from experiments.command_line import Program
 from experiments.groups import RecurrentDecoder, RecurrentEncoder, ScheduledSampling
+from experiments.limits import Count, FilePath, Portion, Rate, Share, Size, Weight
 from experiments.session import CHANGEABLE, Training
 from seqjax.data.text.vocabulary import Vocabulary
 from seqjax.data.text.words import LineVocabulary
@@ -21,11 +22,11 @@ class Data:
     SOURCES: ClassVar = ("train", "valid", "test", "tfds")  # alternatives: a flag for one replaces the run's others
     PATHS: ClassVar = ("train", "valid", "test", "vocabulary_from")  # fields that name files or folders
 
-    train: tuple[str, ...] = ()  # two aligned files, a table, or .jsonl; .gz too. Empty: numbers in words, to French and German
-    valid: tuple[str, ...] = ()  # likewise; empty: split off from train
-    test: tuple[str, ...] = ()  # likewise
+    train: tuple[FilePath, ...] = ()  # two aligned files, a table, or .jsonl; .gz too. Empty: numbers in words, in two languages
+    valid: tuple[FilePath, ...] = ()  # likewise; empty: split off from train
+    test: tuple[FilePath, ...] = ()  # likewise
     tfds: str | None = None  # a parallel data set of tensorflow-datasets, e.g. ted_hrlr_translate/pt_to_en; instead of files
-    split: tuple[float, float, float] = (0.8, 0.1, 0.1)  # shares of training, validation and test where they are not given
+    split: tuple[Share, Share, Share] = (0.8, 0.1, 0.1)  # shares of training, validation and test where they are not given
     columns: tuple[str, str] | None = None  # of a table: numbers from 1, or titles; of JSON lines: keys
     header: Literal["refuse", "skip", "keep"] = "refuse"  # a table's first row, if it looks like titles of columns
     swap: bool = False  # translate from the second language to the first
@@ -33,14 +34,14 @@ class Data:
     normalization: Literal["NFC", "NFKC"] | None = "NFC"  # Unicode's form of every text, also of lines to translate
     units: Literal["bpe", "unigram", "word", "character"] = "bpe"
     target_units: Literal["bpe", "unigram", "word", "character", "line"] | None = None  # None: as units; line: whole replies
-    vocabulary_from: str | None = None  # a run folder, whose vocabularies are taken instead
-    vocabulary_size: int = 8000  # maximum size of a vocabulary
-    min_count: int = 1  # words and characters that occur less often in the training pairs are unknown
-    character_coverage: float = 1.0  # share of the characters that sub-words know, such as 0.9995 for Chinese
+    vocabulary_from: FilePath | None = None  # a run folder, whose vocabularies are taken instead
+    vocabulary_size: Count = 8000  # maximum size of a vocabulary
+    min_count: Count = 1  # words and characters that occur less often in the training pairs are unknown
+    character_coverage: Portion = 1.0  # share of the characters that sub-words know, such as 0.9995 for Chinese
     joint: bool = True  # one vocabulary for both sides
-    max_length: int | None = None  # symbols of a side; None: long enough for 99 % of the training texts, and at least 100
+    max_length: Size | None = None  # symbols of a side; None: long enough for 99 % of the training texts, and at least 100
     over_long: Literal["drop", "cut"] = "drop"  # leave longer training pairs out, or cut them
-    batch_size: int = 64  # pairs of a batch, over all devices
+    batch_size: Size = 64  # pairs of a batch, over all devices
     bleu_tokenize: Literal["13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none"] = "13a"  # sacreBLEU's words
 
 
@@ -49,11 +50,11 @@ class Network(RecurrentEncoder, RecurrentDecoder):
     """The encoder, the decoder and the bridge between them."""
 
     cell: Literal["lstm", "gru", "elman"] = "gru"
-    hidden_size: int = 256  # of the decoder, and of each direction of the encoder
-    coverage_loss: float = 0.0  # weight of the penalty on attending to a position repeatedly (See et al. 2017)
+    hidden_size: Size = 256  # of the decoder, and of each direction of the encoder
+    coverage_loss: Weight = 0.0  # weight of the penalty on attending to a position repeatedly (See et al. 2017)
     bridge: Literal["dense", "final", "none"] = "dense"  # from the encoder's last state to the decoder's first
     reverse_source: bool = False  # Sutskever, Vinyals, Le 2014
-    label_smoothing: float = 0.0
+    label_smoothing: Rate = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,13 +65,8 @@ class Config(Training):
     model: Network = Network()
     scheduled_sampling: ScheduledSampling = dataclasses.field(default_factory=ScheduledSampling)
     monitor: Literal["auto", "loss", "bleu", "chrf", "exact_match"] = "auto"  # of greedy translations; auto: bleu, or else chrf
-    monitor_pairs: int = dataclasses.field(default=1000, metadata=CHANGEABLE)  # at most so many pairs are translated
+    monitor_pairs: Count = dataclasses.field(default=1000, metadata=CHANGEABLE)  # at most so many pairs are translated
     search: Search = dataclasses.field(default_factory=Search, metadata=CHANGEABLE)  # for the final figures
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.monitor_pairs < 1:
-            raise InputError(f"monitor_pairs is {self.monitor_pairs}, it must be at least 1")
 
 
 def build_model(config: Network, sampling: str, source: Vocabulary, target: Vocabulary) -> Seq2Seq:
@@ -79,9 +75,6 @@ def build_model(config: Network, sampling: str, source: Vocabulary, target: Voca
     Raises:
         InputError: sizes or options do not fit together.
     """
-    for name in ("encoder_layers", "decoder_layers"):
-        if getattr(config, name) < 1:
-            raise InputError(f"model.{name} is {getattr(config, name)}, it must be at least 1")
     if target.start is None:
         raise InputError("the target vocabulary has no start symbol: the decoder must read one at its first step")
     if config.tied == "all" and source != target:

@@ -9,6 +9,7 @@ from tyro.conf import OmitArgPrefixes
 
 from experiments import command_line
 from experiments.command_line import renamed
+from experiments.limits import FilePath, Size
 from experiments.lines import answer, are_typed, check_lengths, counter, n_best_row, warn
 from experiments.provenance import warn_if_changed
 from experiments.translation.config import PROGRAM, Data
@@ -31,9 +32,9 @@ class Translate:
 
     weights: OmitArgPrefixes[Weights] = field(default_factory=latest(PROGRAM))
     search: OmitArgPrefixes[Search] = field(default_factory=Search)
-    input: str | None = None  # a file of lines, .gz too; None: standard input
+    input: FilePath | None = None  # a file of lines, .gz too; None: standard input
     to: str | None = None  # the language to translate into, for a model of several: puts <...> before every source
-    n_best: int = 1  # translations of each line; above 1 they are printed as: line ||| translation ||| score
+    n_best: Size = 1  # translations of each line; above 1 they are printed as: line ||| translation ||| score
     stream: bool = False  # print every symbol as soon as it is chosen; needs --beam 1 or --method greedy or sample
 
 
@@ -94,7 +95,7 @@ class Evaluate:
     data: Data = field(default_factory=Data)
     split: Literal["train", "valid", "test"] = "test"
     name: str | None = None  # name of the files to write; None: the split and the weights
-    n_best: int = 1  # translations of each line in the n-best file
+    n_best: Size = 1  # translations of each line in the n-best file
 
 
 def evaluate(argv: list[str]):
@@ -143,7 +144,7 @@ class Attention:
 
     source: str  # the sentence to translate
     target: str | None = None  # its translation; None: found by the search
-    out: str = "attention.png"
+    out: FilePath = "attention.png"
     weights: OmitArgPrefixes[Weights] = field(default_factory=latest(PROGRAM))
     search: OmitArgPrefixes[Search] = field(default_factory=Search)
 

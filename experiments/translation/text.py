@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from experiments.command_line import renamed
 from experiments.translation.config import Data
+from experiments.vocabularies import unknown_report
 from seqjax.data.batches import Batch
 from seqjax.data.splits import SPLITS
 from seqjax.data.text.buckets import evaluation_pairs
@@ -32,12 +33,16 @@ class Bitext(NamedTuple):
     encoded: dict[str, Encoded]
 
     def summary(self, data: Data) -> list[str]:
-        """A description of the pairs, in one or more lines."""
+        """A description of the pairs, in one or more lines; refuses vocabularies of another run that lack most symbols."""
         counts = ", ".join(f"{len(pairs):,} {split}" for split, pairs in self.pairs.items())
         symbols = " and ".join(f"{len(vocabulary):,}" for vocabulary in self.vocabularies)
         rule = f"longer than {self.record['max_length']} symbols were {'cut' if data.over_long == 'cut' else 'left out'}"
         counted = {"with an empty side were left out": self.record["empty"], rule: self.record["over_long"]}
         left_out = [f"  {count:,} training pairs {what}" for what, count in counted.items() if count]
+        for n, vocabulary in enumerate(self.vocabularies if data.vocabulary_from else ()):
+            if share := unknown_share(self.encoded["train"][:2][n], vocabulary):
+                texts = [pair[n] for pair in self.pairs["train"]]
+                left_out.append(unknown_report(share, texts, vocabulary, data.vocabulary_from))
         unknown = [unknown_share(*side) for side in zip(self.encoded["valid"][:2], self.vocabularies, strict=True)]
         if max(unknown) >= 0.01:
             left_out.append("  {:.1%} and {:.1%} of the symbols of validation sources and targets are unknown".format(*unknown))

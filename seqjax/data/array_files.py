@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from seqjax.checks import as_path
 from seqjax.errors import InputError
 
 
@@ -30,7 +31,7 @@ def file_in(folder, name: str, *, what: str) -> Path:
         Traceback (most recent call last):
         seqjax.errors.InputError: /nowhere/labels.txt is missing: give the folder of HAPT, with its labels.txt
     """
-    path = Path(folder, name)
+    path = as_path(folder) / name
     if not path.is_file():
         raise InputError(f"{path} is missing: give the folder of {what}, with its {name}")
     return path
@@ -56,7 +57,7 @@ def npz_arrays(path, required: Sequence[str] = ()) -> dict[str, np.ndarray]:
         >>> npz_arrays(path, ["length"])
         {'length': array([3])}
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise InputError(f"{path} is missing: give an .npz file")
     try:
@@ -89,7 +90,8 @@ def mat_variables(path, required: Sequence[str]) -> dict[str, Any]:
     from scipy.io import loadmat  # jax depends on scipy
     from scipy.io.matlab import MatReadError
 
-    if not Path(path).is_file():
+    path = as_path(path)
+    if not path.is_file():
         raise InputError(f"{path} is missing: give a .mat file")
     try:
         variables = loadmat(path)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from seqjax.annotations import public
-from seqjax.checks import check_array
+from seqjax.checks import as_path, check_array
 from seqjax.data.labels import Labels
 from seqjax.data.series import Series
 from seqjax.data.splits import SPLITS
@@ -40,7 +40,7 @@ def load_omniglot(path: str | Path, *, spacing: float = 5.0) -> Series:
 
     Lake, Salakhutdinov, Tenenbaum 2015, "Human-level concept learning through probabilistic program induction".
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist: give Omniglot's zip of pen strokes, such as strokes_background_small1.zip")
     content, drawings = path.read_bytes(), {}
@@ -95,7 +95,7 @@ def load_stroke3(path: str | Path) -> dict[str, Series]:
 
     Ha, Eck 2017, "A neural representation of sketch drawings", arXiv:1704.03477.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist: give an .npz of stroke-3 drawings")
     content = path.read_bytes()

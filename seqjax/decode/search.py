@@ -20,6 +20,7 @@ from seqjax.types import Params
 from seqjax.values import Value
 
 Method = Literal["greedy", "sample", "beam", "mbr"]
+WIDEST = 2**20  # outputs of a row
 _DRAW = ("temperature", "top_k", "top_p", "min_p", "typical_p")
 _METHODS_OF = {  # the methods that read an option; the other options hold for all
     **dict.fromkeys(("beam", "length_penalty", "coverage_penalty", "groups", "diversity", "early_stop"), ("beam",)),
@@ -93,6 +94,9 @@ class Search(Value):
         check_width(self.groups, beam=self.beam)
         check_weights(length_penalty=self.length_penalty, coverage_penalty=self.coverage_penalty, diversity=self.diversity)
         check_positive(samples=self.samples)
+        for name in ("beam", "samples"):
+            if getattr(self, name) > WIDEST:
+                raise InputError(f"{name} is {getattr(self, name)}, it must be at most {WIDEST}")
         check_draw(**self._draw)
         check_integers(seed=self.seed)
         if self.max_length is not None:

@@ -35,7 +35,7 @@ def sequences(name: str, xs, size: int, unit: str) -> Array:
     """
     xs = as_array(name, xs)
     if jnp.issubdtype(xs.dtype, jnp.complexfloating) or xs.dtype == jnp.bool_:
-        raise InputError(f"{name} has dtype {xs.dtype}, it must be floating")
+        raise InputError(f"{name} has dtype {xs.dtype}, it must be real numbers")
     if xs.ndim < 2 or xs.shape[-1] != size:
         raise InputError(f"{name} has shape {xs.shape}, it must be [..., T, {size}]: {size} {unit}")
     if not xs.shape[-2]:

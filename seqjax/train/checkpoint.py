@@ -7,6 +7,7 @@ leaves the previous checkpoint intact.
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -343,14 +344,26 @@ def _verify(where, name: str, written: str, read: str):
 
 @contextlib.contextmanager
 def _reads(where) -> Iterator[None]:
-    """Reports any error that a damaged file causes in one line."""
+    """Reports any error in one line: a damaged file, or one that cannot be read now and may be whole."""
     _hush()
     try:
         yield
     except Exception as error:
         time.sleep(0.2)  # the pending reads end meanwhile
-        reason = (str(error).splitlines() or [""])[0][:80]
-        raise DamagedError(f"checkpoint {where} is damaged and cannot be read: {type(error).__name__}: {reason}") from error
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:80]}"
+        if _is_passing(error):
+            raise InputError(f"checkpoint {where} cannot be read now: {reason}: it may be whole, try again") from error
+        raise DamagedError(f"checkpoint {where} is damaged and cannot be read: {reason}") from error
+
+
+def _is_passing(error: BaseException | None) -> bool:
+    """True for an error that says nothing of a file: missing rights, too little memory, too many open files, a lost server."""
+    if error is None:
+        return False
+    numbers = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT)
+    passing = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in numbers)
+    words = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "Permission denied", "Too many open")
+    return passing or any(word in str(error) for word in words) or _is_passing(error.__cause__)
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ class LoopConfig:
         patience: for early stopping, consecutive evaluations without improvement before the run stops; None: never stop.
 
     Raises:
-        InputError: epochs is not finite, save_minutes is not above 0, or another field is below 1 or above 2**31 - 1.
+        InputError: epochs is not above 0 and finite, save_minutes is not above 0, or another field is below 1 or above 2**31 - 1.
     """
 
     epochs: float = 10.0
@@ -68,8 +68,8 @@ class LoopConfig:
             value = getattr(self, field.name)
             if isinstance(value, int):
                 _check_steps(f"loop.{field.name}", value)
-        if not math.isfinite(self.epochs):
-            raise InputError(f"loop.epochs is {self.epochs}, it must be a finite number")
+        if not 0 < self.epochs < math.inf:
+            raise InputError(f"loop.epochs is {self.epochs}, it must be above 0 and finite")
         if self.save_minutes is not None and not self.save_minutes > 0:
             raise InputError(f"loop.save_minutes is {self.save_minutes}, it must be above 0")
 

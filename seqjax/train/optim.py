@@ -94,8 +94,8 @@ class OptimizerConfig:
                 raise InputError(f"optimizer.{field} is {getattr(self, field)}, it must be from 0 to 1")
         for field in ("learning_rate", "clip_norm", "clip_value", "eps"):
             value = getattr(self, field)
-            if value is not None and not value > 0:
-                raise InputError(f"optimizer.{field} is {value}, it must be above 0")
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"optimizer.{field} is {value}, it must be above 0" + " and finite" * (value == math.inf))
         for field in ("warmup_steps", "decay_after", "weight_decay", "max_nonfinite"):
             if not 0 <= getattr(self, field) < math.inf:
                 raise InputError(f"optimizer.{field} is {getattr(self, field)}, it must be at least 0")

@@ -55,7 +55,7 @@ def curves(
     axes = panels.pop(0)
     axes.set(ylabel=_measure(unit), title=title)
     _draw(axes, lines)
-    if len(heights) > 1 and heights[1] == 2.0:
+    if any(points for points, _ in monitored):
         panel = panels.pop(0)
         panel.set(ylabel=f"validation {monitor.replace('_', ' ')}")
         _draw(panel, monitored)

@@ -1,15 +1,13 @@
 """Going on with a run from its checkpoints, to the numbers of an uninterrupted one."""
 
 import json
-import warnings
 
 import jax
 
-from seqjax.errors import InputError, InputWarning
+from seqjax.errors import InputError, warn
 from seqjax.train.changes import refuse_changes
-from seqjax.train.checkpoint import Checkpoints, DamagedError
+from seqjax.train.checkpoint import Checkpoints, DamagedError, Place
 from seqjax.train.runs.folder import RunFolder
-from seqjax.train.standing import Standing
 from seqjax.train.state import TrainState
 
 
@@ -41,29 +39,21 @@ def resume(checkpoints: Checkpoints, state: TrainState, stream, run: RunFolder |
     return state, position | {"standing": _with_best(checkpoints, state, position.get("standing"))}
 
 
-def position_of(stream, batches, standing: Standing | None = None, seconds: float = 0.0, run: RunFolder | None = None) -> dict:
-    """The position in a run, as stored in checkpoints: in its stream, in time, in its evaluations and in its files.
+def position_of(stream, batches, seconds: float = 0.0) -> dict:
+    """The position in a run, as stored in checkpoints: in its stream and in time, before any evaluation and without files.
 
     Args:
         stream: the stream.
         batches: its iterator.
-        standing: of the evaluations; None: there were none.
         seconds: of training so far.
-        run: the run's folder; None: it has none.
     """
     position = {"data": plain(batches.get_state()), "identity": plain(stream.identity), "seconds": seconds}
-    position["standing"] = None if standing is None else standing.state
-    return position | {"files": {} if run is None else run.sums()}
+    return position | {"standing": None, "files": {}}
 
 
 def plain(value):
     """A value as it comes back from JSON."""
     return json.loads(json.dumps(value))
-
-
-def warn(message: str):
-    """Tells of something wrong that does not stop the work."""
-    warnings.warn(message, InputWarning, stacklevel=3)
 
 
 def _restore(checkpoints: Checkpoints, state: TrainState) -> tuple[TrainState, dict]:
@@ -88,16 +78,14 @@ def _with_best(checkpoints: Checkpoints, state: TrainState, standing: dict | Non
     if standing is None or standing["step"] is None:
         return standing
     lost = f"the best weights, of step {standing['step']}, are gone"
-    target = jax.eval_shape(lambda: state.params)
+    held = checkpoints.step("best") or 0  # no best state is of step 0
     try:
-        held = checkpoints.step("best")
-        if held is not None:
-            checkpoints.params(target, "best")  # verifies them
+        if held:
+            checkpoints.params(jax.eval_shape(lambda: state.params), "best")  # verifies them
             if held >= standing["step"]:
                 return standing
     except DamagedError as error:
         lost = str(error)
-        [place] = [place for place in checkpoints.places() if place.folder == "best"]
-        checkpoints.delete(place)
+        checkpoints.delete(Place(held, "best"))
     warn(f"{lost}: the next evaluation is taken for the best so far")
     return standing | {"best": None, "step": None}

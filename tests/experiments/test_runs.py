@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import socket
 
 import pytest
 
@@ -38,10 +39,11 @@ def command(*arguments):
 
 
 def test_list_tells_the_state_of_each_run(four):
-    (four / "b" / "seed-0" / "lock").touch()
+    (four / "b" / "seed-1" / "lock").write_text(f'{{"host": "{socket.gethostname()}"}}')  # of a process that was killed just now
     (four / "broken").mkdir()
     (four / "broken" / "config.json").write_text("{")
-    code, out, err = command("list", four)
+    with RunFolder(four / "b" / "seed-0").owned():
+        code, out, err = command("list", four)
     lines = {line.split()[0]: line for line in out.splitlines()}
     assert code == 0 and len(lines) == 5 and "broken" in err and len(err.splitlines()) == 1
     assert [lines[str(four / run)].split()[5] for run in ("a/seed-0", "b/seed-0", "b/seed-1")] == [

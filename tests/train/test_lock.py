@@ -79,6 +79,7 @@ def test_a_lock_file_that_says_nothing_is_taken_over(content, tmp_path, owned):
 def test_where_files_cannot_be_locked_the_sign_of_life_decides(tmp_path, owned, monkeypatch):
     monkeypatch.setattr(lock, "BEAT", 0.1)
     monkeypatch.setattr(writing, "fcntl", None)
+    monkeypatch.delattr(os, "pread"), monkeypatch.delattr(os, "pwrite")  # Windows has none of these
     with owned(), pytest.raises(InputError, match="is in use by process"), owned():
         pass
     (tmp_path / "lock").write_text(json.dumps({"host": socket.gethostname(), "process": 1, "since": "noon"}))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seqjax.checks import check_rules
 from seqjax.errors import InputError
 
 FEATURES = "features"  # [T, D]; everything else is [T, ...] and follows the speed alone
@@ -145,11 +146,9 @@ class Distortion:
     speed: float = 0.0
 
     def __post_init__(self):
-        if not (0 <= self.rotation <= 180 and 0 <= self.scale < 1 and 0 <= self.noise < np.inf and 0 <= self.speed < 1):
-            raise InputError(
-                f"rotation {self.rotation}, scale {self.scale}, noise {self.noise}, speed {self.speed}: "
-                "0 <= rotation <= 180, 0 <= scale < 1, 0 <= noise, 0 <= speed < 1"
-            )
+        shares = {name: (0 <= getattr(self, name) < 1, "at least 0 and below 1") for name in ("scale", "speed")}
+        noise = 0 <= self.noise < np.inf, "at least 0 and finite"
+        check_rules(self, rotation=(0 <= self.rotation <= 180, "from 0 to 180"), noise=noise, **shares)
 
     def __call__(self, inputs: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
         """One item, changed at random.

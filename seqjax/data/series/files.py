@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seqjax.checks import as_path
 from seqjax.data.array_files import digest_of, npz_arrays, parts_of
 from seqjax.data.labels import Labels
 from seqjax.data.series.layout import classes_and_splits, matched
@@ -53,7 +54,7 @@ def load_series(path, *, label: str | None = None, group: str | None = None, seg
         >>> series.classes.names, series.names, series.lengths.tolist(), series.shapes
         (('run', 'walk'), ('run/b.csv', 'walk/a.csv'), [3, 3], {'features': (2,)})
     """
-    path = Path(path)
+    path = as_path(path)
     if path.is_dir():
         return _folder(path, label, group, segments, rate)
     if label or group or segments:
@@ -111,7 +112,7 @@ def _numbers(array: np.ndarray, classes: Labels) -> np.ndarray:
 
 
 def _folder(path: Path, label: str | None, group: str | None, segments, rate: float | None) -> Series:
-    paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and p != Path(segments or ""))
+    paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and p != as_path(segments or ""))
     if not paths:
         raise InputError(f"{path} has no {', '.join(SUFFIXES)}: give <class>/<item>, or an .npz file")
     names = [p.relative_to(path).as_posix() for p in paths]
@@ -156,7 +157,7 @@ def read_item(path: str | Path) -> np.ndarray:
         >>> read_item(path).tolist()
         [[1.0, 2.0], [3.0, 4.0]]
     """
-    path = Path(path)
+    path = as_path(path)
     if path.suffix.lower() not in SUFFIXES or not path.is_file():
         raise InputError(f"{path} is no file of one item: give {', '.join(SUFFIXES)}")
     suffix = path.suffix.lower()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from seqjax.checks import as_path
 from seqjax.errors import InputError
 
 NONE = -1  # the target of a frame outside all segments
@@ -54,7 +55,7 @@ def read_segments(path) -> list[Segment]:
         >>> read_segments(path)
         [Segment(clip='a.avi', begin=0.0, end=1.5, label='wave', frames=False)]
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise InputError(f"{path} is missing: give a .csv or .json of segments")
     try:

@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from seqjax.checks import as_path
 from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, split_names
 from seqjax.data.text.documents import AnyDocument, Document, ExampleDocuments, cut_in_shares, open_document
 from seqjax.data.text.files import TextFile, archived, files_below, is_archive, is_included, read_text
@@ -75,8 +76,13 @@ def load(
         raise InputError(f"path {path} and tfds {tfds} are both given: give one of them")
     if path is not None:
         return from_path(path, split, include=include, encoding=encoding, unreadable=unreadable)
-    if include:
-        raise InputError(f"include is {' '.join(include)}: it chooses among the files of a folder, give its path")
+    for name, value, default in (
+        ("include", " ".join(include), ""),
+        ("encoding", encoding, "utf-8"),
+        ("unreadable", unreadable, "refuse"),
+    ):
+        if value != default:
+            raise InputError(f"{name} is {value}: it is for the files of a path, give a path")
     if tfds is not None:
         return from_tfds(tfds, split=split)
     loaders = {"stdlib": stdlib, "pydoc": pydoc}
@@ -128,7 +134,7 @@ def from_path(
         raise InputError(f"the path is empty: {expected}")
     if unreadable not in ("refuse", "skip"):
         raise InputError(f'unreadable is {unreadable!r}, it must be "refuse" or "skip"')
-    shares, path = checked_shares(split), Path(path)
+    shares, path = checked_shares(split), as_path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist: {expected}")
     if is_archive(path):

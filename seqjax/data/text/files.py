@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from seqjax.checks import as_path
 from seqjax.errors import InputError
 
 PIECE = 1 << 20  # bytes that are read at a time
@@ -105,7 +106,7 @@ def read_text(path: str | Path, encoding: str = "utf-8") -> str:
         ...     read_text(Path(folder, "a.txt"))
         'one line\\n'
     """
-    path = Path(path)
+    path = as_path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder: give a {encoding.upper()} text file")
     if not path.exists():

@@ -201,7 +201,7 @@ def load(
         split, prepare, encoding, columns, header: as for `from_tables`.
 
     Raises:
-        InputError: valid, test, columns or a header is given without train, or the chosen loader raises an error.
+        InputError: valid, test, columns, a header or an encoding is given without train, or the chosen loader raises an error.
     """
     if train is None and (valid or test):
         raise InputError("data.valid or data.test is given without data.train: give the training table too")
@@ -209,6 +209,8 @@ def load(
         raise InputError(f"--data.columns {' '.join(map(str, columns))} chooses columns of a table: give --data.train TABLE")
     if train is None and header != "refuse":
         raise InputError(f"--data.header {header} is for the first row of a table: give --data.train TABLE")
+    if train is None and encoding != "utf-8":
+        raise InputError(f"--data.encoding {encoding} is that of a table: give --data.train TABLE")
     if train is None:
         return library_lines(split=split, prepare=prepare)
     options = {"split": split, "prepare": prepare, "encoding": encoding, "columns": columns, "header": header}

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from seqjax.checks import as_integer, shown
 from seqjax.errors import InputError
 
 _SPECIAL = ("pad", "unknown", "start", "end")
@@ -150,7 +152,13 @@ class Vocabulary:
         raise NotImplementedError
 
     def _checked(self, ids: Iterable[int]) -> Iterator[int]:
-        for i in ids.tolist() if isinstance(ids, np.ndarray) else map(int, ids):
+        given: Any = getattr(ids, "tolist", lambda: ids)()
+        if not isinstance(given, Iterable):
+            raise InputError(f"the ids are {shown(ids)}, they must be integers in one row")
+        for each in given:
+            i = each if type(each) is int else as_integer(each)
+            if i is None:
+                raise InputError(f"an id is {shown(each)}, it must be an integer")
             if not 0 <= i < self.size:
                 raise InputError(f"id {i} is outside the vocabulary: its {self.size} symbols have ids 0 to {self.size - 1}")
             yield i
@@ -164,12 +172,14 @@ def normalized(text: str, form: str | None) -> str:
         form: "NFC", "NFKC", "NFD" or "NFKD"; None: the text as it is.
 
     Raises:
-        InputError: the form is unknown.
+        InputError: the form is unknown, or the text is none.
 
     Example:
         >>> len("e\u0301"), len(normalized("e\u0301", "NFC"))
         (2, 1)
     """
+    if not isinstance(text, str):
+        raise InputError(f"the text is {shown(text)}, it must be a text: a str")
     if form is None:
         return text
     if form not in FORMS:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seqjax.checks import check_rules
 from seqjax.data.series.augment import FEATURES, Mirror
 from seqjax.errors import InputError
 from seqjax.extras import from_extra
@@ -134,8 +135,9 @@ class Augment:
     mirror: Mirror | None = None
 
     def __post_init__(self):
-        if not (0 < self.crop <= 1 and 0 <= self.flip <= 1 and self.steps >= 1 and self.shortest >= 1):
-            raise InputError(f"{self}: 0 < crop <= 1, 0 <= flip <= 1, steps and shortest at least 1")
+        counts = {name: (1 <= getattr(self, name) < 2**31, f"from 1 to {2**31 - 1}") for name in ("steps", "shortest")}
+        shares = {"crop": (0 < self.crop <= 1, "above 0 and at most 1"), "flip": (0 <= self.flip <= 1, "from 0 to 1")}
+        check_rules(self, **shares, **counts)
 
     def __call__(self, inputs: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
         """One clip, changed at random.

@@ -2,10 +2,10 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
+from seqjax.checks import as_path
 from seqjax.data.labels import Labels
 from seqjax.data.series import Series, read_segments, segment_targets
 from seqjax.data.series.layout import classes_and_splits, matched
@@ -70,7 +70,8 @@ def load_clips(
     """
     if unreadable not in ("skip", "refuse"):
         raise InputError(f"unreadable is {unreadable!r}: it must be 'skip' or 'refuse'")
-    if not Path(root).exists():
+    root = as_path(root)
+    if not root.exists():
         raise InputError(f"{root} is missing: give a folder or zip of clips, <class>/<clip>")
     names, clips, skipped = _open_all(root, unreadable)
     rates = [_rate(clip, rate) for clip in clips]

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from seqjax.checks import as_path
 from seqjax.data.video.array_clips import open_array
 from seqjax.data.video.clips import Clip, UnreadableClip
 from seqjax.data.video.image_clips import images_of_zip, is_image, natural_order, open_images
@@ -45,7 +46,7 @@ def open_clip(path) -> Clip:
         >>> clip.frames, clip.read(2, 4)[:, 0, 0, 0].tolist()
         (6, [32, 48])
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise InputError(f"{path} is missing: give a video file, a folder or zip of images, an .npy or .npz")
     places = find_clips(path)
@@ -66,7 +67,7 @@ def find_clips(root) -> list[Place]:
     Returns:
         A list of (name, function that opens the clip); a name is the path in the root.
     """
-    root = Path(root)
+    root = as_path(root)
     return list(_folder_places(root, "") if root.is_dir() else _file_places(root, root.name))
 
 

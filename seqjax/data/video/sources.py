@@ -3,11 +3,11 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
 
+from seqjax.checks import as_path
 from seqjax.data.video.clips import Size, convert
 from seqjax.data.video.flow import optical_flow
 from seqjax.data.video.image_clips import decode_image, is_image, natural_order
@@ -82,7 +82,7 @@ def folder_frames(
     Raises:
         InputError: there is no such folder, or an image that no longer grows cannot be decoded.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder: give one that images are written into")
     begin = last_arrival = clock()

@@ -88,7 +88,12 @@ def hashes_of(description: dict, *, free: tuple[str, ...] | None = None) -> dict
             group, name = change["setting"].split(".")
             config[group][name] = change["from"]
         parts["config"] = _fixed(config, free)
-    return {name: hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest() for name, part in parts.items()}
+    return {name: sha256_of(part) for name, part in parts.items()}
+
+
+def sha256_of(value) -> str:
+    """The SHA-256 of a value that JSON holds."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _fixed(config: dict, free: tuple[str, ...]) -> dict:

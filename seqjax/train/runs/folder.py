@@ -6,12 +6,13 @@ import json
 import math
 import os
 import shlex
-import warnings
 from contextlib import suppress
 
 from etils import epath
 
-from seqjax.errors import InputError, InputWarning
+from seqjax.checks import shown
+from seqjax.errors import InputError, warn
+from seqjax.train.runs.description import sha256_of
 from seqjax.train.runs.lock import owned
 from seqjax.writing import writable, write_bytes
 
@@ -27,6 +28,8 @@ class RunFolder:
     """
 
     def __init__(self, dir):
+        if not isinstance(dir, str | os.PathLike):
+            raise InputError(f"the run folder is {shown(dir)}, it must be a path")
         self.dir = epath.Path(dir).expanduser()
         self.checkpoints = self.dir / "checkpoints"
         self.curves = self.dir / "curves.png"
@@ -93,7 +96,7 @@ class RunFolder:
         Args:
             description: returned by `describe_run`.
         """
-        _write_json(self.dir / "config.json", description | {"sha256": _sum(description)})
+        _write_json(self.dir / "config.json", description | {"sha256": sha256_of(description)})
 
     def read_config(self) -> dict:
         """The description in config.json; a warning tells if it is not what was written.
@@ -109,8 +112,8 @@ class RunFolder:
         missing = [name for name in ("preset", "config", "model", "vocabulary") if name not in names]
         if missing:
             raise InputError(f"{path} is damaged: it has no {', '.join(missing)}")
-        if description.pop("sha256", None) != _sum(description):
-            _warn(f"{path} is not what was written: it is damaged, or was edited")
+        if description.pop("sha256", None) != sha256_of(description):
+            warn(f"{path} is not what was written: it is damaged, or was edited")
         return description
 
     def append_metrics(self, *, step: int, split: str, **figures: float):
@@ -166,22 +169,22 @@ class RunFolder:
             except (ValueError, TypeError, KeyError):
                 damaged += 1
         if damaged:
-            _warn(f"{self.dir / name} is damaged: {damaged} of its lines cannot be read and are left out")
+            warn(f"{self.dir / name} is damaged: {damaged} of its lines cannot be read and are left out")
         return records
 
     def write_results(self, results: dict):
         """Writes results.json: the final figures, flat; one that is not finite is written as null."""
         results = _finite(results)
-        _write_json(self.dir / "results.json", results | {"sha256": _sum(results)})
+        _write_json(self.dir / "results.json", results | {"sha256": sha256_of(results)})
 
     def read_results(self) -> dict:
         """The figures in results.json; {} before the run has ended, and if they are damaged, with a warning."""
         path = self.dir / "results.json"
         with suppress(InputError, AttributeError):
-            results = _read_json(path) if path.exists() else {"sha256": _sum({})}
-            if results.pop("sha256", None) == _sum(results):
+            results = _read_json(path) if path.exists() else {"sha256": sha256_of({})}
+            if results.pop("sha256", None) == sha256_of(results):
                 return results
-        _warn(f"{path} is not what was written: it is damaged, or was edited, and is left out")
+        warn(f"{path} is not what was written: it is damaged, or was edited, and is left out")
         return {}
 
     def write_evaluation(self, name: str, results: dict):
@@ -227,11 +230,6 @@ def _finite(figures: dict) -> dict:
     return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in figures.items()}
 
 
-def _sum(value: dict) -> str:
-    """The SHA-256 of a value that JSON holds."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
 def _write_json(path, value):
     write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
 
@@ -241,7 +239,3 @@ def _read_json(path):
         return json.loads(path.read_bytes())
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from error
-
-
-def _warn(message: str):
-    warnings.warn(message, InputWarning, stacklevel=3)

@@ -1,14 +1,13 @@
 """Runs read from their folders, with the weights."""
 
 import dataclasses
-import warnings
 from typing import Any, Literal
 
 import jax
 
 from seqjax import serial
 from seqjax.contracts import Model
-from seqjax.errors import InputError, InputWarning
+from seqjax.errors import InputError, warn
 from seqjax.train.checkpoint import Checkpoints
 from seqjax.train.runs.description import hashes_of
 from seqjax.train.runs.folder import RunFolder
@@ -75,7 +74,7 @@ def load_run(dir, checkpoint: Literal["best", "last"] | None = None) -> Run:
     with Checkpoints(folder.checkpoints, read_only=True, hashes=hashes_of(description)) as checkpoints:
         params = checkpoints.params(jax.eval_shape(model.init, jax.random.key(0)), checkpoint)
         for damage in _damages(folder, checkpoints):
-            warnings.warn(damage, InputWarning, stacklevel=2)
+            warn(damage)
     return Run(
         dir=str(folder.dir),
         config=description["config"],

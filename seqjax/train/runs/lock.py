@@ -16,6 +16,21 @@ from seqjax.writing import lock, writable
 BEAT = 10.0  # seconds between two signs of life of the process that holds a lock
 
 
+def is_owned(folder) -> bool:
+    """True if a process owns a folder, as far as this machine can tell."""
+    path = os.path.join(folder, "lock")
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        free, owner = lock(descriptor), _owner(descriptor)
+        known = free is not None and (not owner or owner.get("host") == socket.gethostname())
+        return not free if known else time.time() - os.fstat(descriptor).st_mtime < 3 * BEAT
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
 def owned(folder: epath.Path) -> Iterator[None]:
     """A context in which this process owns a folder, by the file `lock` in it.
@@ -64,10 +79,12 @@ def _claim(folder, path: str) -> int:
             elsewhere = bool(owner) and owner.get("host") != socket.gethostname()
             if free is False or (owner and (free is None or elsewhere) and _lives(path)):
                 raise InputError(f"{folder} is in use by {_name(owner)}: wait until it has ended, or stop it")
-            content = json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": time.strftime("%F %T")})
+            now = time.strftime("%Y-%m-%d %H:%M:%S")
+            content = json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": now})
             with writable(folder):
                 os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, content.encode() + b"\n", 0)
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                os.write(descriptor, content.encode() + b"\n")
             return descriptor
         except BaseException:
             with contextlib.suppress(OSError):
@@ -85,7 +102,8 @@ def _is_same(descriptor: int, path: str) -> bool:
 def _owner(descriptor: int) -> dict:
     """Host and process in a lock file; {} if it says nothing."""
     try:
-        owner = json.loads(os.pread(descriptor, 1000, 0))
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        owner = json.loads(os.read(descriptor, 1000))
     except ValueError:
         return {}
     return owner if isinstance(owner, dict) else {}

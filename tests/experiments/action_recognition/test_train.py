@@ -140,5 +140,5 @@ def test_flags_change_features_as_sensor_signals_and_frames_as_clips():
     assert np.abs(changed["features"] - item["features"][: len(changed["target"])]).max() > 0.1
     frames = {"frames": rng.integers(0, 256, (3, 4, 4, 1), np.uint8)}
     np.testing.assert_array_equal(Augmentation(flip=1.0)(frames, rng)["frames"], frames["frames"][:, :, ::-1])
-    with pytest.raises(InputError, match="0 <= rotation <= 180"):
+    with pytest.raises(InputError, match=r"rotation is .*from 0 to 180"):
         Augmentation(rotation=-1.0)

@@ -13,6 +13,7 @@ import pytest
 import seqjax
 from experiments.language_model.config import Config, Data, Network, build_model
 from experiments.language_model.text import load_text
+from experiments.limits import checked
 from experiments.sampling import Output, Sampling, draw
 from experiments.vocabularies import earlier_vocabulary
 from seqjax.data.text.characters import CharacterVocabulary
@@ -61,7 +62,7 @@ TRAIN = {  # one of each kind of message goes through the command
     "unknown flag": ([*GOOD, "--model.hiden-size", 8], ["--model.hiden-size"]),
     "no number": ([*GOOD, "--loop.steps", "many"], ["--loop.steps", "many"]),
     "unknown cell": ([*GOOD, "--model.cell", "mamba"], ["mamba", "lstm", "gru", "elman"]),
-    "no layers": ([*GOOD, "--model.layers", 0], ["model.layers is 0", "at least 1"]),
+    "no layers": ([*GOOD, "--model.layers", 0], ["--model.layers is 0", "from 1 to 1000"]),
     "no steps": ([*GOOD, "--loop.steps", 0], ["loop.steps is 0", "at least 1"]),
     "run folder with other files": ([*GOOD, "--run.dir", "kept"], ["kept exists and is not empty", "another folder"]),
     "run folder below a file": ([*GOOD, "--run.dir", "good.txt/run"], ["good.txt"]),
@@ -84,11 +85,11 @@ def test_train_refuses(flags, messages, here):
 
 
 CONFIGS = {  # the others are raised by the same functions that the command calls
-    "no end": (lambda: LoopConfig(epochs=math.inf), "loop.epochs is inf, it must be a finite number"),
+    "no end": (lambda: LoopConfig(epochs=math.inf), "loop.epochs is inf, it must be above 0 and finite"),
     "momentum of 2": (lambda: OptimizerConfig(b1=2.0), "optimizer.b1 is 2.0, it must be from 0 to 1"),
     "learning rate": (lambda: OptimizerConfig(learning_rate=-1.0), "learning_rate is -1.0, it must be above 0"),
-    "order of a count model": (lambda: Config(ngrams=(2, 0)), "ngrams is 2 0, every order must be at least 1"),
-    "no checkpoint kept": (lambda: Config(keep=0), "keep is 0, it must be at least 1"),
+    "order of a count model": (lambda: Config(ngrams=(2, 0)), "ngrams is 2 0, each must be from 1 to 1000"),
+    "no checkpoint kept": (lambda: Config(keep=0), "keep is 0, it must be from 1 to"),
     "no units": (lambda: build_model(Network(hidden_size=0), LETTERS), "hidden_size"),
     "tied without equal sizes": (
         lambda: build_model(Network(tied=True, embedding_size=4), LETTERS),
@@ -117,7 +118,7 @@ CONFIGS = {  # the others are raised by the same functions that the command call
     ),
     "shares that are no split": (lambda: load_text(Data(path="good.txt", split=(0.5, 0.4, 0.4))), "split is 0.5 0.4 0.4.*sum 1"),
     "two texts": (lambda: load_text(Data(path="good.txt", tfds="tiny_shakespeare")), "good.txt.*tiny_shakespeare.*give one"),
-    "no sample": (lambda: Output(samples=0), "samples is 0, it must be at least 1"),
+    "no sample": (lambda: checked(Output(samples=0)), "samples is 0, it must be from 1 to"),
     "an output that exists": (lambda: Output(output="good.txt"), "--output good.txt exists: name a new file"),
     "two prompts": (
         lambda: Output(prompt_file="good.txt").with_prompt(Sampling(prompt="a")),
@@ -164,7 +165,7 @@ def test_other_verbs_refuse(arguments, messages, here):
 
 OF_A_RUN = {
     "prompt outside the vocabulary": (["sample", "RUN", "--prompt", "the \u00e9"], ["outside the vocabulary", "'\u00e9'"]),
-    "length": (["sample", "RUN", "--length", 0], ["max_length is 0"]),
+    "length": (["sample", "RUN", "--length", 0], ["--length is 0"]),
     "a name in another folder": (["evaluate", "RUN", "--name", "../x"], ["--name ../x is not a plain file name"]),
     "more checkpoints than there are": (["sample", "RUN", "--average", 3], ["keeps 1 checkpoints", "an average of 3"]),
     "another text that is missing": (["evaluate", "RUN", "--data.path", "missing.txt"], ["missing.txt does not exist"]),
