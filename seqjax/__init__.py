@@ -7,12 +7,17 @@ if TYPE_CHECKING:
     from seqjax import attention, data, decode, inspect, interop, losses, metrics, models, probabilistic, testing, train, vision  # noqa: F401
     from seqjax.cells import (
         GRU,
+        LRU,
         LSTM,
         MGU,
         MUT1,
         MUT2,
         MUT3,
+        QRNN,
+        RGLRU,
+        S4D,
         SLSTM,
+        SRU,
         ConvLSTM,
         Elman,
         ElmanState,
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
         IndRNN,
         LSTMGatesState,
         LSTMState,
+        MinGRU,
+        MinLSTM,
         MultiplicativeLSTM,
         RecurrentHighway,
         SLSTMState,
@@ -59,10 +66,12 @@ if TYPE_CHECKING:
         TemporalConvNet,
         TimeConvolution,
     )
+    from seqjax.linear import ComplexLinearState, LinearCell, LinearState
     from seqjax.masks import last, masked_max, masked_mean
     from seqjax.noise import Noise, reseed
     from seqjax.parameters import count_parameters
     from seqjax.recurrence.engine import explain, truncated, unroll
+    from seqjax.recurrence.linear_scans import linear_scan
     from seqjax.serial import from_json, register, to_json
     from seqjax.train.runs.load import load_run
 
@@ -74,6 +83,7 @@ _HOMES = {
         "ElmanState",
         "GRU",
         "GRUState",
+        "LRU",
         "LSTM",
         "ConvLSTM",
         "HiddenState",
@@ -84,12 +94,18 @@ _HOMES = {
         "MUT1",
         "MUT2",
         "MUT3",
+        "MinGRU",
+        "MinLSTM",
         "MultiplicativeLSTM",
+        "QRNN",
+        "RGLRU",
         "RecurrentHighway",
+        "S4D",
         "SLSTM",
         "SLSTMState",
         "TimeDelay",
         "TimeDelayState",
+        "SRU",
     ),
     "compose": (
         "Dense",
@@ -123,10 +139,12 @@ _HOMES = {
         "TemporalConvNet",
         "TimeConvolution",
     ),
+    "linear": ("ComplexLinearState", "LinearCell", "LinearState"),
     "masks": ("last", "masked_max", "masked_mean"),
     "noise": ("Noise", "reseed"),
     "parameters": ("count_parameters",),
     "recurrence.engine": ("explain", "truncated", "unroll"),
+    "recurrence.linear_scans": ("linear_scan",),
     "serial": ("from_json", "register", "to_json"),
     "train.runs.load": ("load_run",),
 }
@@ -152,9 +170,11 @@ _NOT_STARRED = ("export",)  # `from seqjax import *` leaves `jax.export` as it i
 __all__ = [  # noqa: RUF022 (as in _HOMES)
     "ConvLSTM", "Elman", "ElmanState", "GRU", "GRUState", "HiddenState", "IndRNN", "LSTM", "LSTMGatesState", "LSTMState", "MGU",
     "MUT1", "MUT2", "MUT3", "MultiplicativeLSTM", "RecurrentHighway", "SLSTM", "SLSTMState", "TimeDelay", "TimeDelayState",
+    "LRU", "MinGRU", "MinLSTM", "QRNN", "RGLRU", "S4D", "SRU",
     "Dense", "Dropout", "Embedding", "Feedforward", "Highway", "LayerNorm", "LearnedInitialState", "RecurrentDropout", "Residual",
     "Stack", "Standardize", "Zoneout", "drop_weights",
     "Cell", "CompositeCell", "Model", "SequenceLayer",
+    "ComplexLinearState", "LinearCell", "LinearState",
     "InputError",
     "plain",
     "Bidirectional", "Center", "Chain", "Convolution", "DilatedConvNet", "LatePooling", "LocalPooling", "Pooling",
@@ -162,7 +182,7 @@ __all__ = [  # noqa: RUF022 (as in _HOMES)
     "last", "masked_max", "masked_mean",
     "Noise", "reseed",
     "count_parameters",
-    "explain", "truncated", "unroll",
+    "explain", "linear_scan", "truncated", "unroll",
     "from_json", "register", "to_json",
     "load_run",
 ]  # fmt: skip

@@ -293,3 +293,18 @@ def joins_products(rows: Any, kernels) -> bool:
     sizes = [kernel.size * kernel.dtype.itemsize for kernel in kernels if len(kernel.shape) == 2]
     large = len(sizes) == len(kernels) and at_least(sum(sizes), 2**21)
     return jax.default_backend() == "cpu" and rows == 1 and large
+
+
+def scan_method(steps: Any) -> str:
+    """The method of `seqjax.linear_scan` that is fastest for a number of steps.
+
+    A compiled loop on a CPU takes a step in 5 nanoseconds, less than any of the other methods needs to save steps.
+
+    Args:
+        steps: T.
+
+    Example:
+        >>> scan_method(1)
+        'loop'
+    """
+    return "associative" if at_least(steps, 16) and jax.default_backend() != "cpu" else "loop"

@@ -62,7 +62,9 @@ def unroll(step, params, xs, state, initial, *, mask=None, reset=None, reverse=F
             if fresh and reverse:
                 s = tuple(a[b] for a in initial)
         finals.append(s)
-        outputs.append([np.zeros(state[-1].shape[1:]) if y is None else y for y in ys])
+        outputs.append(ys)
+    shape = next((y.shape for ys in outputs for y in ys if y is not None), ())
+    outputs = [[np.zeros(shape) if y is None else y for y in ys] for ys in outputs]
     return tuple(np.stack(a) for a in zip(*finals, strict=True)), np.array(outputs)
 
 

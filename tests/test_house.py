@@ -26,7 +26,7 @@ FLOORS = {  # a file, or a folder with all its files: its floor
     "extras.py": 0, "exporting.py": 0, "activations.py": 0,
     "products.py": 0, "placement.py": 0, "hoisting.py": 0, "checks.py": 0, "drawing.py": 0, "weighted.py": 0, "categorical.py": 0,
     "thresholds.py": 0, "tables.py": 0, "values.py": 0, "linen.py": 0, "writing.py": 0, "annotations.py": 0, "parameters.py": 0,
-    "contracts.py": 1, "gates.py": 1, "parts.py": 1, "losses/": 1, "metrics/": 1, "data/": 1,
+    "contracts.py": 1, "gates.py": 1, "linear.py": 1, "parts.py": 1, "losses/": 1, "metrics/": 1, "data/": 1,
     "cells/": 2, "recurrence/": 2,
     "compose/": 3, "layers/": 3, "symbols/": 3, "bridge.py": 3, "attention/": 3, "decode/": 3, "probabilistic/": 3,
     "vision/": 4, "models/": 4, "interop/": 4, "testing/": 4,

@@ -9,7 +9,7 @@ import jax
 from seqjax.checks import shown
 from seqjax.contracts import Cell
 from seqjax.errors import InputError
-from seqjax.recurrence import scan
+from seqjax.recurrence import linear, scan
 from seqjax.recurrence.call import Call
 from seqjax.recurrence.fused import backend as fused
 from seqjax.recurrence.gpu import pallas
@@ -18,12 +18,12 @@ from seqjax.thresholds import projected_inside, trains_inside
 # The fastest first, on CPUs and on an H100. There `pallas` takes 0.06 to 0.51 of the plain scan's time, and in training `fused`
 # takes 0.67 to 0.85 in float32 and 0.70 to 0.95 in bfloat16; the GRU's figures are from before its kernels were stored in two.
 # Forward, `fused` is the plain scan's program (benchmarks/README.md, "On a GPU").
-BACKENDS = {"pallas": pallas, "fused": fused, "scan": scan}
-Backend = Literal["auto", "pallas", "fused", "scan"]
+BACKENDS = {"pallas": pallas, "linear": linear, "fused": fused, "scan": scan}
+Backend = Literal["auto", "pallas", "linear", "fused", "scan"]
 
 
 class Choice(NamedTuple):
-    """The backend that runs a cell, the reasons against the others, and the loop's layout where that depends on sizes."""
+    """The backend that runs a cell, the reasons against the others, and its layout where that depends on sizes."""
 
     cell: Cell
     backend: str
@@ -66,7 +66,7 @@ def choose(cell: Cell, call: Call):
         reason = module.supports(cell, call)
         if reason is None and call.backend in ("auto", name):
             if (choices := _recorder.get()) is not None:
-                choices.append(Choice(cell, name, refused, _layout(cell, call) if name == "fused" else ""))
+                choices.append(Choice(cell, name, refused, _LAYOUTS.get(name, _no_layout)(cell, call)))
             return module
         if name == call.backend:
             raise InputError(f"backend {name!r} cannot run {cell}: {reason}")
@@ -81,3 +81,10 @@ def _layout(cell: Cell, call: Call) -> str:
     reason = projected_inside(xs, zs) if call.remat is None else None
     where = "" if trains_inside(params, xs, zs) else "where nothing is differentiated "
     return f"{where}each step projects its own input ({reason})" if reason else ""
+
+
+def _no_layout(cell: Cell, call: Call) -> str:
+    return ""
+
+
+_LAYOUTS = {"linear": linear.layout, "fused": _layout}

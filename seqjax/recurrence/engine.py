@@ -104,7 +104,7 @@ def unroll(
             each row, make a row's noise independent of its place in the batch.
         reverse: from the last step to the first; ys keep the order of xs.
         backend: "auto", or a name that `explain` prints: "pallas" (LSTM and GRU on NVIDIA GPUs: one kernel for all steps, which
-            keeps each head's recurrent kernel on chip), "fused", "scan".
+            keeps each head's recurrent kernel on chip), "linear" (cells that are a LinearCell), "fused", "scan".
         remat: None; a number of steps, or "sqrt" for sqrt(T): the backward pass recomputes chunks of that length instead of
             storing the residuals inside them.
         collect: "outputs"; "states": the second result is then the state after every step, leaves [B, T, ...]; or "gates": then

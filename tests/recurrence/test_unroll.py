@@ -292,7 +292,7 @@ def test_explain_names_every_backend_and_runs_nothing():
     choices = explain(Stack((CELL, Dense(4, 2))), {"0": PARAMS, "1": Dense(4, 2).init(jax.random.key(0))}, XS, lengths=[1, 2])
     assert [(c.cell, c.backend) for c in choices] == [(CELL, "fused")]
     assert str(choices[0]).startswith(f"{CELL}: fused\n  not pallas: ")
-    assert list(choices[0].refused) == ["pallas"]
+    assert list(choices[0].refused) == ["pallas", "linear"]
 
 
 def test_a_backend_gives_its_reason(monkeypatch):

@@ -1,0 +1,61 @@
+"""The backend of linear recurrences: the elements and outputs of all steps at once, and between them `linear_scan`."""
+
+import jax.numpy as jnp
+
+from seqjax import masks, tree
+from seqjax.gates import recording_gates
+from seqjax.linear import LinearCell
+from seqjax.recurrence.call import check_step, run_steps
+from seqjax.recurrence.linear_scans import linear_scan
+from seqjax.thresholds import scan_method
+from seqjax.types import output_dtype
+
+
+def supports(cell, call) -> str | None:
+    """The reason why `cell` cannot be run this way; None if it can."""
+    if not isinstance(cell, LinearCell):
+        return "it is not a LinearCell"
+    return None if type(cell).recur is LinearCell.recur else "it has a recur of its own"
+
+
+def layout(cell, call) -> str:
+    """The method of the scan."""
+    names = {"loop": "a loop over the steps", "chunked": "in chunks", "associative": "an associative scan"}
+    return names[scan_method(call.arguments[1].shape[1])]
+
+
+def run(cell, params, xs, state, call):
+    """All steps of a cell; arguments and results as for `run_steps`.
+
+    A masked step has a = 1 and b = 0. At a step that starts from the initial state, a times that state is part of b, and a = 0;
+    backwards, this is the step that is read after one with a reset.
+    """
+    dtype = output_dtype(params, xs)
+
+    def all_steps(step, constants, state, inputs):
+        params, _, initial, *_ = constants
+        xs, real, reset = inputs
+        z, h0, some = cell.project(params, xs), cell.hidden(state), xs.shape[1] != 0
+        with recording_gates() as gates:
+            a, b = cell.checked_elements(params, z, (*xs.shape[:2], *h0.shape[1:]))
+            if real is not None:
+                flags = tree.expand_right(real, b.ndim)
+                a = jnp.where(flags, jnp.broadcast_to(a, b.shape), jnp.ones((), a.dtype))
+                b = jnp.where(flags, b, jnp.zeros((), b.dtype))
+            if reset is not None and some:
+                restarts = jnp.concatenate([reset[:, 1:], jnp.zeros_like(reset[:, :1])], axis=1) if call.reverse else reset
+                flags, a = tree.expand_right(restarts, b.ndim), jnp.broadcast_to(a, b.shape)
+                b = jnp.where(flags, b + a * cell.hidden(initial)[:, None], b)
+                a = jnp.where(flags, jnp.zeros((), a.dtype), a)
+            hs = linear_scan(a, b, h0, reverse=call.reverse)
+            # as in every backend, a padded step repeats the first real step of its row
+            ys = cell.readout(params, hs if real is None else masks.fill(hs, real, reverse=call.reverse), z)
+        after = cell.state_of(hs[:, 0 if call.reverse else -1]) if some else state
+        after, _ = check_step(cell, state, (after, None), params)
+        if reset is not None and some and call.reverse:
+            after = tree.where(reset[:, 0], initial, after)
+        if call.collect == "states":
+            return after, cell.state_of(hs)
+        return after, tree.cast_floating(ys if call.collect == "outputs" else gates, dtype)
+
+    return run_steps(all_steps, cell, params, xs, state, call)
