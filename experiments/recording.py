@@ -17,7 +17,7 @@ from seqjax.inspect import timeline
 from seqjax.metrics import segments_of
 from seqjax.train import RunFolder
 from seqjax.types import Params
-from seqjax.writing import warned
+from seqjax.writing import warned, write_bytes
 
 
 class Recording(NamedTuple):
@@ -144,5 +144,5 @@ def draw_recording(model: Any, params: Params, recording: Recording, classes: Se
     shown = {"frames": recording.arrays.get("frames"), "truth": recording.truth, "title": recording.name}
     timeline(out, classes=classes, scores=scores, rate=recording.rate, **shown)
     more = {"classes": list(classes), "rate": recording.rate, "scores": np.round(scores.astype(float), 4).tolist()}
-    pathlib.Path(out).with_suffix(".json").write_text(json.dumps(facts | more) + "\n")
+    write_bytes(pathlib.Path(out).with_suffix(".json"), (json.dumps(facts | more) + "\n").encode())
     return facts

@@ -12,7 +12,18 @@ import numpy as np
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from seqjax.checks import LARGEST, as_number, check_end, check_integers, check_positive, check_symbols, is_traced, shown
+from seqjax.checks import (
+    LARGEST,
+    as_number,
+    check_end,
+    check_integers,
+    check_positive,
+    check_symbols,
+    check_values,
+    concrete,
+    is_traced,
+    shown,
+)
 from seqjax.decode.decoder import host_array, known, scalar
 from seqjax.decode.phrases import Automaton, make_automaton, read_phrases, rounded
 from seqjax.errors import InputError
@@ -126,11 +137,10 @@ def read_limit(max_length: int, max_lengths: ArrayLike | None) -> Any:
     if max_lengths is None:
         return host_array(max_length, np.int32)
     limits = _integers("max_lengths", max_lengths, "[B]", 1)
-    if not is_traced(limits):
-        outside = [limit for limit in np.asarray(limits).tolist() if not 1 <= limit <= max_length]
-        if outside:
-            raise InputError(f"max_lengths holds {outside[0]}, it must be 1 to max_length, {max_length}")
-    return jnp.clip(limits, 1, max_length).astype(jnp.int32) if is_traced(limits) else np.asarray(limits, np.int32)
+    right = f"1 to max_length, {max_length}"
+    check_values("max_lengths", limits, right, lambda known: (known >= 1) & (known <= max_length))
+    known = concrete(limits)
+    return jnp.clip(limits, 1, max_length).astype(jnp.int32) if known is None else known.astype(np.int32)
 
 
 def rows_of_limit(limit: Array, rows: int) -> Array:
@@ -212,7 +222,8 @@ def _check_least(max_length: int, ends: tuple[int, ...], *, min_length: int, max
         raise InputError(f"min_length is {min_length} and end is None: nothing ends a row before max_length, give end")
     if min_length > max_length:
         raise InputError(f"min_length is {min_length}, it must be at most max_length, {max_length}")
-    if max_lengths is not None and not is_traced(max_lengths) and min_length > np.min(max_lengths, initial=max_length):
+    known = None if max_lengths is None else concrete(_array("max_lengths", max_lengths))
+    if known is not None and min_length > known.min(initial=max_length):
         raise InputError(f"min_length is {min_length}, it must be at most every one of max_lengths")
 
 
@@ -247,14 +258,13 @@ def _prefix(max_length: int, *, prefix: Any = None, prefix_lengths: Any = None, 
     if lengths is not None and lengths.shape != forced.shape[:1]:
         shapes = f"prefix_lengths has shape {lengths.shape}, prefix has shape {forced.shape}"
         raise InputError(f"{shapes}: give prefix [B, P] and its lengths [B]")
-    if lengths is not None and not is_traced(lengths):
-        for length in np.asarray(lengths).tolist():
-            if not 0 <= length <= forced.shape[1]:
-                raise InputError(f"prefix_lengths holds {length}, it must be 0 to {forced.shape[1]}, the places of prefix")
-    if not is_traced(forced) and not is_traced(lengths):
-        counts = _counting(forced, lengths)[:, max_length:]
-        if counts.any():
-            raise InputError(f"prefix has {forced.shape[1]} symbols, more than max_length, {max_length}: give a shorter one")
+    places = forced.shape[1]
+    if lengths is not None:
+        right = f"0 to {places}, the places of prefix"
+        check_values("prefix_lengths", lengths, right, lambda known: (known >= 0) & (known <= places))
+    counts = _counting(forced, lengths)
+    if counts is not None and counts[:, max_length:].any():
+        raise InputError(f"prefix has {places} symbols, more than max_length, {max_length}: give a shorter one")
     return forced, lengths
 
 
@@ -275,10 +285,12 @@ def _array(name: str, value: Any) -> Any:
         raise InputError(f"{name} has rows of different lengths: pad them, or give banned_phrases or prefix_lengths") from None
 
 
-def _counting(prefix: Any, lengths: Any) -> np.ndarray:
-    """True for the symbols of a prefix that are forced, bool [B, P]."""
-    counts = np.asarray(prefix) >= 0
-    return counts if lengths is None else counts & (np.arange(prefix.shape[1]) < np.asarray(lengths)[:, None])
+def _counting(prefix: Any, lengths: Any) -> np.ndarray | None:
+    """True for the symbols of a prefix that are forced, bool [B, P]; None where they are not known here."""
+    symbols, known = concrete(prefix), None if lengths is None else concrete(lengths)
+    if symbols is None or (lengths is not None and known is None):
+        return None
+    return symbols >= 0 if known is None else (symbols >= 0) & (np.arange(prefix.shape[1]) < known[:, None])
 
 
 def check_vocabulary(size: int, ends: tuple[int, ...], rules: Rules | None):
@@ -292,5 +304,5 @@ def check_vocabulary(size: int, ends: tuple[int, ...], rules: Rules | None):
     if rules.automaton is not None:
         named = np.asarray(rules.automaton.symbols)
         check_symbols(size, phrases=named[named < LARGEST - 1])
-    if rules.prefix is not None and not is_traced(rules.prefix) and not is_traced(rules.prefix_lengths):
-        check_symbols(size, prefix=np.asarray(rules.prefix)[_counting(rules.prefix, rules.prefix_lengths)])
+    if rules.prefix is not None and (counts := _counting(rules.prefix, rules.prefix_lengths)) is not None:
+        check_symbols(size, prefix=np.asarray(rules.prefix)[counts])

@@ -9,7 +9,7 @@ import jax.core
 import jax.numpy as jnp
 
 from seqjax import masks
-from seqjax.checks import check_array, check_rate, check_size, check_sizes
+from seqjax.checks import as_array, check_array, check_rate, check_size, check_sizes, concrete
 from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.layers.heads import fully_connected, init_layers
@@ -166,7 +166,8 @@ class Regressor(Model):
             raise InputError(f"steps is {steps}, it must be at least 1")
         self.encoder.initial_state(params["encoder"], 1)  # refuses a part that cannot step
         inputs, lengths = self.encoder.inputs(batch)
-        if not isinstance(lengths, jax.core.Tracer) and (jnp.asarray(lengths) < 1).any():
+        known = concrete(as_array("lengths", lengths))
+        if known is not None and (known < 1).any():
             raise InputError("a series is empty: give each at least one step")
         return _generate(self, params, inputs, steps)
 

@@ -344,7 +344,7 @@ def test_scores_stay_those_of_the_model():
         ({"banned": [2**31]}, "banned holds 2147483648"),
         ({"prefix": [[1, 2], [3]]}, "prefix has rows of different lengths"),
         ({"prefix": np.array([[-1, 7]])}, "prefix names symbol 7, the vocabulary has 0 to 4"),
-        ({"prefix_lengths": np.zeros(1)}, r"prefix_lengths has shape \(1,\), there is no prefix"),
+        ({"prefix_lengths": np.zeros(1)}, r"prefix_lengths is an array float64\[1\], but there is no prefix"),
         ({"prefix": [[1, 2]], "prefix_lengths": [3]}, "prefix_lengths holds 3, it must be 0 to 2"),
         ({"prefix": [[1] * 6]}, "prefix has 6 symbols, more than max_length, 5"),
         ({"banned": [[2, 1]]}, r"banned has shape \(1, 2\), it must be symbols \[n\], each forbidden; banned_phrases forbids"),
