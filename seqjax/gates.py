@@ -213,10 +213,15 @@ def input_product(kernel: Array, xs: Array) -> Array:
 
 @contextlib.contextmanager
 def hoisted_kernels(hoisted: bool = True):
-    """A context in which `project` may cut kernels: what depends on parameters alone is computed before the loop.
+    """A context in which a step's work on parameters alone is done before the loop, so that `project` may cut kernels.
 
     Args:
         hoisted: False: no such context.
+
+    Example:
+        >>> with hoisted_kernels():
+        ...     print(kernels_are_hoisted())
+        True
     """
     token = _hoisted.set(hoisted)
     try:
@@ -225,19 +230,9 @@ def hoisted_kernels(hoisted: bool = True):
         _hoisted.reset(token)
 
 
-def cuts_kernel(xs: Array, kernel: Array) -> bool:
-    """True if xs should be multiplied by parts of `kernel`, rather than by all of it and the result be cut.
-
-    Args:
-        xs: floating [..., D], or integer tokens [...].
-        kernel: [D, N].
-
-    Example:
-        >>> with hoisted_kernels():
-        ...     print(cuts_kernel(jnp.zeros((5, 3)), jnp.zeros((3, 8))))
-        True
-    """
-    return _hoisted.get() or outnumbers(xs, kernel)
+def kernels_are_hoisted() -> bool:
+    """True inside `hoisted_kernels`."""
+    return _hoisted.get()
 
 
 def project_input(params: Params, xs: Array, *, bias_row_from: int = 0) -> Array:

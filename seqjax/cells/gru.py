@@ -1,6 +1,7 @@
 """The gated recurrent unit, in both of its published forms."""
 
 import dataclasses
+import functools
 import math
 from typing import ClassVar, NamedTuple
 
@@ -10,7 +11,16 @@ import jax.numpy as jnp
 from seqjax.activations import ACTIVATIONS
 from seqjax.checks import check_choice, check_flag, check_heads, check_size, refuse_together
 from seqjax.contracts import Cell
-from seqjax.gates import cuts_kernel, gate_values, input_product, layer_norm, project_input, record_gates, recurrent_product
+from seqjax.gates import (
+    gate_values,
+    input_product,
+    kernels_are_hoisted,
+    layer_norm,
+    outnumbers,
+    project_input,
+    record_gates,
+    recurrent_product,
+)
 from seqjax.initializers import gate_kernel, recurrent_kernel
 from seqjax.products import product
 from seqjax.serial import register
@@ -113,31 +123,38 @@ class GRU(Cell):
         """h = 0."""
         return GRUState(jnp.zeros((*batch_shape, self.hidden_size), at_least_float32(params["recurrent_kernel"].dtype)))
 
-    def project(self, params: Params, xs: Array) -> tuple[Array, Array]:
-        """W x + b: [..., D] to ([..., 2H] for r and z, [..., H] for n)."""
+    def project(self, params: Params, xs: Array) -> tuple[Array, ...]:
+        """W x + b: [..., D] to ([..., 2H] for r and z, [..., H] for n), or three arrays [..., H] for r, z and n."""
         if self.layer_norm:
             zs, scales, biases = map(
                 self._split, (input_product(params["input_kernel"], xs), params["input_scale"], params["bias"])
             )
             z_gates, z_n = (layer_norm(*of_part) for of_part in zip(zs, scales, biases, strict=True))
             return z_gates, z_n
-        if not cuts_kernel(xs, params["input_kernel"]):
+        kernel, bias = params["input_kernel"], params["bias"]
+        if kernels_are_hoisted():  # products of single gates run side by side
+            cut = functools.partial(jnp.split, indices_or_sections=3, axis=-1)
+        elif outnumbers(xs, kernel):
+            cut = self._split
+        else:
             return self._split(project_input(params, xs))
-        kernels, biases = self._split(params["input_kernel"]), self._split(params["bias"])
-        z_gates, z_n = (project_input({"input_kernel": k, "bias": b}, xs) for k, b in zip(kernels, biases, strict=True))
-        return z_gates, z_n
+        return tuple(project_input({"input_kernel": k, "bias": b}, xs) for k, b in zip(cut(kernel), cut(bias), strict=True))
 
     def recur(
-        self, params: Params, state: GRUState, z: tuple[Array, Array], *, dot=product, context=None
+        self, params: Params, state: GRUState, z: tuple[Array, ...], *, dot=product, context=None
     ) -> tuple[GRUState, Array]:
         """The reset and update gates, the candidate, and their mixture with h."""
-        (z_gates, z_n), h, kernel, kernel_n = z, state.h, params["recurrent_kernel"], params["candidate_kernel"]
+        (*z_gates, z_n), h, kernel, kernel_n = z, state.h, params["recurrent_kernel"], params["candidate_kernel"]
         rows, both = math.prod(h.shape[:-1]), None
         # in a step of its own, where `dot` is `product`, joining the kernels would cost more than it saves
         if self.reset_after and dot is not product and joins_products(rows, (kernel, kernel_n)):
             both = dot(h, jnp.concatenate([kernel, kernel_n], axis=-1))  # [1, 3H]
-        gates = recurrent_product(dot, h, kernel) if both is None else self._split(both)[0]
-        r, update = gate_values(z_gates + self._normalised(gates, params, "recurrent_scale"), r="s", z="s")
+        if len(z_gates) == 2:
+            sums = [a + recurrent_product(dot, h, k) for a, k in zip(z_gates, jnp.split(kernel, 2, axis=-1), strict=True)]
+            r, update = (*gate_values(sums[0], r="s"), *gate_values(sums[1], z="s"))
+        else:
+            gates = recurrent_product(dot, h, kernel) if both is None else self._split(both)[0]
+            r, update = gate_values(z_gates[0] + self._normalised(gates, params, "recurrent_scale"), r="s", z="s")
         if self.reset_after:
             bias = jnp.broadcast_to(params["recurrent_bias"].astype(h.dtype), h.shape)
             candidate = recurrent_product(dot, h, kernel_n) if both is None else self._split(both)[1]

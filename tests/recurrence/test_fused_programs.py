@@ -9,7 +9,7 @@ import pytest
 
 from seqjax import GRU, LSTM, explain, thresholds, unroll
 from seqjax.cells import gru
-from seqjax.recurrence.fused import backend, linearized
+from seqjax.recurrence.fused import backend, linearized, loop_over_leaves
 from tests.catalog import leaving
 from tests.recurrence.test_fused import MAKERS, Case, gap, gradient, gradient_and_second, weighted
 
@@ -128,12 +128,15 @@ def test_where_each_step_projects_its_own_input(name, monkeypatch, x64):
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
-def test_gradients_of_kernels_may_be_summed_in_the_loop(name, monkeypatch, x64):
-    inside = (thresholds.Row(jax.default_backend(), rows=0, zs=0, kernel=1e9),) if name == "lstm" else ()
-    monkeypatch.setattr(thresholds, "INSIDE", inside)
-    monkeypatch.setattr(backend, "trains_inside", lambda params, xs, zs: True)
-    monkeypatch.setattr(linearized, "sums_in_loop", lambda rows, kernel: kernel.shape[-1] == 8)  # of a GRU's kernels one
+def test_the_layouts_of_many_rows(name, monkeypatch, x64):
+    """Products side by side forward, and in training sums of a kernel's gradient in the loop: all of an LSTM, one of a GRU."""
+    monkeypatch.setattr(thresholds, "INSIDE", (thresholds.Row(jax.default_backend(), rows=0, zs=0, kernel=1e9),))
+    for module in (backend, loop_over_leaves):
+        monkeypatch.setattr(module, "overlaps_products", lambda rows: True)
+    monkeypatch.setattr(backend, "trains_inside", lambda params, xs, zs: name == "lstm")
+    monkeypatch.setattr(linearized, "sums_in_loop", lambda rows, kernel: kernel.shape[-1] == 8)
     case = Case(MAKERS[name](input_size=3, hidden_size=8), steps=5, dtype=jnp.float64)
+    assert case.gap(lambda f: f) <= 1e-12
     assert case.gap(gradient_and_second) <= 1e-12
 
 

@@ -95,7 +95,7 @@ def loop(step, constants, state, inputs, *, reverse, projects=False, undifferent
         inputs: a pytree of arrays [B, T, ...].
         reverse: from the last step to the first.
         projects: as for `Loop`.
-        undifferentiated: another step and its inputs, with the same products and results, to run when nothing is
+        undifferentiated: another step and its inputs, with the same results, to run when nothing is
             differentiated; None: `step` and `inputs`.
 
     Returns:
@@ -108,10 +108,10 @@ def loop(step, constants, state, inputs, *, reverse, projects=False, undifferent
     faster, others = differentiated, []
     if undifferentiated is not None:
         faster = Loop(undifferentiated[0], constants, state, undifferentiated[1], reverse, projects=True)
-        others = [jax.tree.map(jax.lax.stop_gradient, faster.arguments._replace(kernels=[]))]
+        others = [jax.tree.map(jax.lax.stop_gradient, faster.arguments)]
 
     def value(arguments, others=None):
-        return faster.forward(arguments if others is None else others._replace(kernels=arguments.kernels))
+        return faster.forward(arguments if others is None else others)
 
     def linearize(arguments, active):
         linear = Linearization(differentiated, arguments, active)
