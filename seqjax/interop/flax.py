@@ -6,8 +6,9 @@ from typing import Any
 import jax
 from flax import nnx
 
+from seqjax.activations import ACTIVATIONS
 from seqjax.annotations import public
-from seqjax.cells import GRU, LSTM, Elman
+from seqjax.cells import GRU, LSTM, MGU, Elman
 from seqjax.checks import kind_of
 from seqjax.contracts import Cell
 from seqjax.errors import InputError
@@ -17,9 +18,14 @@ from seqjax.types import Params
 
 __all__ = ["LinenLayer", "NNXLayer", "as_linen", "as_nnx", "from_linen", "from_nnx", "to_linen", "to_nnx"]
 
-_FLAX = Library("Flax", {Elman: ("activation",), LSTM: (), GRU: ()})
+_CELLS = {
+    Elman: {"activation": None},
+    LSTM: {"input_activation": None, "output_activation": None},
+    GRU: {"activation": None},
+    MGU: {"form": ("flax",)},
+}
+_FLAX = Library("Flax", _CELLS)
 _NNX = {nnx.LSTMCell: LSTM, nnx.OptimizedLSTMCell: LSTM, nnx.GRUCell: GRU, nnx.SimpleCell: Elman}
-_ACTIVATIONS = {"tanh": nnx.tanh, "relu": nnx.relu}
 
 
 @public
@@ -27,9 +33,9 @@ def from_linen(variables: Mapping, cell: Cell) -> Params:
     """The parameters of a cell from the variables of Linen's.
 
     Args:
-        variables: of a flax.linen SimpleCell, LSTMCell, OptimizedLSTMCell or GRUCell: {"params": {"ii": {"kernel": ...}, ...}},
-            or what is in "params". Those of an nn.RNN are `variables["params"]["cell"]`.
-        cell: an Elman, LSTM or GRU (reset_after).
+        variables: of a flax.linen SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell or MGUCell, {"params": {"ii": ..., ...}}, or
+            what is in "params". Those of an nn.RNN are `variables["params"]["cell"]`.
+        cell: an Elman, LSTM, GRU (reset_after) or MGU (form="flax").
 
     Returns:
         The parameters for `cell`.
@@ -39,9 +45,8 @@ def from_linen(variables: Mapping, cell: Cell) -> Params:
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from flax import linen
-        >>> variables = linen.SimpleCell(3).init(jax.random.key(0), jnp.zeros(3), jnp.zeros(2))
-        >>> params = from_linen(variables, Elman(input_size=2, hidden_size=3))
+        >>> layers = {"i": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, "h": {"kernel": jnp.eye(3)}}
+        >>> params = from_linen({"params": layers}, Elman(input_size=2, hidden_size=3))
         >>> {name: array.shape for name, array in params.items()}
         {'bias': (3,), 'input_kernel': (2, 3), 'recurrent_kernel': (3, 3)}
     """
@@ -56,7 +61,7 @@ def to_linen(params: Params, cell: Cell) -> dict[str, Any]:
 
     Args:
         params: the parameters of `cell`.
-        cell: an Elman, LSTM or GRU (reset_after).
+        cell: an Elman, LSTM, GRU (reset_after) or MGU (form="flax").
 
     Returns:
         {"params": {"ii": {"kernel": ...}, ...}}.
@@ -114,9 +119,10 @@ def to_nnx(params: Params, cell: Cell, module):
         InputError: parameters of another cell, a module that computes something else, or one of other sizes.
 
     Example:
-        >>> cell = LSTM(input_size=2, hidden_size=3)
-        >>> module = to_nnx(cell.init(jax.random.key(0)), cell, nnx.LSTMCell(2, 3, rngs=nnx.Rngs(0)))
-        >>> module.hf.bias[...].tolist()
+        >>> import jax.numpy as jnp
+        >>> cell = Elman(input_size=2, hidden_size=3)
+        >>> params = {"input_kernel": jnp.ones((2, 3)), "recurrent_kernel": jnp.eye(3), "bias": jnp.ones(3)}
+        >>> to_nnx(params, cell, nnx.SimpleCell(2, 3, rngs=nnx.Rngs(0))).dense_i.bias[...].tolist()
         [1.0, 1.0, 1.0]
     """
     part = _part(cell, lambda cell: _nnx_layout(module, cell))
@@ -141,10 +147,11 @@ def _linen_layout(cell: Cell) -> dict[str, Entry]:
     for gate in cell.gates:
         letter = "" if isinstance(cell, Elman) else gate
         layout[f"i{letter}/kernel"] = Entry("input_kernel", (gate,))
-        layout[f"h{letter}/kernel"] = Entry("recurrent_kernel", (gate,))
+        is_candidate = gate == "n" and isinstance(cell, MGU)  # `split` names its kernel so
+        layout[f"h{letter}/kernel"] = Entry("candidate_kernel" if is_candidate else "recurrent_kernel", (gate,))
         if not isinstance(cell, LSTM):
             layout[f"i{letter}/bias"] = Entry("bias", (gate,))
-        if isinstance(cell, LSTM) or (isinstance(cell, GRU) and gate == "n"):
+        if isinstance(cell, LSTM) or gate == "n":
             layout[f"h{letter}/bias"] = Entry("recurrent_bias", (gate,))
     return layout
 
@@ -156,8 +163,8 @@ def _nnx_layout(module, cell: Cell) -> dict[str, Entry]:
         raise InputError(f"NNX's cells are {', '.join(f'nnx.{each.__name__}' for each in _NNX)}, not {kind_of(module)}")
     if not isinstance(cell, kind):
         raise InputError(f"an nnx.{type(module).__name__} is a {kind.__name__}, its weights were asked for as {cell}")
-    activation = _ACTIVATIONS.get(cell.activation) if isinstance(cell, Elman) else nnx.tanh
-    for name, function in {"activation_fn": activation, "gate_fn": nnx.sigmoid}.items():
+    activation = cell.input_activation if isinstance(cell, LSTM) else cell.activation  # type: ignore[attr-defined]
+    for name, function in {"activation_fn": ACTIVATIONS[activation], "gate_fn": nnx.sigmoid}.items():
         if (given := getattr(module, name, function)) is not function:
             raise InputError(f"the module has {name}={getattr(given, '__name__', given)}, {cell} computes something else")
     if getattr(module, "residual", False):

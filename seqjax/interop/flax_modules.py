@@ -25,7 +25,8 @@ class LinenLayer(linen.Module):
     Example:
         >>> from seqjax.cells import LSTM
         >>> layer = LinenLayer(LSTM(input_size=2, hidden_size=3))
-        >>> sorted(layer.init(jax.random.key(0), jnp.zeros((1, 4, 2)))["params"])
+        >>> variables = jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros((1, 4, 2)))
+        >>> sorted(variables["params"])
         ['bias', 'input_kernel', 'recurrent_kernel']
     """
 

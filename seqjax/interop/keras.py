@@ -16,7 +16,12 @@ from seqjax.layers import Bidirectional
 from seqjax.tree import form
 from seqjax.types import Params
 
-_KERAS = Library("Keras", {Elman: ("activation",), LSTM: (), GRU: ("reset_after",)}, merges=("concat", "sum", "mean"))
+_CELLS = {
+    Elman: {"activation": None},
+    LSTM: {"input_activation": None, "output_activation": None},
+    GRU: {"activation": None, "reset_after": None},
+}
+_KERAS = Library("Keras", _CELLS, merges=("concat", "sum", "mean"))
 _GATES = {
     Elman: ("h",),
     LSTM: ("i", "f", "g", "o"),
@@ -128,13 +133,13 @@ def _cell_of(keras, layer) -> Cell:
     if kind is None or not layer.built:
         raise InputError(f"{type(layer).__name__} is not built, or its cell is none of Keras's own: call it on an input first")
     activation = keras.activations.serialize(inner.activation)
-    fields: dict[str, Any] = {}
-    if kind is Elman:
-        fields = {"activation": activation}
-    elif (gates := keras.activations.serialize(inner.recurrent_activation)) != "sigmoid" or activation != "tanh":
-        raise InputError(f"{kind.__name__} has no activation={activation!r} with recurrent_activation={gates!r}")
+    gates = keras.activations.serialize(getattr(inner, "recurrent_activation", keras.activations.sigmoid))
+    if gates != "sigmoid":
+        raise InputError(f"{kind.__name__} has sigmoid gates, and the layer has recurrent_activation={gates!r}")
+    names = ("input_activation", "output_activation") if kind is LSTM else ("activation",)
+    fields: dict[str, Any] = dict.fromkeys(names, activation)
     if kind is GRU:
-        fields = {"reset_after": bool(inner.reset_after)}
+        fields["reset_after"] = bool(inner.reset_after)
     return kind(input_size=inner.kernel.shape[0], hidden_size=inner.units, **fields)
 
 

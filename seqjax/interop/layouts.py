@@ -38,10 +38,13 @@ class Entry(NamedTuple):
 
 
 class Library(NamedTuple):
-    """Another library: its types of cells, each with the fields that it can express, and its merges of two directions."""
+    """Another library: its types of cells, and its merges of two directions.
+
+    Of each type of cell it has the fields that are listed, with the values that are listed or (None) any; others by default.
+    """
 
     name: str
-    cells: Mapping[type, tuple[str, ...]]
+    cells: Mapping[type, Mapping[str, tuple | None]]
     merges: tuple[str, ...] = ()
 
 
@@ -81,10 +84,14 @@ def layers_of(network, library: Library) -> list[list[tuple[Path, Cell]]]:
         if type(cell) not in library.cells:
             names = ", ".join(kind.__name__ for kind in library.cells)
             raise InputError(f"{library.name} has no {type(cell).__name__}: {names} can be exchanged, alone or in a deep network")
-        free = (*_OF_INIT, "input_size", "hidden_size", *library.cells[type(cell)])
         for field in dataclasses.fields(cell):
-            if field.name not in free and (value := getattr(cell, field.name)) != field.default:
+            free = field.name in (*_OF_INIT, "input_size", "hidden_size")
+            values = library.cells[type(cell)].get(field.name, (field.default,))
+            value = getattr(cell, field.name)
+            if not free and values is not None and value not in values:
                 raise InputError(f"{library.name} has no {type(cell).__name__} with {field.name}={shown(value)}")
+        if len({getattr(cell, name, None) for name in ("input_activation", "output_activation")}) > 1:
+            raise InputError(f"{library.name} has one activation: {plain(cell)} has two")
     return layers
 
 

@@ -19,8 +19,8 @@ from seqjax.interop.layouts import Arrays, Entry, Library, Part, check_same, lay
 from seqjax.layers import Bidirectional, Chain
 from seqjax.types import Params
 
-_TORCH = Library("PyTorch", {Elman: ("activation",), LSTM: ("projection_size",), GRU: ()}, merges=("concat",))
-_ACTIVATIONS = ("tanh", "relu")  # of nn.RNN
+_CELLS = {Elman: {"activation": ("tanh", "relu")}, LSTM: {"projection_size": None}, GRU: {}}
+_TORCH = Library("PyTorch", _CELLS, merges=("concat",))
 
 
 @public
@@ -167,8 +167,6 @@ def _parts(network, prefix: str, *, bias: bool, one_step: bool) -> list[Part]:
     """The cells of a network with PyTorch's names; raises InputError unless one module of PyTorch can hold them all."""
     layers = layers_of(network, _TORCH)
     first = layers[0][0][1]
-    if isinstance(first, Elman) and first.activation not in _ACTIVATIONS:
-        raise InputError(f"PyTorch has no Elman with activation={first.activation!r}, its nn.RNN has tanh or relu")
     if one_step and (len(layers) > 1 or len(layers[0]) > 1):
         raise InputError(f"{type(network).__name__} has several cells, and a module of PyTorch for one step has one")
     parts, fields = [], {}
@@ -187,7 +185,7 @@ def _parts(network, prefix: str, *, bias: bool, one_step: bool) -> list[Part]:
 
 
 def _output_size(cell: Any) -> int:
-    return getattr(cell, "projection_size", None) or cell.hidden_size
+    return cell.output_size if isinstance(cell, LSTM) else cell.hidden_size
 
 
 def _layout(cell: Cell, bias: bool) -> dict[str, Entry]:
@@ -198,7 +196,7 @@ def _layout(cell: Cell, bias: bool) -> dict[str, Entry]:
     }
     if bias:
         layout |= {"bias_ih": Entry("bias", cell.gates), "bias_hh": Entry("recurrent_bias", cell.gates)}
-    if getattr(cell, "projection_size", None):
+    if isinstance(cell, LSTM) and cell.projection_size is not None:
         layout["weight_hr"] = Entry("projection_kernel", cell.gates[-1:], transposed=True)
     return layout
 
