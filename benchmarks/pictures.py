@@ -24,20 +24,21 @@ TICKS = (1 / 16, 1 / 8, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 0.8, 1, 1.25, 1.5, 2, 3, 4, 
 RELATIVE = "time relative to seqjax's, above 1 seqjax is faster; whiskers: quartiles"
 
 
-def bars(results: dict, title: str, measure: str = RELATIVE):
+def bars(results: dict, title: str, measure: str = RELATIVE, compares_cells: bool = False):
     """Draw ratios: a panel for each cell and mode, a group of bars for each size, a bar for each peer, with its quartiles.
 
     Args:
         results: the results of one suite.
         title: the figure's title.
         measure: the quantity on the axis.
+        compares_cells: a panel for each size, and a group for each cell.
 
     Returns:
         A Matplotlib figure.
     """
     panels: dict[tuple, list[dict]] = {}
     for case in results["cases"]:
-        panels.setdefault(_panel(case), []).append(case)
+        panels.setdefault((_size(case),) if compares_cells else _panel(case), []).append(case)
     names = list(dict.fromkeys(n for case in results["cases"] for n, record in case["peers"].items() if "ratio" in record))
     widest = max(map(len, panels.values()))
     width = 1.0 + widest * max(1.0, 0.5 + 0.17 * len(names))
@@ -46,6 +47,8 @@ def bars(results: dict, title: str, measure: str = RELATIVE):
     figure, axes = _figure(rows, columns, width=max(7.5, width * columns), height=2.9 * rows)
     for ax, (panel, cases) in zip(axes, panels.items(), strict=False):
         _bars(ax, cases, names)
+        if compares_cells:
+            ax.set_xticklabels([case["facts"]["cell"].replace(" ", "\n") for case in cases])
         ax.set_title(" ".join(panel), fontsize=10, loc="left")
     for ax in axes[len(panels) :]:
         ax.set_visible(False)

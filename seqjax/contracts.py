@@ -138,7 +138,7 @@ class Cell(Value):
         for name, array in params.items():
             gates = self.gates_of.get(name) or self._gates_by_width(params, array)
             for gate, part in zip(gates, jnp.split(array, len(gates), axis=-1), strict=True):
-                views[gate][name] = part
+                views.setdefault(gate, {})[name] = part
         return views
 
     def _gates_by_width(self, params: Params, array: Array) -> tuple[str, ...]:

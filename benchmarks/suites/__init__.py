@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from benchmarks import peers
 from benchmarks.harness import REFERENCE, Missing, Work
 from benchmarks.network import Network
-from benchmarks.peers import LayerTask
+from benchmarks.peers import MODES, LayerTask
 
 SUITES = (
-    "layer", "lines", "floor", "stacks", "lengths", "unroll", "layouts", "checks", "backends", "language_model",
-    "decode", "translation", "long",
+    "layer", "lines", "floor", "stacks", "lengths", "unroll", "layouts", "checks", "backends", "gated_cells",
+    "language_model", "decode", "translation", "long",
 )  # fmt: skip
 # The shapes of a layer, (T, B, D, H): small and large, a language model's, one row, a wide one, a narrow one.
 SHAPES = (
@@ -44,7 +44,7 @@ class Selection(NamedTuple):
 
     peers: tuple[str, ...]
     cells: tuple[str, ...] = ("lstm", "gru")
-    modes: tuple[str, ...] = peers.MODES
+    modes: tuple[str, ...] = MODES
     shapes: tuple[Shape, ...] | None = None
     dtype: str = "float32"
 
@@ -110,7 +110,7 @@ def narrow(selection: Selection) -> Selection:
 
 def compete(task: LayerTask, names: tuple[str, ...]) -> Entries:
     """seqjax and its peers on one task. A peer whose GRU is another form is compared with seqjax's of that form."""
-    ours = peers.load(REFERENCE)
+    ours: Any = peers.load(REFERENCE)
     works, missing = {REFERENCE: ours.layers(task)}, {}
     for name in names:
         peer = peers.load(name)

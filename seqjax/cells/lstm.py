@@ -151,6 +151,11 @@ class LSTM(Cell):
         return tuple(gate for gate in self.gates if gate != "g")
 
     @property
+    def gates_of(self) -> dict[str, tuple[str, ...]]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The gates that the parameters of variants hold."""
+        return dict.fromkeys(("peepholes", "gate_recurrent_kernel"), self._sigmoids)
+
+    @property
     def input_shape(self) -> Shape:
         return (self.input_size,)
 

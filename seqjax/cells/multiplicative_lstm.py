@@ -42,6 +42,12 @@ class MultiplicativeLSTM(LSTM):
 
     input_kernels: ClassVar[tuple[str, ...]] = ("input_kernel", "multiplicative_input_kernel")
 
+    @property
+    def gates_of(self) -> dict[str, tuple[str, ...]]:
+        """The gates that the parameters of variants hold; those of m are a part of their own, which is no gate."""
+        names = ("multiplicative_input_kernel", "multiplicative_recurrent_kernel")
+        return super().gates_of | dict.fromkeys(names, ("m",))
+
     def init(self, key: Key) -> Params:
         """Those of LSTM, `multiplicative_input_kernel` [D, H], `multiplicative_recurrent_kernel` [H, H] or [N, H/N, H/N]; of a
         projected cell [D, P] and [P, P].

@@ -141,6 +141,19 @@ def test_variants_start_as_the_plain_cell_does():
     assert (params["recurrent_scale"] == 1).all()
 
 
+def test_split_gives_each_gate_its_own_parameters():
+    cell = MultiplicativeLSTM(**SIZES, **EVERYTHING)
+    params = random_like(jax.eval_shape(cell.init, jax.random.key(0)), 1)
+    parts = cell.split(params)
+    of_gates = {"input_kernel", "recurrent_kernel", "bias", "input_scale", "recurrent_scale"}
+    assert set(parts["g"]) == of_gates
+    assert set(parts["i"]) == of_gates | {"peepholes", "gate_recurrent_kernel"}
+    assert set(parts["o"]) == set(parts["i"]) | {"projection_kernel", "cell_scale", "cell_bias"}
+    assert set(parts["m"]) == {"multiplicative_input_kernel", "multiplicative_recurrent_kernel"}
+    np.testing.assert_allclose(parts["o"]["peepholes"], params["peepholes"][6:], rtol=1e-6)
+    np.testing.assert_allclose(parts["g"]["recurrent_kernel"], params["recurrent_kernel"][:, 6:12], rtol=1e-6)
+
+
 @pytest.mark.parametrize(("fields", "count"), [({}, 2), ({"output_activation": "linear"}, 1), ({"peepholes": True}, 5)])
 def test_gates_are_squashed_together_where_they_can_be(fields, count):
     """In a loop over a stack of z one tanh serves all gates, and another the cell."""
