@@ -284,7 +284,9 @@ class Checkpoints:
             keep = self._keep if folder == "last" else 1
             writes = not self._read_only  # a writer cleans up after killed processes; orbax's read_only option logs warnings
             options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=writes, cleanup_tmp_directories=writes)
-            self._managers[folder] = ocp.CheckpointManager(self.folder / folder, options=options)
+            where = self.folder / folder
+            with _writes(where) if writes else _reads(where):  # orbax reads the folder now
+                self._managers[folder] = ocp.CheckpointManager(where, options=options)
         return self._managers[folder]
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import logging
 import os
 import pathlib
 import shutil
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from seqjax.errors import InputError
+from seqjax.train import checkpoint
 from seqjax.train.averages import average
 from seqjax.train.changes import refuse_changes
 from seqjax.train.checkpoint import Checkpoints
@@ -147,6 +149,18 @@ def test_a_flipped_bit_is_reported_in_one_line(saved, tmp_path):
         shutil.rmtree(copy)
     assert all("is damaged" in line and "\n" not in line and str(tmp_path) in line for line in messages)
     assert len(messages) >= 5 and any("SHA-256" in line for line in messages), messages
+
+
+def test_files_of_orbax_that_say_nothing_are_passed_over_in_silence(saved, tmp_path, monkeypatch, caplog):
+    bench, folder, before = saved
+    shutil.copytree(folder, tmp_path / "copy")
+    (tmp_path / "copy" / "last" / "3" / "_CHECKPOINT_METADATA").write_text("{")
+    monkeypatch.setattr(logging.getLogger("absl"), "filters", [])
+    checkpoint._hush.cache_clear()  # as in a process that has read nothing yet
+    with Checkpoints(tmp_path / "copy", read_only=True) as checkpoints:
+        params = checkpoints.params(jax.eval_shape(bench.model.init, jax.random.key(0)))
+    jax.tree.map(np.testing.assert_array_equal, params, before.params)
+    assert not caplog.records
 
 
 def test_silent_damage_is_detected_by_the_hash(saved, monkeypatch):
