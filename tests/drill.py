@@ -35,6 +35,7 @@ import seqjax.vision
 from experiments import command_line
 from experiments.language_model import __main__ as language_model
 from experiments.translation import __main__ as translation
+from seqjax.train import signals
 
 CACHE, CACHE_WRITES = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
 ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
@@ -157,7 +158,7 @@ class Drill:
     def signals(self) -> dict[str, int]:
         """Stops runs by signals: they save, say so by their exit code, and continue."""
         done = {}
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1):
+        for number in map(signal.Signals.__getitem__, signals.NAMES):
             name = f"stopped by {number.name}"
             before = signal.signal(number, signal.SIG_DFL)  # in the background, a shell lets SIGINT be ignored
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,7 +9,7 @@ import jax.core
 import jax.numpy as jnp
 
 from seqjax import masks
-from seqjax.checks import as_array, check_array, check_rate, check_size, check_sizes, concrete
+from seqjax.checks import as_array, check_array, check_positive, check_rate, check_size, check_sizes, concrete
 from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.layers.heads import fully_connected, init_layers
@@ -162,8 +162,7 @@ class Regressor(Model):
                 f"generate feeds the {self.outputs} numbers of a step back to the encoder, which reads {shape or 'symbols'}: "
                 f"it must be Features(size={self.outputs}, ...)"
             )
-        if steps < 1:
-            raise InputError(f"steps is {steps}, it must be at least 1")
+        check_positive(steps=steps)
         self.encoder.initial_state(params["encoder"], 1)  # refuses a part that cannot step
         inputs, lengths = self.encoder.inputs(batch)
         known = concrete(as_array("lengths", lengths))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seqjax.checks import check_positive
 from seqjax.data.array_files import digest_of, file_in, npz_arrays
 from seqjax.data.labels import Labels
 from seqjax.data.series import Segment, Series, segment_targets
@@ -38,8 +39,7 @@ def load(folder, *, every: int = 1, motion: bool = False) -> Series:
 
     Reyes-Ortiz, Oneto, Sama, Parra and Anguita, Transition-Aware Human Activity Recognition Using Smartphones, 2015.
     """
-    if every < 1:
-        raise InputError(f"every is {every}, it must be at least 1")
+    check_positive(every=every)
     paths = [file_in(folder, name, what="HAPT") for name in ("hapt_raw_float32.npz", "labels.txt", "activity_labels.txt")]
     arrays = npz_arrays(paths[0])
     names = sorted(match[1] for name in arrays if (match := re.fullmatch(r"acc_(exp\d+_user\d+)", name)))

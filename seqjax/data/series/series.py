@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from seqjax.checks import check_array, check_classes, shown
+from seqjax.checks import check_array, check_classes, check_positive, shown
 from seqjax.data.labels import Labels
 from seqjax.data.series import checks
 from seqjax.data.series.parts import Parts, Thinned, read_part
@@ -283,8 +283,7 @@ class Series(Value):
         Raises:
             InputError: every is below 1.
         """
-        if every < 1:
-            raise InputError(f"every is {every}, it must be at least 1")
+        check_positive(every=every)
         inputs = {
             word: tuple(item[::every] for item in items) if isinstance(items, tuple) else Thinned(items, self.lengths, every)
             for word, items in self.inputs.items()

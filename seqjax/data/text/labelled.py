@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seqjax.checks import check_positive
 from seqjax.data.labels import Labels
 from seqjax.data.series import Series
 from seqjax.data.splits import DEFAULT_SHARES, SPLITS, checked_shares, split_names
@@ -166,8 +167,7 @@ def library_lines(
         >>> {line.label for line in library_lines(modules=("ast", "typing"), per_module=20).train} == {"ast", "typing"}
         True
     """
-    if per_module < 1:
-        raise InputError(f"per_module is {per_module}, it must be at least 1")
+    check_positive(per_module=per_module)
     root, lines = Path(sysconfig.get_path("stdlib")), {}
     for module in modules:
         files = [root / f"{module}.py", *sorted((root / module).rglob("*.py"))]
@@ -304,8 +304,7 @@ def cut_lines(series: Series, max_length: int) -> Series:
     Raises:
         InputError: max_length is below 1.
     """
-    if max_length < 1:
-        raise InputError(f"max_length is {max_length}, it must be at least 1")
+    check_positive(max_length=max_length)
     tokens = [row[:max_length] for row in series.inputs["tokens"]]
     return replace(series, inputs={"tokens": tokens}, lengths=np.minimum(series.lengths, max_length))
 

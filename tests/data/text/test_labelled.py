@@ -148,6 +148,7 @@ REFUSALS = {
     "a table without texts": (lambda write: unsplit(write("t", b"a\t\n")), "holds no line with a label and a text"),
     "test alone": (lambda write: load(test="t"), "data.valid or data.test is given without data.train"),
     "no sources": (lambda write: library_lines(("ast", "no_such_module")), "this Python comes without its sources"),
+    "lines by a word": (lambda write: library_lines(per_module="3"), "per_module is '3', it must be an integer"),
     "no lines of a module": (lambda write: library_lines(per_module=0), "per_module is 0, it must be at least 1"),
 }
 
