@@ -16,7 +16,6 @@ from dataclasses import field
 from tyro.conf import OmitArgPrefixes
 
 from experiments import command_line, runs
-from experiments.networks import build_model
 from experiments.repeats import train_variants
 from experiments.session import Session
 from experiments.synthetic.config import PROGRAM, Config, Data
@@ -45,7 +44,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     if config.cells:
         raise InputError("--cells is given, and train trains one cell: the verb compare trains several")
     problem = load_problem(config)
-    model = build_model(config.model, problem.shape)
+    model = problem.model(config.model)
     names = {"program": PROGRAM, "preset": preset, "vocabulary": problem.saved, "data": problem.record}
     session = Session(config, model, problem.stream, **names)
     valid = problem.valid
@@ -71,10 +70,10 @@ def compare(argv: list[str]):
         raise InputError("compare continues by the command that started it: leave out --resume")
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     top = pathlib.Path(config.run.dir or f"runs/{PROGRAM.experiment}/{preset}-{now}-cells")
-    shape, variants = load_problem(config).shape, {}
+    problem, variants = load_problem(config), {}
     for cell in config.cells:
         network = dataclasses.replace(config.model, cell=cell)
-        build_model(network, shape)  # all are refused before one is trained
+        problem.model(network)  # all are refused before one is trained
         variants[re.sub(r"[^\w.]+", "-", cell).strip("-")] = dataclasses.replace(config, cells=(), model=network)
     signal = train_variants(variants, top, PROGRAM, main, preset=preset)
     if signal is not None:

@@ -3,12 +3,14 @@
 import dataclasses
 from collections.abc import Iterable
 
+import jax
 import numpy as np
 
 from experiments.calls import make
 from experiments.command_line import renamed
-from experiments.networks import Shape
+from experiments.networks import Network, Shape, build_model
 from experiments.synthetic.config import REAL, Config, Data
+from seqjax.contracts import Model
 from seqjax.data.batches import Stream
 from seqjax.data.labels import Labels
 from seqjax.data.recordings import mnist, piano_rolls
@@ -45,6 +47,14 @@ class Problem:
     stream: Stream
     valid: Iterable[dict]
     tests: dict[str, Iterable[dict]]
+
+    def model(self, config: Network) -> Model:
+        """The model of a config; refuses one that cannot read a test, such as a window that is too short."""
+        model = build_model(config, self.shape)
+        params = jax.eval_shape(model.init, jax.random.key(0))
+        for batches in self.tests.values():
+            jax.eval_shape(model.apply, params, next(iter(batches)))
+        return model
 
 
 def load_problem(config: Config) -> Problem:

@@ -133,18 +133,19 @@ def test_agreement_names_the_first_country():
         assert all(words[n - 1] == "visited" for n in range(5, length) if words[n] in LANGUAGES)
 
 
-def test_unseen_years_stand_where_training_has_none():
-    places = []
-    for unseen in (False, True):
-        task = synthetic.YearExtraction(unseen=unseen)
-        batch = draw(task, 3000)
-        words = np.array(task.symbols)[batch["tokens"]]
-        years = np.array(task.names)[batch["target"][:, -1]]
-        early = words[:, 1] == years
-        assert (early | (words[:, 5] == years)).all() and (words[np.arange(len(words)), np.where(early, 0, 4)] == "in").all()
-        places.append(set(zip(years.tolist(), early.tolist(), strict=True)))
-    seen, unseen = places
-    assert len(seen) == 150 and len(unseen) == 50 and not seen & unseen
+@pytest.mark.parametrize("positions", [(2, 6), (3, 4, 5, 7, 8)])
+def test_years_stand_at_their_positions(positions):
+    task = synthetic.YearExtraction(positions=positions)
+    batch, seen = draw(task, 200), set()
+    for tokens, target, mask, length in zip(
+        batch["tokens"], batch["target"], batch["target_mask"], batch["tokens_lengths"], strict=True
+    ):
+        words = [task.symbols[n] for n in tokens[:length]]
+        [place] = [n for n, word in enumerate(words, 1) if word.isdigit()]
+        assert words[place - 1] == task.names[target[length - 1]] and words[place - 2] == "in" and words.count("to") == 1
+        assert mask.nonzero()[0].tolist() == [length - 1]
+        seen.add(place)
+    assert seen == set(positions)
 
 
 def test_numbers_follow_their_laws():
@@ -166,6 +167,7 @@ WRONG = {
     "one letter": (lambda: synthetic.Spelling(word="a"), "Spelling has word='a'"),
     "a probability": (lambda: synthetic.Agreement(visits=1.5), "Agreement has visits=1.5"),
     "a period": (lambda: synthetic.Waves(shortest=2.0), "Waves has periods from 2.0 to 40.0"),
+    "no place": (lambda: synthetic.YearExtraction(positions=(1, 2)), "YearExtraction has positions=(1, 2)"),
     "no symbol": (lambda: synthetic.Copy(alphabet=0), "Copy has alphabet=0"),
     "no task": (lambda: TaskStream(task=3, batch_size=1, seed=0), "task is 3, it must be a Task"),
     "no row": (lambda: TaskStream(task=SMALL["Copy"], batch_size=0, seed=0), "batch size 0"),

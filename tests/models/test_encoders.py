@@ -120,3 +120,18 @@ def test_an_encoder_that_does_not_fit_is_refused():
         Features(size=5, cell=GRU(input_size=3, hidden_size=4))
     with pytest.raises(InputError, match="memory_size is 3, the encoder gives 5 features"):
         captioner(Features(size=5))
+
+
+def test_symbols_without_an_embedding_are_one_hot():
+    """With an identity as embedding the outputs are equal; sizes and a dropout that do not fit are refused."""
+    cell = GRU(input_size=V, hidden_size=H)
+    plain, embedded = (Symbols(size=V, embedding_size=size, cell=cell, name="tokens") for size in (None, V))
+    params = plain.init(jax.random.key(0))
+    assert set(params) == {"cell"} and from_json(json.loads(json.dumps(to_json(plain)))) == plain
+    batch = {"tokens": jnp.array([[1, 5, 0], [2, 2, 2]]), "tokens_lengths": jnp.array([2, 3])}
+    values = plain.encode(params, batch).values
+    np.testing.assert_allclose(values, embedded.encode(params | {"embedding": jnp.eye(V)}, batch).values, atol=1e-6)
+    with pytest.raises(InputError, match="one-hot symbols have size=6 features"):
+        Symbols(size=V, embedding_size=None, cell=GRU(input_size=3, hidden_size=H))
+    with pytest.raises(InputError, match=r"dropout=0\.5, which is on the embedding"):
+        Symbols(size=V, embedding_size=None, cell=cell, dropout=0.5)

@@ -1,39 +1,44 @@
-"""Extraction of the year from a sentence in which it may stand at either of two places."""
+"""Extraction of the year from a sentence, wherever it stands."""
 
 import dataclasses
 
 import numpy as np
 
 from seqjax.data.batches import Batch
-from seqjax.data.synthetic.tasks import Task, as_batch
+from seqjax.data.synthetic.tasks import Task, as_batch, check_at_least
+from seqjax.errors import InputError
 from seqjax.serial import register
 
 _PEOPLE = ("I", "we", "they", "you")
 _VERBS = ("went", "moved", "travelled", "flew", "came", "returned")
 _PLACES = ("Nepal", "Peru", "Kenya", "Japan", "Norway", "Chile", "Egypt", "Canada")
+_ADVERBS = ("again", "alone", "together", "quickly", "later", "once")
 _YEARS = tuple(map(str, range(1920, 2020)))
-_WORDS = ("in", "to", *_PEOPLE, *_VERBS, *_PLACES, *_YEARS)
+_WORDS = ("in", "to", *_PEOPLE, *_VERBS, *_PLACES, *_ADVERBS, *_YEARS)
 
 
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class YearExtraction(Task):
-    """The year that a sentence of six words names, at its second or its sixth: the target of the last step.
+    """The year that a sentence names, at one of some positions: the target of the last step.
 
-        in 2009 I went to Nepal;    I went to Nepal in 2009
+        in 2009 I went to Nepal;    I went to Nepal in 2009 again;    once later in 2009 I went to Nepal
 
-    Of a hundred years, half occur in training at both positions, a quarter at the second alone and a quarter at the sixth
-    alone. The unseen sentences have the years of these quarters at the other position: a network that shares its weights over
-    positions has learned to read them, one with weights of its own for each position has not.
+    Up to the fifth word the year stands before the clause, after as many adverbs as are needed, from the sixth on behind it.
 
     Args:
-        unseen: draw years at the position at which training does not have them.
+        positions: of the year, counted from 1, each at least 2.
+        adverbs: the largest number of adverbs at the end of a sentence.
+
+    Raises:
+        InputError: no position, one below 2, or a negative number of adverbs.
 
     Example:
         >>> task = YearExtraction()
-        >>> batch = task.draw(np.random.default_rng(1), 1)
-        >>> " ".join(task.symbols[n] for n in batch["tokens"][0]), task.names[batch["target"][0, -1]]
-        ('I went to Egypt in 1969', '1969')
+        >>> batch = task.draw(np.random.default_rng(0), 1)
+        >>> length = batch["tokens_lengths"][0]
+        >>> " ".join(task.symbols[n] for n in batch["tokens"][0, :length]), task.names[batch["target"][0, length - 1]]
+        ('I went to Nepal in 2009', '2009')
 
     Goodfellow, Bengio, Courville, Deep Learning, 2016, chapter 10.
     """
@@ -41,16 +46,26 @@ class YearExtraction(Task):
     symbols = _WORDS  # pyright: ignore[reportAssignmentType]
     names = _YEARS  # pyright: ignore[reportAssignmentType]
 
-    unseen: bool = False
+    positions: tuple[int, ...] = (2, 6)
+    adverbs: int = 2
+
+    def __post_init__(self):
+        check_at_least(self, adverbs=0)
+        if not self.positions or min(self.positions) < 2:
+            raise InputError(f"YearExtraction has positions={self.positions}, it must have some, each at least 2")
 
     def draw(self, rng: np.random.Generator, rows: int) -> Batch:
-        quarter = rng.integers(0, 2 if self.unseen else 4, rows)  # [B]: 0 and 1 have the years of one position alone
-        year = 4 * rng.integers(0, len(_YEARS) // 4, rows) + quarter
-        early = np.where(quarter > 1, rng.random(rows) < 0.5, (quarter == 0) ^ self.unseen)
-        word = _WORDS.index
-        rest = [rng.integers(word(names[0]), word(names[0]) + len(names), rows) for names in (_PEOPLE, _VERBS, _PLACES)]
-        clause = np.stack([*rest[:2], np.full(rows, word("to")), rest[2]], axis=1)  # [B, 4]
-        when = np.stack([np.full(rows, word("in")), word(_YEARS[0]) + year], axis=1)  # [B, 2]
-        tokens = np.where(early[:, None], np.hstack([when, clause]), np.hstack([clause, when]))  # [B, 6]
-        mask = np.broadcast_to(np.arange(6) == 5, tokens.shape)
-        return as_batch("tokens", tokens, np.full(rows, 6), np.broadcast_to(year[:, None], tokens.shape), mask)
+        longest = max(place + 4 * (place < 6) for place in self.positions) + self.adverbs
+        adverbs = [_WORDS.index(word) for word in _ADVERBS]
+        tokens, lengths = np.zeros((rows, longest), np.int64), np.zeros(rows, np.int64)  # [B, T], [B]
+        year = rng.integers(0, len(_YEARS), rows)  # [B]
+        for row in range(rows):
+            place = int(rng.choice(self.positions))
+            clause = [_WORDS.index(rng.choice(kind)) for kind in (_PEOPLE, _VERBS, ("to",), _PLACES)]
+            when = [_WORDS.index("in"), _WORDS.index(_YEARS[0]) + int(year[row])]
+            before = rng.choice(adverbs, place - (2 if place < 6 else 6)).tolist()
+            words = [*before, *when, *clause] if place < 6 else [*clause, *before, *when]
+            words += rng.choice(adverbs, rng.integers(0, self.adverbs, endpoint=True)).tolist()
+            tokens[row, : len(words)], lengths[row] = words, len(words)
+        mask = np.arange(longest) == lengths[:, None] - 1
+        return as_batch("tokens", tokens, lengths, np.broadcast_to(year[:, None], tokens.shape), mask)

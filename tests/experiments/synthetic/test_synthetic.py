@@ -68,7 +68,7 @@ def test_tasks_on_files_have_splits(shared_data, tmp_path):
 def test_presets_have_tasks_and_cells(name):
     data = replace(PRESETS[name].data, evaluated=1)
     problem = load_problem(replace(PRESETS[name], data=data))
-    model = program.build_model(PRESETS[name].model, problem.shape)
+    model = problem.model(PRESETS[name].model)
     assert model.vocabulary_sizes == tuple(map(len, problem.saved if isinstance(problem.saved, tuple) else (problem.saved,)))
 
 
@@ -90,6 +90,10 @@ WRONG = {
     "no batch": (["--data.batches", 0], "steps per epoch 0"),
     "no row": (["--data.batch-size", 0], "batch size 0"),
     "no evaluation": (["--data.evaluated", 0], "0 batches of 1"),
+    "a short window": (
+        ["--preset", "year", "--model.cell", "FixedWindow(length=10)", "--data.evaluated", 1],
+        "FixedWindow reads 10 steps",
+    ),
     "cells in train": (["--cells", "GRU"], "--cells is given, and train trains one cell"),
     "a delay of values": (["--data.task", "Adding(steps=3)", "--model.delay", 2], "--model.delay is 2"),
 }
