@@ -284,7 +284,7 @@ def project_cut(params: Params, xs: Array, cuts: list[int]) -> tuple[Array, ...]
         [[[2.0], [1.0]], [[1.0], [2.0]]]
     """
     kernel, bias = params["input_kernel"], params["bias"]
-    if not outnumbers(xs, kernel):
+    if not (kernels_are_hoisted() or outnumbers(xs, kernel)):
         return tuple(jnp.split(project_input(params, xs), cuts, axis=-1))
     parts = zip(jnp.split(kernel, cuts, axis=-1), jnp.split(bias, cuts), strict=True)
     return tuple(project_input({"input_kernel": k, "bias": b}, xs) for k, b in parts)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqjax import GRU, LSTM, Elman, InputError, RecurrentDropout, explain, unroll
+from seqjax import GRU, LSTM, MGU, Elman, InputError, RecurrentDropout, explain, unroll
 from seqjax.contracts import Cell
 from seqjax.products import product
 from seqjax.recurrence.fused import backend as fused
@@ -24,6 +24,7 @@ from tests.catalog import CATALOG, check_options, leaving
 MAKERS = {
     "lstm": LSTM,
     "gru": GRU,
+    "mgu": MGU,
     "gru_reset_before": lambda **sizes: GRU(reset_after=False, **sizes),
     "elman": Elman,
     "lstm_heads": lambda input_size, hidden_size: LSTM(input_size=input_size, hidden_size=2 * hidden_size, heads=2),

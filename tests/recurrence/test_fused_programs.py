@@ -9,7 +9,7 @@ import pytest
 
 from seqjax import GRU, LSTM, explain, thresholds, unroll
 from seqjax.cells import gru
-from seqjax.recurrence.fused import backend, linearized, loop_over_leaves
+from seqjax.recurrence.fused import backend, in_place_scan, linearized, loop_over_leaves
 from tests.catalog import leaving
 from tests.recurrence.test_fused import MAKERS, Case, gap, gradient, gradient_and_second, weighted
 
@@ -48,7 +48,7 @@ def test_no_kernel_is_summed_copied_or_transposed_inside_a_loop(name):
 
 
 # Instructions in the loops of one layer, forward and in training (jax 0.10, CPU): each costs time, not only products and fusions.
-MOST_INSTRUCTIONS = {"elman": (8, 15), "lstm": (8, 33), "gru": (12, 40), "gru_reset_before": (14, 35)}
+MOST_INSTRUCTIONS = {"elman": (8, 15), "lstm": (8, 33), "gru": (12, 40), "gru_reset_before": (14, 35), "mgu": (14, 40)}
 
 
 @pytest.mark.parametrize("name", leaving("lstm", "gru", of=MOST_INSTRUCTIONS))
@@ -73,6 +73,17 @@ def test_the_loops_are_short_and_copy_no_stacked_array(name):
         ]
         work = [line for line in lines if not re.search(r" (parameter|constant|get-tuple-element|tuple|bitcast)\(", line)]
         assert len(work) <= limit, "\n".join(line.split(", metadata")[0] for line in work)
+
+
+def test_an_input_that_is_read_late_is_overwritten_only_by_an_output_that_depends_on_it(monkeypatch):
+    """Another output would be written before the input is read, and XLA would copy the stack at every step."""
+    overwritten = []
+    monkeypatch.setattr(in_place_scan, "scan_stacks", lambda *args, **options: overwritten.append(options["overwritten"]))
+    step, stack = jax.ShapeDtypeStruct((8, 128), jnp.float32), jax.ShapeDtypeStruct((8, 3, 128), jnp.float32)
+    for read_late in ((0, 1), (1,)):
+        options = {"overwritable": {0: {1}, 1: {1}}, "read_late": read_late, "reverse": False}
+        in_place_scan.scan_with_layout(None, jnp.zeros((8, 128)), [stack, stack], [step, step], **options)
+    assert overwritten == [{1: 0}, {0: 0, 1: 1}]
 
 
 def test_a_large_z_is_made_only_for_a_derivative():

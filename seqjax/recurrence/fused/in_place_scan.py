@@ -105,14 +105,16 @@ def in_loop_order(stacks):
     return stacks if in_place() else tree.swap_batch_time(stacks)
 
 
-def scan_with_layout(body, state, inputs, outputs, *, reverse, overwritable=(), read_late=()):
+def scan_with_layout(body, state, inputs, outputs, *, reverse, overwritable=None, read_late=()):
     """Call `scan_stacks` so that wide inputs are prefetched and outputs overwrite inputs of their shape and dtype.
 
     On devices other than CPUs, call `jax.lax.scan` instead.
 
     Args:
         body, state, inputs, outputs, reverse: as for `scan_stacks`.
-        overwritable: indices of the inputs that may be overwritten.
+        overwritable: {index of an input that may be overwritten: indices of the outputs that depend on it}. Any output may take
+            the buffer of a prefetched input, but only those that depend on it that of another: XLA would copy the whole stack at
+            every step in which it writes before it reads.
         read_late: indices of the inputs that are not prefetched.
 
     Returns:
@@ -126,8 +128,9 @@ def scan_with_layout(body, state, inputs, outputs, *, reverse, overwritable=(), 
     # inputs wider than the state hold several gates and are read several times per step: prefetching copies them once
     least = [256 if at_least(a.shape[-1], widest + 1) else 1024 for a in inputs]
     prefetched = [i for i, a in enumerate(inputs) if at_least(_size(a), least[i]) and i not in read_late]
-    free = {i: one_step(a) for i, a in enumerate(inputs) if at_least(_size(a), 1024) and i in overwritable}
-    overwritten = _matched(outputs, free)
+    free = {i: one_step(inputs[i]) for i in overwritable or () if at_least(_size(inputs[i]), 1024)}
+    takers = {i: range(len(outputs)) if i in prefetched else dependent for i, dependent in (overwritable or {}).items()}
+    overwritten = _matched(outputs, free, takers)
     return scan_stacks(body, state, inputs, outputs, reverse=reverse, prefetched=prefetched, overwritten=overwritten)
 
 
@@ -135,11 +138,11 @@ def _size(stack) -> int:
     return math.prod(one_step(stack).shape)
 
 
-def _matched(outputs, inputs: dict) -> dict[int, int]:
-    """{index of an output: key of an input of its shape and dtype}, each input at most once."""
+def _matched(outputs, inputs: dict, takers: dict) -> dict[int, int]:
+    """{index of an output: key of an input of its shape and dtype that has it among its takers}, each input at most once."""
     free, pairs = dict(inputs), {}
     for i, a in enumerate(outputs):
-        match = next((j for j, b in free.items() if (a.shape, a.dtype) == (b.shape, b.dtype)), None)
+        match = next((j for j, b in free.items() if (a.shape, a.dtype) == (b.shape, b.dtype) and i in takers[j]), None)
         if match is not None:
             pairs[i] = match
             del free[match]

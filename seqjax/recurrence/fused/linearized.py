@@ -129,7 +129,9 @@ class Linearization:
             arguments.state,
             arguments.inputs,
             shapes_of(plan.stacked),
-            overwritable={i for i, v in enumerate(variables.inputs) if v not in plan.saved},
+            overwritable={
+                i: _dependent(v, plan.forward, plan.stacked) for i, v in enumerate(variables.inputs) if v not in plan.saved
+            },
             read_late=self.loop.read_late(),
             reverse=self.loop.reverse,
         )
@@ -170,7 +172,7 @@ class Linearization:
             (d_state, totals),
             [*(saved[v] for v in plan.read), *d_outputs],
             outputs,
-            overwritable={i for i, v in enumerate(plan.read) if v not in read_only},
+            overwritable={i: () for i, v in enumerate(plan.read) if v not in read_only},
             reverse=not self.loop.reverse,
         )
         d_state = dict(zip(targets.state, d_state, strict=True))
@@ -280,6 +282,15 @@ def _plan(jaxpr, variables: Variables, used: list[bool]) -> Plan:
         residuals=residuals,
         cotangents_used=used[len(variables.residuals) :],
     )
+
+
+def _dependent(variable: Var, eqns: list, outputs: list) -> set[int]:
+    """Indices of the outputs of equations that depend on a variable."""
+    dependent = {variable}
+    for eqn in eqns:
+        if any(isinstance(v, Var) and v in dependent for v in eqn.invars):
+            dependent.update(eqn.outvars)
+    return {i for i, v in enumerate(outputs) if isinstance(v, Var) and v in dependent}
 
 
 def _filled(lists: Targets, values: Iterator) -> Targets:
