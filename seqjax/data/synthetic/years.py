@@ -38,7 +38,7 @@ class YearExtraction(Task):
         >>> batch = task.draw(np.random.default_rng(0), 1)
         >>> length = batch["tokens_lengths"][0]
         >>> " ".join(task.symbols[n] for n in batch["tokens"][0, :length]), task.names[batch["target"][0, length - 1]]
-        ('I went to Nepal in 2009', '2009')
+        ('they moved to Kenya in 2005', '2005')
 
     Goodfellow, Bengio, Courville, Deep Learning, 2016, chapter 10.
     """
