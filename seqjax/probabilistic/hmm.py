@@ -145,7 +145,8 @@ def hmm_smoother(hmm: HMM, log_likelihoods: Array, lengths=None, *, method: str 
         return over_rows(_passes(method, "sum"), scores, lengths, hmm)[1]
 
     total, pull = jax.vjp(totals, hmm, scores)
-    counts, probs = pull(jnp.ones_like(total))
+    # expected counts are sums of differences: rounding may leave one slightly below 0, and its logarithm would be NaN
+    counts, probs = jax.tree.map(lambda a: jnp.maximum(a, 0), pull(jnp.ones_like(total)))
     return SmoothedStates(probs, counts.log_initial, counts.log_transition, _whole(total))
 
 

@@ -98,6 +98,18 @@ def test_baum_welch_never_lowers_the_likelihood(kind):
         assert all(jnp.isfinite(jnp.exp(a)).all() for a in fitted)
 
 
+def test_baum_welch_stays_finite_where_states_die_out():
+    """Cyclic chains of three places with eight states each, which EM leaves almost deterministic."""
+    texts = np.tile(2 * np.arange(3) + np.array(list(itertools.product([0, 1], repeat=3))), 2)  # [8, 6]
+    place = np.repeat(np.arange(3), 8)
+    hmm = HMM.random(jax.random.key(0), 24)
+    follows = (place[:, None] + 1) % 3 == place
+    chain = HMM(*(jax.nn.log_softmax(jnp.where(m, 4 * p, -jnp.inf)) for m, p in zip((place == 0, follows), hmm, strict=True)))
+    fitted, _, curve = baum_welch(chain, Categorical.random(jax.random.key(0), 24, 6), texts, steps=60)
+    assert np.all(np.diff(curve) > -1e-3)
+    assert jnp.isfinite(jnp.exp(fitted.log_transition)).all()
+
+
 def test_baum_welch_finds_the_chain_it_was_drawn_from():
     hmm = HMM(jnp.log(jnp.array([0.5, 0.5])), jnp.log(jnp.array([[0.95, 0.05], [0.1, 0.9]])))
     emission = Gaussian(jnp.array([[-2.0], [2.0]]), jnp.ones((2, 1)))
