@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 import jax
 
 from experiments.limits import checked
+from seqjax.annotations import check_of
+from seqjax.checks import shown
 from seqjax.errors import InputError, InputWarning
 from seqjax.train.output import discard, say
 
@@ -82,7 +84,10 @@ def run_verbs(program: Any, verbs: Mapping[str, Callable[[list[str]], Any]], arg
         say(f"error: this locale cannot name {error.object!a}: set PYTHONUTF8=1", sys.stderr)
         return 2
     except (InputError, OSError) as error:
-        say(f"error: {as_flags(str(error))}", sys.stderr)
+        message = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            message = f"{error.filename}: {error.strerror}"
+        say(f"error: {as_flags(message)}", sys.stderr)
         return 2
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         reason = (str(error).splitlines() or ["too little memory"])[0][:150]
@@ -127,7 +132,7 @@ def as_flags(message: str) -> str:
 
 def _flags_of(config_type: Any, path: str = "", flag: str = "--") -> Iterator[tuple[str, str]]:
     """The dotted name and the flag of each setting of a config, in groups with or without prefixes."""
-    from tyro.conf import OmitArgPrefixes
+    from tyro.conf import OmitArgPrefixes, Positional
 
     for name, hint in typing.get_type_hints(config_type, include_extras=True).items():
         marks = getattr(hint, "__metadata__", ())
@@ -137,7 +142,7 @@ def _flags_of(config_type: Any, path: str = "", flag: str = "--") -> Iterator[tu
                 inner, f"{path}{name}.", flag if OmitArgPrefixes in marks else f"{flag}{name.replace('_', '-')}."
             )
         else:
-            yield path + name, flag + name.replace("_", "-")
+            yield path + name, name.upper() if Positional in marks else flag + name.replace("_", "-")
 
 
 @contextlib.contextmanager
@@ -226,6 +231,9 @@ def _in_one_line(box: str, argv: Sequence[str]) -> str:
     lines = [line.strip(" \u2502\u256d\u256e\u2570\u256f") for line in box.strip().splitlines()[1:]]  # without its frame
     parts = [" ".join(part.split()) for part in re.split(r"^[-\u2500]{9,}$", "\n".join(lines), flags=re.MULTILINE)]
     message = "; ".join(part for part in parts if part and not part.startswith(("For full", "Argument helptext")))
+    if message.startswith("Missing from"):
+        flags = re.findall(r"--[\w.-]+", message)
+        return f"the flag {' and '.join(flags)} is missing: it has no default"
     place, _, reason = message.removeprefix("Error parsing ").partition(": ")
     if not message.startswith("Error parsing "):
         return message
@@ -302,17 +310,32 @@ def differences(config, preset) -> dict[str, Any]:
     return {name: value for name, value in flatten(config).items() if base[name] != value}
 
 
-def from_dict(default: Any, values: Mapping[str, Any]) -> Any:
+def from_dict(default: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
     """A nested dataclass with the values of a nested dict, as in config.json; other fields as in `default`.
 
+    Args:
+        default: the dataclass.
+        values: of some of its fields.
+        prefix: before the names of fields in messages.
+
     Raises:
-        InputError: the dict has a field that the dataclass does not have.
+        InputError: the dict has a field that the dataclass does not have, or a value of another type.
+
+    Example:
+        >>> from_dict(Program("a", {}), {"experiment": 3})
+        Traceback (most recent call last):
+        seqjax.errors.InputError: experiment is 3, it must be a string
     """
-    fields = {}
+    fields, hints = {}, typing.get_type_hints(type(default))
     for name, value in values.items():
         if not hasattr(default, name):
             raise InputError(f"the config has {name!r}, which {type(default).__name__} does not have: another version wrote it")
         inner = getattr(default, name)
-        is_group = dataclasses.is_dataclass(inner) and isinstance(value, Mapping)
-        fields[name] = from_dict(inner, value) if is_group else tuple(value) if isinstance(value, list) else value
+        if dataclasses.is_dataclass(inner):
+            if not isinstance(value, Mapping):
+                raise InputError(f"{prefix}{name} is {shown(value)}, it must be a group of settings")
+            fields[name] = from_dict(inner, value, f"{prefix}{name}.")
+            continue
+        value, check = tuple(value) if isinstance(value, list) else value, check_of(hints[name])
+        fields[name] = value if check is None else check(prefix + name, value)
     return dataclasses.replace(default, **fields)

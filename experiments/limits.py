@@ -5,11 +5,13 @@ A setting that is out of its limits is refused by the config itself, under the n
 
 import dataclasses
 import functools
+import numbers
 import os
 import sys
 import typing
 from typing import Annotated, Any, NamedTuple
 
+from seqjax.checks import shown
 from seqjax.errors import InputError
 
 
@@ -29,7 +31,7 @@ class Limits(NamedTuple):
 
     def holds(self, value: float) -> bool:
         """True for a number within the limits."""
-        inside = self.low < value if self.above else self.low <= value
+        inside = isinstance(value, numbers.Real) and (self.low < value if self.above else self.low <= value)
         return inside and (value < self.high if self.below else value <= self.high)
 
     def __str__(self) -> str:
@@ -98,6 +100,8 @@ def _checked_value(name: str, value: Any, mark: Any) -> Any:
             one = not isinstance(value, tuple)
             raise InputError(f"{name} is {' '.join(map(str, values))}, {'it' if one else 'each'} must be {mark}")
     elif isinstance(mark, _IsPath):
+        if not all(each is None or isinstance(each, str) for each in values):
+            raise InputError(f"{name} is {shown(value)}, it must be the path of a file or folder, a text")
         if "" in values:
             raise InputError(f"{name} is empty: give the path of a file or folder")
         plain = tuple(each if each is None else os.path.expanduser(each) for each in values)

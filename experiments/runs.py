@@ -121,6 +121,8 @@ class Compare:
 def compare(argv: list[str]):
     """Compares configs, the runs of several seeds together: compare DIR DIR ... [--out FOLDER]; draws curves, writes a table."""
     config = command_line.parse(Compare, argv, program=f"{PROGRAM} compare")
+    if not config.dirs:
+        raise InputError("no run is named: give run folders, or folders of runs")
     entries = []
     for folder in map(pathlib.Path, config.dirs):
         found = list(find_runs(folder)) if folder.is_dir() else []

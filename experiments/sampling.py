@@ -42,6 +42,8 @@ class Output:
     def __post_init__(self):
         if self.output is not None and Path(self.output).expanduser().exists():
             raise InputError(f"--output {self.output} exists: name a new file")
+        if self.output is not None and not Path(self.output).expanduser().absolute().parent.is_dir():
+            raise InputError(f"--output {self.output} lies in no folder: make its folder first")
 
     def with_prompt(self, sampling: Sampling) -> Sampling:
         """The options with the prompt that a file holds, without the line's end at its end.

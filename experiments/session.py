@@ -183,7 +183,8 @@ class Session:
                 done = checkpoints.places()[0].step
                 if steps < done:
                     raise InputError(f"loop.steps is {steps}, but the run is at step {done} already: give more steps")
-                self.state, position = training.resume(checkpoints, self.state, self.stream, self.folder)
+                changed = bool(self._changes)
+                self.state, position = training.resume(checkpoints, self.state, self.stream, self.folder, changed=changed)
                 self._record_changes(int(self.state.step))
                 self.folder.write_config(self._description)  # only once all checks have passed
             else:
@@ -335,7 +336,10 @@ class Session:
             )
             raise InputError(f"--init-from {config.init_from}: {reason}{remedy}")
         with training.Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
-            return checkpoints.params(jax.eval_shape(self.model.init, jax.random.key(0)))
+            try:
+                return checkpoints.params(jax.eval_shape(self.model.init, jax.random.key(0)))
+            except InputError as error:
+                raise InputError(f"--init-from {config.init_from}: its weights do not fit this model: {error}") from None
 
 
 class Milestones:

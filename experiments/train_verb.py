@@ -10,6 +10,7 @@ from experiments import command_line
 from experiments.provenance import located_data
 from experiments.repeats import FILE, train_seeds
 from experiments.session import Folder
+from experiments.weights import check_experiment
 from seqjax import train as training
 from seqjax.errors import InputError
 from seqjax.train.output import say
@@ -39,6 +40,7 @@ def read_config(argv: list[str], program: command_line.Program, *, default_prese
         if pathlib.Path(folder, FILE).exists():
             raise InputError(f"{folder} holds the runs of several seeds: to continue, repeat the command that started them")
         description = training.RunFolder.resume(folder).read_config()
+        check_experiment(folder, description, program)
         if name not in (None, description["preset"]):
             raise InputError(f"cannot resume with another preset: it was {description['preset']}, now it is {name}")
         preset = description["preset"]

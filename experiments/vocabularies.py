@@ -27,7 +27,7 @@ def earlier_vocabulary(config: Any, *, count: int = 1) -> Any:
     vocabulary = from_json(RunFolder(folder).read_config()["vocabulary"])
     found = len(vocabulary) if isinstance(vocabulary, tuple) else int(vocabulary is not None)
     if found != count:
-        raise InputError(f"the run in {folder} has {found} vocabularies: give the folder of a run that has {count}")
+        raise InputError(f"the run in {folder} has {found}, not {count} vocabularies: give the folder of a run that has {count}")
     return vocabulary
 
 

@@ -125,6 +125,13 @@ class Loaded(NamedTuple):
             print(path)
 
 
+def check_experiment(folder: str, description: Mapping[str, Any], program: Any):
+    """Raises InputError if another experiment than that of a command wrote config.json; `program` is the command."""
+    experiment = description.get("experiment", "")
+    if f"experiments.{experiment}" not in str(program).split():
+        raise InputError(f"{folder} is not a run of this experiment: it is one of {experiment or 'none'}")
+
+
 def latest(program: command_line.Program) -> Callable[[], Weights]:
     """A function that returns the flags for an experiment's newest run, for use as a default factory."""
     return lambda: Weights(dir=f"runs/{program.experiment}/latest")
@@ -158,9 +165,11 @@ def parse_verb(verb: type[Verb], argv: list[str], *, program: str, data: Any) ->
         InputError: the folder is not a run folder, or --name is not a plain file name.
     """
     config: Any = command_line.parse(verb, argv, program=program)
-    if Path(getattr(config, "name", None) or "x").name != (getattr(config, "name", None) or "x"):
-        raise InputError(f"--name {config.name} is not a plain file name: leave out the folders")
+    name = getattr(config, "name", None)
+    if name is not None and (Path(name).name != name or name in ("", "..")):
+        raise InputError(f"--name {name} is not a plain file name: leave out the folders")
     description = train.RunFolder(config.weights.dir).read_config()
+    check_experiment(config.weights.dir, description, program)
     base = located_data(command_line.from_dict(data, description["config"]["data"]), description)
     flags = {argument.split("=")[0] for argument in argv if argument.startswith("--data.")}
     names = {flag.removeprefix("--data.").replace("-", "_") for flag in flags}

@@ -95,7 +95,7 @@ def load_text(data: Data, vocabulary: Vocabulary | None = None, *, trained: dict
             is outside the vocabulary.
     """
     files: dict[str, Any] = {"include": data.include, "encoding": data.encoding, "unreadable": data.unreadable}
-    with renamed(**{name: f"data.{name}" for name in ("tfds", "min_count", "max_size")}):
+    with renamed(**{name: f"data.{name}" for name in ("corpus", "tfds", "min_count", "max_size")}):
         corpus = load(data.path, data.corpus, data.tfds, data.split, **files)
         settings = VocabularySettings(data.vocabulary, data.min_count, data.max_size, data.normalization)
         encoded = encode_corpus(corpus, vocabulary or settings, notice=show)

@@ -1,6 +1,7 @@
 """Going on with a run from its checkpoints, to the numbers of an uninterrupted one."""
 
 import json
+from collections.abc import Sequence
 
 import jax
 
@@ -11,7 +12,9 @@ from seqjax.train.runs.folder import RunFolder
 from seqjax.train.state import TrainState
 
 
-def resume(checkpoints: Checkpoints, state: TrainState, stream, run: RunFolder | None = None) -> tuple[TrainState, dict]:
+def resume(
+    checkpoints: Checkpoints, state: TrainState, stream, run: RunFolder | None = None, *, changed: bool = False
+) -> tuple[TrainState, dict]:
     """Restores the newest checkpoint that is whole: the state, the position in the run, and the metrics up to that step.
 
     Warnings tell of damaged checkpoints that were passed over, of best weights that are gone, and of metrics or samples that are
@@ -22,6 +25,8 @@ def resume(checkpoints: Checkpoints, state: TrainState, stream, run: RunFolder |
         state: returned by `init_state`, for its structure and placement.
         stream: the stream to train on; a position is valid only in a stream of equal `identity`.
         run: the run's folder, whose metrics and samples after that step are removed; None: it has none.
+        changed: True if the run goes on with other settings. Then it goes on from the best state where that is newer than the
+            last one, so that no best weights stay of a part of the run that is not part of it any more.
 
     Returns:
         (state, position), for `train_loop`, which then gives the same numbers as an uninterrupted run.
@@ -29,7 +34,8 @@ def resume(checkpoints: Checkpoints, state: TrainState, stream, run: RunFolder |
     Raises:
         InputError: there is no checkpoint, all are damaged, or they belong to another model, optimizer or data set.
     """
-    state, position = _restore(checkpoints, state)
+    places = checkpoints.places()
+    state, position = _restore(checkpoints, state, sorted(places, key=lambda place: -place.step) if changed else places)
     refuse_changes("data", position["identity"], plain(stream.identity))
     step = int(state.step)
     if run is not None:
@@ -56,10 +62,10 @@ def plain(value):
     return json.loads(json.dumps(value))
 
 
-def _restore(checkpoints: Checkpoints, state: TrainState) -> tuple[TrainState, dict]:
-    """The newest checkpoint that is not damaged, wherever it lies."""
+def _restore(checkpoints: Checkpoints, state: TrainState, places: Sequence[Place]) -> tuple[TrainState, dict]:
+    """The first of some checkpoints that is not damaged."""
     damages: list[str] = []
-    for place in checkpoints.places():
+    for place in places:
         try:
             state, position = checkpoints.restore("last", state, place=place)
         except DamagedError as error:

@@ -94,6 +94,7 @@ def test_the_picture_has_a_line_for_each_run_and_a_mean(four, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["compare"], "no run is named: give run folders"),
         (["compare", "nowhere"], "nowhere holds no run"),
         (["list", "nowhere"], "nowhere is not a folder"),
         (["compare", "runs/a", "--figure", "bleu"], "no run has a validation figure 'bleu'"),

@@ -2,6 +2,8 @@ import dataclasses
 import logging
 import os
 import pathlib
+import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -16,8 +18,9 @@ from seqjax.errors import InputError
 from seqjax.train import checkpoint
 from seqjax.train.averages import average
 from seqjax.train.changes import refuse_changes
-from seqjax.train.checkpoint import Checkpoints
+from seqjax.train.checkpoint import Checkpoints, DamagedError
 from seqjax.train.resuming import resume
+from seqjax.writing import CannotWriteError
 from tests.train.toy import Bench, Toy, ToyStream
 
 POSITION = {"data": {"next_index": 3}, "identity": ToyStream().identity}
@@ -183,6 +186,53 @@ def test_silent_damage_is_detected_by_the_hash(saved, monkeypatch):
     assert str(error.value) == f"checkpoint {where} is damaged: its params is not what was written (SHA-256)"
 
 
+def test_a_full_disk_is_told_in_one_line_and_the_checkpoint_before_stays(saved, tmp_path):
+    bench, folder, before = saved
+    shutil.copytree(folder, tmp_path / "full")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Checkpoints(tmp_path / "full") as checkpoints:
+        state, _ = checkpoints.restore("last", bench.state())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64, limit[1]))  # as a full disk, for every file
+        try:
+            with pytest.raises(CannotWriteError) as error:
+                checkpoints.save("last", state._replace(step=np.int32(4)), POSITION)
+                checkpoints.wait()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert re.fullmatch(rf"{tmp_path}/full cannot be written: File too large \([\d.,]+ MB are free there\)", str(error.value))
+    with Checkpoints(tmp_path / "full", read_only=True) as checkpoints:
+        state, position = checkpoints.restore("last", bench.state())
+    assert position == POSITION
+    jax.tree.map(np.testing.assert_array_equal, host(state), before)
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(saved, monkeypatch):
+    from orbax.checkpoint import CheckpointManager
+
+    bench, folder, _ = saved
+    passing = (PermissionError(13, "Permission denied"), MemoryError(), OSError(24, "Too many open files"))
+    for error, kind in ((FileNotFoundError(2, "No such file"), DamagedError), *((each, InputError) for each in passing)):
+        with monkeypatch.context() as patch, Checkpoints(folder, read_only=True) as checkpoints:
+            patch.setattr(CheckpointManager, "restore", lambda *args, error=error, **kwargs: (_ for _ in ()).throw(error))
+            with pytest.raises(InputError) as told:
+                checkpoints.restore("last", bench.state())
+        assert type(told.value) is kind and ("it may be whole" in str(told.value)) == (kind is InputError)
+
+
+def test_a_checkpoint_of_another_config_is_told(saved, tmp_path):
+    bench, _, _ = saved
+    with Checkpoints(tmp_path / "checkpoints", hashes={"model": "12", "config": "34"}) as checkpoints:
+        checkpoints.save("last", bench.state(), POSITION)
+    with Checkpoints(tmp_path / "checkpoints", read_only=True, hashes={"model": "12"}) as checkpoints:  # config is not asked for
+        checkpoints.restore("last", bench.state())
+    edited = r"config.json is damaged or was edited: its config is not that of checkpoint .*last/0 \(SHA-256\)"
+    with Checkpoints(tmp_path / "checkpoints", read_only=True, hashes={"config": "35"}) as checkpoints:
+        for read in (lambda: checkpoints.restore("last", bench.state()), lambda: checkpoints.record("last")):
+            with pytest.raises(InputError, match=edited) as error:
+                read()
+            assert not isinstance(error.value, DamagedError)  # so that it is not passed over
+
+
 def test_another_structure_is_named(saved):
     _, folder, _ = saved
     with Checkpoints(folder, read_only=True) as checkpoints:
@@ -221,7 +271,8 @@ def test_refuse_changes(old, new, difference):
 # Saves as fast as it can, and prints each step before it starts to write it.
 ENDLESS = """
 import itertools, sys, numpy as np
-from seqjax.train.checkpoint import Checkpoints
+from seqjax.train.checkpoint import Checkpoints, DamagedError
+from seqjax.writing import CannotWriteError
 from tests.train.toy import Bench, Toy
 state = Bench(model=Toy(hidden=1000)).state()
 with Checkpoints(sys.argv[1]) as checkpoints:

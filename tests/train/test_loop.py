@@ -414,11 +414,11 @@ def test_wrong_budgets_are_named(field, value):
 def test_epochs_are_resolved_to_steps():
     assert LoopConfig(epochs=1.5).resolve(10) == (15, 50, 10, 10)
     assert LoopConfig(epochs=1.5, steps=7, eval_every=3).resolve(10) == (7, 50, 3, 10)
-    with pytest.raises(InputError, match=r"loop.epochs is inf, it must be a finite number"):
-        LoopConfig(epochs=math.inf)
-    for epochs in (0.0, -2.0, 0.04):
-        with pytest.raises(InputError, match=r"loop.steps is -?\d+, it must be at least 1"):
-            LoopConfig(epochs=epochs).resolve(10)
+    for epochs in (0.0, -2.0, math.inf, math.nan):
+        with pytest.raises(InputError, match=rf"loop.epochs is {epochs}, it must be above 0 and finite"):
+            LoopConfig(epochs=epochs)
+    with pytest.raises(InputError, match=r"loop.steps is 0, it must be at least 1"):
+        LoopConfig(epochs=0.04).resolve(10)
 
 
 def test_a_run_is_loaded_with_the_best_params(bench, tmp_path):

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from seqjax.errors import InputError
+from seqjax.errors import InputError, InputWarning
 from seqjax.train.runs.description import check_same_run
 from seqjax.train.runs.folder import RunFolder
 from seqjax.train.runs.load import load_run
@@ -67,6 +67,21 @@ def test_metrics_are_lines(tmp_path):
     run.trim(2)
     assert [line["step"] for line in run.read_metrics()] == [1, 2]
     assert (tmp_path / "metrics.jsonl").read_text().endswith("}\n")
+
+
+def test_one_bad_byte_costs_one_line(tmp_path):
+    run = RunFolder(tmp_path)
+    for step in (1, 2, 3):
+        run.append_metrics(step=step, split="train", loss=1.0)
+    sums, content = run.sums(), bytearray((tmp_path / "metrics.jsonl").read_bytes())
+    assert run.changed(sums) == []
+    content[content.index(b"\n") + 3] = 0xFF  # in the second line
+    (tmp_path / "metrics.jsonl").write_bytes(content)
+    assert run.changed(sums) == ["metrics.jsonl"]
+    with pytest.warns(InputWarning, match=r"metrics.jsonl is damaged: 1 of its lines cannot be read and are left out"):
+        assert [line["step"] for line in run.read_metrics()] == [1, 3]
+    with pytest.raises(InputError, match="the run folder is 3, it must be a path"):
+        load_run(3)
 
 
 def test_results_and_samples(tmp_path):

@@ -74,6 +74,8 @@ def load(
     """
     if path is not None and tfds is not None:
         raise InputError(f"path {path} and tfds {tfds} are both given: give one of them")
+    if corpus != "stdlib" and (path or tfds) is not None:
+        raise InputError(f"corpus {corpus} and {path or tfds} are both given: give one of them")
     if path is not None:
         return from_path(path, split, include=include, encoding=encoding, unreadable=unreadable)
     for name, value, default in (

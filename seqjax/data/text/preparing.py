@@ -43,7 +43,7 @@ def renaming(names: Sequence[str]) -> dict[str, str]:
         names: such texts.
 
     Raises:
-        InputError: a text has no "=".
+        InputError: a text has no "=", or a label has two names.
 
     Example:
         >>> renaming(["0=negative", "1=positive"])
@@ -52,7 +52,10 @@ def renaming(names: Sequence[str]) -> dict[str, str]:
     wrong = [pair for pair in names if "=" not in pair]
     if wrong:
         raise InputError(f"names has {wrong[0]!r}: give label=name")
-    return dict(pair.split("=", 1) for pair in names)
+    renamed = dict(pair.split("=", 1) for pair in names)
+    if len(renamed) < len(names):
+        raise InputError(f"names has two names for one label: {' '.join(names)}")
+    return renamed
 
 
 def preparation(

@@ -231,7 +231,7 @@ def test_a_folder_s_files_are_chosen_and_unreadable_ones_counted(tmp_path):
     assert data.from_path(tmp_path, include=["sub/*", "1*.txt"]).record["files"] == 13
     with pytest.raises(InputError, match=r"chooses among the files of a folder, and .*0.md is one file"):
         data.from_path(tmp_path / "0.md", include=["*.md"])
-    with pytest.raises(InputError, match="give its path"):
+    with pytest.raises(InputError, match="give a path"):
         data.load(include=["*.py"])
 
 

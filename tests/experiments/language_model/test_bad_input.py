@@ -110,7 +110,7 @@ CONFIGS = {  # the others are raised by the same functions that the command call
     "ten bytes": (lambda: load_text(Data(path="ten.txt")).stream(Data(), 0), "9 tokens, batch 32 x length 64 needs 2049"),
     "one run's vocabulary for another's kind": (
         lambda: earlier_vocabulary(Config(data=Data(vocabulary_from="pairs"))),
-        "the run in pairs has 2 vocabularies: give the folder of a run that has 1",
+        "the run in pairs has 2, not 1 vocabularies: give the folder of a run that has 1",
     ),
     "a vocabulary of another language": (
         lambda: load_text(Data(path="good.txt", vocabulary_from="RUN"), CharacterVocabulary.from_text("\u4e2d \n")),

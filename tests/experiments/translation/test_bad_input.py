@@ -71,7 +71,7 @@ TRAIN = {  # one of each kind of message goes through the command
     "no beam": ([*GOOD, "--search.beam", 0], ["beam is 0, it must be at least 1"]),
     "coverage without attention": (
         [*GOOD, "--model.attention", "none", "--search.coverage-penalty", 0.2],
-        ["coverage_penalty 0.2 needs attention"],
+        ["--search.coverage-penalty 0.2 needs attention"],
     ),
     "places that a source has not": (
         [*GOOD, "--model.attention", "location", "--model.places", 2, "--data.units", "character"],
