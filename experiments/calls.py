@@ -61,13 +61,21 @@ def _value(tree: ast.expr, bases: tuple[type, ...], flag: str, sizes: dict[str, 
             close = difflib.get_close_matches(unknown[0], names, n=1)
             hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(names)}"
             raise InputError(f"{flag}: {kind.__name__} has no field {unknown[0]}: {hint}")
-        return kind(**{key: value for key, value in sizes.items() if key in names} | given)
+        given = {key: value for key, value in sizes.items() if key in names} | given
+        missing = [field.name for field in fields if field.name not in given and _is_required(field)]
+        if missing:
+            raise InputError(f"{flag}: {kind.__name__} lacks {', '.join(missing)}: write {kind.__name__}({missing[0]}=...)")
+        return kind(**given)
     if isinstance(tree, ast.Tuple | ast.List):
         return tuple(_value(each, (object,), flag, sizes) for each in tree.elts)
     try:
         return ast.literal_eval(tree)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         raise InputError(f"{flag}: {ast.unparse(tree)} is no plain value: give a number, a quoted text, True or None") from None
+
+
+def _is_required(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _look_up(name: str, bases: tuple[type, ...], flag: str) -> type:

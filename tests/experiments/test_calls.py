@@ -7,6 +7,7 @@ from experiments.networks import Network, Shape, build_model
 from seqjax import GRU, LSTM, Elman, InputError, Residual, Stack
 from seqjax.contracts import Cell, SequenceLayer
 from seqjax.models import Features
+from seqjax.serial import registered
 
 SIZES = {"input_size": 4, "hidden_size": 4}
 
@@ -25,7 +26,19 @@ def test_a_call_makes_a_cell(text, cell):
     assert make(text, Cell, SequenceLayer, flag="--model.cell", **SIZES) == cell
 
 
+def test_every_registered_cell_is_made_or_refused_in_one_line():
+    made = set()
+    for name in registered(Cell, SequenceLayer):
+        try:
+            assert type(make(name, Cell, SequenceLayer, flag="--model.cell", **SIZES)).__name__ == name
+            made.add(name)
+        except InputError as error:
+            assert "\n" not in str(error) and (f"{name} lacks" in str(error) or "adds its input" in str(error)), error
+    assert made >= {"Elman", "LSTM", "GRU", "MGU", "MUT1", "IndRNN", "SLSTM", "MinGRU", "LRU", "S4D"}
+
+
 WRONG = {
+    "Zoneout": "Zoneout lacks cell, rate: write Zoneout(cell=...)",
     "GRUU": "--model.cell: GRUU is not known: did you mean GRU?",
     "Pooling(3)": "Pooling is not known",
     "xyzzy": "xyzzy is not known: it must be one of",
