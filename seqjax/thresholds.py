@@ -168,7 +168,7 @@ def sums_in_loop(rows: Any, kernel) -> bool:
         >>> sums_in_loop(1, jax.numpy.zeros((256, 512)))
         False
     """
-    fits = len(kernel.shape) == 2 and kernel.dtype == "float32" and at_least(kernel.size, 2**16) and at_least(2**18, kernel.size)
+    fits = len(kernel.shape) == 2 and kernel.dtype == "float32" and at_least(kernel.size, 2**16) and at_least(2**17, kernel.size)
     return overlaps_products(rows) and fits
 
 
