@@ -14,6 +14,7 @@ from benchmarks.peers.seqjax import build as build_cell
 from benchmarks.pictures import bars
 from benchmarks.suites import Case, Entries, Selection, networks
 from seqjax import products, thresholds
+from seqjax.recurrence.fused import backend as fused
 
 TITLE = "layouts of one layer"
 SHAPED = True
@@ -55,6 +56,7 @@ def build(task: LayerTask, peers: tuple[str, ...]) -> Entries:
                 if inside is not None:
                     row = thresholds.Row(thresholds.INSIDE[0].device, rows=0, zs=0, kernel=float("inf"))
                     changes.enter_context(mock.patch.object(thresholds, "INSIDE", (row,) if inside else ()))
+                    changes.enter_context(mock.patch.object(fused, "trains_inside", lambda params, xs, zs: inside))
                 if transposed is not None:
                     changes.enter_context(mock.patch.object(products, "transposes_kernel", lambda rows, kernel: transposed))
                 return seqjax.unroll(cell, params, xs, backend=backend)[1]
@@ -62,8 +64,7 @@ def build(task: LayerTask, peers: tuple[str, ...]) -> Entries:
         return work_of(model._replace(apply=apply), task)
 
     works = {REFERENCE: work_of(model, task), 'backend="scan"': forced("scan")}
-    if task.mode == "forward":
-        works |= {"x W before the loop": forced(inside=False), "x W inside the loop": forced(inside=True)}
-    else:
+    works |= {"x W before the loop": forced(inside=False), "x W inside the loop": forced(inside=True)}
+    if task.mode == "training":
         works |= {"R as it is": forced(transposed=False), "R transposed": forced(transposed=True)}
     return works, {}
