@@ -7,13 +7,15 @@ import contextlib
 from unittest import mock
 
 import seqjax
-from benchmarks.harness import REFERENCE, JaxWork
+from benchmarks.harness import REFERENCE, JaxWork, Work
 from benchmarks.network import make_weights
-from benchmarks.peers import LayerTask, load, work_of
+from benchmarks.peers import LayerTask, work_of
+from benchmarks.peers.seqjax import PEER
 from benchmarks.peers.seqjax import build as build_cell
 from benchmarks.pictures import bars
 from benchmarks.suites import Case, Entries, Selection, networks
 from seqjax import products, thresholds
+from seqjax.recurrence.backends import Backend
 from seqjax.recurrence.fused import backend as fused
 
 TITLE = "layouts of one layer"
@@ -45,10 +47,10 @@ def cases(selection: Selection) -> list[Case]:
 
 
 def build(task: LayerTask, peers: tuple[str, ...]) -> Entries:
-    model = load(REFERENCE).recurrent(task.network, make_weights(task.network))
+    model = PEER.recurrent(task.network, make_weights(task.network))
     cell = build_cell(task.network)
 
-    def forced(backend="auto", *, inside=None, transposed=None) -> JaxWork:
+    def forced(backend: Backend = "auto", *, inside=None, transposed=None) -> JaxWork:
         """One layer with a backend, x W inside the loop or before it, and R transposed before the backward loop or not."""
 
         def apply(params, xs):
@@ -63,7 +65,7 @@ def build(task: LayerTask, peers: tuple[str, ...]) -> Entries:
 
         return work_of(model._replace(apply=apply), task)
 
-    works = {REFERENCE: work_of(model, task), 'backend="scan"': forced("scan")}
+    works: dict[str, Work] = {REFERENCE: work_of(model, task), 'backend="scan"': forced("scan")}
     works |= {"x W before the loop": forced(inside=False), "x W inside the loop": forced(inside=True)}
     if task.mode == "training":
         works |= {"R as it is": forced(transposed=False), "R transposed": forced(transposed=True)}
