@@ -10,10 +10,11 @@ from seqjax.activations import ACTIVATIONS
 from seqjax.annotations import public
 from seqjax.cells import GRU, LSTM, MGU, Elman
 from seqjax.checks import kind_of
-from seqjax.contracts import Cell
+from seqjax.compose import Stack
+from seqjax.contracts import Cell, SequenceLayer
 from seqjax.errors import InputError
 from seqjax.interop.flax_modules import LinenLayer, NNXLayer, as_linen, as_nnx
-from seqjax.interop.layouts import Arrays, Entry, Library, Part, layers_of, read, write
+from seqjax.interop.layouts import Arrays, Entry, Library, Part, layers_of, read, short, write
 from seqjax.types import Params
 
 __all__ = ["LinenLayer", "NNXLayer", "as_linen", "as_nnx", "from_linen", "from_nnx", "to_linen", "to_nnx"]
@@ -29,7 +30,7 @@ _NNX = {nnx.LSTMCell: LSTM, nnx.OptimizedLSTMCell: LSTM, nnx.GRUCell: GRU, nnx.S
 
 
 @public
-def from_linen(variables: Mapping, cell: Cell) -> Params:
+def from_linen(variables: Mapping[str, Any], cell: Cell) -> Params:
     """The parameters of a cell from the variables of Linen's.
 
     Args:
@@ -135,9 +136,9 @@ def to_nnx(params: Params, cell: Cell, module):
 
 def _part(cell, layout) -> Part:
     """A cell with its layout; Flax's cells are exchanged one by one."""
-    layers = layers_of(cell, _FLAX)
-    if layers != [[((), cell)]]:
+    if isinstance(cell, Stack | SequenceLayer):
         raise InputError(f"Flax's cells are exchanged one by one: give each cell of the {type(cell).__name__}")
+    layers_of(cell, _FLAX)
     return Part((), cell, layout(cell))
 
 
@@ -162,13 +163,13 @@ def _nnx_layout(module, cell: Cell) -> dict[str, Entry]:
     if kind is None:
         raise InputError(f"NNX's cells are {', '.join(f'nnx.{each.__name__}' for each in _NNX)}, not {kind_of(module)}")
     if not isinstance(cell, kind):
-        raise InputError(f"an nnx.{type(module).__name__} is a {kind.__name__}, its weights were asked for as {cell}")
+        raise InputError(f"an nnx.{type(module).__name__} is a {kind.__name__}, its weights were asked for as {short(cell)}")
     activation = cell.input_activation if isinstance(cell, LSTM) else cell.activation  # type: ignore[attr-defined]
     for name, function in {"activation_fn": ACTIVATIONS[activation], "gate_fn": nnx.sigmoid}.items():
         if (given := getattr(module, name, function)) is not function:
-            raise InputError(f"the module has {name}={getattr(given, '__name__', given)}, {cell} computes something else")
+            raise InputError(f"the module has {name}={getattr(given, '__name__', given)}, {short(cell)} computes something else")
     if getattr(module, "residual", False):
-        raise InputError(f"the module has residual=True, {cell} does not add h")
+        raise InputError(f"the module has residual=True, {short(cell)} does not add h")
     if type(module) is nnx.LSTMCell:
         return {name.replace("if/", "if_/"): entry for name, entry in _linen_layout(cell).items()}
     bias = {"dense_h/bias": Entry("recurrent_bias", cell.gates)} if kind is LSTM else {"dense_i/bias": Entry("bias", cell.gates)}

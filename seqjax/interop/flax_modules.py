@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import core, linen, nnx
 
 from seqjax.annotations import public
-from seqjax.checks import kind_of
+from seqjax.checks import kind_of, shown
 from seqjax.contracts import Cell, SequenceLayer
 from seqjax.errors import InputError
 from seqjax.recurrence.engine import unroll
@@ -55,8 +55,7 @@ class LinenLayer(linen.Module):
         """
         noisy = self.has_rng("dropout") if deterministic is None else not deterministic
         key = _typed(self.make_rng("dropout")) if noisy else None
-        state, ys = unroll(self.cell, core.unfreeze(self.held), xs, state, key=key, **options)
-        return (state, ys) if return_state else ys
+        return _unroll(self.cell, core.unfreeze(self.held), xs, state, key, return_state, options)
 
     def start(self, rows: int, *, context=None) -> State:
         """The state before the first step, leaves [rows, ...]; with an rng "dropout" its noise is on."""
@@ -86,6 +85,10 @@ class NNXLayer(nnx.Module):
 
     def __init__(self, cell: Cell | SequenceLayer, *, rngs: nnx.Rngs):
         _check(cell)
+        for stream in ("params", "dropout"):
+            if not isinstance(rngs, nnx.Rngs) or not hasattr(rngs, stream):
+                has = f"has no stream {stream!r}" if isinstance(rngs, nnx.Rngs) else f"is {shown(rngs)}"
+                raise InputError(f"rngs {has}: give nnx.Rngs(0), or nnx.Rngs(params=0, dropout=1)")
         self.cell = cell
         self.params = nnx.data(jax.tree.map(nnx.Param, cell.init(rngs.params())))
         self.rngs = rngs.dropout.fork()
@@ -111,8 +114,7 @@ class NNXLayer(nnx.Module):
             ys [B, T, ...], or (state, ys).
         """
         key = None if (self.deterministic if deterministic is None else deterministic) else self.rngs()
-        state, ys = unroll(self.cell, self.arrays(), xs, state, key=key, **options)
-        return (state, ys) if return_state else ys
+        return _unroll(self.cell, self.arrays(), xs, state, key, return_state, options)
 
     def start(self, rows: int, *, context=None) -> State:
         """The state before the first step, leaves [rows, ...]; its noise is on unless the module is deterministic."""
@@ -174,6 +176,13 @@ def as_nnx(cell: Cell | SequenceLayer, *, rngs: nnx.Rngs) -> NNXLayer:
 def _check(cell):
     if not isinstance(cell, Cell | SequenceLayer):
         raise InputError(f"a module of Flax is made of a cell or a layer, not of {kind_of(cell)}")
+
+
+def _unroll(cell, params: Params, xs: Array, state: State, key: Key | None, return_state: bool, options: dict) -> Any:
+    if "key" in options:
+        raise InputError('a module of Flax draws its noise from the rng "dropout": it takes no key')
+    state, ys = unroll(cell, params, xs, state, key=key, **options)
+    return (state, ys) if return_state else ys
 
 
 def _step(cell, params: Params, state: State, x: Array, context) -> tuple[State, Any]:

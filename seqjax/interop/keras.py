@@ -11,15 +11,19 @@ from seqjax.cells import GRU, LSTM, Elman
 from seqjax.checks import as_array, kind_of
 from seqjax.contracts import Cell, SequenceLayer
 from seqjax.errors import InputError
-from seqjax.interop.layouts import Arrays, Entry, Library, Part, check_same, layers_of, plain, read, write
+from seqjax.interop.layouts import Arrays, Entry, Library, Part, check_same, layers_of, read, short, write
 from seqjax.layers import Bidirectional
 from seqjax.tree import form
 from seqjax.types import Params
 
+_SAME = (  # functions of one name; gelu and leaky_relu have other defaults in Keras
+    "tanh", "relu", "sigmoid", "celu", "elu", "hard_sigmoid", "hard_silu", "hard_tanh", "log_sigmoid", "relu6", "selu", "silu",
+    "softplus", "linear",
+)  # fmt: skip
 _CELLS = {
-    Elman: {"activation": None},
-    LSTM: {"input_activation": None, "output_activation": None},
-    GRU: {"activation": None, "reset_after": None},
+    Elman: {"activation": _SAME},
+    LSTM: {"input_activation": _SAME, "output_activation": _SAME},
+    GRU: {"activation": _SAME, "reset_after": None},
 }
 _KERAS = Library("Keras", _CELLS, merges=("concat", "sum", "mean"))
 _GATES = {
@@ -64,7 +68,9 @@ def from_keras(source, cell: Cell | SequenceLayer) -> Params:
     count = sum(map(len, layers_of(cell, _KERAS)))
     if len(source) not in (2 * count, 3 * count):
         each = "a kernel, a recurrent kernel and a bias" + (" of each cell" if count > 1 else "")
-        raise InputError(f"the weights are {len(source)} arrays, {type(cell).__name__} has {3 * count}: {each}")
+        raise InputError(
+            f"the weights are {len(source)} arrays, {type(cell).__name__} has {3 * count}, or {2 * count} without biases: {each}"
+        )
     return read(*_named(cell, source), "the weights")
 
 
@@ -132,9 +138,11 @@ def _cell_of(keras, layer) -> Cell:
     kind: Any = next((kind for name, kind in _names(keras).items() if isinstance(inner, name)), None)
     if kind is None or not layer.built:
         raise InputError(f"{type(layer).__name__} is not built, or its cell is none of Keras's own: call it on an input first")
-    activation = keras.activations.serialize(inner.activation)
-    gates = keras.activations.serialize(getattr(inner, "recurrent_activation", keras.activations.sigmoid))
-    if gates != "sigmoid":
+    activation = getattr(inner.activation, "__name__", None)
+    if activation not in _SAME:
+        raise InputError(f"{kind.__name__} has no activation={activation!r} of Keras: it has {', '.join(_SAME)}")
+    gates = getattr(getattr(inner, "recurrent_activation", None), "__name__", None)
+    if kind is not Elman and gates != "sigmoid":
         raise InputError(f"{kind.__name__} has sigmoid gates, and the layer has recurrent_activation={gates!r}")
     names = ("input_activation", "output_activation") if kind is LSTM else ("activation",)
     fields: dict[str, Any] = dict.fromkeys(names, activation)
@@ -179,7 +187,7 @@ def _named(network, weights: Sequence) -> tuple[list[Part], Arrays]:
             array = as_array(name, weights.pop(0))
             if len(names) == 4 and name == names[2]:  # both biases of a GRU
                 if array.ndim != 2 or len(array) != 2:
-                    has = f"{plain(part.cell)} has two rows of biases"
+                    has = f"{short(part.cell)} has two rows of biases"
                     raise InputError(f"{name.removesuffix('[0]')} is {form(array)}, {has}: one bias is that of reset_after=False")
                 arrays |= dict(zip(names[2:], array, strict=True))
             else:

@@ -62,6 +62,13 @@ def plain(cell: Cell) -> Cell:
     return dataclasses.replace(cell, **fields)
 
 
+def short(cell: Cell) -> str:
+    """The cell in a message: its sizes, and the fields that are not as they are by default and that its results depend on."""
+    fields = [(field, getattr(cell, field.name)) for field in dataclasses.fields(cell) if field.name not in _OF_INIT]
+    shown_fields = ", ".join(f"{field.name}={value!r}" for field, value in fields if value != field.default)
+    return f"{type(cell).__name__}({shown_fields})"
+
+
 def layers_of(network, library: Library) -> list[list[tuple[Path, Cell]]]:
     """The layers of a network: the path and cell of one direction, or of two; Dropout between them has no weights.
 
@@ -91,7 +98,7 @@ def layers_of(network, library: Library) -> list[list[tuple[Path, Cell]]]:
             if not free and values is not None and value not in values:
                 raise InputError(f"{library.name} has no {type(cell).__name__} with {field.name}={shown(value)}")
         if len({getattr(cell, name, None) for name in ("input_activation", "output_activation")}) > 1:
-            raise InputError(f"{library.name} has one activation: {plain(cell)} has two")
+            raise InputError(f"{library.name} has one activation: {short(cell)} has two")
     return layers
 
 
@@ -120,7 +127,7 @@ def check_same(of_module, network, library: Library):
         for a, b in zip(their, our, strict=True):
             if a != b:
                 where = f"layer {n} of the module" if len(ours) > 1 else "the module"
-                raise InputError(f"{where} is {a}, its weights were asked for as {b}")
+                raise InputError(f"{where} is {short(a)}, its weights were asked for as {short(b)}")
 
 
 def _count(number: int, noun: str) -> str:
@@ -164,13 +171,13 @@ def read(parts: list[Part], arrays: Mapping, source: str) -> Params:
 
 def _short(parts: list[Part]) -> str:
     """The cell of a network of one, or the kind of cell of a deeper one."""
-    return str(plain(parts[0].cell)) if len(parts) == 1 else f"the network of {len(parts)} {type(parts[0].cell).__name__} cells"
+    return short(parts[0].cell) if len(parts) == 1 else f"the network of {len(parts)} {type(parts[0].cell).__name__} cells"
 
 
 def _floating(name: str, value) -> np.ndarray:
     """An array of floating weights on this machine."""
-    array = concrete(as_array(name, value))
-    if array is None or kind_of_dtype(array.dtype) != "floating":
+    array = as_array(name, value)
+    if kind_of_dtype(array.dtype) != "floating" or (array := concrete(array)) is None:
         raise InputError(f"{name} is {form(value)}, it must be an array of floating weights")
     return array
 
@@ -225,7 +232,7 @@ def _check_shape(name: str, array: np.ndarray, entry: Entry, cell: Cell, shapes:
         hint = ": it is transposed"
     elif not rest and count != len(entry.gates) and array.size * len(entry.gates) == np.prod(expected, dtype=int) * count:
         hint = f": {_count(count, 'gate')} of {single[-1]} units, not {len(entry.gates)} ({', '.join(entry.gates)})"
-    raise InputError(f"{name} is {form(array)}, {plain(cell)} has {list(expected)}{hint}")
+    raise InputError(f"{name} is {form(array)}, {short(cell)} has {list(expected)}{hint}")
 
 
 # To another library.

@@ -1,12 +1,14 @@
 """Files in the safetensors format, with the names of PyTorch's state dicts or any others."""
 
+import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from seqjax.annotations import public
-from seqjax.checks import as_array, concrete
+from seqjax.checks import as_array, concrete, kind_of_dtype, shown
 from seqjax.errors import InputError
 from seqjax.extras import from_extra
 from seqjax.interop.layouts import Arrays
@@ -15,7 +17,7 @@ from seqjax.writing import write_bytes
 
 
 @public
-def save(path, arrays: Mapping) -> None:
+def save(path, arrays: Mapping[str, Any]) -> None:
     """Save arrays by their names; after a crash the file has its old or its new content.
 
     Args:
@@ -37,17 +39,23 @@ def save(path, arrays: Mapping) -> None:
     with from_extra("interop"):
         from safetensors import SafetensorError
         from safetensors.numpy import save as to_bytes
-    values = {}
+    path, values = _path(path), {}
     for name, value in arrays.items():
-        array = concrete(as_array(str(name), value))
-        if not isinstance(name, str) or array is None:
-            raise InputError(f"arrays holds {name!r}: {form(value)}, it must be a dict of names and arrays")
+        array = as_array(str(name), value)
+        if (
+            not isinstance(name, str)
+            or name == "__metadata__"
+            or kind_of_dtype(array.dtype) not in ("floating", "integer", "bool")
+        ):
+            raise InputError(f"arrays holds {name!r}: {form(value)}, it must hold numbers or flags by names")
+        if (array := concrete(array)) is None:
+            raise InputError(f"{name} is traced, or on other machines: its values are not known here")
         values[name] = np.ascontiguousarray(array).reshape(array.shape)  # the format takes an array's memory as it lies
     try:
         content = to_bytes(values)
     except SafetensorError as error:
         raise InputError(f"arrays cannot be saved in {path}: {error}") from None
-    write_bytes(pathlib.Path(path).expanduser(), content)
+    write_bytes(path, content)
 
 
 @public
@@ -71,7 +79,7 @@ def load(path) -> Arrays:
     with from_extra("interop"):
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
-    path = pathlib.Path(path).expanduser()
+    path = _path(path)
     try:
         path.open("rb").close()  # Python's errors name their cause
         return load_file(path)
@@ -79,3 +87,9 @@ def load(path) -> Arrays:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except SafetensorError as error:
         raise InputError(f"{path} is damaged, or no safetensors file: {error}") from None
+
+
+def _path(path) -> pathlib.Path:
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"path is {shown(path)}, it must be the path of a file")
+    return pathlib.Path(path).expanduser()

@@ -11,11 +11,11 @@ import numpy as np
 
 from seqjax.annotations import public
 from seqjax.cells import GRU, LSTM, Elman
-from seqjax.checks import kind_of
+from seqjax.checks import kind_of, shown
 from seqjax.compose import Dropout, Stack
 from seqjax.contracts import Cell, SequenceLayer
 from seqjax.errors import InputError
-from seqjax.interop.layouts import Arrays, Entry, Library, Part, check_same, layers_of, plain, read, write
+from seqjax.interop.layouts import Arrays, Entry, Library, Part, check_same, layers_of, plain, read, short, write
 from seqjax.layers import Bidirectional, Chain
 from seqjax.types import Params
 
@@ -61,16 +61,16 @@ def from_torch(source, cell: Cell | SequenceLayer, *, prefix: str = "") -> Param
         source = source.state_dict()
     if not isinstance(source, Mapping):
         raise InputError(f"from_torch reads a module of PyTorch or a state dict, not {kind_of(source)}")
-    held = {name: value for name, value in source.items() if str(name).startswith(prefix)}
+    source = {str(name): value for name, value in source.items()}
+    held = {name: value for name, value in source.items() if name.startswith(prefix)}
     one_step = f"{prefix}weight_ih" in held or f"{prefix}weight_hh" in held
     parts = _parts(cell, prefix, bias=any(name.startswith(f"{prefix}bias_") for name in held), one_step=one_step)
     first = next(iter(parts[0].layout)).removeprefix(prefix)
     if held.keys().isdisjoint(name for part in parts for name in part.layout):
-        ends = (first, "weight_ih")
-        others = [name.removesuffix(end) for end in ends for name in map(str, source) if name.endswith(end)]
-        hint = f": give prefix={others[0]!r}" if others else ""
-        raise InputError(f"the state dict has no {prefix}{first}{hint}")
-    return read(parts, {name: _as_numpy(value) for name, value in held.items()}, "the state dict")
+        others = [name.removesuffix(end) for end in (first, "weight_ih") for name in source if name.endswith(end)]
+        hint = f"give prefix={others[0]!r}" if others else f"it holds {shown(sorted(source))}"
+        raise InputError(f"the state dict has no {prefix}{first}: {hint}")
+    return read(parts, {name: _as_numpy(name, value) for name, value in held.items()}, "the state dict")
 
 
 @public
@@ -175,8 +175,8 @@ def _parts(network, prefix: str, *, bias: bool, one_step: bool) -> list[Part]:
             expected = dataclasses.replace(plain(first), **fields)
             if len(layer) != len(layers[0]) or plain(cell) != expected:
                 raise InputError(
-                    f"one module of PyTorch has equal layers, and layer {n} is {plain(cell)} where {expected} would follow: "
-                    "translate the layers one by one"
+                    f"one module of PyTorch has equal layers, and layer {n} is {short(cell)} where {short(expected)} would "
+                    "follow: translate the layers one by one"
                 )
             suffix = "" if one_step else f"_l{n}{direction}"
             parts.append(Part(path, cell, {f"{prefix}{name}{suffix}": entry for name, entry in _layout(cell, bias).items()}))
@@ -215,11 +215,13 @@ def _inner(module, prefix: str):
     return dict(module.named_modules()).get(prefix.removesuffix("."))
 
 
-def _as_numpy(value):
+def _as_numpy(name: str, value):
     """A tensor of PyTorch as an array of NumPy; anything else as it is."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(value, torch.Tensor):
         return value
+    if value.is_meta:
+        raise InputError(f"{name} has no values: its device is meta")
     value = value.detach().cpu()
     if value.dtype == torch.bfloat16:  # NumPy has no such dtype of its own
         return value.float().numpy().astype(jnp.bfloat16)
