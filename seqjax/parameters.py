@@ -182,7 +182,7 @@ def count_parameters(params) -> ParameterCount:
             lines.append(("  " * depth + name, form(tree), math.prod(tree.shape)))
             return lines[-1][2]
         children = jax.tree_util.default_registry.flatten_one_level_with_keys(tree)
-        if children is None:
+        if children is None or tree is None:
             raise InputError(f"params hold {shown(tree)}, all leaves must be arrays")
         place = len(lines)
         pairs = [(jax.tree_util.keystr((key,), simple=True), child) for key, child in children[0]]

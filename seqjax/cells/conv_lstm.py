@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.cells.lstm import LSTMState
-from seqjax.checks import as_integer, check_number, check_size, check_sizes
+from seqjax.checks import as_integer, check_number, check_size, check_sizes, shown
 from seqjax.contracts import Cell
 from seqjax.errors import InputError
 from seqjax.gates import gate_values
@@ -101,7 +101,11 @@ class ConvLSTM(Cell):
         check_sizes(self, spatial_shape=self.spatial_shape)
         if not 1 <= len(self.spatial_shape) <= 3:
             raise InputError(f"ConvLSTM has spatial_shape={self.spatial_shape}, it must have one to three axes")
-        if (width := as_integer(self.kernel_size)) is not None:
+        if not isinstance(self.kernel_size, tuple | list):
+            if (width := as_integer(self.kernel_size)) is None:
+                raise InputError(
+                    f"ConvLSTM has kernel_size={shown(self.kernel_size)}, it must be an integer, or one for each axis"
+                )
             object.__setattr__(self, "kernel_size", (width,) * len(self.spatial_shape))
         check_sizes(self, kernel_size=self.kernel_size)
         if len(self._widths) != len(self.spatial_shape):

@@ -243,7 +243,7 @@ def drop_weights(params: Params, key: Key | None, rate: float) -> Params:
         raise InputError("drop_weights drops nothing: params hold no recurrent_kernel or candidate_kernel")
     if key is None:
         return params
-    check_key("key", key)
+    check_key("key", key, several="its masks are those of all rows")
     keys = {jax.tree_util.keystr(path): jax.random.fold_in(key, n) for n, path in enumerate(paths)}
 
     def dropped(path, a):

@@ -1,20 +1,23 @@
 """Parts without recurrence, for use before, between and after cells: affine maps, embeddings, normalisation, dropout."""
 
 import dataclasses
+import math
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from seqjax import masks, noise
-from seqjax.checks import as_array, check_choice, check_number, check_rate, check_size, check_sizes
+from seqjax.annotations import public
+from seqjax.checks import as_array, check_choice, check_number, check_rate, check_size, check_sizes, kind_of_dtype
 from seqjax.contracts import CompositeCell
-from seqjax.errors import InputError, inner_frames_hidden
+from seqjax.errors import InputError
 from seqjax.gates import layer_norm
 from seqjax.initializers import embedding_table, glorot
 from seqjax.noise import Noise
 from seqjax.parameters import check_params
 from seqjax.products import product
+from seqjax.recurrence.arguments import check_tokens
 from seqjax.serial import register
 from seqjax.tables import look_up
 from seqjax.tree import cast_floating
@@ -29,22 +32,26 @@ class Stateless(CompositeCell):
     A subclass gives input_shape, init, and `project`, which is f.
     """
 
+    @public
     def __call__(self, params: Params, xs: ArrayLike) -> Array:
         """f of one step or of many: [..., *input_shape], or integer tokens [...], to [..., *output_shape].
 
         Raises:
-            InputError: parameters of another part, or inputs of another shape.
+            InputError: parameters of another part, inputs of another shape, or tokens outside 0..D-1 (unless traced).
         """
-        with inner_frames_hidden:
-            check_params(self, params)
-            xs = jnp.asarray(as_array("xs", xs))
-            shape = () if is_tokens(xs, self.input_shape) else self.input_shape or ()
-            leading = xs.shape[: max(xs.ndim - len(shape), 0)]
-            if xs.shape != (*leading, *shape) or xs.dtype == jnp.bool_:
-                axes = "".join(f", {size}" for size in shape)
-                raise InputError(f"xs is {xs.dtype}{list(xs.shape)}, {type(self).__name__} reads numbers [...{axes}]")
-            ys = self.step(params, self.initial_state(params, leading), xs)[1]
-            return cast_floating(ys, output_dtype(params, xs))
+        check_params(self, params)
+        inputs = as_array("xs", xs)
+        tokens = is_tokens(inputs, self.input_shape)
+        shape = () if tokens else self.input_shape or ()
+        leading = inputs.shape[: max(inputs.ndim - len(shape), 0)]
+        if inputs.shape != (*leading, *shape) or kind_of_dtype(inputs.dtype) not in ("floating", "integer"):
+            axes = "".join(f", {size}" for size in shape)
+            raise InputError(f"xs is {inputs.dtype}{list(inputs.shape)}, {type(self).__name__} reads numbers [...{axes}]")
+        if tokens:
+            check_tokens(self, inputs, math.prod(self.input_shape or ()))
+        inputs = jnp.asarray(inputs)
+        ys = self.step(params, self.initial_state(params, leading), inputs)[1]
+        return cast_floating(ys, output_dtype(params, inputs))
 
     def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None) -> State:
         """The empty tuple."""

@@ -79,7 +79,7 @@ def checked(cell, params, xs, state, options: Options) -> tuple[Params, Any, Opt
     leading = xs.shape[: xs.ndim - len(feature_shape(cell, xs))]
     lengths, mask = masks.check(options.lengths, options.mask, leading)
     if is_tokens(xs, cell.input_shape):
-        _check_tokens(cell, xs, size or math.prod(cell.input_shape), lengths, mask)
+        check_tokens(cell, xs, size or math.prod(cell.input_shape), lengths, mask)
     _check_leaves("state", state, ())
     _check_leaves("context", options.context, leading[:-1])
     if options.key is not None:
@@ -137,7 +137,7 @@ def _remat(remat) -> Remat:
     raise InputError(f"remat={shown(remat)}, it must be None, 'sqrt', or a number of steps of at least 1")
 
 
-def _check_tokens(cell, xs, size: int, lengths, mask):
+def check_tokens(cell, xs, size: int, lengths=None, mask=None):
     """Raise InputError if a token of a real step is outside the vocabulary; traced tokens are not checked."""
     tokens = concrete(xs)
     if tokens is None or not tokens.size or (tokens.min() >= 0 and tokens.max() < size):

@@ -218,7 +218,10 @@ def test_the_fused_backend_runs_every_cell_with_a_recurrent_kernel():
             lambda: ConvLSTM(1, 2, spatial_shape=(8,), kernel_size=(3, 3)),
             r"kernel_size=\(3, 3\) and spatial_shape=\(8,\): give one",
         ),
-        (lambda: ConvLSTM(1, 2, spatial_shape=(8,), kernel_size="3"), "ConvLSTM has kernel_size='3', it must be a tuple"),
+        (
+            lambda: ConvLSTM(1, 2, spatial_shape=(8,), kernel_size="3"),
+            "kernel_size='3', it must be an integer, or one for each axis",
+        ),
     ],
 )
 def test_impossible_fields(make, message):
