@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from seqjax import GRU, LSTM, explain, thresholds, unroll
+from seqjax import GRU, LSTM, MGU, explain, thresholds, unroll
 from seqjax.cells import gru
 from seqjax.recurrence.fused import backend, in_place_scan, linearized, loop_over_leaves
 from tests.catalog import leaving
@@ -84,6 +84,14 @@ def test_an_input_that_is_read_late_is_overwritten_only_by_an_output_that_depend
         options = {"overwritable": {0: {1}, 1: {1}}, "read_late": read_late, "reverse": False}
         in_place_scan.scan_with_layout(None, jnp.zeros((8, 128)), [stack, stack], [step, step], **options)
     assert overwritten == [{1: 0}, {0: 0, 1: 1}]
+
+
+@pytest.mark.parametrize("cell", [MGU(24, 48), LSTM(24, 48, input_activation="linear")], ids=["mgu", "linear_input"])
+def test_no_output_overwrites_an_input_that_is_read_later(cell):
+    """f * h is known before z_n is read, and tanh(z) beside a second read of z: in their buffers they would make XLA copy z."""
+    params, xs = jax.eval_shape(cell.init, jax.random.key(0)), jax.ShapeDtypeStruct((32, 9, 24), jnp.float32)
+    training = jax.jit(jax.grad(lambda p, x: weighted(unroll(cell, p, x)[1])))
+    assert not re.findall(r"= f32\[32,9,\d+\]\S* copy\(", loop_bodies(training.lower(params, xs).compile().as_text()))
 
 
 def test_a_large_z_is_made_only_for_a_derivative():

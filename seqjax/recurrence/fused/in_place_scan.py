@@ -112,9 +112,9 @@ def scan_with_layout(body, state, inputs, outputs, *, reverse, overwritable=None
 
     Args:
         body, state, inputs, outputs, reverse: as for `scan_stacks`.
-        overwritable: {index of an input that may be overwritten: indices of the outputs that depend on it}. Any output may take
-            the buffer of a prefetched input, but only those that depend on it that of another: XLA would copy the whole stack at
-            every step in which it writes before it reads.
+        overwritable: {index of an input that may be overwritten: indices of the outputs that need all that is computed from it}.
+            Any output may take the buffer of a prefetched input, but only those that of another: XLA would copy the whole stack
+            at every step in which it writes before it reads.
         read_late: indices of the inputs that are not prefetched.
 
     Returns:

@@ -34,7 +34,7 @@ from seqjax import placement
 from seqjax.products import kernel_cotangent
 from seqjax.recurrence.fused.in_place_scan import axis_of, in_loop_order, one_step, scan_with_layout, stack_of
 from seqjax.recurrence.fused.loop_over_leaves import Leaves, Loop
-from seqjax.recurrence.fused.residuals import evaluate, read, saved_and_recomputed, shapes_of, varying
+from seqjax.recurrence.fused.residuals import evaluate, read, saved_and_recomputed, shapes_of, varying, written_after_reads
 from seqjax.recurrence.two_modes import is_floating, replaced
 from seqjax.thresholds import sums_in_loop
 from seqjax.types import at_least_float32
@@ -81,6 +81,7 @@ class Plan(NamedTuple):
     shifted: dict  # {variable of the state before a step: the variable of that state after it}
     read: list  # the saved variables that the backward loop reads
     unchanging: list  # variables that are the same at every step and that the backward loop, or the product after it, reads
+    overwritable: dict[int, set[int]]  # {an input that is not saved: the entries of `stacked` that may overwrite it}
     residuals: list  # the residuals that `backward_step` uses
     cotangents_used: list[bool]  # which of its other arguments `backward_step` uses
 
@@ -129,9 +130,7 @@ class Linearization:
             arguments.state,
             arguments.inputs,
             shapes_of(plan.stacked),
-            overwritable={
-                i: _dependent(v, plan.forward, plan.stacked) for i, v in enumerate(variables.inputs) if v not in plan.saved
-            },
+            overwritable=plan.overwritable,
             read_late=self.loop.read_late(),
             reverse=self.loop.reverse,
         )
@@ -270,27 +269,21 @@ def _plan(jaxpr, variables: Variables, used: list[bool]) -> Plan:
     elsewhere = (*variables.outputs, *variables.inputs, *shifted)
     needed = {v for v in itertools.chain(residuals, *(eqn.invars for eqn in recompute)) if isinstance(v, Var)}
     unchanging = [*jaxpr.constvars, *variables.fixed, *(v for eqn in once for v in eqn.outvars)]
+    stacked = [*variables.outputs, *(v for v in saved if v not in elsewhere)]
+    may_overwrite = written_after_reads(jaxpr, variables.inputs, stacked, variables.new_state)
     return Plan(
         once=once,
         forward=[eqn for eqn in jaxpr.eqns if changing.intersection(eqn.outvars) or eqn.effects],
         recompute=recompute,
         saved=saved,
-        stacked=[*variables.outputs, *(v for v in saved if v not in elsewhere)],
+        stacked=stacked,
         shifted=shifted,
         read=[v for v in saved if v in needed],
         unchanging=[v for v in unchanging if v in needed or v in variables.lefts],
+        overwritable={i: outs for i, outs in may_overwrite.items() if variables.inputs[i] not in saved},
         residuals=residuals,
         cotangents_used=used[len(variables.residuals) :],
     )
-
-
-def _dependent(variable: Var, eqns: list, outputs: list) -> set[int]:
-    """Indices of the outputs of equations that depend on a variable."""
-    dependent = {variable}
-    for eqn in eqns:
-        if any(isinstance(v, Var) and v in dependent for v in eqn.invars):
-            dependent.update(eqn.outvars)
-    return {i for i, v in enumerate(outputs) if isinstance(v, Var) and v in dependent}
 
 
 def _filled(lists: Targets, values: Iterator) -> Targets:

@@ -100,6 +100,33 @@ def saved_and_recomputed(jaxpr, lefts, residuals, changing, inputs):
     return list(saved), [eqn for eqn in jaxpr.eqns if recomputed.intersection(eqn.outvars)]
 
 
+def written_after_reads(jaxpr, inputs, outputs, state) -> dict[int, set[int]]:
+    """For each input the outputs that need everything that is computed from it, by indices: these may take the input's buffer.
+
+    XLA repeats cheap operations where their results are used, and reads the input there again. If an output could be written
+    before one of these reads, it would copy the whole stack at every step.
+
+    Args:
+        jaxpr: the program of a step.
+        inputs, outputs: variables of it, one step of each stack.
+        state: variables of the state after the step.
+    """
+    needs = {}  # {variable: the variables that it is computed from, itself included}
+    for eqn in jaxpr.eqns:
+        sources = set().union(*(needs.get(v, {v}) for v in eqn.invars if isinstance(v, Var)))
+        needs |= {v: sources | {v} for v in eqn.outvars}
+    written = {v for v in (*outputs, *state) if isinstance(v, Var)}
+    free = {}
+    for i, source in enumerate(inputs):
+        reads, computed = {source}, set()  # computed: by operations that XLA does not repeat, or written
+        for eqn in jaxpr.eqns:
+            if reads.intersection(v for v in eqn.invars if isinstance(v, Var)):
+                (reads if eqn.primitive.name in {*_CHEAP, "jit"} else computed).update(eqn.outvars)
+        computed |= reads & written
+        free[i] = {j for j, out in enumerate(outputs) if isinstance(out, Var) and computed <= needs.get(out, {out})}
+    return free
+
+
 def shapes_of(variables):
     """Shapes and dtypes of variables."""
     return [v.aval for v in variables]
