@@ -140,14 +140,15 @@ def _loop(a, b, h0, reverse, times=operator.mul):
     def step(k, carry):
         h, hs = carry
         t = steps - 1 - k if reverse else k
-        h = times(_at(a, t), h) + _at(hs, t)
+        # without the barrier XLA computes h at each use, the second after its b is overwritten: it copies all b at every step
+        h = jax.lax.optimization_barrier(times(_at(a, t), h) + _at(hs, t))
         return h, _put(hs, h, t)
 
     return jax.lax.fori_loop(0, steps, step, (h0, b))[1]
 
 
 def _loop_back(a, hs, h0, c, reverse, with_a):
-    """(d a or None, d b, d h0) in one loop: `_loop` backwards, each d b written in place of its c."""
+    """(d a or None, d b, d h0) in one loop: `_loop` backwards."""
     steps = hs.shape[1]
     constant = a.shape[1] == 1  # the same a at every step: one sum
     d_a = placement.full(h0 if constant else a) if with_a else None
@@ -155,14 +156,14 @@ def _loop_back(a, hs, h0, c, reverse, with_a):
     def step(k, carry):
         d_h, d_b, d_a = carry
         t = k if reverse else steps - 1 - k
-        g = _at(d_b, t) + d_h
+        g = _at(c, t) + d_h
         if with_a:
             earlier = jnp.minimum(t + 1, steps - 1) if reverse else jnp.maximum(t - 1, 0)
             before = jnp.where(t == (steps - 1 if reverse else 0), h0, _at(hs, earlier))
             d_a = d_a + g * before if constant else _put(d_a, _sum_to(g * before, _at(a, 0).shape), t)
         return _at(a, t) * g, _put(d_b, g, t), d_a
 
-    d_h, d_b, d_a = jax.lax.fori_loop(0, steps, step, (placement.full(h0), c, d_a))
+    d_h, d_b, d_a = jax.lax.fori_loop(0, steps, step, (placement.full(h0), placement.full(c), d_a))
     return _sum_to(d_a[:, None], a.shape) if constant and with_a else d_a, d_b, d_h
 
 
