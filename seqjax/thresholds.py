@@ -308,3 +308,17 @@ def scan_method(steps: Any) -> str:
         'loop'
     """
     return "associative" if at_least(steps, 16) and jax.default_backend() != "cpu" else "loop"
+
+
+def makes_terms_inside(stored: int, projected: int) -> bool:
+    """True if the terms of a linear recurrence are made inside a loop over the steps faster than they are stored and read back.
+
+    Args:
+        stored: numbers of each step's term and state.
+        projected: numbers of each step's projection, from which the loop would make them.
+
+    Example:
+        >>> makes_terms_inside(128, 192)
+        False
+    """
+    return jax.default_backend() == "cpu" and stored > 4 * projected

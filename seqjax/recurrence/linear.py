@@ -1,5 +1,8 @@
 """The backend of linear recurrences: the elements and outputs of all steps at once, and between them `linear_scan`."""
 
+import math
+
+import jax
 import jax.numpy as jnp
 
 from seqjax import masks, tree
@@ -7,7 +10,7 @@ from seqjax.gates import recording_gates
 from seqjax.linear import LinearCell
 from seqjax.recurrence.call import check_step, run_steps
 from seqjax.recurrence.linear_scans import linear_scan
-from seqjax.thresholds import scan_method
+from seqjax.thresholds import makes_terms_inside, scan_method
 from seqjax.types import output_dtype
 
 
@@ -15,7 +18,16 @@ def supports(cell, call) -> str | None:
     """The reason why `cell` cannot be run this way; None if it can."""
     if not isinstance(cell, LinearCell):
         return "it is not a LinearCell"
-    return None if type(cell).recur is LinearCell.recur else "it has a recur of its own"
+    if type(cell).recur is not LinearCell.recur:
+        return "it has a recur of its own"
+    if call.backend != "auto":
+        return None
+    params, xs, state = call.arguments
+    projected = sum(math.prod(z.shape[2:]) for z in jax.tree.leaves(jax.eval_shape(cell.project, params, xs)))
+    stored = sum(math.prod(h.shape[1:]) for h in jax.tree.leaves(state))
+    if not makes_terms_inside(stored, projected):
+        return None
+    return f"it would store {stored} numbers of each step, and a loop makes them from {projected}"
 
 
 def layout(cell, call) -> str:

@@ -111,7 +111,7 @@ def test_equals_its_numpy_twin(name, x64):
     start, zeros = tuple(map(np.asarray, state)), tuple(np.zeros(a.shape) for a in state)
     for reverse in (False, True):
         options = {"mask": mask, "reset": reset, "reverse": reverse}
-        actual = unroll(cell, params, xs, state, **options)
+        actual = unroll(cell, params, xs, state, backend="linear", **options)
         expected = oracles.unroll(twin, params, xs, start, zeros, **options)
         for a, b in zip((*actual[0], actual[1]), (*expected[0], expected[1]), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
@@ -162,6 +162,9 @@ def test_explain_names_the_method_and_the_reasons_against_the_backend():
     cell = MinGRU(input_size=3, hidden_size=4)
     params, xs = cell.init(jax.random.key(0)), jnp.ones((2, 5, 3))
     assert str(explain(cell, params, xs)[0]).startswith(f"{cell}: linear, a loop over the steps\n  not pallas: ")
+    s4d = S4D(input_size=3, hidden_size=3, state_size=8)  # on a CPU
+    reasons = explain(s4d, s4d.init(jax.random.key(0)), xs)[0].refused
+    assert reasons["linear"] == "it would store 48 numbers of each step, and a loop makes them from 3"
     lstm = LSTM(input_size=3, hidden_size=4)
     assert explain(lstm, lstm.init(jax.random.key(0)), xs)[0].refused["linear"] == "it is not a LinearCell"
     own = Squared(input_size=3, hidden_size=4)

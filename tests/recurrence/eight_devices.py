@@ -19,7 +19,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import seqjax
 from seqjax import (
     GRU,
+    LRU,
     LSTM,
+    SRU,
     Bidirectional,
     Chain,
     Dense,
@@ -67,6 +69,8 @@ CASES = {
     "attends_after": (LUONG, {}),
     "convolutions": (TemporalConvNet(input_size=D, filters=(4,), width=3), LENGTHS),
     "dense": (Dense(D, H), LENGTHS),
+    "linear": (SRU(input_size=D, hidden_size=H), LENGTHS | RESET),
+    "linear_complex": (LRU(input_size=D, hidden_size=H), {"remat": 2, "reverse": True, **LENGTHS}),
     "lstm_tokens": (LSTM_D, LENGTHS),
     "dense_tokens": (Dense(D, H), {}),
 }
