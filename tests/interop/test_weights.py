@@ -156,6 +156,27 @@ def test_flax_equals_seqjax(library, name, outputs_of_flax):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6)
 
 
+def test_quirks_of_flax_over_sequences():
+    """Linen's RNN returns reversed outputs in the order in which it read, and goes on over the padding."""
+    cell, xs, lengths = Elman(**SIZES), jnp.asarray(XS, jnp.float32), jnp.array([3, 1])
+    params = params_of(cell)
+    variables = {"params": {"cell": flax.to_linen(params, cell)["params"]}}
+
+    @jax.jit
+    def all_outputs():
+        run = lambda **options: linen.RNN(linen.SimpleCell(5)).apply(variables, xs, **options)  # noqa: E731
+        theirs = run(reverse=True), run(reverse=True, keep_order=True), run(seq_lengths=lengths)
+        return theirs, unroll(cell, params, xs, reverse=True)[1], unroll(cell, params, xs, lengths=lengths)[1]
+
+    with jax.numpy_rank_promotion("allow"):
+        (reversed_ys, kept_ys, padded_ys), backward, padded = all_outputs()
+    np.testing.assert_allclose(reversed_ys[:, ::-1], backward, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(kept_ys, backward, rtol=0, atol=2e-6)
+    real = np.arange(3) < np.asarray(lengths)[:, None]
+    np.testing.assert_allclose(padded_ys[real], padded[real], rtol=0, atol=2e-6)
+    assert not padded[~real].any() and np.abs(padded_ys[~real]).min() > 1e-3
+
+
 def test_quirks_of_flax():
     """Linen's LSTM forgets at first; the GRU of NNX has no bias inside of its reset gate, which its docstring shows."""
     assert not linen.LSTMCell(5).bias_init(jax.random.key(0), (5,)).any()
