@@ -208,7 +208,7 @@ def _by_class(losses: Array, targets: Array, class_weights, classes: int) -> Arr
         return losses
     given = check_array("class_weights", class_weights, "numeric", classes)
     check_values("class_weights", given, *_WEIGHTS)
-    weights = jnp.asarray(given).astype(losses.dtype)
+    weights = jnp.asarray(given, losses.dtype)
     return losses * look_up(weights, targets)
 
 
@@ -220,7 +220,7 @@ def _counted(losses: Array, mask: Array | None, weights: Array | None = None) ->
     else:
         weights = check_array("weights", weights, "numeric", *losses.shape)
         check_values("weights", weights, *_WEIGHTS, mask)
-        weights = jnp.asarray(weights).astype(losses.dtype)
+        weights = jnp.asarray(weights, losses.dtype)
         weights = weights if mask is None else jnp.where(mask, weights, zero)
         losses, weight = losses * weights, weights.sum()
     return Weighted((losses if mask is None else jnp.where(mask, losses, zero)).sum(), weight)

@@ -200,7 +200,9 @@ def test_resume_alone_goes_on_to_the_figures_and_the_early_stop_of_an_uninterrup
     assert record == figures_of(uninterrupted) and record[-1]["step"] < 6  # BLEU did not rise, nor did the loss fall
     assert (tmp_path / "run" / "samples.jsonl").read_text() == (uninterrupted / "samples.jsonl").read_text()
     ours, theirs = (results_of(folder) for folder in (tmp_path / "run", uninterrupted))
-    assert ours.pop("seconds") > 0 and theirs.pop("seconds") > 0 and ours == theirs
+    for results in (ours, theirs):
+        assert results.pop("seconds") > 0 and results.pop("device_idle_share") >= 0 and results.pop("sha256")
+    assert ours == theirs
     runs = (seqjax.load_run(folder) for folder in (tmp_path / "run", uninterrupted))
     for leaf, other in zip(*(jax.tree.leaves(run.params) for run in runs), strict=True):
         np.testing.assert_array_equal(leaf, other)
