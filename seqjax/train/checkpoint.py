@@ -380,7 +380,8 @@ def _writes(where) -> Iterator[None]:
 def _hush():
     """Leaves it to `_reads` and `_writes` to tell of errors, of which threads print tracebacks.
 
-    Those of tensorstore find that the event loop of a read or write that has failed is closed; those of orbax log every error.
+    Those of tensorstore find that the event loop of a read or write that has failed is closed; those of orbax log every error,
+    and warn of damage in files of its own that says nothing of the weights.
     """
     hook = sys.unraisablehook
 
@@ -389,4 +390,4 @@ def _hush():
             hook(unraisable)
 
     sys.unraisablehook = quiet
-    logging.getLogger("absl").addFilter(lambda record: not (record.levelno >= logging.ERROR and "orbax" in record.pathname))
+    logging.getLogger("absl").addFilter(lambda record: not (record.levelno >= logging.WARNING and "orbax" in record.pathname))

@@ -154,10 +154,11 @@ def test_a_flipped_bit_is_reported_in_one_line(saved, tmp_path):
     assert len(messages) >= 5 and any("SHA-256" in line for line in messages), messages
 
 
-def test_files_of_orbax_that_say_nothing_are_passed_over_in_silence(saved, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("content", ["{", '{"commip_timestamp_nsecs": 1}'])
+def test_files_of_orbax_that_say_nothing_are_passed_over_in_silence(content, saved, tmp_path, monkeypatch, caplog):
     bench, folder, before = saved
     shutil.copytree(folder, tmp_path / "copy")
-    (tmp_path / "copy" / "last" / "3" / "_CHECKPOINT_METADATA").write_text("{")
+    (tmp_path / "copy" / "last" / "3" / "_CHECKPOINT_METADATA").write_text(content)
     monkeypatch.setattr(logging.getLogger("absl"), "filters", [])
     checkpoint._hush.cache_clear()  # as in a process that has read nothing yet
     with Checkpoints(tmp_path / "copy", read_only=True) as checkpoints:
