@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from experiments import command_line
-from experiments.repeats import claim, continued, plain, write
+from experiments.repeats import claimed, continued, plain, write
 from experiments.session import Folder
 from experiments.train_verb import read_config
 from seqjax.errors import InputError
@@ -46,11 +46,10 @@ def run_folds(
         raise InputError("folds trains every fold: leave out --resume and --data.fold; the same command continues")
     folder = pathlib.Path(config.run.dir or f"runs/{program.experiment}/folds-{preset}")
     folds, rows = list(names(config.data)), []
-    claim(folder, FILE, preset, config)
     seeds = config.seeds or (config.seed,)
     print(f"{len(folds)} folds, {len(seeds)} seeds, in {folder}", flush=True)
     plan = [(seed, n) for seed in seeds for n in range(len(folds))]
-    with compiled_once():
+    with claimed(folder, FILE, preset, config), compiled_once():
         for seed, n in plan:
             start, name = time.monotonic(), f"{_plain(folds[n])}-seed{seed}"
             data = dataclasses.replace(config.data, fold=n)

@@ -1,5 +1,6 @@
 """Several runs of one config in one folder, by one command: a run for each seed, and a summary of their figures."""
 
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -8,7 +9,7 @@ import pathlib
 import shlex
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -71,17 +72,19 @@ def train_seeds(config, program: command_line.Program, main: Callable[..., Run],
     if config.resume is not None:
         raise InputError("--seeds and --resume are both given: to continue, repeat the command that started the seeds")
     folder = pathlib.Path(config.run.dir or f"runs/{program.experiment}/{preset}-{now}-seeds")
-    claim(folder, FILE, preset, config)
     rows: list[dict[str, Any]] = []
-    for number, seed in enumerate(seeds, 1):
-        run = dataclasses.replace(config, seed=seed, seeds=(), run=Folder(str(folder / f"seed-{seed}")))
-        say(f"--- seed {seed}, {number} of {len(seeds)}, in {run.run.dir} ---", sys.stdout)
-        results, signal = continued(run, main, preset)
-        if signal is not None:
-            say(f"stopped in {run.run.dir}: the same command with --run.dir {shlex.quote(str(folder))} continues", sys.stdout)
-            return signal
-        rows.append({"seed": seed, "dir": f"seed-{seed}"} | figures_of(results))
-        write(folder / FILE, {"preset": preset, "config": plain(config), "runs": rows, "figures": summary_of(rows, but="seed")})
+    with claimed(folder, FILE, preset, config):
+        for number, seed in enumerate(seeds, 1):
+            run = dataclasses.replace(config, seed=seed, seeds=(), run=Folder(str(folder / f"seed-{seed}")))
+            say(f"--- seed {seed}, {number} of {len(seeds)}, in {run.run.dir} ---", sys.stdout)
+            results, signal = continued(run, main, preset)
+            if signal is not None:
+                say(f"stopped in {run.run.dir}: the same command with --run.dir {shlex.quote(str(folder))} continues", sys.stdout)
+                return signal
+            rows.append({"seed": seed, "dir": f"seed-{seed}"} | figures_of(results))
+            write(
+                folder / FILE, {"preset": preset, "config": plain(config), "runs": rows, "figures": summary_of(rows, but="seed")}
+            )
     summary = summary_of(rows, but="seed")
     say("\n".join([*(f"{name} {shown(figure)}" for name, figure in summary.items()), str(folder / FILE)]), sys.stdout)
     return None
@@ -148,6 +151,21 @@ def continued(config, main: Callable[..., Run], preset: str) -> tuple[dict[str, 
     else:
         run = main(dataclasses.replace(config, resume_if_there=True), preset=preset)
     return run.results, run.stopped_by
+
+
+@contextlib.contextmanager
+def claimed(folder: pathlib.Path, file: str, preset: str, config) -> Iterator[None]:
+    """A context around the runs of a config in one folder, see `claim`; a folder in which none could begin is removed again."""
+    there, new = folder.exists(), not (folder / file).exists()
+    claim(folder, file, preset, config)
+    try:
+        yield
+    except InputError:
+        if new and [each.name for each in folder.iterdir()] == [file]:
+            (folder / file).unlink()
+            if not there:
+                folder.rmdir()
+        raise
 
 
 def claim(folder: pathlib.Path, file: str, preset: str, config):

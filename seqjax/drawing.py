@@ -52,7 +52,7 @@ def save_png(figure, path, *, dpi: int = 120):
     """
     from etils import epath
 
-    content, path = io.BytesIO(), epath.Path(path)
+    content, path = io.BytesIO(), epath.Path(path).expanduser()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph|Matplotlib currently does not support")
         figure.savefig(content, format="png", dpi=dpi)

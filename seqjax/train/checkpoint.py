@@ -77,7 +77,7 @@ class Checkpoints:
     def __init__(self, folder, *, keep: int = 1, read_only: bool = False, hashes: Mapping[str, str] | None = None):
         if keep < 1:
             raise InputError(f"keep is {keep}, it must be at least 1")
-        folder = epath.Path(folder)
+        folder = epath.Path(folder).expanduser()
         self.folder = folder if folder.is_absolute() else folder.absolute()  # orbax refuses relative paths
         self._keep, self._read_only, self._hashes = keep, read_only, dict(hashes or {})
         self._managers: dict[Folder, Any] = {}

@@ -69,6 +69,14 @@ def test_other_runs_are_not_mixed_with_them(played, tmp_path):
         played(dataclasses.replace(CONFIG, monitor="bleu"))
     with pytest.raises(InputError, match="holds the runs of several seeds"):
         read_config(["--resume", str(tmp_path / "seeds")], PROGRAM)
+
+    def refuse(config, *, preset):
+        raise InputError("the text is empty")
+
+    config = dataclasses.replace(CONFIG, run=Folder(str(tmp_path / "none")))
+    with pytest.raises(InputError, match="the text is empty"):
+        train_seeds(config, PROGRAM, refuse, preset="tiny")
+    assert not (tmp_path / "none").exists()  # nothing has begun
     with pytest.raises(InputError, match="--seeds and --resume are both given"):
         played(dataclasses.replace(CONFIG, resume="runs/a"))
     with pytest.raises(InputError, match="seeds is 1 1, they must be different numbers"):
