@@ -171,7 +171,7 @@ def test_split_puts_every_entry_into_one_gate(name):
     shapes = jax.eval_shape(cell.init, jax.random.key(0))
     params = jax.tree.map(lambda a: np.arange(a.size, dtype=np.float32).reshape(a.shape), shapes)
     views = cell.split(params)
-    assert set(views) == set(cell.gates)
+    assert set(views) >= set(cell.gates)  # the multiplicative LSTM has a view of its m too
     assert sum(map(np.size, jax.tree.leaves(views))) == sum(map(np.size, jax.tree.leaves(params)))
 
 
