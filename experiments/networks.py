@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from experiments.calls import make
 from experiments.groups import joined
+from experiments.limits import Layers, Natural, Rate, Size
 from seqjax.compose import Dense, Dropout, Standardize
 from seqjax.contracts import Cell, Model, SequenceLayer
 from seqjax.errors import InputError
@@ -17,12 +18,12 @@ class Network:
     """A recurrent network of any registered cell, with fully connected outputs at every step."""
 
     cell: str = "LSTM"  # a cell or layer and its fields, such as 'LSTM(forget_bias=0.0)' or 'FixedWindow(length=23)'
-    hidden_size: int = 128
-    layers: int = 1
-    dropout: float = 0.0  # between layers and before the output
-    input_dropout: float = 0.0  # of whole features of the input
-    encoded_size: int | None = None  # features of a linear layer (of symbols: an embedding) below the cells; None: there is none
-    delay: int = 0  # steps from the cell to the output, as if connections took time
+    hidden_size: Size = 128
+    layers: Layers = 1
+    dropout: Rate = 0.0  # between layers and before the output
+    input_dropout: Rate = 0.0  # of whole features of the input
+    encoded_size: Size | None = None  # features of a linear layer (of symbols: an embedding) below the cells; None: there is none
+    delay: Natural = 0  # steps from the cell to the output, as if connections took time
 
 
 @dataclasses.dataclass(frozen=True)

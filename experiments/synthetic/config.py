@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, ClassVar, Literal
 
 from experiments.command_line import Program
+from experiments.limits import FilePath, Natural, Size
 from experiments.networks import Network
 from experiments.session import CHANGEABLE, Training
 from seqjax.train import LoopConfig, OptimizerConfig
@@ -18,16 +19,14 @@ class Data:
     SOURCES: ClassVar = ("task", "path")  # a flag for one replaces the run's others
     PATHS: ClassVar = ("path",)  # fields that name files or folders
 
-    task: str = (
-        "BinaryAddition"  # a task and its fields, such as 'Copy(delay=200)'; or piano_rolls, series, mnist, permuted_mnist
-    )
+    task: str = "BinaryAddition"  # a task and its fields, such as 'Copy(delay=200)'; or piano_rolls, series, (permuted_)mnist
     further: tuple[str, ...] = ()  # tasks on which the network is also tested, such as longer sequences
-    path: str | None = None  # for piano_rolls a .mat, for series a table or .npy of numbers, for mnist its folder
-    window: int = 100  # for series: steps of a training sequence
-    transpose: int = 0  # for piano_rolls: the most semitones by which a training piece is moved
-    batch_size: int = 32
-    batches: int = 100  # of an epoch of a generated task
-    evaluated: int = 20  # batches of validation, and of each test, of a generated task
+    path: FilePath | None = None  # for piano_rolls a .mat, for series a table or .npy of numbers, for mnist its folder
+    window: Size = 100  # for series: steps of a training sequence
+    transpose: Natural = 0  # for piano_rolls: the most semitones by which a training piece is moved
+    batch_size: Size = 32
+    batches: Size = 100  # of an epoch of a generated task
+    evaluated: Size = 20  # batches of validation, and of each test, of a generated task
 
 
 @dataclasses.dataclass(frozen=True)
