@@ -59,7 +59,7 @@ PRESETS = {
     # Seconds: the next letter of hello, by three hidden units.
     "tiny": _preset("Spelling(word='hello')", "Elman", 3, 8, 3e-2, batch_size=1, batches=50, evaluated=1),
     # Hinton's network of three hidden units, whose connections take a step each.
-    "addition": _preset("BinaryAddition(bits=8)", "Elman", 3, 40, 3e-2, delay=2, further=LONGER),
+    "addition": _preset("BinaryAddition(bits=8, shortest=8)", "Elman", 3, 40, 3e-2, delay=2, further=LONGER),
     "year": _preset("YearExtraction", "GRU", 64, 20, 3e-3, further=("YearExtraction(positions=(3, 4, 5, 7, 8))",)),
     "agreement": _preset(
         "Agreement(longest=30)", "LSTM", 64, 20, 3e-3, encoded_size=32, further=("Agreement(shortest=100, longest=100)",)
