@@ -64,7 +64,7 @@ PRESETS = {
     "agreement": _preset(
         "Agreement(longest=30)", "LSTM", 64, 20, 3e-3, encoded_size=32, further=("Agreement(shortest=100, longest=100)",)
     ),
-    "fibonacci": _preset("Fibonacci(steps=10)", LINEAR, 2, 20, 1e-2, further=("Fibonacci(steps=30)",)),
+    "fibonacci": _preset("Fibonacci(steps=10)", LINEAR, 2, 60, 1e-2, further=("Fibonacci(steps=30, shortest=30)",)),
     "dyck": _preset("Dyck(pairs=25)", "LSTM", 64, 40, 3e-3, further=("Dyck(shortest=26, pairs=50)",)),
     "waves": _preset("Waves(steps=100)", "GRU", 64, 30, 3e-3),
     "mackey_glass": _preset("MackeyGlass(steps=200)", "GRU", 64, 30, 3e-3),

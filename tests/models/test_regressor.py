@@ -22,7 +22,7 @@ def test_a_network_that_adds_continues_fibonacci():
     cell = {"input_kernel": [[1.0, 0.0]], "recurrent_kernel": [[0.0, 1.0], [0.0, 0.0]], "bias": [0.0, 0.0]}
     params = jax.tree.map(jnp.asarray, {"encoder": cell, "output": {"0": {"kernel": [[1.0], [1.0]], "bias": [0.0]}}},
                           is_leaf=lambda value: isinstance(value, list))  # fmt: skip
-    batch = Fibonacci(steps=12).draw(np.random.default_rng(0), 3)
+    batch = Fibonacci(steps=12, shortest=12).draw(np.random.default_rng(0), 3)
     outputs = jax.jit(model.apply)(params, batch)[1]
     assert float(model.loss(outputs, batch).mean) < 1e-12
     begun = {"features": batch["features"], "features_lengths": np.array([2, 5, 3], np.int32)}

@@ -41,7 +41,7 @@ def test_another_word_is_refused(hello):
 
 
 def test_cells_are_compared_in_one_table(tmp_path):
-    task = ["--data.task", "Fibonacci(steps=4)", "--model.hidden-size", 2]
+    task = ["--data.task", "Fibonacci(steps=4, shortest=4)", "--model.hidden-size", 2]
     outcome = command("compare", *SMALL, *task, "--cells", "Elman", "Elman(activation='relu')", "--run.dir", tmp_path / "new")
     assert outcome.code == 0, outcome.err
     assert "model.cell" in outcome.out and "test_loss" in outcome.out
