@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from seqjax import GRU, LSTM, MGU, Elman, InputError, RecurrentDropout, explain, unroll
 from seqjax.contracts import Cell
+from seqjax.linear import LinearCell
 from seqjax.products import product
 from seqjax.recurrence.fused import backend as fused
 from seqjax.recurrence.fused import in_place_scan
@@ -202,10 +203,14 @@ def test_vmap_over_parameters_and_rows(name):
 
 @pytest.mark.parametrize("name", [name for name, cell in CATALOG.items() if isinstance(cell, Cell)])
 def test_the_catalogue_runs_fused(name):
+    """But for linear cells, which have a backend of their own, and cells without a recurrent kernel."""
     cell, options = CATALOG[name], check_options(name)
     xs = np.zeros((3, 2), np.int32) if options["tokens"] else np.zeros((3, 2, *cell.input_shape), np.float32)
     choices = explain(cell, jax.eval_shape(cell.init, jax.random.key(0)), xs, context=options["context"])
-    assert {choice.backend for choice in choices} <= {"fused"} | ({"pallas"} if jax.default_backend() == "gpu" else set())
+    for choice in choices:
+        expected = {"linear" if isinstance(choice.cell, LinearCell) else "fused"}
+        expected = {"scan"} if choice.refused.get("fused") == "its recur calls no dot" else expected
+        assert choice.backend in expected | ({"pallas"} if jax.default_backend() == "gpu" else set())
 
 
 def test_collected_states_and_no_steps():
