@@ -5,7 +5,7 @@ import pathlib
 import re
 from collections.abc import Callable
 
-from benchmarks import peers, results, suites
+from benchmarks import gallery, peers, results, suites
 from benchmarks.environment import ROOT
 from benchmarks.network import SIZES
 from seqjax.drawing import save_png
@@ -46,7 +46,8 @@ def write(out: pathlib.Path) -> list[pathlib.Path]:
     written = [path for folder in results.folders(out) for path in draw(folder)]
     if out.resolve() == COMMITTED:
         PAGE.write_text(between_markers(PAGE.read_text(), sections(COMMITTED)))
-        written.append(PAGE)
+        gallery.PAGE.write_text(gallery.page())
+        written += [PAGE, gallery.PAGE]
     return written
 
 

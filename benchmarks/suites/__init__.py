@@ -12,7 +12,7 @@ from benchmarks.network import Network
 from benchmarks.peers import MODES, LayerTask
 
 SUITES = (
-    "layer", "lines", "floor", "stacks", "lengths", "unroll", "layouts", "linear", "checks", "backends", "gated_cells",
+    "layer", "lines", "floor", "stacks", "lengths", "unroll", "layouts", "linear", "checks", "backends", "cells",
     "language_model", "decode", "translation", "long",
 )  # fmt: skip
 # The shapes of a layer, (T, B, D, H): small and large, a language model's, one row, a wide one, a narrow one.
