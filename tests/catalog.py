@@ -188,8 +188,10 @@ TOKENS = {
 
 # The default suite checks one cell per mechanism; `make test-all` checks all.
 SLOW = {
+    "zoneout", "learned_initial_state", "lstm_every_variant", "feedforward_frames", "temporal_conv_net", "slstm", "conv_lstm",
+    "sru", "chain",
     "elman", "elman_relu", "irnn", "lstm_tokens", "dropout_sequence", "recurrent_dropout_two_products", "residual",
-    "bidirectional", "window", "past",
+    "window", "past",
     "mgu", "mgu_flax", "mut1", "mut1_tokens", "mut2", "mut3", "ind_rnn", "recurrent_highway", "conv_lstm_2d", "conv_lstm_3d",
     "embedding", "layer_norm", "zoneout_dropout", "learned_initial_state_stack", "highway",
     "min_gru", "min_lstm", "sru_square", "qrnn", "rg_lru", "s4d",

@@ -173,6 +173,7 @@ def test_several_ends_a_limit_for_each_row_and_a_constraint_of_one_s_own_equal_e
         np.testing.assert_allclose(scores, [expected[path] for path in paths], rtol=2e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_each_row_is_searched_under_its_own_limit_as_if_it_were_alone():
     limits = [2, 6, 4, 1, 6]
     batch, every = tokens(0, 1, 2, 3, 4), {"max_length": 6, "end": (END, 3)}

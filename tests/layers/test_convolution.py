@@ -152,7 +152,7 @@ def test_convolutions_read_a_source_for_an_encoder():
     [
         (lambda: Convolution(input_size=3, features=2, widths=()), "Convolution has no widths: give at least one"),
         (lambda: Convolution(input_size=3, features=2, widths=(3, 0)), r"Convolution has widths\[1\]=0, it must be a positive"),
-        (lambda: Convolution(input_size=3, features=2, activation="sine"), "activation='sine', it must be one of 'relu'"),
+        (lambda: Convolution(input_size=3, features=2, activation="sine"), "activation='sine', it must be one of 'tanh', 'relu'"),
         (lambda: TemporalConvNet(input_size=3, filters=()), "TemporalConvNet has no filters: give at least one level"),
         (lambda: TemporalConvNet(input_size=3, filters=(4, -1)), r"TemporalConvNet has filters\[1\]=-1"),
         (

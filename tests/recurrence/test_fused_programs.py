@@ -173,6 +173,7 @@ def test_many_rows_are_projected_inside_the_loop_in_training_too():
         assert layout.startswith("each step projects" if inside else "where nothing is differentiated each step projects")
 
 
+@pytest.mark.slow
 def test_one_row_is_multiplied_by_all_kernels_of_a_large_gru_at_once(monkeypatch, x64):
     case = Case(GRU(input_size=2, hidden_size=7), rows=1, steps=5, dtype=jnp.float64, masked=False)
     results = []

@@ -191,15 +191,15 @@ def test_a_full_disk_is_told_in_one_line_and_the_checkpoint_before_stays(saved, 
     bench, folder, before = saved
     shutil.copytree(folder, tmp_path / "full")
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with Checkpoints(tmp_path / "full") as checkpoints:
-        state, _ = checkpoints.restore("last", bench.state())
-        resource.setrlimit(resource.RLIMIT_FSIZE, (64, limit[1]))  # as a full disk, for every file
-        try:
-            with pytest.raises(CannotWriteError) as error:
-                checkpoints.save("last", state._replace(step=np.int32(4)), POSITION)
-                checkpoints.wait()
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    try:
+        with pytest.raises(CannotWriteError) as error, Checkpoints(tmp_path / "full") as checkpoints:
+            state, _ = checkpoints.restore("last", bench.state())
+            # as a full disk, for every file, until the threads that write have ended
+            resource.setrlimit(resource.RLIMIT_FSIZE, (64, limit[1]))
+            checkpoints.save("last", state._replace(step=np.int32(4)), POSITION)
+            checkpoints.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert re.fullmatch(rf"{tmp_path}/full cannot be written: File too large \([\d.,]+ MB are free there\)", str(error.value))
     with Checkpoints(tmp_path / "full", read_only=True) as checkpoints:
         state, position = checkpoints.restore("last", bench.state())

@@ -118,6 +118,7 @@ def test_frames_of_a_folder_and_of_standard_input_are_read_as_those_of_a_clip(no
     np.testing.assert_array_equal(np.stack(every), frames[::2])
 
 
+@pytest.mark.slow
 def test_a_clip_of_frames_goes_through_every_verb(nowhere, no_pictures):
     draw = np.random.default_rng(0)
     for n in range(12):

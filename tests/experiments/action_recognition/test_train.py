@@ -60,6 +60,7 @@ def fold_command(files, *flags):
     return command("folds", *data, "--run.dir", "folds", *flags)
 
 
+@pytest.mark.slow
 def test_folds_train_every_person_left_out_and_continue(files, nowhere, no_pictures, monkeypatch):
     (nowhere / "folds").write_text("a file")
     refused(fold_command(files), "folds cannot be made: File exists")
@@ -98,6 +99,7 @@ def test_folds_train_every_person_left_out_and_continue(files, nowhere, no_pictu
     refused(command("evaluate", "folds"), "folds/person2-seed0 is no finished run")
 
 
+@pytest.mark.slow
 def test_the_default_data_need_no_download(nowhere):
     flags = ["--data.count", 24, 12, 12, "--model.channels", 4, "--model.hidden-size", 8, "--loop.steps", 2]
     outcome = command("train", "--preset", "tiny", *flags, "--run.dir", "run")

@@ -120,6 +120,7 @@ def test_a_run_without_a_folder_gets_one_and_is_the_latest(text, tmp_path, monke
     assert command("sample", "--length", 3).code == 0  # the latest run is the default
 
 
+@pytest.mark.slow
 def test_bytes_are_a_vocabulary_too(train, tmp_path):
     outcome = train(tmp_path / "run", "--data.vocabulary", "byte", "--loop.steps", 1)
     assert outcome.code == 0, outcome.err
@@ -193,6 +194,7 @@ def test_several_samples_are_drawn_together_after_a_prompt_from_a_file(draw, fin
     assert draw("--prompt", "old ", "--temperature", 1.5, "--stop", one[8:10], "zzz") == "old " + one[4:].split(one[8:10])[0]
 
 
+@pytest.mark.slow
 def test_argmax_is_what_every_sharpening_ends_in(draw):
     argmax = draw("--argmax", "--prompt", "old ")
     for flags in (["--temperature", 0], ["--temperature", 1e-6], ["--top-k", 1], ["--top-p", 1e-6]):
@@ -202,6 +204,7 @@ def test_argmax_is_what_every_sharpening_ends_in(draw):
     assert argmax not in loose and len(loose) == 4
 
 
+@pytest.mark.slow
 def test_top_k_keeps_the_likeliest(draw, finished):
     run = seqjax.load_run(finished[0])
     _, logits = run.model.apply(run.params, {"tokens": np.array([[run.vocabulary.start]])})
@@ -246,6 +249,7 @@ def test_evaluate_measures_the_last_weights_too(finished, text, tmp_path):
     assert abs(figures["test_loss"] - results_of(finished[0])["test_loss"]) > 1e-3  # they are not the best
 
 
+@pytest.mark.slow
 def test_evaluate_reads_another_text(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
     other = tmp_path / "other.txt"
@@ -275,6 +279,7 @@ def test_evaluate_reads_another_text(finished, tmp_path):
     assert figures["data_source"] == str(other)
 
 
+@pytest.mark.slow
 def test_an_average_and_an_ensemble_are_measured_and_sampled(finished, text, tmp_path):
     run = seqjax.load_run(finished[0])
     with Checkpoints(RunFolder(finished[0]).checkpoints, read_only=True) as checkpoints:

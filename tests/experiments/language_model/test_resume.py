@@ -42,6 +42,7 @@ def test_resume_alone_goes_on_to_the_numbers_of_an_uninterrupted_run(stopped, fi
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_for_more_steps(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
     finished_again = command("train", "--resume", tmp_path / "run")  # all steps are done already
@@ -73,6 +74,7 @@ def test_resume_refuses_another_run_and_names_what_differs(flags, messages, stop
     assert contents(stopped) == before
 
 
+@pytest.mark.slow
 def test_a_setting_of_the_optimizer_changes_by_name(stopped, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(stopped, folder)
@@ -139,6 +141,7 @@ def test_one_command_starts_and_continues_a_run_wherever_its_text_lies(tmp_path,
     assert command("train", "--resume", "run", "--data.path", "moved.txt").code == 0
 
 
+@pytest.mark.slow
 def test_init_from_takes_the_weights_and_nothing_else(finished, train, tmp_path):
     frozen = ["--optimizer.learning-rate", 1e-30, "--loop.steps", 1, "--init-from", finished[0]]
     before = contents(finished[0])
@@ -151,6 +154,7 @@ def test_init_from_takes_the_weights_and_nothing_else(finished, train, tmp_path)
     assert contents(finished[0]) == before
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_text_in_its_own_vocabulary(finished, tmp_path):
     (tmp_path / "other.txt").write_text(words(300, seed=3) + "caf\u00e9 " * 9 + "\n" + words(200, seed=4))
     flags = ["--data.path", tmp_path / "other.txt", *SIZES, *PACE, "--loop.steps", 1, "--run.dir", tmp_path / "run"]

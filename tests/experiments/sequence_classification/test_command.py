@@ -35,6 +35,7 @@ def test_training_writes_its_figures_and_pictures(finished):
     assert seqjax.load_run(folder).vocabulary[1].names == ("bad", "good")
 
 
+@pytest.mark.slow
 def test_it_learns_which_words_tell_the_class(tmp_path, train):
     pace = ["--loop.steps", 100, "--loop.eval-every", 50, "--loop.log-every", 100, "--loop.save-every", 100]
     flags = [
@@ -109,6 +110,7 @@ def test_texts_are_cut_as_in_training_unless_a_flag_says_otherwise(finished, tmp
         assert evaluation_of(folder, name)["test_loss"] == pytest.approx(-np.log(probabilities(folder, text)["good"]), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_an_ensemble_averages_probabilities(finished, train, tmp_path):
     folder, other = finished[0], tmp_path / "other"
     assert train(other, "--data.word-dropout", 0.2, "--seed", 1, "--model.kind", "convolutional").code == 0
@@ -118,6 +120,7 @@ def test_an_ensemble_averages_probabilities(finished, train, tmp_path):
     assert float(p) == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_default_data_are_lines_of_the_library(tmp_path):
     flags = [
         "--preset",

@@ -47,6 +47,7 @@ def finished(tmp_path_factory, omniglot):
     return folder
 
 
+@pytest.mark.slow
 def test_the_accuracy_after_each_stroke_is_that_of_the_strokes_so_far(finished, omniglot):
     run, sequences = seqjax.load_run(finished), load_sequences(Data(strokes=str(omniglot)))
     series, right = sequences.splits["test"], np.zeros(3)

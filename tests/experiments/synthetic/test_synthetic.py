@@ -40,6 +40,7 @@ def test_another_word_is_refused(hello):
     assert contents(hello) == before
 
 
+@pytest.mark.slow
 def test_cells_are_compared_in_one_table(tmp_path):
     task = ["--data.task", "Fibonacci(steps=4, shortest=4)", "--model.hidden-size", 2]
     outcome = command("compare", *SMALL, *task, "--cells", "Elman", "Elman(activation='relu')", "--run.dir", tmp_path / "new")
@@ -78,7 +79,7 @@ WRONG = {
     "no step": (["--data.task", "Adding(steps=0)"], "Adding has steps=0"),
     "an unknown cell": (["--model.cell", "LSTMM"], "--model.cell: LSTMM is not known: did you mean LSTM?"),
     "a cell's field": (["--model.cell", "LSTM(heads=0)"], "heads=0"),
-    "no unit": (["--model.hidden-size", 0], "hidden_size=0"),
+    "no unit": (["--model.hidden-size", 0], "--model.hidden-size is 0, it must be from 1"),
     "another further task": (["--data.further", "Adding"], "--data.further 'Adding' has other symbols"),
     "a file for a drawn task": (["--data.path", "x.mat"], "--data.path is given, and Spelling(word='hello') reads no file"),
     "music without a file": (["--preset", "music"], "--data.task piano_rolls reads a file: give --data.path"),
@@ -87,9 +88,9 @@ WRONG = {
     "a short series": (["--preset", "series", "--data.path", "short.csv"], "--data.window is 100, short.csv has 30 steps"),
     "digits elsewhere": (["--preset", "mnist", "--data.path", "."], "give the folder of MNIST"),
     "a further file": (["--preset", "series", "--data.path", "short.csv", "--data.further", "Adding"], "a task on files has no"),
-    "no batch": (["--data.batches", 0], "steps per epoch 0"),
-    "no row": (["--data.batch-size", 0], "batch size 0"),
-    "no evaluation": (["--data.evaluated", 0], "0 batches of 1"),
+    "no batch": (["--data.batches", 0], "--data.batches is 0, it must be from 1"),
+    "no row": (["--data.batch-size", 0], "--data.batch-size is 0, it must be from 1"),
+    "no evaluation": (["--data.evaluated", 0], "--data.evaluated is 0, it must be from 1"),
     "a short window": (
         ["--preset", "year", "--model.cell", "FixedWindow(length=10)", "--data.evaluated", 1],
         "FixedWindow reads 10 steps",

@@ -96,6 +96,7 @@ def test_no_translation_of_a_line_is_given_twice(finished):
             assert len({text for text, _ in outputs}) == len(outputs) == count
 
 
+@pytest.mark.slow
 def test_attention_by_location_knows_lines_up_to_its_places(train, nowhere):
     location = ["--model.attention", "location", "--model.places", 6, "--loop.steps", 1, "--search.beam", 1]
     assert train("run", *location).code == 0
@@ -170,6 +171,7 @@ def test_streaming_is_greedy_or_the_first_draw(finished):
         assert succeeded("translate", finished[0], *flags, "--stream", stdin=f"{LINES[0]}\n") == outputs
 
 
+@pytest.mark.slow
 def test_draws_go_by_the_seed_and_the_temperature(finished):
     def drawn(*flags):
         return succeeded("translate", finished[0], "--method", "sample", "--max-length", 6, *flags, stdin=f"{LINES[0]}\n")
@@ -329,6 +331,7 @@ def size_of(png):
     return struct.unpack(">II", png[16:24])
 
 
+@pytest.mark.slow
 def test_attention_draws_the_weights_of_every_symbol_written(finished, nowhere, monkeypatch):
     drawn, draw = [], inference.heat_map
     monkeypatch.setattr(inference, "heat_map", lambda *args, **more: drawn.append(args) or draw(*args, **more))
@@ -363,6 +366,7 @@ def test_the_average_is_the_mean_of_the_last_checkpoints(finished, nowhere):
     assert averaged != succeeded("translate", finished[0], "--n-best", 2, stdin=f"{LINES[0]}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("averaging", ["probability", "log"])
 def test_an_ensemble_of_equal_runs_is_the_run(averaging, finished, files, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")

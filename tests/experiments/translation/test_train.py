@@ -124,6 +124,7 @@ def test_samples_are_the_greedy_translations_of_each_evaluation(finished, files)
     assert greedy.out.splitlines()[:8] == [sample["output"] for sample in samples[8:]]
 
 
+@pytest.mark.slow
 def test_pairs_left_out_or_cut_are_counted(train, nowhere):
     (nowhere / "pairs.tsv").write_text("".join(lines(8)) + "\tvide\n<fr> one two three four five\tun deux trois quatre cinq\n")
     outcome = train("run", "--data.train", "pairs.tsv", "--data.max-length", 4, "--loop.steps", 1, "--search.beam", 1)
