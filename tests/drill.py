@@ -88,7 +88,8 @@ class Drill:
     def end(self, process: int) -> int:
         """Waits for a process: its exit code, or minus the signal that killed it."""
         code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-        self.check("Traceback" not in self.said(), "a traceback")
+        before, found, traceback_of = self.said().partition("Traceback")
+        self.check(not found, f"a traceback: {before[-200:]}{found}{traceback_of[:2000]}")
         return code
 
     def run(self, *arguments: str) -> int:
