@@ -189,7 +189,7 @@ TOKENS = {
 # The default suite checks one cell per mechanism; `make test-all` checks all.
 SLOW = {
     "zoneout", "learned_initial_state", "lstm_every_variant", "feedforward_frames", "temporal_conv_net", "slstm", "conv_lstm",
-    "sru", "chain",
+    "sru", "chain", "bahdanau", "dropout", "lru",
     "elman", "elman_relu", "irnn", "lstm_tokens", "dropout_sequence", "recurrent_dropout_two_products", "residual",
     "window", "past",
     "mgu", "mgu_flax", "mut1", "mut1_tokens", "mut2", "mut3", "ind_rnn", "recurrent_highway", "conv_lstm_2d", "conv_lstm_3d",

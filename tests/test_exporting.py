@@ -70,6 +70,7 @@ def test_programs_run_without_seqjax_and_equal_the_library(tmp_path, as_user):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), results, expected[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [pytest.param(None, marks=pytest.mark.slow), 3])
 def test_chunks_of_an_unknown_number_of_steps(window):
     cell = LSTM(input_size=3, hidden_size=4)

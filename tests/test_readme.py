@@ -26,6 +26,7 @@ FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROO
 PAGES = {str(page.relative_to(ROOT)): list(BLOCK.finditer(page.read_text())) for page in FILES}
 RUN = re.compile(r"runs/(\w+)/latest")
 RUNS = {"language_model": "tiny_run", "translation": "translation_run"}  # the fixture that makes a run of each experiment
+SLOW = {"docs/memory.md", "docs/devices.md"}
 RUN_EACH = "import runpy, sys\nfor path in sys.argv[1:]: runpy.run_path(path, run_name='__main__')"
 
 
@@ -55,7 +56,7 @@ def translation_run(tmp_path_factory):
     return run.dir
 
 
-@pytest.mark.parametrize("page", [name for name, blocks in PAGES.items() if blocks])
+@pytest.mark.parametrize("page", [pytest.param(p, marks=pytest.mark.slow if p in SLOW else ()) for p in PAGES if PAGES[p]])
 def test_blocks_run_as_printed(page, tmp_path, as_user, request):
     names = []
     for block in PAGES[page]:

@@ -1,5 +1,7 @@
 """The stages of `benchmarks/gpu.sh`: one that fails or hangs is recorded, and the next stage runs."""
 
+import pytest
+
 from benchmarks import gpu
 
 REPORT = """<testsuites><testsuite>
@@ -14,6 +16,7 @@ def test_a_stage_records_its_end():
     assert (record["code"], record["output"]) == (3, "begun\n")
 
 
+@pytest.mark.slow
 def test_a_stage_over_its_limit_is_interrupted():
     program = "import time; print('begun', flush=True)\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('kept')"
     record = gpu.run(gpu.Stage("hangs", ["-c", program], 4))

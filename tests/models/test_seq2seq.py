@@ -177,6 +177,7 @@ def test_rows_and_padding_do_not_matter(model):
         np.testing.assert_allclose(others.logits[b, :n], outputs.logits[b, :n], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", leaving("coverage", of=MODELS))
 def test_gradients_are_finite_and_a_filler_row_has_none(name):
     model = MODELS[name]

@@ -71,6 +71,7 @@ def test_moments_equal_those_of_the_joint_gaussian(method):
     assert np.isfinite(smoothed.mean).all()
 
 
+@pytest.mark.slow
 def test_parallel_equals_sequential_over_2000_steps():
     model = some_model()
     xs = linear_gaussian_sample(model, jax.random.key(0), 2000)[1]
@@ -80,6 +81,7 @@ def test_parallel_equals_sequential_over_2000_steps():
     np.testing.assert_allclose(one.log_likelihood, other.log_likelihood, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_fitting_never_lowers_the_likelihood_and_predicts_like_the_truth():
     truth = some_model()
     xs = jax.vmap(lambda key: linear_gaussian_sample(truth, key, 100)[1])(jax.random.split(jax.random.key(1), 4))

@@ -56,6 +56,7 @@ def test_gradients(chunks, x64):
     assert remat_gap(noisy_case(chunks), gradient) <= 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", leaving("fused", of=["fused", "scan"]))
 @pytest.mark.parametrize("chunks", leaving("3 of 7", of=CHUNKS))
 def test_all_derivatives(backend, chunks, x64):
@@ -65,6 +66,7 @@ def test_all_derivatives(backend, chunks, x64):
     assert remat_gap(noisy_case(chunks), together, backend) <= 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", leaving("fused", of=["fused", "scan"]))
 def test_reverse_over_reverse(backend, x64):
     case = Case(LSTM(input_size=2, hidden_size=3), 7, dtype=jnp.float64, remat=3)
@@ -82,6 +84,7 @@ def test_vmap(backend, mapped, x64):
     assert remat_gap(case, lambda f: jax.vmap(gradient(f), axes), backend) <= 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", leaving("fused", of=["fused", "scan"]))
 def test_frozen_arguments_change_no_gradient(backend, x64):
     """Frozen parameters, inputs or state; tokens, which have no gradient; no steps."""

@@ -63,6 +63,7 @@ print(json.dumps([losses(None), losses(mesh)]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "axes", "tolerance"),
     [pytest.param("float32", "automatic", 1e-5, marks=pytest.mark.slow), ("float64", "explicit", 1e-9)],

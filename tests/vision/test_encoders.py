@@ -49,6 +49,7 @@ def test_means_over_a_grid_that_does_not_divide_the_image():
     np.testing.assert_allclose(ys, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_learns_the_direction_of_a_moving_square(implicit_promotion):
     """A bag of frames cannot tell left from right: the network with a recurrent cell does."""
     import optax

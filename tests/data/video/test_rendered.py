@@ -110,6 +110,7 @@ def test_no_figure_is_in_two_splits():
         assert any(name.startswith(kind) for name in groups["test"])
 
 
+@pytest.mark.slow
 def test_frames_without_order_tell_nothing_and_with_it_much():
     """Ridge classifiers on the mean frame, and on mean flow over time."""
     splits = render_series(0, (240, 1, 120))

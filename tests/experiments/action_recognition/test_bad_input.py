@@ -68,6 +68,7 @@ def test_data_that_do_not_fit_a_run_are_refused(finished, files, folder, nowhere
     assert contents(finished[0]) == before
 
 
+@pytest.mark.slow
 def test_a_stream_says_what_is_wrong_with_it(finished, train, nowhere, no_pictures):
     refused(command("stream", finished[0], stdin=b""), "the stream held no whole step")
     refused(command("stream", finished[0], stdin=b"1 nan\n"), "line 1 holds nan")

@@ -35,6 +35,7 @@ def offline(folder, rows):
     return np.stack(answers)
 
 
+@pytest.mark.slow
 def test_evaluate_gives_the_figures_of_training_and_fuses_runs(finished, train, no_pictures, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished[0], folder)
@@ -57,6 +58,7 @@ def test_evaluate_gives_the_figures_of_training_and_fuses_runs(finished, train, 
     refused(command("evaluate", folder, "--ensemble", tmp_path / "other", "--fusion", 1), "weights is (1.0,)")
 
 
+@pytest.mark.slow
 def test_predict_shows_a_recording_over_time(finished, by_step, files, nowhere):
     rows, text = clip_of()
     (nowhere / "clip.csv").write_text(text)

@@ -77,6 +77,7 @@ def test_train_says_what_it_does(finished, text):
     assert "step 4/4" in outcome.err and "validation" in outcome.err
 
 
+@pytest.mark.slow
 def test_results_are_flat_and_are_those_of_the_best_weights(finished, text):
     folder, _ = finished
     results, run = results_of(folder), seqjax.load_run(folder)
@@ -130,6 +131,7 @@ def test_bytes_are_a_vocabulary_too(train, tmp_path):
     assert sampled.code == 0 and sampled.out.startswith("caf\u00e9")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["min_char_rnn", "karpathy_lstm", "zaremba_small"])
 def test_the_recipes_of_papers_train(preset, text, tmp_path):
     small = ["--data.length", 5, "--data.batch-size", min(PRESETS[preset].data.batch_size, 4), "--model.hidden-size", 4]
@@ -331,6 +333,7 @@ def test_a_fresh_process_loads_a_run_and_samples_in_three_lines(finished, draw, 
 # demo
 
 
+@pytest.mark.slow
 def test_demo_shows_how_it_learns(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outcome = command("demo", "--data.path", text, *SIZES, "--loop.steps", 12, "--loop.log-every", 1, "--sample.length", 20)

@@ -86,6 +86,7 @@ def some_text(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_it_is_the_original_step_for_step(some_text, x64):
     config = PRESETS["min_char_rnn"]
     text = load_text(dataclasses.replace(config.data, path=str(some_text)))

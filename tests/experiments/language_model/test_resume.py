@@ -103,6 +103,7 @@ def test_a_setting_of_the_optimizer_changes_by_name(stopped, tmp_path):
     assert json.loads((folder / "config.json").read_text())["changes"] == config["changes"]
 
 
+@pytest.mark.slow
 def test_resume_refuses_a_text_that_has_changed(tmp_path):
     text, folder = tmp_path / "text", tmp_path / "run"
     text.mkdir()
@@ -119,6 +120,7 @@ def test_resume_refuses_a_text_that_has_changed(tmp_path):
     assert contents(folder) == before
 
 
+@pytest.mark.slow
 def test_one_command_starts_and_continues_a_run_wherever_its_text_lies(tmp_path, monkeypatch):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "text.txt").write_text(words(400))

@@ -94,6 +94,7 @@ def test_predict_gives_the_probabilities_of_every_line(finished, tmp_path):
     assert (typed.code, typed.out) == (0, outcome.out) and "a line to classify" in typed.err
 
 
+@pytest.mark.slow
 def test_texts_are_cut_as_in_training_unless_a_flag_says_otherwise(finished, tmp_path):
     folder, words = finished[0], ["good", "film", "plot", "bad", "dull", "film"]
     assert results_of(folder)["data_max_length"] == 200

@@ -65,6 +65,7 @@ def read_by_hand(run, source, symbols):
 # translate
 
 
+@pytest.mark.slow
 def test_a_file_standard_input_and_line_by_line_give_the_same(finished, nowhere):
     (nowhere / "in.txt").write_text("\ufeff" + as_text(LINES))
     (nowhere / "in.txt.gz").write_bytes(gzip.compress(as_text(LINES).replace("\n", "\r\n").encode()))
@@ -88,6 +89,7 @@ def test_the_n_best_are_numbered_scored_and_in_order(finished):
         assert len(scores) == 3 and scores == sorted(scores, reverse=True) and n_best[n][0][0] == first[n]
 
 
+@pytest.mark.slow
 def test_no_translation_of_a_line_is_given_twice(finished):
     flags = ["--n-best", 3, "--max-length", 6]
     groups = ["--beam", 6, "--groups", 3, "--diversity", 0]  # each finds the same two
@@ -292,6 +294,7 @@ def test_files_that_have_changed_are_reported_and_a_run_is_not_resumed_with_them
 # score
 
 
+@pytest.mark.slow
 def test_score_is_the_log_probability_of_each_pair(finished, nowhere):
     run = seqjax.load_run(finished[0])
     pairs = [("<fr> one two", "deux un"), ("<de> nine", ""), ("", "eins"), ("<de> six five three", "acht acht acht acht")]

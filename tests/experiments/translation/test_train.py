@@ -302,6 +302,7 @@ KINDS = {  # flags, and the types that the config must then name
 SAMPLING = ("linear", "exponential", "inverse_sigmoid")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", leaving("dot", of=KINDS))
 def test_every_configuration_trains_and_translates(kind, train, nowhere):
     (nowhere / "pairs.tsv").write_text("<fr> one two\tun du\n<fr> two one\tdu un\n" * 4)  # of one length: one shape to compile
