@@ -44,7 +44,8 @@ def page() -> str:
         kind = type(cell).__name__
         gates = " ".join(cell.gates) or "-"
         speed = f"{speeds[name]:.2f}" if name in speeds else "-"
-        table.append(f"| {name} | [{kind}](#{kind.lower()}) | {parameters(cell):,} | {gates} | {backend(cell)} | {speed} |")
+        size = seqjax.count_parameters(params_of(cell))
+        table.append(f"| {name} | [{kind}](#{kind.lower()}) | {size:,} | {gates} | {backend(cell)} | {speed} |")
     parts = [HEAD + "\n".join(table) + "\n", *map(section, classes()), WRAPPERS, *map(section, exported(compose))]
     return "\n".join(parts)
 
@@ -69,27 +70,23 @@ def section(kind: type[Cell]) -> str:
     return "\n\n".join([f"## {kind.__name__}", body.strip(), *map(str.strip, source)]) + "\n"
 
 
-def parameters(cell: Cell) -> int:
-    """The number of a cell's parameters."""
-    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(cell.init, jax.random.key(0))))
+def params_of(cell: Cell):
+    """The shapes and dtypes of a cell's parameters."""
+    return jax.eval_shape(cell.init, jax.random.key(0))
 
 
 def backend(cell: Cell) -> str:
     """The name of the backend that `auto` takes."""
     shape = ROWS, STEPS, *(cell.input_shape or ())
-    params = jax.eval_shape(cell.init, jax.random.key(0))
-    return seqjax.explain(cell, params, jnp.zeros(shape))[0].backend
+    return seqjax.explain(cell, params_of(cell), jnp.zeros(shape))[0].backend
 
 
 def measured() -> dict[str, float]:
     """{name of a cell: the LSTM's seconds over the cell's}, as committed."""
-    by_name = results.read(RESULTS)
-    if suite.NAME not in by_name:
-        return {}
     sizes = {"T": STEPS, "B": ROWS, "D": SIZE, "H": SIZE}
     seconds = {
         case["facts"]["cell"]: case["peers"]["seqjax"]["seconds"]["median"]
-        for case in by_name[suite.NAME]["cases"]
+        for case in results.read(RESULTS)["cells"]["cases"]
         if case["facts"].items() >= sizes.items()
     }
     return {name: seconds["LSTM"] / of_cell for name, of_cell in seconds.items()}

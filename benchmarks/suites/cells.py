@@ -13,7 +13,6 @@ from benchmarks.pictures import bars
 from benchmarks.suites import Case, Entries, Selection
 from seqjax.recurrence.backends import Backend
 
-NAME = "cells"
 TITLE = "training of every cell: the plain scan's time relative to that of `auto`"
 SHAPED = True
 TABLES = ("ratio", "time")
