@@ -17,9 +17,11 @@ class Value:
     """
 
     def __new__(cls, *args, **kwargs) -> Self:
-        if args or kwargs:  # a copy is made without arguments
-            check_call(cls.__name__, _signature(cls), args, kwargs)
+        check_call(cls.__name__, _signature(cls), args, kwargs)
         return super().__new__(cls)
+
+    def __reduce__(self):  # copies are made without arguments
+        return object.__new__, (type(self),), vars(self)
 
     def __post_init__(self):
         _check_fields(self)

@@ -151,6 +151,7 @@ MEASURES = {
 }  # fmt: skip
 PARTS = {
     "fields by place": (lambda: Pooling(4, 2), "too many positional arguments", "it takes features"),
+    "no field at all": (lambda: GRU(), "'input_size'", "it takes input_size"),
     "a field that is missing": (lambda: Pooling(features=4), "'classes'", "it takes features"),
     "an unknown field of an encoder": (
         lambda: Symbols(size=7, embedding_size=3, cell=GRU_CELL, layers=2),

@@ -1,15 +1,17 @@
 """The cells against the lectures' worked example, float64 NumPy twins, and PyTorch."""
 
+import copy
 import dataclasses
 import functools
 import pathlib
+import pickle
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import GRU, LSTM, Bidirectional, Chain, Elman, InputError, unroll
+from seqjax import GRU, LSTM, Bidirectional, Chain, Elman, InputError, Stack, unroll
 from seqjax.cells.elman import ElmanState
 from seqjax.cells.gru import GRUState
 from seqjax.cells.lstm import LSTMState
@@ -185,6 +187,13 @@ def test_starts_as_documented(cell):
         limit = np.sqrt(6 / (4 + 5))
         assert 0.5 * limit < np.abs(part["input_kernel"]).max() <= limit
         assert part["bias"].tolist() == [1.0 if (type(cell), gate) == (LSTM, "f") else 0.0] * 5
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda cell: pickle.loads(pickle.dumps(cell))])
+def test_a_copy_equals_its_cell(copied):
+    cell = Stack((Elman(**SIZES), GRU(5, 2, heads=2)))
+    assert copied(cell) == cell
+    assert hash(copied(cell)) == hash(cell)
 
 
 def dense_twin(cell, params):
