@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax.activations import ACTIVATIONS
 from seqjax.cells.linear_gates import GatedLinearCell
-from seqjax.checks import check_choice
+from seqjax.checks import check_choice, check_number
 from seqjax.gates import gate_values, record_gates
 from seqjax.serial import register
 from seqjax.types import Array, Params
@@ -85,7 +85,7 @@ class MinLSTM(GatedLinearCell):
         forget_bias: initial b_f.
 
     Raises:
-        InputError: a size that is not positive, a bias that is not a number, or an unknown activation.
+        InputError: a size that is not positive, a forget_bias that is no number, or an unknown activation.
 
     Example:
         >>> cell = MinLSTM(input_size=2, hidden_size=3)
@@ -106,6 +106,7 @@ class MinLSTM(GatedLinearCell):
     def __post_init__(self):
         super().__post_init__()
         check_choice(self, tuple(_ACTIVATIONS), activation=self.activation)
+        check_number(self, forget_bias=self.forget_bias)
 
     def init(self, key) -> Params:
         """`input_kernel` [D, 3H], `bias` [3H]: f, i, n."""

@@ -203,6 +203,7 @@ def test_elements_of_another_shape_are_refused_by_every_backend():
     ("make", "message"),
     [
         (lambda: QRNN(3, 4, pooling="of"), "QRNN has pooling='of', it must be one of 'f', 'fo', 'ifo'"),
+        (lambda: MinLSTM(3, 4, forget_bias=np.inf), "MinLSTM has forget_bias=inf, it must be a finite number"),
         (lambda: LRU(3, 4, radius=(0.9, 0.8)), "LRU has radius=(0.9, 0.8), it must be two increasing numbers from 0 to 1"),
         (lambda: LRU(3, 4, radius=(0.9,)), "LRU has radius=(0.9,), it must be two increasing numbers from 0 to 1"),
         (lambda: LRU(3, 4, max_phase=0), "LRU has max_phase=0, it must be an angle above 0"),
