@@ -8,14 +8,11 @@ import jax.numpy as jnp
 
 from seqjax import noise, tree
 from seqjax.attention.attentive import hidden_of
-from seqjax.attention.window import slid, window_softmax
-from seqjax.checks import check_size
-from seqjax.contracts import Cell, check_cell_field
-from seqjax.errors import InputError
+from seqjax.attention.window import WindowedCell, slid, window_softmax
 from seqjax.initializers import glorot
 from seqjax.products import product
 from seqjax.serial import register
-from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, is_tokens
+from seqjax.types import Array, Key, Params, Shape, State, at_least_float32
 
 
 @register
@@ -39,7 +36,7 @@ class PastState(NamedTuple):
 
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PastAttention(Cell):
+class PastAttention(WindowedCell):
     """A cell whose steps begin with a mean of its last N states under soft attention, in place of the last state alone.
 
         e_s = w . tanh(W_s h_s + W_x x_t + W_r r_{t-1}),   t - N <= s < t
@@ -67,22 +64,6 @@ class PastAttention(Cell):
 
     Cheng, Dong, Lapata 2016, Long Short-Term Memory-Networks for Machine Reading, arXiv:1601.06733.
     """
-
-    cell: Cell
-    window: int
-    hidden_size: int
-
-    def __post_init__(self):
-        check_cell_field(self, self.cell)
-        check_size(self, window=self.window, hidden_size=self.hidden_size)
-        shape = self.cell.input_shape
-        if shape is None or len(shape) != 1:
-            raise InputError(f"PastAttention scores vectors, and its cell reads {shape}: put a cell that makes them before it")
-        jax.eval_shape(lambda key: hidden_of(self.cell.initial_state(self.cell.init(key))), jax.random.key(0))
-
-    @property
-    def input_shape(self) -> Shape | None:
-        return self.cell.input_shape
 
     def init(self, key: Key) -> Params:
         """`cell`; `state_kernel` W_s and `read_kernel` W_r [H, A], `input_kernel` W_x [D, A], `score_vector` w [A]."""
@@ -114,8 +95,7 @@ class PastAttention(Cell):
 
     def project(self, params: Params, xs: Array) -> tuple[Array, Any]:
         """(W_x x, the cell's projection)."""
-        if is_tokens(xs, self.input_shape):
-            raise InputError("PastAttention scores vectors, and integer tokens are none: embed them first")
+        self._check_vectors(xs)
         return product(xs, params["input_kernel"]), self.cell.project(params["cell"], xs)
 
     def recur(self, params: Params, state: PastState, z: Any, *, dot=product, context=None) -> tuple[PastState, Any]:

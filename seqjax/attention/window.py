@@ -47,9 +47,40 @@ class WindowState(NamedTuple):
     count: Array
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WindowedCell(Cell):
+    """The base of cells that attend to a window of N vectors, which moves by one at every step.
+
+    Args:
+        cell: any cell that reads vectors and whose state has an h (of a Stack, the top cell's).
+        window: N, in steps.
+        hidden_size: A, features of the scores.
+    """
+
+    cell: Cell
+    window: int
+    hidden_size: int
+
+    def __post_init__(self):
+        check_cell_field(self, self.cell)
+        check_size(self, window=self.window, hidden_size=self.hidden_size)
+        shape, name = self.cell.input_shape, type(self).__name__
+        if shape is None or len(shape) != 1:
+            raise InputError(f"{name} scores vectors, and its cell reads {shape}: put a cell that makes them before it")
+        jax.eval_shape(lambda key: hidden_of(self.cell.initial_state(self.cell.init(key))), jax.random.key(0))
+
+    @property
+    def input_shape(self) -> Shape | None:
+        return self.cell.input_shape
+
+    def _check_vectors(self, xs: Array):
+        if is_tokens(xs, self.input_shape):
+            raise InputError(f"{type(self).__name__} scores vectors, and integer tokens are none: embed them first")
+
+
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WindowAttention(Cell):
+class WindowAttention(WindowedCell):
     """A cell that reads, at every step, a mean of the last N inputs under soft attention: the multiple inputs of a MultiLSTM.
 
         e_s = w . (tanh(W_h h_{t-1}) * tanh(W_v v_s)),   t - N < s <= t
@@ -76,24 +107,6 @@ class WindowAttention(Cell):
 
     Yeung et al. 2015, Every Moment Counts, arXiv:1507.05738.
     """
-
-    cell: Cell
-    window: int
-    hidden_size: int
-
-    def __post_init__(self):
-        check_cell_field(self, self.cell)
-        check_size(self, window=self.window, hidden_size=self.hidden_size)
-        shape = self.cell.input_shape
-        if shape is None or len(shape) != 1:
-            raise InputError(
-                f"WindowAttention attends to vectors, and its cell reads {shape}: put a cell that makes them before it"
-            )
-        jax.eval_shape(lambda key: hidden_of(self.cell.initial_state(self.cell.init(key))), jax.random.key(0))
-
-    @property
-    def input_shape(self) -> Shape | None:
-        return self.cell.input_shape
 
     @property
     def _size(self) -> int:
@@ -124,8 +137,7 @@ class WindowAttention(Cell):
 
     def project(self, params: Params, xs: Array) -> tuple[Array, Array]:
         """(the inputs v, tanh(W_v v))."""
-        if is_tokens(xs, self.input_shape):
-            raise InputError("WindowAttention attends to vectors, and integer tokens are none: embed them first")
+        self._check_vectors(xs)
         return xs, jnp.tanh(product(xs, params["key_kernel"]))
 
     def recur(self, params: Params, state: WindowState, z: Any, *, dot=product, context=None) -> tuple[WindowState, Any]:
