@@ -94,7 +94,6 @@ class ConvLSTM(Cell):
     forget_bias: float = 1.0
 
     gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
-    gates_of: ClassVar[dict[str, tuple[str, ...]]] = dict.fromkeys(("input_kernel", "recurrent_kernel", "bias"), gates)
 
     def __post_init__(self):
         check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)

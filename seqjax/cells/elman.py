@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.activations import ACTIVATIONS
-from seqjax.checks import check_choice, check_size
-from seqjax.contracts import Cell
+from seqjax.cells.hidden import VectorCell
+from seqjax.checks import check_choice
 from seqjax.gates import project_input, record_gates
 from seqjax.initializers import gate_kernel
 from seqjax.products import product
@@ -33,7 +33,7 @@ class ElmanState(NamedTuple):
 
 @register
 @dataclasses.dataclass(frozen=True)
-class Elman(Cell):
+class Elman(VectorCell):
     """The vanilla recurrent cell of the lectures.
 
         h = a(W_hh h + W_xh x + b),  y = h,  a = tanh unless another is named
@@ -58,8 +58,6 @@ class Elman(Cell):
     Elman 1990, "Finding structure in time"; Le, Jaitly, Hinton 2015, arXiv:1504.00941.
     """
 
-    input_size: int
-    hidden_size: int
     _: dataclasses.KW_ONLY
     activation: str = "tanh"
     recurrent_init: str = "orthogonal"
@@ -69,14 +67,10 @@ class Elman(Cell):
     input_kernels: ClassVar[tuple[str, ...]] = ("input_kernel",)
 
     def __post_init__(self):
-        check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
+        super().__post_init__()
         check_choice(self, tuple(ACTIVATIONS), activation=self.activation)
         check_choice(self, ("orthogonal", "identity"), recurrent_init=self.recurrent_init)
         check_choice(self, ("glorot", "normal"), input_init=self.input_init)
-
-    @property
-    def input_shape(self) -> Shape:
-        return (self.input_size,)
 
     def init(self, key: Key) -> Params:
         """`input_kernel` [D, H], `recurrent_kernel` [H, H], `bias` [H]."""

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.activations import ACTIVATIONS
-from seqjax.checks import check_choice, check_flag, check_heads, check_size, refuse_together
-from seqjax.contracts import Cell
+from seqjax.cells.hidden import VectorCell
+from seqjax.checks import check_choice, check_flag, check_heads, refuse_together
 from seqjax.gates import (
     gate_values,
     input_product,
@@ -45,7 +45,7 @@ class GRUState(NamedTuple):
 
 @register
 @dataclasses.dataclass(frozen=True)
-class GRU(Cell):
+class GRU(VectorCell):
     """The gated recurrent unit.
 
         r = s(z_r + R_r h),  z = s(z_z + R_z h),  h = (1 - z) * n + z * h,  y = h
@@ -77,8 +77,6 @@ class GRU(Cell):
     Cho et al. 2014, arXiv:1406.1078; Ba, Kiros, Hinton 2016, arXiv:1607.06450 (layer_norm).
     """
 
-    input_size: int
-    hidden_size: int
     _: dataclasses.KW_ONLY
     reset_after: bool = True
     heads: int = 1
@@ -89,16 +87,12 @@ class GRU(Cell):
     input_kernels: ClassVar[tuple[str, ...]] = ("input_kernel",)
 
     def __post_init__(self):
-        check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
+        super().__post_init__()
         check_heads(self, self.hidden_size, self.heads)
         check_flag(self, reset_after=self.reset_after, layer_norm=self.layer_norm)
         check_choice(self, tuple(ACTIVATIONS), activation=self.activation)
         if self.layer_norm and self.heads > 1:
             refuse_together(self, "layer_norm", "heads", "the mean of the gates would join the heads")
-
-    @property
-    def input_shape(self) -> Shape:
-        return (self.input_size,)
 
     def init(self, key: Key) -> Params:
         """`input_kernel` [D, 3H], `bias` [3H]; `recurrent_kernel` [H, 2H] or [N, H/N, 2H/N] of r and z, `candidate_kernel` [H, H]

@@ -1,4 +1,4 @@
-"""The state and the base of cells that remember their hidden units alone."""
+"""The bases of cells that read vectors, and the state of those that remember their hidden units alone."""
 
 import dataclasses
 from typing import NamedTuple
@@ -27,8 +27,8 @@ class HiddenState(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class HiddenCell(Cell):
-    """The base of cells whose state is h, which begins at 0; a subclass gives init, project and recur.
+class VectorCell(Cell):
+    """The base of cells of H hidden units that read vectors of D features.
 
     Args:
         input_size: D, features of one step (or symbols, for integer tokens).
@@ -47,6 +47,15 @@ class HiddenCell(Cell):
     @property
     def input_shape(self) -> Shape:
         return (self.input_size,)
+
+
+@dataclasses.dataclass(frozen=True)
+class HiddenCell(VectorCell):
+    """The base of cells whose state is h, which begins at 0; a subclass gives init, project and recur.
+
+    Args:
+        fields: those of VectorCell.
+    """
 
     def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None) -> HiddenState:
         """h = 0."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax.activations import ACTIVATIONS
 from seqjax.cells.hidden import HiddenCell, HiddenState
-from seqjax.checks import as_number, check_choice, shown
+from seqjax.checks import check_choice, shown
 from seqjax.errors import InputError
 from seqjax.gates import project_input, record_gates
 from seqjax.initializers import gate_kernel
@@ -58,8 +58,8 @@ class IndRNN(HiddenCell):
     def __post_init__(self):
         super().__post_init__()
         check_choice(self, tuple(ACTIVATIONS), activation=self.activation)
-        ends = [as_number(end) for end in self.recurrent_range]
-        if len(ends) != 2 or not -jnp.inf < ends[0] <= ends[1] < jnp.inf:  # type: ignore[operator]
+        ends = self.recurrent_range
+        if len(ends) != 2 or not -jnp.inf < ends[0] <= ends[1] < jnp.inf:
             raise InputError(
                 f"IndRNN has recurrent_range={shown(self.recurrent_range)}, it must be two finite numbers, the lower first"
             )

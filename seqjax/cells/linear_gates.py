@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from seqjax.checks import check_size
+from seqjax.cells.hidden import VectorCell
 from seqjax.gates import input_product, project_input
 from seqjax.initializers import gate_kernel
 from seqjax.linear import LinearCell
@@ -14,27 +14,16 @@ from seqjax.types import Array, Key, Params, Shape, at_least_float32, float_dtyp
 
 
 @dataclasses.dataclass(frozen=True)
-class GatedLinearCell(LinearCell):
+class GatedLinearCell(VectorCell, LinearCell):
     """A LinearCell of H units whose n gates are functions of W x + b.
 
     A subclass names its `gates`, in the order of their columns, and defines `elements`, and `readout` if y is not h.
 
     Args:
-        input_size: D, features of one step (or symbols, for integer tokens).
-        hidden_size: H.
+        fields: those of VectorCell.
     """
 
-    input_size: int
-    hidden_size: int
-
     input_kernels: ClassVar[tuple[str, ...]] = ("input_kernel",)
-
-    def __post_init__(self):
-        check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
-
-    @property
-    def input_shape(self) -> Shape:
-        return (self.input_size,)
 
     @property
     def hidden_shape(self) -> Shape:

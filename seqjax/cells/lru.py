@@ -7,6 +7,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from seqjax.cells.hidden import VectorCell
 from seqjax.checks import check_number, check_size, shown
 from seqjax.errors import InputError
 from seqjax.gates import input_product
@@ -18,7 +19,7 @@ from seqjax.types import Array, Key, Params, Shape
 
 @register
 @dataclasses.dataclass(frozen=True)
-class LRU(LinearCell):
+class LRU(VectorCell, LinearCell):
     """The linear recurrent unit: a diagonal complex recurrence between dense maps.
 
         h = l * h + exp(c) * (B x),  y = Re(C h) + D x;   l = exp(-exp(n) + i exp(p)), so that |l| < 1
@@ -45,8 +46,6 @@ class LRU(LinearCell):
     Orvieto et al. 2023, arXiv:2303.06349.
     """
 
-    input_size: int
-    hidden_size: int
     _: dataclasses.KW_ONLY
     state_size: int | None = None
     radius: tuple[float, ...] = (0.0, 1.0)
@@ -56,7 +55,7 @@ class LRU(LinearCell):
     input_kernels: ClassVar[tuple[str, ...]] = ("input_kernel",)
 
     def __post_init__(self):
-        check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
+        super().__post_init__()
         if self.state_size is not None:
             check_size(self, state_size=self.state_size)
         if not (len(self.radius) == 2 and 0 <= self.radius[0] < self.radius[1] <= 1):
@@ -64,10 +63,6 @@ class LRU(LinearCell):
         check_number(self, max_phase=self.max_phase)
         if self.max_phase <= 0:
             raise InputError(f"LRU has max_phase={shown(self.max_phase)}, it must be an angle above 0")
-
-    @property
-    def input_shape(self) -> Shape:
-        return (self.input_size,)
 
     @property
     def hidden_shape(self) -> Shape:

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.activations import ACTIVATIONS
+from seqjax.cells.hidden import VectorCell
 from seqjax.checks import check_choice, check_flag, check_heads, check_number, check_size, refuse_together
-from seqjax.contracts import Cell
 from seqjax.gates import gate_values, input_product, layer_norm, over_stack, project_input, recurrent_product
 from seqjax.initializers import gate_kernel, glorot, recurrent_kernel
 from seqjax.products import product
@@ -56,7 +56,7 @@ class LSTMGatesState(NamedTuple):
 
 @register
 @dataclasses.dataclass(frozen=True)
-class LSTM(Cell):
+class LSTM(VectorCell):
     """Long short-term memory with a forget gate, and the variants that Greff et al. 2015 compare, in any combination.
 
         (i f o g) = (s s s a) W (h; x),  c = f * c + i * g,  h = o * b(c),  y = h,  a = b = tanh unless others are named
@@ -100,8 +100,6 @@ class LSTM(Cell):
     arXiv:1607.06450 (layer_norm).
     """
 
-    input_size: int
-    hidden_size: int
     _: dataclasses.KW_ONLY
     forget_bias: float = 1.0
     heads: int = 1
@@ -119,7 +117,7 @@ class LSTM(Cell):
     input_kernels: ClassVar[tuple[str, ...]] = ("input_kernel",)
 
     def __post_init__(self):
-        check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
+        super().__post_init__()
         check_heads(self, self.hidden_size, self.heads)
         check_number(self, forget_bias=self.forget_bias)
         check_choice(self, tuple(ACTIVATIONS), input_activation=self.input_activation, output_activation=self.output_activation)
@@ -154,10 +152,6 @@ class LSTM(Cell):
     def gates_of(self) -> dict[str, tuple[str, ...]]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The gates that the parameters of variants hold."""
         return dict.fromkeys(("peepholes", "gate_recurrent_kernel"), self._sigmoids)
-
-    @property
-    def input_shape(self) -> Shape:
-        return (self.input_size,)
 
     @property
     def output_size(self) -> int:

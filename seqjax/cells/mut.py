@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.cells.hidden import HiddenCell, HiddenState
+from seqjax.cells.linear_gates import bypass
 from seqjax.errors import InputError
 from seqjax.gates import gate_values, project_cut, record_gates
 from seqjax.initializers import gate_kernel
 from seqjax.products import product
 from seqjax.serial import register
-from seqjax.types import Array, Key, Params, at_least_float32, is_tokens
+from seqjax.types import Array, Key, Params
 
 
 def _kernels(key: Key, input_size: int, hidden_size: int, input_gates: int, **recurrent: int) -> Params:
@@ -31,12 +32,6 @@ def _check_adds_input(cell):
     if cell.input_size != cell.hidden_size:
         sizes = f"input_size={cell.input_size} and hidden_size={cell.hidden_size}"
         raise InputError(f"{type(cell).__name__} adds its input to hidden units, and has {sizes}: they must be equal")
-
-
-def _inputs(cell, params: Params, xs: Array) -> Array:
-    """The inputs themselves, float32 or wider; tokens as one-hot vectors."""
-    dtype = at_least_float32(params["input_kernel"].dtype)
-    return jax.nn.one_hot(xs, cell.input_size, dtype=dtype) if is_tokens(xs, cell.input_shape) else xs.astype(dtype)
 
 
 def _cut(a: Array, hidden_size: int) -> list[Array]:
@@ -100,7 +95,7 @@ class MUT1(HiddenCell):
         """(W_z x + b_z, W_r x + b_r, tanh(x) + b_n), [..., H] each."""
         bias, bias_n = jnp.split(params["bias"], [2 * self.hidden_size])
         z_update, z_r = project_cut(params | {"bias": bias}, xs, [self.hidden_size])
-        return z_update, z_r, _plus(jnp.tanh(_inputs(self, params, xs)), bias_n)
+        return z_update, z_r, _plus(jnp.tanh(bypass(params, xs, self.hidden_size)), bias_n)
 
     def recur(self, params: Params, state: HiddenState, z, *, dot=product, context=None) -> tuple[HiddenState, Array]:
         """The reset gate, the candidate, and their mixture with h."""
@@ -153,7 +148,7 @@ class MUT2(HiddenCell):
         """(W_z x + b_z beside x + b_r, W_n x + b_n): [..., 2H] and [..., H]."""
         bias, bias_r, bias_n = _cut(params["bias"], self.hidden_size)
         z_update, z_n = project_cut(params | {"bias": jnp.concatenate([bias, bias_n])}, xs, [self.hidden_size])
-        return jnp.concatenate([z_update, _plus(_inputs(self, params, xs), bias_r)], axis=-1), z_n
+        return jnp.concatenate([z_update, _plus(bypass(params, xs, self.hidden_size), bias_r)], axis=-1), z_n
 
     def recur(self, params: Params, state: HiddenState, z, *, dot=product, context=None) -> tuple[HiddenState, Array]:
         """Both gates, the candidate, and their mixture with h."""

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqjax.cells.hidden import VectorCell
 from seqjax.cells.linear_gates import bypass, init_bypass
 from seqjax.checks import check_size, shown
 from seqjax.errors import InputError
@@ -21,7 +22,7 @@ _NEAR_ZERO = 1e-12  # A dt, from which (exp(A dt) - 1) / (A dt) is computed as i
 
 @register
 @dataclasses.dataclass(frozen=True)
-class S4D(LinearCell):
+class S4D(VectorCell, LinearCell):
     """The diagonal state space model: every feature drives N complex modes of its own, in discrete time by zero-order hold.
 
         h_n = exp(A_n dt) h_n + (exp(A_n dt) - 1) / A_n x,   y = 2 Re(sum_n C_n h_n) + D x;   A_n = -exp(r_n) + i w_n
@@ -48,8 +49,6 @@ class S4D(LinearCell):
     Gu, Gupta, Goel, Re 2022, arXiv:2206.11893.
     """
 
-    input_size: int
-    hidden_size: int
     _: dataclasses.KW_ONLY
     state_size: int = 32
     step_size: tuple[float, ...] = (0.001, 0.1)
@@ -58,13 +57,10 @@ class S4D(LinearCell):
     input_kernels: ClassVar[tuple[str, ...]] = ("bypass_kernel",)
 
     def __post_init__(self):
-        check_size(self, input_size=self.input_size, hidden_size=self.hidden_size, state_size=self.state_size)
+        super().__post_init__()
+        check_size(self, state_size=self.state_size)
         if not (len(self.step_size) == 2 and 0 < self.step_size[0] <= self.step_size[1] < np.inf):
             raise InputError(f"S4D has step_size={shown(self.step_size)}, it must be two positive numbers, the larger last")
-
-    @property
-    def input_shape(self) -> Shape:
-        return (self.input_size,)
 
     @property
     def hidden_shape(self) -> Shape:

@@ -6,8 +6,8 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.checks import check_choice, check_heads, check_number, check_size
-from seqjax.contracts import Cell
+from seqjax.cells.hidden import VectorCell
+from seqjax.checks import check_choice, check_heads, check_number
 from seqjax.gates import gate_values, project_input, record_gates, recurrent_product
 from seqjax.initializers import gate_kernel, recurrent_kernel
 from seqjax.products import product
@@ -41,7 +41,7 @@ class SLSTMState(NamedTuple):
 
 @register
 @dataclasses.dataclass(frozen=True)
-class SLSTM(Cell):
+class SLSTM(VectorCell):
     """sLSTM: an LSTM with an exponential input gate, a normaliser, and heads that mix their own units only.
 
         i = exp(z_i + R_i h),  f = s or exp(z_f + R_f h),  g = tanh(z_g + R_g h),  o = s(z_o + R_o h)
@@ -74,8 +74,6 @@ class SLSTM(Cell):
     Beck et al. 2024, arXiv:2405.04517; its blocks around the cell (convolution, group norm, feed-forward) are parts of their own.
     """
 
-    input_size: int
-    hidden_size: int
     _: dataclasses.KW_ONLY
     forget_bias: float = 1.0
     heads: int = 1
@@ -85,14 +83,10 @@ class SLSTM(Cell):
     input_kernels: ClassVar[tuple[str, ...]] = ("input_kernel",)
 
     def __post_init__(self):
-        check_size(self, input_size=self.input_size, hidden_size=self.hidden_size)
+        super().__post_init__()
         check_heads(self, self.hidden_size, self.heads)
         check_number(self, forget_bias=self.forget_bias)
         check_choice(self, ("sigmoid", "exp"), forget_activation=self.forget_activation)
-
-    @property
-    def input_shape(self) -> Shape:
-        return (self.input_size,)
 
     def init(self, key: Key) -> Params:
         """`input_kernel` [D, 4H], `recurrent_kernel` [H, 4H] or [N, H/N, 4H/N], `bias` [4H]; gates `i f g o`."""

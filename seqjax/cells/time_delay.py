@@ -6,8 +6,8 @@ from typing import ClassVar, NamedTuple
 import jax.numpy as jnp
 
 from seqjax.activations import ACTIVATIONS
+from seqjax.cells.hidden import VectorCell
 from seqjax.checks import check_choice, check_size
-from seqjax.contracts import Cell
 from seqjax.gates import input_product
 from seqjax.initializers import gate_kernel
 from seqjax.products import product
@@ -32,7 +32,7 @@ class TimeDelayState(NamedTuple):
 
 @register
 @dataclasses.dataclass(frozen=True)
-class TimeDelay(Cell):
+class TimeDelay(VectorCell):
     """A feed-forward layer over the latest K inputs, which it reads through delay taps; inputs before the first are 0.
 
         h[t] = tanh(W_0 x[t] + W_1 x[t-1] + ... + W_{K-1} x[t-K+1] + b),  y = h
@@ -59,8 +59,6 @@ class TimeDelay(Cell):
     Lang, Waibel, Hinton 1990 (time-delay neural networks); Bengio, Ducharme, Vincent, Jauvin 2003 (the language model).
     """
 
-    input_size: int
-    hidden_size: int
     _: dataclasses.KW_ONLY
     taps: int = 4
     activation: str = "tanh"
@@ -68,12 +66,9 @@ class TimeDelay(Cell):
     input_kernels: ClassVar[tuple[str, ...]] = ("input_kernel",)
 
     def __post_init__(self):
-        check_size(self, input_size=self.input_size, hidden_size=self.hidden_size, taps=self.taps)
+        super().__post_init__()
+        check_size(self, taps=self.taps)
         check_choice(self, tuple(ACTIVATIONS), activation=self.activation)
-
-    @property
-    def input_shape(self) -> Shape:
-        return (self.input_size,)
 
     def init(self, key: Key) -> Params:
         """`input_kernel` [D, K H], the taps side by side, the present input's first; `bias` [H]."""

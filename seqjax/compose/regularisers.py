@@ -216,7 +216,8 @@ def drop_weights(params: Params, key: Key | None, rate: float) -> Params:
     """DropConnect: entries of every recurrent kernel set to 0 with probability `rate`, the others divided by 1 - rate.
 
     Called before `unroll`, it draws one mask for all rows and steps. Recurrent kernels are the parameters, at any depth, that
-    are named recurrent_kernel or candidate_kernel, alone or after a prefix and an underscore.
+    are named recurrent_kernel or candidate_kernel, alone or after a prefix and an underscore; an LSTM's projection_kernel, which
+    makes its output, is none.
 
     Args:
         params: parameters of any cell, layer or model.

@@ -12,14 +12,13 @@ from seqjax.annotations import public
 from seqjax.checks import as_array, check_choice, check_number, check_rate, check_size, check_sizes, kind_of_dtype
 from seqjax.contracts import CompositeCell
 from seqjax.errors import InputError
-from seqjax.gates import layer_norm
+from seqjax.gates import input_product, layer_norm
 from seqjax.initializers import embedding_table, glorot
 from seqjax.noise import Noise
 from seqjax.parameters import check_params
 from seqjax.products import product
 from seqjax.recurrence.arguments import check_tokens
 from seqjax.serial import register
-from seqjax.tables import look_up
 from seqjax.tree import cast_floating
 from seqjax.types import Array, Key, Params, Shape, State, at_least_float32, is_tokens, output_dtype
 
@@ -101,7 +100,7 @@ class Dense(Stateless):
 
     def project(self, params: Params, xs: Array) -> Array:
         """xs @ kernel + bias."""
-        ys = _rows(params["kernel"], xs)
+        ys = input_product(params["kernel"], xs)
         return ys + jnp.broadcast_to(params["bias"].astype(ys.dtype), ys.shape)
 
 
@@ -144,14 +143,7 @@ class Embedding(Stateless):
 
     def project(self, params: Params, xs: Array) -> Array:
         """The rows of tokens, or xs @ table."""
-        return _rows(params["table"], xs)
-
-
-def _rows(kernel: Array, xs: Array) -> Array:
-    """xs @ kernel, float32 or wider; tokens are one-hot vectors."""
-    if jnp.issubdtype(xs.dtype, jnp.integer):
-        return look_up(kernel, xs).astype(at_least_float32(kernel.dtype))
-    return product(xs, kernel)
+        return input_product(params["table"], xs)
 
 
 @register
