@@ -2,18 +2,16 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
 import tyro
 
+from experiments.calls import make
 from experiments.limits import Count, Layers, Natural, Portion, Positive, Rate, Seed, Size, Weight
 from seqjax import decode
 from seqjax.attention import Additive, Attention, Attentive, Dot, General, Local, Location, MultiHead, WindowAttention
-from seqjax.cells.elman import Elman
-from seqjax.cells.gru import GRU
-from seqjax.cells.lstm import LSTM
 from seqjax.compose import Dropout, Stack, Standardize
 from seqjax.contracts import Cell, Decoder, SequenceLayer
 from seqjax.data.series import Distortion, Mirror, Series, feature_moments
@@ -23,36 +21,59 @@ from seqjax.layers import Bidirectional, Center, Chain, DilatedConvNet, Temporal
 from seqjax.layers.heads import Head
 from seqjax.layers.pooling import LatePooling, LocalPooling, Pooling, SlowPooling, TimeConvolution
 from seqjax.layers.score_averaging import ScoreAveraging
+from seqjax.models import Features  # registers every cell and layer
 from seqjax.noise import key_of
 from seqjax.symbols import TeacherForcing
 from seqjax.types import Params
 from seqjax.vision import frame_encoder
 
-CELLS = {"lstm": LSTM, "gru": GRU, "elman": Elman}
+
+def make_cell(text: str, input_size: int, hidden_size: int, *kinds: type) -> tuple[Any, int]:
+    """The cell or layer that `--model.cell` describes, and the number of features of its output.
+
+    Args:
+        text: its name, or the call that makes it, as for `make`.
+        input_size: the number of features that it reads.
+        hidden_size: its size, where the text has none.
+        kinds: the contracts of which it must keep one.
+
+    Raises:
+        InputError: it is not known, refuses the sizes or its fields, or reads something else.
+    """
+    cell = make(text, *kinds, flag="--model.cell", input_size=input_size, hidden_size=hidden_size)
+    if cell.input_shape not in (None, (input_size,)):
+        raise InputError(f"--model.cell {text} reads {cell.input_shape}, it must read vectors of {input_size} features")
+    return cell, Features(size=input_size, cell=cell).output_size
 
 
 @dataclasses.dataclass(frozen=True)
 class Recurrent:
     """A recurrent network."""
 
-    cell: Literal["lstm", "gru", "elman"] = "lstm"
+    cell: str = "lstm"  # a cell and its fields, such as GRU or 'LSTM(forget_bias=0.0)'
     hidden_size: Size = 128
     dropout: Rate = 0.0  # on the embedding, between layers and before the projection
     per: Literal["step", "sequence"] = "step"  # one dropout mask for each step, or for each row (variational)
 
     def stack(self, input_size: int, layers: int) -> Stack:
         """Layers of the cell, with dropout between them."""
-        sizes = (input_size, *[self.hidden_size] * layers)
-        return Stack.of(CELLS[self.cell], sizes=sizes, dropout=self.dropout, per=self.per)
+        return Stack(self._layers(input_size, layers, self.hidden_size, lambda cell: cell))
 
     def both_ways(self, input_size: int, layers: int, merge: Literal["concat", "sum", "mean"] = "concat") -> Chain:
         """Layers that read in both directions, with dropout between them."""
-        dropout = (Dropout(self.dropout, per=self.per),) if self.dropout else ()
+        width = self.hidden_size * (2 if merge == "concat" else 1)
+        return Chain(self._layers(input_size, layers, width, lambda cell: Bidirectional(cell, merge=merge)))
+
+    def _layers(self, input_size: int, layers: int, width: int, made_of: Callable[[Cell], Any]) -> tuple:
+        """Layers made of the cell, each of which gives `width` features, and the dropout between them."""
         parts: list = []
-        for size in (input_size, *[self.hidden_size * (2 if merge == "concat" else 1)] * (layers - 1)):
-            cell = CELLS[self.cell](input_size=size, hidden_size=self.hidden_size)
-            parts += [*(dropout if parts else ()), Bidirectional(cell, merge=merge)]
-        return Chain(tuple(parts))
+        for size in (input_size, *[width] * (layers - 1)):
+            cell, features = make_cell(self.cell, size, self.hidden_size, Cell)
+            if features != self.hidden_size:
+                raise InputError(f"--model.cell {self.cell} gives {features} features, model.hidden_size is {self.hidden_size}")
+            parts += [Dropout(self.dropout, per=self.per)] if parts and self.dropout else []
+            parts.append(made_of(cell))
+        return tuple(parts)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,14 +3,13 @@
 import dataclasses
 from typing import Any, Literal
 
-from experiments.calls import make
-from experiments.groups import joined
+from experiments.groups import joined, make_cell
 from experiments.limits import Layers, Natural, Rate, Size
 from seqjax.compose import Dense, Dropout, Standardize
 from seqjax.contracts import Cell, Model, SequenceLayer
 from seqjax.errors import InputError
 from seqjax.layers import Pooling
-from seqjax.models import Classifier, Features, FrameClassifier, Regressor, Symbols  # registers every cell and layer
+from seqjax.models import Classifier, Features, FrameClassifier, Regressor, Symbols
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +54,6 @@ def build_model(config: Network, shape: Shape) -> Model:
     Raises:
         InputError: the cell is not known, or it refuses the sizes or its fields.
     """
-    if config.layers < 1:
-        raise InputError(f"model.layers is {config.layers}, it must be at least 1")
     if shape.symbols and config.input_dropout:
         raise InputError(f"--model.input-dropout is {config.input_dropout}, and the task reads symbols: leave it out")
     size, parts = shape.reads, list[Cell | SequenceLayer]()
@@ -69,8 +66,8 @@ def build_model(config: Network, shape: Shape) -> Model:
         size = config.encoded_size
     for layer in range(config.layers):
         parts += [Dropout(config.dropout)] if layer and config.dropout else []
-        parts.append(_cell(config, size))
-        size = _outputs(parts[-1])
+        part, size = make_cell(config.cell, size, config.hidden_size, Cell, SequenceLayer)
+        parts.append(part)
     network: Any = joined(parts)
     if shape.symbols:
         encoder = Symbols(size=shape.reads, embedding_size=config.encoded_size, cell=network, name="tokens")
@@ -90,16 +87,3 @@ def _model(config: Network, shape: Shape, encoder: Symbols | Features) -> Model:
         return Regressor(encoder=encoder, outputs=count, dropout=dropout)
     exclusive = shape.answers == "classes"
     return FrameClassifier(encoder=encoder, classes=count, exclusive=exclusive, dropout=dropout, offset=config.delay)
-
-
-def _cell(config: Network, input_size: int) -> Cell | SequenceLayer:
-    sizes = {"input_size": input_size, "hidden_size": config.hidden_size}
-    cell = make(config.cell, Cell, SequenceLayer, flag="--model.cell", **sizes)
-    if cell.input_shape not in (None, (input_size,)):
-        raise InputError(f"--model.cell {config.cell} reads {cell.input_shape}, it must read vectors of {input_size} features")
-    return cell
-
-
-def _outputs(cell: Cell | SequenceLayer) -> int:
-    """The number of features of a cell's output."""
-    return Features(size=cell.input_shape or (1,), cell=cell).output_size

@@ -49,7 +49,7 @@ class Data:
 class Network(RecurrentEncoder, RecurrentDecoder):
     """The encoder, the decoder and the bridge between them."""
 
-    cell: Literal["lstm", "gru", "elman"] = "gru"
+    cell: str = "gru"
     hidden_size: Size = 256  # of the decoder, and of each direction of the encoder
     coverage_loss: Weight = 0.0  # weight of the penalty on attending to a position repeatedly (See et al. 2017)
     bridge: Literal["dense", "final", "none"] = "dense"  # from the encoder's last state to the decoder's first

@@ -3,8 +3,9 @@
 import pytest
 
 from experiments.calls import make
+from experiments.groups import Recurrent
 from experiments.networks import Network, Shape, build_model
-from seqjax import GRU, LSTM, Elman, InputError, Residual, Stack
+from seqjax import GRU, LSTM, MGU, Bidirectional, Chain, Dropout, Elman, InputError, Residual, Stack, Zoneout
 from seqjax.contracts import Cell, SequenceLayer
 from seqjax.models import Features
 from seqjax.serial import registered
@@ -63,6 +64,18 @@ def test_wrong_calls_are_refused_in_one_line(text, message):
     assert message in str(refusal.value) and "\n" not in str(refusal.value)
 
 
+def test_every_experiment_takes_any_cell_that_gives_as_many_features_as_it_has_units():
+    network = Recurrent(cell="Zoneout(mgu, 0.1)", hidden_size=4, dropout=0.2, per="sequence")
+    lower, upper = (Zoneout(MGU(size, 4), 0.1) for size in (3, 4))
+    assert network.stack(3, 2) == Stack((lower, Dropout(0.2, per="sequence"), upper))
+    assert Recurrent(cell="lstm", hidden_size=4).stack(3, 2) == Stack.of(LSTM, sizes=(3, 4, 4))
+    assert Recurrent(cell="gru", hidden_size=4).both_ways(3, 2) == Chain((Bidirectional(GRU(3, 4)), Bidirectional(GRU(8, 4))))
+    with pytest.raises(InputError, match=r"--model.cell LSTM\(projection_size=2\) gives 2 features, model.hidden_size is 4"):
+        Recurrent(cell="LSTM(projection_size=2)", hidden_size=4).stack(3, 1)
+    with pytest.raises(InputError, match=r"--model\.cell: Bidirectional is not known"):  # sees the whole sequence
+        Recurrent(cell="Bidirectional(GRU)").stack(3, 1)
+
+
 VALUES = Shape(3, False, ("sum",), "values")
 
 
@@ -77,7 +90,6 @@ def test_networks_are_built_of_their_parts():
 @pytest.mark.parametrize(
     ("fields", "shape", "message"),
     [
-        ({"layers": 0}, VALUES, "model.layers is 0"),
         ({"delay": 1}, VALUES, "--model.delay is 1"),
         ({"input_dropout": 0.5}, Shape(3, True, ("a",), "classes"), "--model.input-dropout is 0.5"),
         ({"cell": "GRU(input_size=7)"}, VALUES, "GRU(input_size=7) reads (7,), it must read vectors of 3 features"),

@@ -68,7 +68,7 @@ FLAGS = {  # one of each kind of message, as the flag parser, the config or a gr
     "a text": ("--sample.stop=", "--sample.stop has an empty text: give texts of at least one character"),
     "words for a number": ("--loop.steps=2 --loop.steps many", "--loop.steps is many, it must be None or an integer"),
     "too few values": ("--data.split 0.5 0.5", "Missing value for argument '--data.split'. Expected 3 values."),
-    "an unknown word": ("--model.cell mamba", "invalid choice 'mamba' for argument '--model.cell'. Expected one of"),
+    "an unknown word": ("--model.per mamba", "invalid choice 'mamba' for argument '--model.per'. Expected one of"),
     "an unknown flag": (
         "--model.hiden-size 3",
         "Unrecognized options: --model.hiden-size, 3; Perhaps you meant: --model.hidden-",

@@ -61,7 +61,7 @@ TRAIN = {  # one of each kind of message goes through the command
     "preset without a name": ([*GOOD, "--preset"], ["--preset", "has no value"]),
     "unknown flag": ([*GOOD, "--model.hiden-size", 8], ["--model.hiden-size"]),
     "no number": ([*GOOD, "--loop.steps", "many"], ["--loop.steps", "many"]),
-    "unknown cell": ([*GOOD, "--model.cell", "mamba"], ["mamba", "lstm", "gru", "elman"]),
+    "unknown cell": ([*GOOD, "--model.cell", "mamba"], ["--model.cell: mamba is not known", "LSTM", "GRU", "Elman"]),
     "no layers": ([*GOOD, "--model.layers", 0], ["--model.layers is 0", "from 1 to 1000"]),
     "no steps": ([*GOOD, "--loop.steps", 0], ["loop.steps is 0", "at least 1"]),
     "run folder with other files": ([*GOOD, "--run.dir", "kept"], ["kept exists and is not empty", "another folder"]),
