@@ -136,20 +136,19 @@ def continued(config, main: Callable[..., Run], preset: str) -> tuple[dict[str, 
         main: trains one run: main(config, preset=...).
         preset: the preset's name.
     """
-    folder = RunFolder(config.run.dir)
+    folder, before = RunFolder(config.run.dir), None
+    path = folder.dir / "results.json"
     if results := folder.read_results():
         if folder.read_config()["config"]["loop"] == dataclasses.asdict(config.loop):
             return results, None
-        path = folder.dir / "results.json"  # of another length
-        content = path.read_bytes()
+        before = path.read_bytes()  # of another length
         path.unlink()
-        try:
-            run = main(dataclasses.replace(config, resume_if_there=True), preset=preset)
-        except InputError:  # nothing was trained
-            write_bytes(path, content)
-            raise
-    else:
+    try:
         run = main(dataclasses.replace(config, resume_if_there=True), preset=preset)
+    except InputError:
+        if before is not None:  # nothing was trained
+            write_bytes(path, before)
+        raise
     return run.results, run.stopped_by
 
 

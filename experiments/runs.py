@@ -23,6 +23,7 @@ from seqjax.errors import InputError
 from seqjax.train import RunFolder
 from seqjax.train.plots import compared_curves
 from seqjax.train.runs.lock import is_owned
+from seqjax.writing import write_bytes
 
 PROGRAM = "python -m experiments.runs"
 OWN = ("seed", "seeds", "run", "resume", "resume_if_there")  # settings in which the runs of one config may differ
@@ -150,7 +151,7 @@ def compare(argv: list[str]):
         raise InputError(f"no run has a validation figure {figure!r}: give another --figure")
     out = pathlib.Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "figures.csv").write_text(as_csv(groups, [name for name, *_ in rows], figures))
+    write_bytes(out / "figures.csv", as_csv(groups, [name for name, *_ in rows], figures).encode())
     metrics = {name: [run.metrics for run in runs] for name, runs in groups.items()}
     compared_curves(metrics, out / "curves.png", figure=figure, unit=entries[0].unit, x=config.x)
     print(out / "figures.csv", out / "curves.png", sep="\n")

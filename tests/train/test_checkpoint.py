@@ -272,8 +272,7 @@ def test_refuse_changes(old, new, difference):
 # Saves as fast as it can, and prints each step before it starts to write it.
 ENDLESS = """
 import itertools, sys, numpy as np
-from seqjax.train.checkpoint import Checkpoints, DamagedError
-from seqjax.writing import CannotWriteError
+from seqjax.train.checkpoint import Checkpoints
 from tests.train.toy import Bench, Toy
 state = Bench(model=Toy(hidden=1000)).state()
 with Checkpoints(sys.argv[1]) as checkpoints:
