@@ -6,6 +6,7 @@ import datetime
 import json
 import math
 import pathlib
+import re
 import shlex
 import statistics
 import sys
@@ -88,6 +89,28 @@ def train_seeds(config, program: command_line.Program, main: Callable[..., Run],
     summary = summary_of(rows, but="seed")
     say("\n".join([*(f"{name} {shown(figure)}" for name, figure in summary.items()), str(folder / FILE)]), sys.stdout)
     return None
+
+
+def folder_names(texts: Sequence[str], flag: str) -> list[str]:
+    """A name for a folder of each text, without the signs that a shell or a file system reads.
+
+    Args:
+        texts: such as calls of cells.
+        flag: the flag that gives them, for messages.
+
+    Raises:
+        InputError: two of them would have one folder.
+
+    Example:
+        >>> folder_names(["LSTM(forget_bias=-1.0)", "LSTM(forget_bias=1.0)"], "--cells")
+        ['LSTM-forget_bias--1.0', 'LSTM-forget_bias-1.0']
+    """
+    names: list[str] = []
+    for text in texts:
+        names.append(re.sub(r"[^\w.-]+", "-", text).strip("-"))
+        if names[-1].lower() in map(str.lower, names[:-1]):
+            raise InputError(f"{flag} gives {text} twice, and one folder would hold both: leave one out")
+    return names
 
 
 def train_variants(

@@ -9,14 +9,15 @@ python -m experiments.synthetic show DIR
 import dataclasses
 import datetime
 import pathlib
-import re
 import sys
 from dataclasses import field
 
 from tyro.conf import OmitArgPrefixes
 
 from experiments import command_line, runs
-from experiments.repeats import train_variants
+from experiments.limits import Size
+from experiments.provenance import warn_if_changed
+from experiments.repeats import folder_names, train_variants
 from experiments.session import Session
 from experiments.synthetic.config import PROGRAM, Config, Data
 from experiments.synthetic.figures import draw_machine, draw_series, figures_of, printed
@@ -71,10 +72,10 @@ def compare(argv: list[str]):
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     top = pathlib.Path(config.run.dir or f"runs/{PROGRAM.experiment}/{preset}-{now}-cells")
     problem, variants = load_problem(config), {}
-    for cell in config.cells:
+    for cell, name in zip(config.cells, folder_names(config.cells, "--cells"), strict=True):
         network = dataclasses.replace(config.model, cell=cell)
         problem.model(network)  # all are refused before one is trained
-        variants[re.sub(r"[^\w.]+", "-", cell).strip("-")] = dataclasses.replace(config, cells=(), model=network)
+        variants[name] = dataclasses.replace(config, cells=(), model=network)
     signal = train_variants(variants, top, PROGRAM, main, preset=preset)
     if signal is not None:
         raise SystemExit(128 + signal)
@@ -92,8 +93,10 @@ class Evaluate:
 
 def evaluate(argv: list[str]):
     """Measures a run: evaluate DIR [--data.task 'Adding(steps=1000)']; writes eval-<name>-<hash of the data>.json."""
-    config, _ = parse_verb(Evaluate, argv, program=f"{PROGRAM} evaluate", data=Data())
+    config, is_other = parse_verb(Evaluate, argv, program=f"{PROGRAM} evaluate", data=Data())
     loaded, problem = _load(config.weights, config.data)
+    if not is_other:
+        warn_if_changed(loaded.run, config.data, problem.record, "test")
     figures = figures_of(loaded.model, loaded.params, problem.tests)
     loaded.write(loaded.name("test", config.name, problem.record), figures, {}, problem.record)
 
@@ -104,16 +107,14 @@ class Show:
 
     weights: OmitArgPrefixes[Weights] = field(default_factory=latest(PROGRAM))
     data: Data = field(default_factory=Data)
-    count: int = 3  # the number of sequences
-    steps: int = 200  # of a series that the network continues
-    clusters: int = 12  # of the states from which an automaton is read, before those that act alike are merged
+    count: Size = 3  # the number of sequences
+    steps: Size = 200  # of a series that the network continues
+    clusters: Size = 12  # of the states from which an automaton is read, before those that act alike are merged
 
 
 def show(argv: list[str]):
     """Shows answers and draws a picture: of values, a continuation; of flags and classes, the learned automaton: show DIR."""
     config, _ = parse_verb(Show, argv, program=f"{PROGRAM} show", data=Data())
-    if min(config.count, config.steps, config.clusters) < 1:
-        raise InputError("--count, --steps and --clusters must be at least 1")
     loaded, problem = _load(config.weights, config.data)
     batch = next(iter(problem.tests["test"]))
     print("\n\n".join(printed(loaded.model, loaded.params, batch, problem.saved, config.count)), flush=True)

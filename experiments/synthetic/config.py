@@ -16,7 +16,7 @@ REAL = ("piano_rolls", "series", "mnist", "permuted_mnist")  # tasks on files
 class Data:
     """The task and its batches."""
 
-    SOURCES: ClassVar = ("task", "path")  # a flag for one replaces the run's others
+    SOURCES: ClassVar = ("task",)  # says, with `path`, where the data come from
     PATHS: ClassVar = ("path",)  # fields that name files or folders
 
     task: str = "BinaryAddition"  # a task and its fields, such as 'Copy(delay=200)'; or piano_rolls, series, (permuted_)mnist

@@ -1,14 +1,16 @@
 """The command of the small tasks: runs and what they write, several cells side by side, and refusals that start nothing."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from experiments.synthetic import __main__ as program
-from experiments.synthetic.config import PRESETS, REAL
+from experiments.synthetic.config import PRESETS, PROGRAM, REAL, Data
 from experiments.synthetic.problems import load_problem
+from experiments.weights import parse_verb
+from seqjax.train import RunFolder
 from tests.experiments.conftest import Command, contents, evaluation_of, refused, results_of
 
 command = Command(program)
@@ -108,7 +110,17 @@ def test_wrong_training_is_refused(nowhere, flags, message):
     assert contents(nowhere) == before and not (nowhere / "new").exists()
 
 
+def test_another_file_is_read_by_the_task_of_the_run(tmp_path):
+    config = replace(PRESETS["series"], data=replace(PRESETS["series"].data, path="old.csv"))
+    facts = {"preset": "series", "experiment": "synthetic", "model": None, "vocabulary": None, "config": asdict(config)}
+    RunFolder(tmp_path).write_config(facts)
+    verb, is_other = parse_verb(program.Evaluate, [str(tmp_path), "--data.path", "new.csv"], program=f"{PROGRAM}", data=Data())
+    assert (verb.data.task, verb.data.path, is_other) == ("series", "new.csv", True)
+
+
 OTHERS = {
+    "a cell twice": (["compare", "--cells", "Elman", "elman", "--run.dir", "new"], "--cells gives elman twice"),
+    "no sequence": (["show", "nowhere", "--count", 0], "--count is 0, it must be from 1"),
     "no cells": (["compare"], "give --cells"),
     "one wrong cell": (["compare", "--cells", "Elman", "GRUU", "--run.dir", "new"], "GRUU is not known"),
     "no run": (["show", "nowhere"], "nowhere is not a run folder"),
