@@ -134,7 +134,8 @@ def _flags_of(config_type: Any, path: str = "", flag: str = "--") -> Iterator[tu
     """The dotted name and the flag of each setting of a config, in groups with or without prefixes."""
     from tyro.conf import OmitArgPrefixes, Positional
 
-    for name, hint in typing.get_type_hints(config_type, include_extras=True).items():
+    hints = typing.get_type_hints(config_type, include_extras=True)
+    for name, hint in ((field.name, hints[field.name]) for field in dataclasses.fields(config_type)):
         marks = getattr(hint, "__metadata__", ())
         inner = typing.get_args(hint)[0] if marks else hint
         if dataclasses.is_dataclass(inner):
@@ -209,7 +210,16 @@ def parse(config_type: type[Config], argv: Sequence[str], *, program: str, defau
         if not stop.code:  # --help
             raise
         raise InputError(_in_one_line(told.getvalue(), argv)) from None
+    _refuse_empty(config, default, argv)
     return checked(config)
+
+
+def _refuse_empty(config: Any, default: Any, argv: Sequence[str]):
+    """Raises InputError if a flag of several values has none, unless that takes away the default's."""
+    values, before = flatten(config), {} if default is None else flatten(default)
+    for path, flag in _FLAGS.items():
+        if values[path] == before.get(path, ()) == () and any(each.replace("_", "-") == flag for each in argv):
+            raise InputError(f"{flag} has no value: give at least one, or leave it out")
 
 
 @contextlib.contextmanager

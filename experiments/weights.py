@@ -156,13 +156,14 @@ def parse_verb(verb: type[Verb], argv: list[str], *, program: str, data: Any) ->
         verb: a frozen dataclass.
         argv: the flags.
         program: the command with the verb.
-        data: the experiment's default Data(); if a flag gives one of its `SOURCES`, the run's other sources are dropped.
+        data: the experiment's default Data(); if a flag gives one of its `SOURCES`, the run's other sources are dropped, and
+            one of `OF_TRAINING` is refused.
 
     Returns:
         (the verb's config, True if a flag changes the data).
 
     Raises:
-        InputError: the folder is not a run folder, or --name is not a plain file name.
+        InputError: the folder is not a run folder, --name is not a plain file name, or a flag would change training alone.
     """
     config: Any = command_line.parse(verb, argv, program=program)
     name = getattr(config, "name", None)
@@ -173,6 +174,9 @@ def parse_verb(verb: type[Verb], argv: list[str], *, program: str, data: Any) ->
     base = located_data(command_line.from_dict(data, description["config"]["data"]), description)
     flags = {argument.split("=")[0] for argument in argv if argument.startswith("--data.")}
     names = {flag.removeprefix("--data.").replace("-", "_") for flag in flags}
+    for flag in sorted(flags):
+        if flag.removeprefix("--data.").removeprefix("no-").split(".")[0].replace("-", "_") in data.OF_TRAINING:
+            raise InputError(f"{flag} is a setting of training, and does nothing here: leave it out")
     if names & set(data.SOURCES):
         dropped = (*data.SOURCES, *(() if names & set(data.PATHS) else getattr(data, "OF_FILES", ())))
         base = dataclasses.replace(base, **{name: getattr(data, name) for name in dropped})

@@ -18,6 +18,7 @@ class Data:
 
     SOURCES: ClassVar = ("path", "recordings", "tfds", "rendered", "segments")  # a flag for one replaces the run's others
     PATHS: ClassVar = ("path", "segments")  # fields that name files or folders
+    OF_TRAINING: ClassVar = ("window", "augment")  # fields that evaluation has no use for
 
     rendered: Literal["clips", "long"] = "clips"  # moving figures, drawn here: one action a clip, or several
     path: FilePath | None = None  # a folder or zip of clips by class, features likewise or as .npz, or the folder of `recordings`

@@ -119,8 +119,7 @@ def stream(argv: list[str]):
     loaded, description = load(config.weights), RunFolder(config.weights.dir).read_config()
     data = command_line.from_dict(Data(), description["config"]["data"])
     [(word, shape)] = {(model.encoder.name, model.encoder.shape) for model in models_of(loaded.model)}
-    options: dict[str, Any] = {"patience": config.patience} | preparation(config.weights.dir, data, config.rate)
-    steps = read_steps(config.input, word, shape, **options)
+    steps = read_steps(config.input, word, shape, patience=config.patience, **preparation(config.weights.dir, data, config.rate))
     restart = config.restart or (data.cut[0] if data.cut else None)
     follow(loaded.model, loaded.params, steps, loaded.run.vocabulary.names, every=config.every, restart=restart)
 

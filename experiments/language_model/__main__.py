@@ -18,6 +18,7 @@ from experiments import command_line
 from experiments.count_models import ngram_losses, ngram_name
 from experiments.language_model.config import PRESETS, PROGRAM, Config, Data, build_model
 from experiments.language_model.text import load_text
+from experiments.provenance import warn_if_changed
 from experiments.sampling import Output, Sampling, draw, draw_several
 from experiments.session import Milestones, Session
 from experiments.train_verb import exit_if_stopped, run_training
@@ -86,9 +87,11 @@ class Evaluate:
 
 def evaluate(argv: list[str]):
     """Measures a run: evaluate DIR [--data.path F] [--split test]; writes eval-<name>-<hash of the text>.json."""
-    config, _ = parse_verb(Evaluate, argv, program=f"{PROGRAM} evaluate", data=Data())
+    config, is_other = parse_verb(Evaluate, argv, program=f"{PROGRAM} evaluate", data=Data())
     loaded = config.weights.load(LanguageModel)
     text = load_text(config.data, loaded.run.vocabulary, trained=loaded.run.data)
+    if not is_other:
+        warn_if_changed(loaded.run, config.data, text.record, config.split)
     step = make_eval_step(loaded.model)
     held_out = text.held_out(config.split, config.data)
     figures = held_out.figures(lambda batches: sum_figures(step, loaded.model, loaded.params, batches)["loss"])

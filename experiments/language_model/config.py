@@ -19,6 +19,7 @@ class Data:
 
     SOURCES: ClassVar = ("path", "corpus", "tfds")  # alternatives: a flag for one replaces the run's others
     PATHS: ClassVar = ("path", "vocabulary_from")  # fields that name files or folders
+    OF_TRAINING: ClassVar = ("vocabulary", "vocabulary_from", "normalization", "min_count", "max_size")  # no use in evaluation
     OF_FILES: ClassVar = ("include", "encoding", "unreadable")  # that say how files are read
 
     path: FilePath | None = None  # a text file (.gz, .bz2, .xz, .zip too), or a folder of them; instead of corpus

@@ -19,8 +19,8 @@ from seqjax.train import LoopConfig, OptimizerConfig
 class Data:
     """The sequences, their classes and their batches."""
 
-    SOURCES: ClassVar = ("train", "valid", "test", "strokes", "series")  # a flag for one replaces the run's others
-    PATHS: ClassVar = ("train", "valid", "test", "strokes", "series")  # fields that name files or folders
+    SOURCES = PATHS = ("train", "valid", "test", "strokes", "series")  # files; a flag for one replaces the run's others
+    OF_TRAINING: ClassVar = ("min_count", "max_size", "word_dropout", "distort")  # fields that evaluation has no use for
 
     train: FilePath | None = None  # a table, label<TAB>text or label text; .gz too. None: lines of Python's library, by module
     valid: FilePath | None = None  # likewise; None: split off from train

@@ -18,6 +18,7 @@ class Data:
 
     SOURCES: ClassVar = ("task",)  # says, with `path`, where the data come from
     PATHS: ClassVar = ("path",)  # fields that name files or folders
+    OF_TRAINING: ClassVar = ("batches", "transpose")  # fields that evaluation has no use for
 
     task: str = "BinaryAddition"  # a task and its fields, such as 'Copy(delay=200)'; or piano_rolls, series, (permuted_)mnist
     further: tuple[str, ...] = ()  # tasks on which the network is also tested, such as longer sequences

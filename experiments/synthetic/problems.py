@@ -67,9 +67,7 @@ def load_problem(config: Config) -> Problem:
     data = config.data
     if data.task not in REAL:
         if data.path is not None:
-            raise InputError(
-                f"--data.path is given, and {data.task} reads no file: leave it out, or give one of {', '.join(REAL)}"
-            )
+            raise InputError(f"--data.path is given, and {data.task} reads no file, unlike {', '.join(REAL)}: leave it out")
         return _drawn(data, config.seed)
     if data.path is None:
         raise InputError(f"--data.task {data.task} reads a file: give --data.path")

@@ -21,6 +21,8 @@ class Data:
 
     SOURCES: ClassVar = ("train", "valid", "test", "tfds")  # alternatives: a flag for one replaces the run's others
     PATHS: ClassVar = ("train", "valid", "test", "vocabulary_from")  # fields that name files or folders
+    OF_VOCABULARY: ClassVar = ("vocabulary_from", "vocabulary_size", "min_count", "character_coverage", "joint")
+    OF_TRAINING: ClassVar = ("units", "target_units", *OF_VOCABULARY)  # fields that evaluation has no use for
 
     train: tuple[FilePath, ...] = ()  # two aligned files, a table, or .jsonl; .gz too. Empty: numbers in words, in two languages
     valid: tuple[FilePath, ...] = ()  # likewise; empty: split off from train

@@ -73,6 +73,7 @@ FLAGS = {  # one of each kind of message, as the flag parser, the config or a gr
         "--model.hiden-size 3",
         "Unrecognized options: --model.hiden-size, 3; Perhaps you meant: --model.hidden-",
     ),
+    "no value": ("--seeds --seed 1", "--seeds has no value: give at least one, or leave it out"),
     "an empty path": ("--run.dir=", "--run.dir is empty: give the path of a file or folder"),
     "a seed": ("--seed -1", "--seed is -1, it must be from 0 to 9223372036854775807"),
     "equal seeds": ("--seeds 1 1", "--seeds is 1 1, they must be different numbers"),
@@ -88,6 +89,17 @@ def test_a_wrong_flag_is_told_in_one_line_by_the_name_that_was_typed(case):
         parse(type(config), flags.split(), program="train", default=config)
     told = as_flags(str(error.value))
     assert told.startswith(message) and "\n" not in told, told
+
+
+def test_a_flag_without_values_takes_those_of_a_preset_away():
+    config = default("language_model")
+    assert config.ngrams and parse(type(config), ["--ngrams"], program="train", default=config).ngrams == ()
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_settings_of_training_are_fields_of_the_data(experiment):
+    data = type(default(experiment).data)
+    assert set(data.OF_TRAINING) <= {field.name for field in dataclasses.fields(data)} - {"batch_size", *data.SOURCES}
 
 
 def test_the_names_of_settings_become_flags_with_and_without_prefixes():

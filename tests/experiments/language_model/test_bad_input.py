@@ -170,6 +170,11 @@ OF_A_RUN = {
     "more checkpoints than there are": (["sample", "RUN", "--average", 3], ["keeps 1 checkpoints", "an average of 3"]),
     "another text that is missing": (["evaluate", "RUN", "--data.path", "missing.txt"], ["missing.txt does not exist"]),
     "two texts": (["evaluate", "RUN", "--data.path", "good.txt", "--data.tfds", "lm1b"], ["good.txt", "lm1b"]),
+    "a vocabulary that it has": (
+        ["evaluate", "RUN", "--data.vocabulary", "byte"],
+        ["--data.vocabulary is a setting of"],
+    ),
+    "no run in an ensemble": (["sample", "RUN", "--ensemble"], ["--ensemble has no value: give at least one"]),
     "fewer steps than it has": (["train", "--resume", "RUN", "--loop.steps", 1], ["loop.steps is 1", "at step 4 already"]),
     "two sets of weights": (["train", "--resume", "RUN", "--init-from", "RUN"], ["--resume and --init-from are both given"]),
     "run folder that exists": (["train", *GOOD, *SIZES, *PACE, "--run.dir", "RUN"], ["exists", "--resume"]),

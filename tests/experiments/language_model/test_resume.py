@@ -118,6 +118,8 @@ def test_resume_refuses_a_text_that_has_changed(tmp_path):
     (line,) = outcome.err.splitlines()
     assert f"{text} (valid) is not what {folder} was started with: restore it to continue" in line
     assert contents(folder) == before
+    measured = command("evaluate", folder, "--split", "valid")
+    assert measured.code == 0 and f"warning: {text} (valid) has changed since {folder} was trained" in measured.err
 
 
 @pytest.mark.slow
