@@ -1,10 +1,10 @@
 """Polyphonic music as piano rolls: the notes that sound at each moment."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
+from seqjax.checks import as_path
 from seqjax.data.array_files import digest_of, mat_variables
 from seqjax.data.labels import Labels
 from seqjax.data.series import Series
@@ -30,6 +30,7 @@ def load(path) -> Series:
 
     Boulanger-Lewandowski, Bengio, Vincent 2012 (the data); Bai, Kolter, Koltun 2018 (the files).
     """
+    path = as_path(path)
     variables, rolls, splits = mat_variables(path, PARTS), [], {}
     for part in PARTS:
         pieces = [np.asarray(piece) for piece in np.ravel(variables[part])]
@@ -43,7 +44,7 @@ def load(path) -> Series:
         lengths=np.array([len(roll) for roll in rolls]),
         classes=Labels(names=tuple(str(LOWEST + key) for key in range(88))),
         names=tuple(f"{split} {number}" for split, places in splits.items() for number in range(len(places))),
-        record={"source": Path(path).name, "sha256": digest_of([path])},
+        record={"source": path.name, "sha256": digest_of([path])},
         splits=splits,
     )
 

@@ -21,8 +21,9 @@ def write_rolls(path, **parts):
     return path
 
 
-def test_rolls_are_read_with_their_split(tmp_path):
-    series = piano_rolls.load(write_rolls(tmp_path / "songs.mat"))
+def test_rolls_are_read_with_their_split(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(write_rolls(tmp_path / "songs.mat").parent))
+    series = piano_rolls.load("~/songs.mat")
     assert series.lengths.tolist() == [5, 3, 4, 2, 6] and series.shapes == {"features": (88,)}
     assert {name: part.tolist() for name, part in series.splits.items()} == {"train": [0, 1], "valid": [2], "test": [3, 4]}
     assert series.classes.names[0] == "21" and series.names[3] == "test 0"

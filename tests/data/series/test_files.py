@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seqjax.data.series import feature_moments, load_series, split_series
+from seqjax.data.series import feature_moments, load_series, read_forecast, split_series
 from seqjax.errors import InputError
 from tests.data.series.examples import Lazy, make
 
@@ -142,3 +142,10 @@ def test_moments_are_those_of_all_steps(lazy):
     steps = np.concatenate(items).astype(np.float64)
     np.testing.assert_allclose(mean, steps.mean(0), rtol=1e-12)
     np.testing.assert_allclose(deviation, [steps[:, 0].std(), 1, steps[:, 2].std()], rtol=1e-12)
+
+
+@pytest.mark.parametrize("shares", [(0.8, 0.5), (-0.1, 0.5), (0.5,), (float("nan"), 0.1)])
+def test_shares_of_a_forecast_are_checked(tmp_path, shares):
+    np.save(tmp_path / "wave.npy", np.sin(np.arange(100.0)))
+    with pytest.raises(InputError, match="it must be three shares"):
+        read_forecast(tmp_path / "wave.npy", window=10, shares=shares)
