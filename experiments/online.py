@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from experiments.command_line import renamed
+from seqjax.data.array_files import DAMAGES
 from seqjax.data.video import TimedFrame, clip_frames, flow_frames, folder_frames, image_frames, number_frames
 from seqjax.errors import InputError
 from seqjax.types import Params
@@ -81,7 +82,7 @@ def _vectors(path: str | None, width: int, rate: float) -> Iterator[TimedFrame]:
     elif path.endswith(".npy"):
         try:
             rows = np.load(path, allow_pickle=False)
-        except ValueError as error:
+        except DAMAGES as error:
             raise InputError(f"{path} cannot be read as an array: {error}") from None
         if rows.ndim != 2 or rows.shape[1] != width or not np.isfinite(rows).all():
             raise InputError(f"{path} holds an array {rows.shape}: it must be [T, {width}], of finite numbers")

@@ -1,7 +1,10 @@
 """Arrays of data files, refused in one line if a file is missing or is not what it should be."""
 
 import hashlib
+import lzma
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,12 @@ import numpy as np
 
 from seqjax.checks import as_path
 from seqjax.errors import InputError
+
+# The errors of Python, NumPy and SciPy for a file that is cut off, damaged, encrypted or packed by an unknown method
+DAMAGES = (
+    *(OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, LookupError, MemoryError),
+    *(ValueError, TypeError, AttributeError, OverflowError, SyntaxError, tokenize.TokenError),
+)
 
 
 def file_in(folder, name: str, *, what: str) -> Path:
@@ -63,7 +72,7 @@ def npz_arrays(path, required: Sequence[str] = ()) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except DAMAGES as error:
         reason = "it holds Python objects" if "allow_pickle" in str(error) else str(error)
         raise InputError(f"{path} cannot be read: {reason}; give an .npz file of plain arrays") from None
     missing = [name for name in required if name not in arrays]
@@ -95,7 +104,7 @@ def mat_variables(path, required: Sequence[str]) -> dict[str, Any]:
         raise InputError(f"{path} is missing: give a .mat file")
     try:
         variables = loadmat(path)
-    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
+    except (*DAMAGES, MatReadError) as error:
         raise InputError(f"{path} cannot be read: {error}; give a .mat file of version 7 or earlier") from None
     missing = [name for name in required if name not in variables]
     if missing:

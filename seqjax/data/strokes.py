@@ -12,6 +12,7 @@ import numpy as np
 
 from seqjax.annotations import public
 from seqjax.checks import as_path, check_array
+from seqjax.data.array_files import DAMAGES
 from seqjax.data.labels import Labels
 from seqjax.data.series import Series
 from seqjax.data.splits import SPLITS
@@ -50,7 +51,7 @@ def load_omniglot(path: str | Path, *, spacing: float = 5.0) -> Series:
                 parts = PurePosixPath(name).parts
                 if len(parts) >= 3 and name.endswith(".txt") and parts[0] != "__MACOSX":
                     drawings[parts[-3:]] = archive.read(name).decode("utf-8", "replace")
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
+    except DAMAGES as error:
         raise InputError(f"{path} cannot be unpacked: {error}") from None
     if not drawings:
         raise InputError(f"{path} holds no alphabet/character/number_drawer.txt: give Omniglot's zip of pen strokes")
@@ -102,7 +103,7 @@ def load_stroke3(path: str | Path) -> dict[str, Series]:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except DAMAGES as error:
         raise InputError(f"{path} is not an .npz of stroke-3 drawings: {error}") from None
     points, lengths = {}, {}
     for split in SPLITS:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seqjax.data.array_files import digest_of, file_in
+from seqjax.data.array_files import DAMAGES, digest_of, file_in
 from seqjax.data.labels import Labels
 from seqjax.data.series import Series
 from seqjax.errors import InputError
@@ -18,7 +18,7 @@ def load(folder, *, permuted: bool = False, seed: int = 92916) -> Series:
 
     Args:
         folder: holds the four files train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-...
-        permuted: whether the pixels of all images are in one order at random.
+        permuted: whether the pixels of all images are in one random order.
         seed: of that order.
 
     Returns:
@@ -58,7 +58,7 @@ def _read(path: Path, rank: int) -> np.ndarray:
     """The array of an idx file of bytes: a magic number 0 0 8 rank, the sizes as big-endian int32, the bytes."""
     try:
         content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError) as error:
+    except DAMAGES as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     sizes = np.frombuffer(content[4 : 4 * (1 + rank)], ">i4") if len(content) >= 4 * (1 + rank) else np.zeros(0, int)
     if content[:4] != bytes([0, 0, 8, rank]) or int(np.prod(sizes)) != len(content) - 4 * (1 + rank):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from seqjax.checks import as_path
-from seqjax.data.array_files import digest_of, npz_arrays, parts_of
+from seqjax.data.array_files import DAMAGES, digest_of, npz_arrays, parts_of
 from seqjax.data.labels import Labels
 from seqjax.data.series.layout import classes_and_splits, matched
 from seqjax.data.series.segments import read_segments, segment_targets
@@ -164,7 +164,7 @@ def read_item(path: str | Path) -> np.ndarray:
     if suffix == ".npy":
         try:
             array = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except DAMAGES as error:
             raise InputError(f"{path} cannot be read: {error}; give a plain array") from None
     else:
         array = npz_arrays(path, ("features",))["features"] if suffix == ".npz" else _table(path)

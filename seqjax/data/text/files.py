@@ -7,7 +7,6 @@ import gzip
 import lzma
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from seqjax.checks import as_path
+from seqjax.data.array_files import DAMAGES
 from seqjax.errors import InputError
 
 PIECE = 1 << 20  # bytes that are read at a time
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_DAMAGES = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError, KeyError)
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class TextFile:
                     file = stack.enter_context(stack.enter_context(zipfile.ZipFile(self.path)).open(self.member))
                 while content := file.read(PIECE):
                     yield content
-        except _DAMAGES as error:
+        except DAMAGES as error:
             reason = getattr(error, "strerror", None)
             raise InputError(f"{self} cannot be {f'read: {reason}' if reason else f'unpacked: {error}'}") from None
         yield b""
@@ -131,7 +130,7 @@ def archived(path: Path, encoding: str = "utf-8") -> dict[str, TextFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-    except _DAMAGES as error:
+    except DAMAGES as error:
         raise InputError(f"{path} cannot be unpacked: {error}") from None
     return {name: TextFile(path, encoding, name) for name in sorted(names) if not _is_hidden(name)}
 

@@ -10,6 +10,7 @@ from typing import IO
 
 import numpy as np
 
+from seqjax.data.array_files import DAMAGES
 from seqjax.data.video.clips import Clip, UnreadableClip, file_digest
 from seqjax.errors import InputError
 
@@ -53,7 +54,8 @@ def open_array(path) -> ArrayClip:
     try:
         with _array_file(path) as file:
             shape, _, dtype = _header(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        rate = _rate(path)
+    except DAMAGES as error:
         reason = str(error) if isinstance(error, InputError) else f"{path} cannot be read as an array of frames"
         raise UnreadableClip(reason) from None
     channels = shape[3] if len(shape) == 4 else 1
@@ -69,7 +71,7 @@ def open_array(path) -> ArrayClip:
         height=shape[1],
         width=shape[2],
         channels=channels,
-        rate=_rate(path),
+        rate=rate,
         digest=hashlib.sha256(f"{shape}{dtype}{file_digest(path)}".encode()).hexdigest(),
     )
 
@@ -90,13 +92,18 @@ def _array_file(path) -> Iterator[IO[bytes]]:
         with Path(path).open("rb") as file:
             yield file
         return
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name != "rate.npy"]
-        name = f"{FRAMES}.npy" if len(names) != 1 else names[0]
-        if name not in names:
-            raise InputError(f"{path} holds {', '.join(names) or 'nothing'}: name the array of frames {FRAMES!r}")
-        with archive.open(name) as file:
-            yield file
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name != "rate.npy"]
+            name = f"{FRAMES}.npy" if len(names) != 1 else names[0]
+            if name not in names:
+                raise InputError(f"{path} holds {', '.join(names) or 'nothing'}: name the array of frames {FRAMES!r}")
+            with archive.open(name) as file:
+                yield file
+    except InputError:
+        raise
+    except DAMAGES:
+        raise UnreadableClip(f"{path} cannot be unpacked") from None
 
 
 def _skip(file: IO[bytes], count: int):

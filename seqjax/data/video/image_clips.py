@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from seqjax.data.array_files import DAMAGES
 from seqjax.data.video.clips import Clip, UnreadableClip, file_digest, opencv
 from seqjax.errors import InputError
 from seqjax.extras import from_extra
@@ -106,7 +107,7 @@ def open_images(path, names: Sequence[str]) -> ImageClip:
         try:
             with _opened(path, name) as file, Image.open(file) as image:
                 found, mode = (image.height, image.width), image.mode
-        except (OSError, SyntaxError, ValueError, zipfile.BadZipFile, Image.DecompressionBombError):
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             raise UnreadableClip(f"{path}: frame {name} cannot be read as an image") from None
         size = size or found
         if found != size:
@@ -157,7 +158,7 @@ def _open_archive(path: str, changed: int, process: int) -> zipfile.ZipFile:
     """An open zip, for all threads of one process; a zip that has changed since is opened anew."""
     try:
         return zipfile.ZipFile(path)
-    except zipfile.BadZipFile:
+    except DAMAGES:
         raise UnreadableClip(f"{path} is not a zip") from None
 
 
@@ -170,7 +171,11 @@ def _opened(path, name: str):
 def _bytes_of(path, name: str) -> bytes:
     if os.path.isdir(path):
         return Path(path, name).read_bytes()
-    return _archive(path).read(name)
+    archive = _archive(path)
+    try:
+        return archive.read(name)
+    except DAMAGES:
+        raise UnreadableClip(f"{path}: frame {name} cannot be unpacked") from None
 
 
 def _digest_of(path, name: str) -> str:
