@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from seqjax.annotations import public
-from seqjax.checks import check_array
+from seqjax.checks import check_array, check_integers, check_positive, check_values
 from seqjax.drawing import new_figure, save_png
 from seqjax.errors import InputError
 
@@ -49,7 +49,7 @@ def extract_automaton(states, inputs, outputs, *, mask=None, clusters: int = 12,
         The automaton; its states are in the order in which they are visited most.
 
     Raises:
-        InputError: shapes that do not fit, or no two steps in a row.
+        InputError: shapes that do not fit, a negative symbol or seed, no cluster, or no two steps in a row.
 
     Example:
         >>> inputs = np.random.default_rng(0).integers(0, 2, (20, 30))
@@ -66,26 +66,33 @@ def extract_automaton(states, inputs, outputs, *, mask=None, clusters: int = 12,
         np.asarray(check_array(name, a, "integer", *shape)) for name, a in (("inputs", inputs), ("outputs", outputs))
     )
     real = np.ones(shape, np.bool_) if mask is None else np.asarray(check_array("mask", mask, "bool", *shape))
-    moves = real[:, :-1] & real[:, 1:]  # [N, T - 1]
-    if not moves.any():
+    check_positive(clusters=clusters)
+    check_integers(seed=seed)
+    if seed < 0:
+        raise InputError(f"seed is {seed}, it must be at least 0")
+    for name, symbols in (("inputs", inputs), ("outputs", outputs)):
+        check_values(name, symbols, "at least 0", lambda known: known >= 0, real)
+    if not (real[:, :-1] & real[:, 1:]).any():
         raise InputError("no sequence has two steps: there are no transitions to read")
     members = np.full(shape, -1)
     members[real] = _k_means(states[real], clusters, np.random.default_rng(seed))
-    count, symbols = members.max() + 1, inputs[real].max() + 1
-    printed = _most(members[real], outputs[real], count, outputs[real].max() + 1)  # [K]
-    pairs = (members[:, :-1] * symbols + inputs[:, 1:])[moves]
-    following = _most(pairs, members[:, 1:][moves], count * symbols, count).reshape(count, symbols)  # [K, V]
-    classes = _merged(printed, following)  # [K]
+    classes = _merged(*_machine(members, inputs, outputs, real)[:2])  # [K]
     members[real] = classes[members[real]]
     order = np.argsort(-np.bincount(members[real]), kind="stable")
     members[real] = np.argsort(order)[members[real]]
-    count = len(order)
-    printed = _most(members[real], outputs[real], count, outputs[real].max() + 1)
+    printed, following, agreement = _machine(members, inputs, outputs, real)
+    return Automaton(printed, following, np.bincount(members[real]), agreement, members)
+
+
+def _machine(members: np.ndarray, inputs: np.ndarray, outputs: np.ndarray, real: np.ndarray):
+    """The symbol of each state [K], the state after each state and input [K, V], and the share of the steps that they give."""
+    moves = real[:, :-1] & real[:, 1:]  # [N, T - 1]
+    count, symbols = members.max() + 1, inputs[real].max() + 1
+    printed = _most(members[real], outputs[real], count, outputs[real].max() + 1)  # [K]
     pairs = (members[:, :-1] * symbols + inputs[:, 1:])[moves]
-    following = _most(pairs, members[:, 1:][moves], count * symbols, count)
+    following = _most(pairs, members[:, 1:][moves], count * symbols, count)  # [K V]
     right = (following[pairs] == members[:, 1:][moves]) & (printed[members[:, 1:]] == outputs[:, 1:])[moves]
-    visits = np.bincount(members[real], minlength=count)
-    return Automaton(printed, following.reshape(count, symbols), visits, float(right.mean()), members)
+    return printed, following.reshape(count, symbols), float(right.mean())
 
 
 def _k_means(points: np.ndarray, clusters: int, rng: np.random.Generator, rounds: int = 50) -> np.ndarray:
@@ -96,14 +103,14 @@ def _k_means(points: np.ndarray, clusters: int, rng: np.random.Generator, rounds
         if not nearest.max() > 1e-12:
             break
         centres = np.vstack([centres, points[nearest.argmax()]])
-    found = np.zeros(len(points), np.int64)
+    labels = np.zeros(len(points), np.int64)
     for _ in range(rounds):
         distances = (centres**2).sum(axis=1) - 2 * points @ centres.T  # [N, K]
-        before, found = found, distances.argmin(axis=1)
-        centres = np.stack([points[found == k].mean(axis=0) if (found == k).any() else c for k, c in enumerate(centres)])
-        if (found == before).all():
+        before, labels = labels, distances.argmin(axis=1)
+        centres = np.stack([points[labels == k].mean(axis=0) if (labels == k).any() else c for k, c in enumerate(centres)])
+        if (labels == before).all():
             break
-    return np.unique(found, return_inverse=True)[1]
+    return np.unique(labels, return_inverse=True)[1]
 
 
 def _most(keys: np.ndarray, values: np.ndarray, size: int, kinds: int) -> np.ndarray:

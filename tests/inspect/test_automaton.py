@@ -61,3 +61,18 @@ def test_wrong_shapes_are_refused(shapes, message):
     states, inputs, outputs = (np.zeros(shape, int) for shape in shapes)
     with pytest.raises(InputError, match=message):
         extract_automaton(states.astype(float), inputs, outputs)
+
+
+@pytest.mark.parametrize(
+    ("least", "options", "message"),
+    [
+        ((-1, 0), {}, "inputs holds -1, it must be at least 0"),
+        ((0, -2), {}, "outputs holds -2, it must be at least 0"),
+        ((0, 0), {"clusters": 0}, "clusters is 0, it must be at least 1"),
+        ((0, 0), {"seed": -1}, "seed is -1, it must be at least 0"),
+    ],
+)
+def test_wrong_values_are_refused(least, options, message):
+    inputs, outputs = (np.full((2, 3), value) for value in least)
+    with pytest.raises(InputError, match=message):
+        extract_automaton(np.zeros((2, 3, 1)), inputs, outputs, **options)
