@@ -34,9 +34,11 @@ class LinenLayer(linen.Module):
 
     def setup(self):
         _check(self.cell)
-        shapes = jax.eval_shape(self.cell.init, jax.random.key(0))
-        key = _typed(self.make_rng("params")) if self.is_initializing() and shapes else jax.random.key(0)
-        self.held = {name: self.param(name, lambda _, name=name: self.cell.init(key)[name]) for name in shapes}
+        if not self.is_initializing():  # `self.param` would trace an initializer to compare shapes, which `unroll` does for less
+            self.held = core.meta.unbox(self.variables.get("params", {}))
+            return
+        params = self.cell.init(_typed(self.make_rng("params")))
+        self.held = {name: self.param(name, lambda _, name=name: params[name]) for name in params}
 
     def __call__(
         self, xs: Array, state: State = None, *, deterministic: bool | None = None, return_state: bool = False, **options

@@ -1,14 +1,12 @@
 """Files in the safetensors format, with the names of PyTorch's state dicts or any others."""
 
-import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from seqjax.annotations import public
-from seqjax.checks import as_array, concrete, kind_of_dtype, shown
+from seqjax.checks import as_array, as_path, concrete, kind_of_dtype
 from seqjax.errors import InputError
 from seqjax.extras import from_extra
 from seqjax.interop.layouts import Arrays
@@ -28,7 +26,7 @@ def save(path, arrays: Mapping[str, Any]) -> None:
         InputError: a value that is no array, a file that cannot be written, or safetensors is not installed.
 
     Example:
-        >>> import tempfile
+        >>> import pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp(), "a.safetensors")
         >>> save(path, {"weight": np.ones((2, 3), np.float32)})
         >>> load(path)["weight"].shape
@@ -39,7 +37,7 @@ def save(path, arrays: Mapping[str, Any]) -> None:
     with from_extra("interop"):
         from safetensors import SafetensorError
         from safetensors.numpy import save as to_bytes
-    path, values = _path(path), {}
+    path, values = as_path(path), {}
     for name, value in arrays.items():
         array = as_array(str(name), value)
         if (
@@ -79,7 +77,7 @@ def load(path) -> Arrays:
     with from_extra("interop"):
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
-    path = _path(path)
+    path = as_path(path)
     try:
         path.open("rb").close()  # Python's errors name their cause
         return load_file(path)
@@ -87,9 +85,3 @@ def load(path) -> Arrays:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except SafetensorError as error:
         raise InputError(f"{path} is damaged, or no safetensors file: {error}") from None
-
-
-def _path(path) -> pathlib.Path:
-    if not isinstance(path, str | os.PathLike):
-        raise InputError(f"path is {shown(path)}, it must be the path of a file")
-    return pathlib.Path(path).expanduser()

@@ -326,6 +326,7 @@ def of_torch(cell, prefix="", **shapes):
             lambda c: flax.as_linen(c).apply({"params": params_of(c)}, jnp.ones((2, 3, 4)), key=jax.random.key(0)),
             'a module of Flax draws its noise from the rng "dropout": it takes no key',
         ),
+        (lambda c: flax.as_linen(c).apply({}, jnp.ones((2, 3, 4))), "params lacks 'bias': it holds"),
         (
             lambda c: flax.as_linen(Bidirectional(c)).apply({"params": params_of(Bidirectional(c))}, (), XS[:, 0], method="step"),
             "Bidirectional is a layer that reads whole sequences: it has no step",
@@ -336,7 +337,7 @@ def of_torch(cell, prefix="", **shapes):
             r"arrays holds 'k': key<fry>\[\], it must hold numbers or flags",
         ),
         (lambda c: safetensors.save("a", {"__metadata__": np.ones(2)}), r"arrays holds '__metadata__'"),
-        (lambda c: safetensors.save(3, {}), "path is 3, it must be the path of a file"),
+        (lambda c: safetensors.save(3, {}), "the path is 3, it must be a text or a Path"),
         (lambda c: safetensors.load("no_such_file"), "no_such_file cannot be read: No such file or directory"),
         (lambda c: flax.from_nnx({}, c), r"NNX's cells are nnx.LSTMCell, .*, not a dict"),
         (
