@@ -71,7 +71,7 @@ def from_keras(source, cell: Cell | SequenceLayer) -> Params:
         raise InputError(
             f"the weights are {len(source)} arrays, {type(cell).__name__} has {3 * count}, or {2 * count} without biases: {each}"
         )
-    return read(*_named(cell, source), "the weights")
+    return read(*_named(_parts(cell, len(source) == 3 * count), source), "the weights")
 
 
 @public
@@ -119,6 +119,8 @@ def cell_of(layer) -> Cell | Bidirectional:
         InputError: another layer, one that has not been built, or an activation that the cell does not have.
     """
     keras: Any = sys.modules.get("keras")
+    if getattr(getattr(layer, "forward_layer", layer), "go_backwards", False):
+        raise InputError("a cell has no go_backwards: give layer.get_weights() to from_keras, and reverse=True to unroll")
     if keras is not None and isinstance(layer, keras.layers.Bidirectional):
         merge = _MERGES.get(layer.merge_mode)
         if merge is None:
@@ -127,8 +129,6 @@ def cell_of(layer) -> Cell | Bidirectional:
         return Bidirectional(forward, None if backward == forward else backward, merge=merge)
     if keras is None or not isinstance(layer, _types(keras)):
         raise InputError(f"cell_of reads a SimpleRNN, LSTM, GRU or Bidirectional of Keras, not {kind_of(layer)}")
-    if getattr(layer, "go_backwards", False):
-        raise InputError("a cell has no go_backwards: give layer.get_weights() to from_keras, and reverse=True to unroll")
     return _cell_of(keras, layer)
 
 
@@ -177,10 +177,9 @@ def _parts(network, bias: bool) -> list[Part]:
     return parts
 
 
-def _named(network, weights: Sequence) -> tuple[list[Part], Arrays]:
+def _named(parts: list[Part], weights: Sequence) -> tuple[list[Part], Arrays]:
     """The cells of a network, and a list of weights by the names of their layouts."""
-    count = sum(map(len, layers_of(network, _KERAS)))
-    parts, weights, arrays = _parts(network, len(weights) == 3 * count), list(weights), {}
+    weights, arrays = list(weights), {}
     for part in parts:
         names = [*part.layout]
         for name in names[:3]:

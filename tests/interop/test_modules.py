@@ -144,6 +144,9 @@ def test_modules_of_keras(implicit_promotion, monkeypatch):
         np.testing.assert_allclose(run(layer), expected, rtol=0, atol=1e-6)
     with pytest.raises(InputError, match=r"^LSTM is not built"):
         keras.cell_of(layers.LSTM(3))
+    for wrap in (lambda layer: layer, layers.Bidirectional):
+        with pytest.raises(InputError, match=r"^a cell has no go_backwards"):
+            keras.cell_of(wrap(layers.LSTM(3, go_backwards=True)))
     layer = layers.LSTM(3, activation="relu")
     run(layer)
     assert keras.cell_of(layer) == LSTM(2, 3, input_activation="relu", output_activation="relu")
