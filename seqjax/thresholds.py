@@ -300,7 +300,7 @@ def scan_method(steps: Any) -> str:
 
     A compiled loop on a CPU takes 5 to 90 nanoseconds a step for 1 to 64 units of one row, so that saving steps saves little: no
     number of steps was found from which another method is faster by more than the noise. Microseconds of one row, float32 (2
-    cores): T, units: loop, chunked, associative
+    cores, beside other work on them): T, units: loop, chunked, associative
 
         64, 4       10   12    11        4096, 4      31   72   125       16384, 1     67  118   105
         1024, 4     14   24    66        4096, 64    357  349  1032       16384, 4     94  249   347

@@ -139,8 +139,8 @@ def read_limit(max_length: int, max_lengths: ArrayLike | None) -> Any:
     limits = _integers("max_lengths", max_lengths, "[B]", 1)
     right = f"1 to max_length, {max_length}"
     check_values("max_lengths", limits, right, lambda known: (known >= 1) & (known <= max_length))
-    known = concrete(limits)
-    return jnp.clip(limits, 1, max_length).astype(jnp.int32) if known is None else known.astype(np.int32)
+    values = concrete(limits)
+    return jnp.clip(limits, 1, max_length).astype(jnp.int32) if values is None else values.astype(np.int32)
 
 
 def rows_of_limit(limit: Array, rows: int) -> Array:
@@ -222,8 +222,8 @@ def _check_least(max_length: int, ends: tuple[int, ...], *, min_length: int, max
         raise InputError(f"min_length is {min_length} and end is None: nothing ends a row before max_length, give end")
     if min_length > max_length:
         raise InputError(f"min_length is {min_length}, it must be at most max_length, {max_length}")
-    known = None if max_lengths is None else concrete(_array("max_lengths", max_lengths))
-    if known is not None and min_length > known.min(initial=max_length):
+    limits = None if max_lengths is None else concrete(_array("max_lengths", max_lengths))
+    if limits is not None and min_length > limits.min(initial=max_length):
         raise InputError(f"min_length is {min_length}, it must be at most every one of max_lengths")
 
 
@@ -287,10 +287,10 @@ def _array(name: str, value: Any) -> Any:
 
 def _counting(prefix: Any, lengths: Any) -> np.ndarray | None:
     """True for the symbols of a prefix that are forced, bool [B, P]; None where they are not known here."""
-    symbols, known = concrete(prefix), None if lengths is None else concrete(lengths)
-    if symbols is None or (lengths is not None and known is None):
+    symbols, counts = concrete(prefix), None if lengths is None else concrete(lengths)
+    if symbols is None or (lengths is not None and counts is None):
         return None
-    return symbols >= 0 if known is None else (symbols >= 0) & (np.arange(prefix.shape[1]) < known[:, None])
+    return symbols >= 0 if counts is None else (symbols >= 0) & (np.arange(prefix.shape[1]) < counts[:, None])
 
 
 def check_vocabulary(size: int, ends: tuple[int, ...], rules: Rules | None):

@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple, cast
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 

@@ -4,7 +4,6 @@ import jax.numpy as jnp
 
 from seqjax.annotations import public
 from seqjax.checks import check_array
-from seqjax.errors import InputError
 from seqjax.types import Array, at_least_float32
 from seqjax.weighted import Weighted
 
@@ -36,9 +35,7 @@ def squared_error(predictions: Array, targets: Array, mask: Array | None = None)
     targets = jnp.asarray(check_array("targets", targets, "floating", *predictions.shape)).astype(predictions.dtype)
     errors = predictions - targets
     if mask is not None:
-        mask = jnp.asarray(check_array("mask", mask, "bool", "..."))
-        if mask.shape != predictions.shape[:-1]:
-            raise InputError(f"mask has shape {mask.shape}, it must be {predictions.shape[:-1]}")
+        mask = jnp.asarray(check_array("mask", mask, "bool", *predictions.shape[:-1]))
         errors = jnp.where(jnp.broadcast_to(mask[..., None], errors.shape), errors, jnp.zeros((), errors.dtype))
     count = errors.size if mask is None else mask.sum(dtype=errors.dtype) * errors.shape[-1]
     return Weighted((errors**2).sum(), jnp.asarray(count, errors.dtype))

@@ -354,6 +354,13 @@ def check_encoder(encoder):
         raise InputError(f"the encoder is a {type(encoder).__name__}, it must be an Encoder such as Symbols or Features")
 
 
+def target_mask(batch: dict, real: Array) -> Array:
+    """The real steps, bool [B, T], that have a target: all of them, unless the batch has a "target_mask"."""
+    if batch.get("target_mask") is None:
+        return real
+    return real & jnp.asarray(check_array("target_mask", batch["target_mask"], "bool", *real.shape))
+
+
 def class_probabilities(model, params: Params, batch: dict) -> Array:
     """The probabilities that a model with an encoder gives to classes, [B, C] or [B, T, C]; refuses what it cannot read."""
     return _class_probabilities(model, params, model.encoder.inputs(batch)[0])

@@ -13,7 +13,7 @@ from seqjax.errors import InputError
 from seqjax.layers.heads import fully_connected, init_layers
 from seqjax.losses import Weighted, binary_cross_entropy, margin_ranking, score_ranking
 from seqjax.losses.classifiers import accuracy, check_objective, objective
-from seqjax.models.encoders import Encoder, check_encoder, class_probabilities
+from seqjax.models.encoders import Encoder, check_encoder, class_probabilities, target_mask
 from seqjax.parameters import model_method
 from seqjax.placement import automatic
 from seqjax.serial import register
@@ -168,10 +168,8 @@ class FrameClassifier(Model):
     def _truth(self, outputs: FrameScores, batch: dict) -> tuple[Array, Array]:
         """The classes [B, T] that the probabilities are compared with, and bool [B, T], True where there is one."""
         kind, shape = ("integer", outputs.mask.shape) if self.exclusive else ("bool", outputs.scores.shape)
-        target, mask = jnp.asarray(check_array("target", batch["target"], kind, *shape)), batch.get("target_mask")
-        if mask is not None:
-            mask = jnp.asarray(check_array("target_mask", mask, "bool", *outputs.mask.shape))
-        mask = outputs.mask if mask is None else outputs.mask & mask
+        target = jnp.asarray(check_array("target", batch["target"], kind, *shape))
+        mask = target_mask(batch, outputs.mask)
         return target, mask & (target >= 0) if self.exclusive else mask
 
     @model_method

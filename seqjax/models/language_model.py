@@ -5,7 +5,6 @@ import functools
 from typing import Any, ClassVar
 
 import jax
-import jax.core
 import jax.numpy as jnp
 
 from seqjax.checks import check_array, check_choice, check_classes, check_rate, check_size, check_weights, concrete

@@ -5,7 +5,6 @@ import functools
 from typing import ClassVar, NamedTuple
 
 import jax
-import jax.core
 import jax.numpy as jnp
 
 from seqjax import masks
@@ -14,7 +13,7 @@ from seqjax.contracts import Model
 from seqjax.errors import InputError
 from seqjax.layers.heads import fully_connected, init_layers
 from seqjax.losses import Weighted, squared_error
-from seqjax.models.encoders import Encoder, check_encoder
+from seqjax.models.encoders import Encoder, check_encoder, target_mask
 from seqjax.parameters import model_method
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, State
@@ -106,10 +105,7 @@ class Regressor(Model):
     def loss(self, outputs: Predicted, batch: dict) -> Weighted:
         """The mean squared error of a number against "target"."""
         target = jnp.asarray(check_array("target", batch["target"], "floating", *outputs.values.shape))
-        mask = batch.get("target_mask")
-        if mask is not None:
-            mask = jnp.asarray(check_array("target_mask", mask, "bool", *outputs.mask.shape))
-        return squared_error(outputs.values, target, outputs.mask if mask is None else outputs.mask & mask)
+        return squared_error(outputs.values, target, target_mask(batch, outputs.mask))
 
     @model_method
     def start(self, params: Params, rows: int) -> State:
@@ -143,7 +139,7 @@ class Regressor(Model):
 
     @model_method
     def generate(self, params: Params, batch: dict, steps: int) -> Array:
-        """Continues series by the model's own predictions, each the next step's input.
+        """Continue series by the model's own predictions, each the next step's input.
 
         Args:
             params: from `init`.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax import masks
 from seqjax.annotations import public
-from seqjax.checks import as_array, check_array, check_key, check_positive, concrete
+from seqjax.checks import as_array, check_array, check_key, check_positive, check_weights, concrete
 from seqjax.errors import InputError
 from seqjax.probabilistic.rows import check_method, check_shapes, sequences
 from seqjax.types import Array, Key
@@ -61,8 +61,7 @@ def fit_autoregressive(xs, lengths=None, *, taps: int, ridge: float = 0.0) -> Au
     Yule 1927; Hamilton 1994, "Time Series Analysis", chapter 11.
     """
     xs, real = _windows(xs, lengths, taps)
-    if not 0 <= ridge < float("inf"):
-        raise InputError(f"ridge is {ridge:g}, it must be a finite number of at least 0")
+    check_weights(ridge=ridge)
     return _fit(xs, real, ridge, taps)
 
 

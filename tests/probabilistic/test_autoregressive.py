@@ -83,7 +83,7 @@ def test_wrong_arguments_are_refused():
         (lambda: fit_autoregressive(XS, taps=9), "a sequence has 9 steps, 9 delay taps need at least 10"),
         (lambda: fit_autoregressive(XS, LENGTHS, taps=4), "a sequence has 4 steps, 4 delay taps need at least 5"),
         (lambda: fit_autoregressive(XS, taps=0), "taps is 0, it must be at least 1"),
-        (lambda: fit_autoregressive(XS, taps=2, ridge=-1.0), "ridge is -1, it must be a finite number of at least 0"),
+        (lambda: fit_autoregressive(XS, taps=2, ridge=-1.0), "ridge is -1.0, it must be at least 0 and finite"),
         (lambda: autoregressive_predict(model, XS[..., :1]), r"xs has shape .*, it must be \[..., T, 2\]"),
         (
             lambda: autoregressive_predict(model._replace(bias=jnp.zeros(3)), XS),
