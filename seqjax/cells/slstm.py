@@ -15,7 +15,7 @@ from seqjax.serial import register
 from seqjax.thresholds import LSTM_BIAS_ROW
 from seqjax.types import Array, Key, Params, Shape, at_least_float32
 
-_BEFORE_THE_FIRST_STEP = -1e30  # m: exp(m - anything) is 0, and finite
+_NOTHING = -1e30  # log f + m before the first step: exp(it - anything) is 0, and finite
 
 
 @register
@@ -51,7 +51,7 @@ class SLSTM(VectorCell):
 
         m = max(log f + m, log i),  i = exp(log i - m),  f = exp(log f + m before - m)
 
-    which changes no h. After the first step n is at least 1.
+    which changes no h. In the first step, where n is 0, m = log i; after it n is at least 1.
 
     Args:
         input_size: D, features of one step (or symbols, for integer tokens).
@@ -99,10 +99,9 @@ class SLSTM(VectorCell):
         }
 
     def initial_state(self, params: Params, batch_shape: Shape = (), *, context=None, key: Key | None = None) -> SLSTMState:
-        """c = 0, n = 0, h = 0; m is so low that the first step keeps nothing."""
+        """c = 0, n = 0, m = 0, h = 0."""
         shape, dtype = (*batch_shape, self.hidden_size), at_least_float32(params["recurrent_kernel"].dtype)
-        zeros = lambda: jnp.zeros(shape, dtype)  # noqa: E731 - a buffer each, so that a state can be donated
-        return SLSTMState(zeros(), zeros(), jnp.full(shape, _BEFORE_THE_FIRST_STEP, dtype), zeros())
+        return SLSTMState(*(jnp.zeros(shape, dtype) for _ in range(4)))  # a buffer each, so that a state can be donated
 
     def project(self, params: Params, xs: Array) -> Array:
         """W x + b of all four gates: [..., D] to [..., 4H]."""
@@ -113,6 +112,7 @@ class SLSTM(VectorCell):
         z = z + recurrent_product(dot, state.h, params["recurrent_kernel"])
         log_i, z_f, z_g, z_o = jnp.split(z, 4, axis=-1)  # [..., H] each
         kept = state.m + (z_f if self.forget_activation == "exp" else _log_sigmoid(z_f))  # log f + m
+        kept = jax.lax.select(state.n == 0, jnp.full_like(kept, _NOTHING), kept)
         opens, ones = log_i > kept, jnp.ones_like(kept)
         smaller = jnp.exp(jax.lax.select(opens, kept - log_i, log_i - kept))  # of i and f; the larger one is 1
         i, f = jax.lax.select(opens, ones, smaller), jax.lax.select(opens, smaller, ones)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import GRU, LSTM, SLSTM, Elman, InputError, MultiplicativeLSTM, unroll
+from seqjax import GRU, LSTM, SLSTM, Elman, InputError, MultiplicativeLSTM, Zoneout, unroll
 from seqjax.activations import ACTIVATIONS
 from tests.oracles import sigmoid
 
@@ -131,6 +131,14 @@ def test_slstm_is_stable_where_its_exponentials_are_not():
     assert jnp.isfinite(jnp.array([loss, *(a.sum() for a in jax.tree.leaves(grads))])).all()
     state, _ = jax.jit(cell.step)(params, cell.initial_state(params), jnp.ones(1))
     np.testing.assert_array_equal(state.n, 1)
+
+
+def test_slstm_remembers_when_its_state_is_mixed_with_the_one_before():
+    """The expectation of Zoneout mixes every array of the state, the stabiliser too."""
+    cell = SLSTM(input_size=1, hidden_size=4, forget_bias=5.0)
+    params, xs = cell.init(jax.random.key(0)), jnp.zeros((1, 20, 1)).at[:, 0].set(3.0)
+    last, mixed = (unroll(c, params, xs)[1][0, -1] for c in (cell, Zoneout(cell, 0.05)))
+    assert jnp.abs(last - mixed).max() < 0.1 * jnp.abs(last).max()
 
 
 def test_variants_start_as_the_plain_cell_does():
