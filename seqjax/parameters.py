@@ -127,14 +127,6 @@ def _unhashable_field(part) -> str | None:
     return None
 
 
-def is_recurrent_kernel(name: str) -> bool:
-    """True for the name of a kernel that multiplies the state: recurrent_kernel or candidate_kernel, or one with a prefix."""
-    return name in _RECURRENT or name.endswith(tuple(f"_{ending}" for ending in _RECURRENT))
-
-
-_RECURRENT = ("recurrent_kernel", "candidate_kernel")
-
-
 class ParameterCount(int):
     """The number of parameters, an int; `table` lists it part by part.
 

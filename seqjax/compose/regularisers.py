@@ -13,7 +13,6 @@ from seqjax.checks import as_number, check_key, check_rate, shown
 from seqjax.contracts import Cell, CompositeCell, check_cell_field
 from seqjax.errors import InputError
 from seqjax.noise import Noise
-from seqjax.parameters import is_recurrent_kernel
 from seqjax.products import product
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape, State
@@ -255,4 +254,5 @@ def drop_weights(params: Params, key: Key | None, rate: float) -> Params:
 
 
 def _names_recurrent_kernel(path) -> bool:
-    return is_recurrent_kernel(jax.tree_util.keystr(path[-1:], simple=True))
+    name = jax.tree_util.keystr(path[-1:], simple=True)
+    return f"_{name}".endswith(("_recurrent_kernel", "_candidate_kernel"))
