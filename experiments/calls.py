@@ -3,10 +3,14 @@
 import ast
 import dataclasses
 import difflib
+import re
 from typing import Any
 
+from seqjax.checks import shown
 from seqjax.errors import InputError
 from seqjax.serial import registered
+
+LARGEST = 2**20  # of the integers in a call, which are sizes and numbers of steps
 
 
 def make(text: str, *bases: type, flag: str, **sizes: Any) -> Any:
@@ -32,13 +36,14 @@ def make(text: str, *bases: type, flag: str, **sizes: Any) -> Any:
         >>> type(cell).__name__, cell.hidden_size, cell.forget_bias
         ('LSTM', 3, -1.0)
     """
-    example = f"give a name or a call, such as '{'LSTM(forget_bias=0.0)' if not text.strip() else text.split('(')[0].strip()}'"
+    name = re.match(r"\s*([^\W\d]\w*)", text)
+    right = "give a name or a call" + (f", such as '{name[1]}'" if name else "")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
-        raise InputError(f"{flag} {text!r} cannot be read: {example}") from None
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        raise InputError(f"{flag} {shown(text)} cannot be read: {right}") from None
     if not isinstance(tree, ast.Name | ast.Call):
-        raise InputError(f"{flag} {text!r} is no name of a type: {example}")
+        raise InputError(f"{flag} {shown(text)} is no name of a type: {right}")
     return _value(tree, bases, flag, sizes)
 
 
@@ -50,7 +55,7 @@ def _value(tree: ast.expr, bases: tuple[type, ...], flag: str, sizes: dict[str, 
         keywords = tree.keywords if isinstance(tree, ast.Call) else []
         given = {word.arg: _value(word.value, (object,), flag, sizes) for word in keywords if word.arg}
         if len(given) < len(keywords) or any(isinstance(argument, ast.Starred) for argument in arguments):
-            raise InputError(f"{flag}: {kind.__name__} has arguments with a star: name each")
+            raise InputError(f"{flag}: {kind.__name__} has an argument twice or with a star: name each once")
         fields = [field for field in dataclasses.fields(kind) if field.init]  # type: ignore[arg-type]
         open_fields = [field.name for field in fields if field.name not in sizes and not field.kw_only]
         if len(arguments) > len(open_fields):
@@ -69,9 +74,12 @@ def _value(tree: ast.expr, bases: tuple[type, ...], flag: str, sizes: dict[str, 
     if isinstance(tree, ast.Tuple | ast.List):
         return tuple(_value(each, (object,), flag, sizes) for each in tree.elts)
     try:
-        return ast.literal_eval(tree)
+        value = ast.literal_eval(tree)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         raise InputError(f"{flag}: {ast.unparse(tree)} is no plain value: give a number, a quoted text, True or None") from None
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise InputError(f"{flag}: {ast.unparse(tree)} is too large: the largest integer is {LARGEST}")
+    return value
 
 
 def _is_required(field: dataclasses.Field) -> bool:
