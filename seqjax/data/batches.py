@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from seqjax.checks import as_integer, shown
+from seqjax.errors import InputError
+
 Batch = dict[str, np.ndarray]
 
 
@@ -47,6 +50,9 @@ class Stream(abc.ABC):
 
         Returns:
             A dict of NumPy arrays, each [B, ...].
+
+        Raises:
+            InputError: the position is not an integer of at least 0.
         """
 
     @property
@@ -57,6 +63,14 @@ class Stream(abc.ABC):
     def __iter__(self):
         """A grain iterator over the batches from position 0, with `get_state()` and `set_state({"next_index": position})`."""
         return ahead(self.batch, sys.maxsize, self.threads)
+
+
+def as_position(index) -> int:
+    """The position of a batch as an int; refuses anything but an integer of at least 0."""
+    position = as_integer(index)
+    if position is None or position < 0:
+        raise InputError(f"the position of a batch is {shown(index)}, it must be an integer of at least 0")
+    return position
 
 
 def ahead(batch: Callable[[int], Batch], count: int, threads: int):

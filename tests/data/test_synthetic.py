@@ -169,6 +169,7 @@ WRONG = {
     "a period": (lambda: synthetic.Waves(shortest=2.0), "Waves has periods from 2.0 to 40.0"),
     "no place": (lambda: synthetic.YearExtraction(positions=(1, 2)), "YearExtraction has positions=(1, 2)"),
     "no symbol": (lambda: synthetic.Copy(alphabet=0), "Copy has alphabet=0"),
+    "19 digits": (lambda: synthetic.Arithmetic(digits=19), "digits is 19, it must be at most 18"),
     "no task": (lambda: TaskStream(task=3, batch_size=1, seed=0), "task is 3, it must be a Task"),
     "no row": (lambda: TaskStream(task=SMALL["Copy"], batch_size=0, seed=0), "batch size 0"),
     "a negative seed": (lambda: task_batches(SMALL["Copy"], batch_size=1, count=1, seed=-1), "seed -1"),

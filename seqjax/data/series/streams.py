@@ -10,7 +10,7 @@ import numpy as np
 from seqjax.annotations import public
 from seqjax.checks import check_array, shown
 from seqjax.data import planning
-from seqjax.data.batches import Batch, Stream, ahead
+from seqjax.data.batches import Batch, Stream, ahead, as_position
 from seqjax.data.series.series import Series
 from seqjax.errors import InputError
 from seqjax.values import Value
@@ -125,7 +125,7 @@ class SeriesStream(Value, Stream):
         return self.series.identity | settings | {"augment": augment}
 
     def batch(self, index: int) -> Batch:
-        epoch, step = divmod(int(index), self.steps_per_epoch)
+        epoch, step = divmod(as_position(index), self.steps_per_epoch)
         shape, rows = self._plans.plan(epoch)[step]
         return _stacked(self.series, rows, [self._item(epoch, int(n)) for n in rows if n >= 0], shape[0])
 

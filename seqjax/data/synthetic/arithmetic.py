@@ -5,6 +5,7 @@ import string
 
 import numpy as np
 
+from seqjax.checks import check_rules
 from seqjax.data.batches import Batch
 from seqjax.data.synthetic.tasks import Task, as_batch, check_at_least
 from seqjax.serial import register
@@ -25,7 +26,7 @@ class Arithmetic(Task):
         distractors: the largest number of letters between two characters.
 
     Raises:
-        InputError: no digit, or a negative number of letters.
+        InputError: no digit or more than 18, or a negative number of letters.
 
     Example:
         >>> task = Arithmetic(digits=2, distractors=1)
@@ -47,6 +48,7 @@ class Arithmetic(Task):
 
     def __post_init__(self):
         check_at_least(self, digits=1, distractors=0)
+        check_rules(self, digits=(self.digits <= 18, "at most 18: a number is drawn as an int64"))
 
     def draw(self, rng: np.random.Generator, rows: int) -> Batch:
         question = (2 * self.digits + 2) * (1 + self.distractors)  # most characters before the sign of equality

@@ -11,7 +11,7 @@ import numpy as np
 
 from seqjax.annotations import public
 from seqjax.checks import shown
-from seqjax.data.batches import Batch, Stream
+from seqjax.data.batches import Batch, Stream, as_position
 from seqjax.errors import InputError
 from seqjax.serial import to_json
 from seqjax.values import Value
@@ -129,7 +129,7 @@ class TaskStream(Value, Stream):
         return {"task": to_json(self.task), "batch_size": self.batch_size, "seed": self.seed}
 
     def batch(self, index: int) -> Batch:
-        return self.task.draw(np.random.default_rng((self.seed, 0, int(index))), self.batch_size)
+        return self.task.draw(np.random.default_rng((self.seed, 0, as_position(index))), self.batch_size)
 
 
 @public

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, cast
 import numpy as np
 
 from seqjax.data import planning
-from seqjax.data.batches import Batch, Stream
+from seqjax.data.batches import Batch, Stream, as_position
 from seqjax.errors import InputError
 
 Shapes = tuple[tuple[int, int], ...]
@@ -125,7 +125,7 @@ class Buckets(Stream):
         return {"pairs": digest.hexdigest(), "name": self.name} | settings
 
     def batch(self, index: int) -> Batch:
-        epoch, step = divmod(int(index), self.steps_per_epoch)
+        epoch, step = divmod(as_position(index), self.steps_per_epoch)
         shape, rows = self._plans.plan(epoch)[step]
         batch = _batch(self._rows, rows, shape, self.name)
         if self.teacher_forcing is not None:

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from seqjax.data.batches import Batch, Stream
+from seqjax.data.batches import Batch, Stream, as_position
 from seqjax.data.text.documents import AnyDocument
 from seqjax.data.text.tokens import TokenFile, Tokens, chunks, token_pieces
 from seqjax.data.text.vocabulary import Vocabulary
@@ -107,7 +107,7 @@ class TextStream(Stream):
         }
 
     def batch(self, index: int) -> Batch:
-        epoch, step = divmod(int(index), self.steps_per_epoch)
+        epoch, step = divmod(as_position(index), self.steps_per_epoch)
         offset = int(np.random.default_rng((self.seed, epoch)).integers(self.tokens.size)) if epoch else 0
         rows = offset + np.arange(self.batch_size) * (self.steps_per_epoch * self.length)
         return _batch(self.tokens, rows + step * self.length, self.length, self.start, first=step == 0)
