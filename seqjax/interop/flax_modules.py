@@ -10,6 +10,7 @@ from seqjax.annotations import public
 from seqjax.checks import kind_of, shown
 from seqjax.contracts import Cell, SequenceLayer
 from seqjax.errors import InputError
+from seqjax.parameters import check_params
 from seqjax.recurrence.engine import unroll
 from seqjax.types import Array, Key, Params, State
 
@@ -34,7 +35,8 @@ class LinenLayer(linen.Module):
 
     def setup(self):
         _check(self.cell)
-        if not self.is_initializing():  # `self.param` would trace an initializer to compare shapes, which `unroll` does for less
+        # where there are parameters `self.param` would trace `init`, to compare shapes as `_checked` does for less
+        if not self.is_initializing():
             self.held = core.meta.unbox(self.variables.get("params", {}))
             return
         params = self.cell.init(_typed(self.make_rng("params")))
@@ -57,16 +59,16 @@ class LinenLayer(linen.Module):
         """
         noisy = self.has_rng("dropout") if deterministic is None else not deterministic
         key = _typed(self.make_rng("dropout")) if noisy else None
-        return _unroll(self.cell, core.unfreeze(self.held), xs, state, key, return_state, options)
+        return _unroll(self.cell, _checked(self.cell, self.held), xs, state, key, return_state, options)
 
     def start(self, rows: int, *, context=None) -> State:
         """The state before the first step, leaves [rows, ...]; with an rng "dropout" its noise is on."""
         key = _typed(self.make_rng("dropout")) if self.has_rng("dropout") else None
-        return self.cell.initial_state(core.unfreeze(self.held), (rows,), context=context, key=key)
+        return self.cell.initial_state(_checked(self.cell, self.held), (rows,), context=context, key=key)
 
     def step(self, state: State, x: Array, *, context=None) -> tuple[State, Any]:
         """One step from the state before it: (state, y), y [B, ...]."""
-        return _step(self.cell, core.unfreeze(self.held), state, x, context)
+        return _step(self.cell, _checked(self.cell, self.held), state, x, context)
 
 
 class NNXLayer(nnx.Module):
@@ -191,6 +193,13 @@ def _step(cell, params: Params, state: State, x: Array, context) -> tuple[State,
     if not isinstance(cell, Cell):
         raise InputError(f"{type(cell).__name__} is a layer that reads whole sequences: it has no step")
     return cell.step(params, state, x, context)
+
+
+def _checked(cell, held) -> Params:
+    """The parameters that a Linen module holds, as the cell takes them; raises InputError unless they are the cell's."""
+    params = core.unfreeze(held)
+    check_params(cell, params)
+    return params
 
 
 def _typed(key: Key) -> Key:

@@ -327,6 +327,7 @@ def of_torch(cell, prefix="", **shapes):
             'a module of Flax draws its noise from the rng "dropout": it takes no key',
         ),
         (lambda c: flax.as_linen(c).apply({}, jnp.ones((2, 3, 4))), "params lacks 'bias': it holds"),
+        (lambda c: flax.as_linen(c).apply({}, 2, method="start"), "params lacks 'bias': it holds"),
         (
             lambda c: flax.as_linen(Bidirectional(c)).apply({"params": params_of(Bidirectional(c))}, (), XS[:, 0], method="step"),
             "Bidirectional is a layer that reads whole sequences: it has no step",
