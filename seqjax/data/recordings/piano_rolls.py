@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from seqjax.checks import as_path
+from seqjax.checks import as_path, check_integers, check_rules
 from seqjax.data.array_files import digest_of, mat_variables
 from seqjax.data.labels import Labels
 from seqjax.data.series import Series
@@ -55,9 +55,16 @@ class Transposed:
 
     Args:
         most: the largest number of semitones.
+
+    Raises:
+        InputError: a number below 0, or no integer.
     """
 
     most: int
+
+    def __post_init__(self):
+        check_integers(most=self.most)
+        check_rules(self, most=(self.most >= 0, "at least 0"))
 
     def __call__(self, inputs: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
         """One piece, moved at random."""

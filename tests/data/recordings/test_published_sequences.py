@@ -46,6 +46,8 @@ def test_a_piece_is_transposed_as_far_as_every_note_keeps_its_key():
     assert all((piece.argmax(axis=1) - roll.argmax(axis=1) == piece.argmax(axis=1)[0] - 2).all() for piece in moved)
     silent = np.zeros((2, 88), np.uint8)
     assert not piano_rolls.Transposed(most=5)({"features": silent}, np.random.default_rng(0))["features"].any()
+    with pytest.raises(InputError, match="most is -1, it must be at least 0"):
+        piano_rolls.Transposed(most=-1)
 
 
 def test_the_target_is_the_next_chord(tmp_path):
