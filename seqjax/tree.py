@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from seqjax.types import Array
+from seqjax.types import Array, is_floating
 
 
 def expand_right(flags: Array, ndim: int) -> Array:
@@ -63,7 +63,7 @@ def drop_batch(tree):
 
 def cast_floating(tree, dtype):
     """Cast floating leaves to `dtype`; leave the others unchanged."""
-    return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+    return jax.tree.map(lambda a: a.astype(dtype) if is_floating(a) else a, tree)
 
 
 def at(tree, index):

@@ -28,8 +28,13 @@ def at_least_float32(dtype) -> jnp.dtype:
 
 def float_dtype(tree, default=jnp.float32) -> jnp.dtype:
     """The widest floating dtype among the leaves of `tree`; `default` if no leaf is floating."""
-    dtypes = [leaf.dtype for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(tree) if is_floating(leaf)]
     return max(dtypes, key=lambda d: jnp.finfo(d).bits, default=jnp.dtype(default))
+
+
+def is_floating(array) -> bool:
+    """True for an array, or a shape and dtype, of a floating dtype."""
+    return bool(jnp.issubdtype(array.dtype, jnp.floating))
 
 
 def is_tokens(xs, input_shape: Shape | None) -> bool:
@@ -64,4 +69,4 @@ def as_features(xs, dtype) -> Array:
 
 def output_dtype(params: Params, xs) -> jnp.dtype:
     """The dtype of a cell's outputs: that of xs if floating, else the widest floating dtype of the parameters."""
-    return xs.dtype if jnp.issubdtype(xs.dtype, jnp.floating) else float_dtype(params)
+    return xs.dtype if is_floating(xs) else float_dtype(params)

@@ -15,7 +15,7 @@ from seqjax.errors import InputError
 from seqjax.noise import Noise
 from seqjax.products import product
 from seqjax.serial import register
-from seqjax.types import Array, Key, Params, Shape, State
+from seqjax.types import Array, Key, Params, Shape, State, is_floating
 
 
 @register
@@ -151,7 +151,7 @@ class Zoneout(Cell):
             check_rate(self, **{f"rate[{i}]": rate})
         object.__setattr__(self, "rate", tuple(map(as_number, self.rate)))
         state = jax.eval_shape(lambda key: self.cell.initial_state(self.cell.init(key)), jax.random.key(0))
-        if (count := sum(map(_is_floating, jax.tree.leaves(state)))) != len(self.rate):
+        if (count := sum(map(is_floating, jax.tree.leaves(state)))) != len(self.rate):
             name = type(self.cell).__name__
             raise InputError(
                 f"Zoneout has rate={shown(self.rate)}, {name} has {count} floating arrays in its state: give as many"
@@ -185,12 +185,12 @@ class Zoneout(Cell):
         """The cell's step, of which some units are taken back."""
         new, y = self.cell.recur(params, state.cell, z, dot=dot, context=context)
         keys = None if state.noise.key is None else noise.fold_counts(state.noise.key, state.noise.count)
-        count = sum(map(_is_floating, jax.tree.leaves(new)))
+        count = sum(map(is_floating, jax.tree.leaves(new)))
         rates = iter(enumerate(self.rate if isinstance(self.rate, tuple) else (self.rate,) * count))
         zoned: dict[int, Array] = {}  # the new arrays of the state, by the identity of those before
 
         def keep_some(before, after):
-            if not _is_floating(after):
+            if not is_floating(after):
                 return after
             number, rate = next(rates)
             if keys is None:
@@ -204,10 +204,6 @@ class Zoneout(Cell):
         if not all(id(a) in zoned for a in jax.tree.leaves(y)):
             raise InputError(f"Zoneout needs a cell whose output is a part of its state, that of {self.cell} is not")
         return ZoneoutState(kept, state.noise.advance()), jax.tree.map(lambda a: zoned[id(a)], y)
-
-
-def _is_floating(a) -> bool:
-    return jnp.issubdtype(a.dtype, jnp.floating)
 
 
 @public

@@ -18,7 +18,7 @@ from seqjax.errors import InputError
 from seqjax.recurrence.arguments import feature_shape
 from seqjax.recurrence.engine import unroll
 from seqjax.recurrence.states import starting_state
-from seqjax.types import Array, Params, State
+from seqjax.types import Array, Params, State, is_floating
 
 
 class GradientFlow(NamedTuple):
@@ -75,7 +75,7 @@ def gradient_flow(cell: Cell, params: Params, xs, state: State = None, *, contex
     rows = xs.shape[:1] if batched else ()
     if not xs.shape[len(rows)]:
         raise InputError(f"xs has shape {xs.shape}: gradient_flow needs at least one step")
-    if not any(map(_is_floating, jax.tree.leaves(states))):
+    if not any(map(is_floating, jax.tree.leaves(states))):
         raise InputError(f"the state of {type(cell).__name__} holds no floating numbers: no gradient flows through it")
     each_row = (jnp.asarray(xs), starting_state(cell, params, rows, state, context, None), states, context)
     flow = _flow(cell, params, each_row if batched else tree.add_batch(each_row))
@@ -98,7 +98,7 @@ def _flow_of_row(cell, params, xs, before, context) -> GradientFlow:
     """The flow of one row: xs [T, ...], `before` the state before each step, leaves [T, ...]."""
     leaves, structure = jax.tree.flatten(before)
     paths = [path for path, _ in jax.tree.leaves_with_path(before)]
-    floating = [n for n, leaf in enumerate(leaves) if _is_floating(leaf)]
+    floating = [n for n, leaf in enumerate(leaves) if is_floating(leaf)]
     shapes = [leaves[n].shape[1:] for n in floating]
     ends = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes)])
     names = [jax.tree_util.keystr(paths[n], simple=True, separator=".") or "state" for n in floating]
@@ -136,10 +136,6 @@ def _singular_values(matrix: Array) -> Array:
 def _largest(matrix: Array) -> Array:
     """The largest singular value; 0 for an empty matrix."""
     return jnp.max(_singular_values(matrix), initial=0)
-
-
-def _is_floating(leaf) -> bool:
-    return jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 @public

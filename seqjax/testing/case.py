@@ -9,8 +9,8 @@ import numpy as np
 
 from seqjax import noise, tree
 from seqjax.recurrence.engine import unroll
-from seqjax.testing.comparison import cast, is_floating, join, map_floating, split_floating, weighted_sum
-from seqjax.types import float_dtype
+from seqjax.testing.comparison import cast, join, map_floating, split_floating, weighted_sum
+from seqjax.types import float_dtype, is_floating
 
 STEPS = 5
 TOLERANCE = {"float32": 2e-5, "float64": 1e-11, "bfloat16": 0.1}

@@ -21,7 +21,6 @@ from seqjax.testing.comparison import (
     cast,
     close,
     floating_leaves,
-    is_floating,
     map_arrays,
     map_floating,
     require,
@@ -31,6 +30,7 @@ from seqjax.testing.devices import law_devices
 from seqjax.testing.programs import invariant_work
 from seqjax.testing.rounding import rounded_parameters
 from seqjax.testing.tracing import law_donation, law_empty, law_export
+from seqjax.types import is_floating
 
 compilations = 0  # by this process since the first check
 _listening = False

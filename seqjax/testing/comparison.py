@@ -5,18 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax import noise, tree
-from seqjax.types import Array
+from seqjax.types import Array, is_floating
 
 
 def require(condition: bool, law: str, message: str) -> None:
     """Raise an AssertionError "law: message" unless the condition holds."""
     if not condition:
         raise AssertionError(f"{law}: {message}")
-
-
-def is_floating(a) -> bool:
-    """True for an array of a floating dtype."""
-    return bool(jnp.issubdtype(a.dtype, jnp.floating))
 
 
 def floating_leaves(values) -> list:

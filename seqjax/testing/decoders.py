@@ -11,8 +11,8 @@ import numpy as np
 from seqjax.contracts import Decoder
 from seqjax.decode.decoder import started, step_form
 from seqjax.errors import InputError
-from seqjax.testing.comparison import close, is_floating, require
-from seqjax.types import Array, State
+from seqjax.testing.comparison import close, require
+from seqjax.types import Array, State, is_floating
 
 STEPS = 3
 TOLERANCE = 1e-5

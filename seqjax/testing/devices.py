@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from seqjax.contracts import Cell
-from seqjax.testing.comparison import floating_leaves, is_floating, require
+from seqjax.testing.comparison import floating_leaves, require
+from seqjax.types import is_floating
 
 
 def law_devices(case):

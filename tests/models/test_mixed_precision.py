@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.testing.comparison import is_floating
 from seqjax.testing.rounding import rounded_parameters
+from seqjax.types import is_floating
 from tests.catalog import leaving
 from tests.models.every_model import FORCED, MODELS, B
 

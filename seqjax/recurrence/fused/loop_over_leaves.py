@@ -4,7 +4,6 @@ import functools
 from typing import NamedTuple
 
 import jax
-import jax.core
 from jax.extend.core import get_opaque_trace_state
 
 from seqjax import placement, tree
