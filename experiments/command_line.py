@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from experiments.limits import checked
+from experiments.limits import checked, idle
 from seqjax.annotations import check_of
 from seqjax.checks import shown
 from seqjax.errors import InputError, InputWarning
@@ -210,16 +210,20 @@ def parse(config_type: type[Config], argv: Sequence[str], *, program: str, defau
         if not stop.code:  # --help
             raise
         raise InputError(_in_one_line(told.getvalue(), argv)) from None
-    _refuse_empty(config, default, argv)
+    _refuse_idle(config, default, argv)
     return checked(config)
 
 
-def _refuse_empty(config: Any, default: Any, argv: Sequence[str]):
-    """Raises InputError if a flag of several values has none, unless that takes away the default's."""
+def _refuse_idle(config: Any, default: Any, argv: Sequence[str]):
+    """Raises InputError if a flag has no effect: it has no value, and takes none of the default's away, or needs another flag."""
     values, before = flatten(config), {} if default is None else flatten(default)
+    given = {argument.partition("=")[0].replace("_", "-") for argument in argv}
     for path, flag in _FLAGS.items():
-        if values[path] == before.get(path, ()) == () and any(each.replace("_", "-") == flag for each in argv):
+        if flag in given and values[path] == before.get(path, ()) == ():
             raise InputError(f"{flag} has no value: give at least one, or leave it out")
+    for path, reason in idle(config):
+        if _FLAGS[path] in given:
+            raise InputError(f"{path} is given and has no effect: {reason}")
 
 
 @contextlib.contextmanager

@@ -3,13 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
 
 from experiments.calls import make
-from experiments.limits import Count, Layers, Natural, Portion, Positive, Rate, Seed, Size, Weight
+from experiments.limits import Count, Layers, Natural, Needs, Portion, Positive, Rate, Seed, Size, Weight
 from seqjax import decode
 from seqjax.attention import Additive, Attention, Attentive, Dot, General, Local, Location, MultiHead, WindowAttention
 from seqjax.compose import Dropout, Stack, Standardize
@@ -101,8 +101,8 @@ class PerStep:
     center: bool = False  # subtract the mean of each clip from its features; such a network cannot follow a stream
     input_dropout: Rate = 0.0  # rate at which whole features are left out of a training clip
     encoder: Literal["conv", "dense", "none"] = "none"  # a convolutional network or a layer reads every step
-    channels: tuple[Size, ...] = (16, 32, 64)  # of the convolutional network
-    encoded_size: Size = 64  # features that the encoder makes of a step
+    channels: Annotated[tuple[Size, ...], Needs("encoder", ("conv",))] = (16, 32, 64)  # of the convolutional network
+    encoded_size: Annotated[Size, Needs("encoder", ("conv", "dense"))] = 64  # features that the encoder makes of a step
 
     def per_step(self, series: Series, word: str) -> tuple[list[Cell | SequenceLayer], int]:
         """The parts that read an input of training data, and the number of features that they make of a step.
@@ -127,15 +127,18 @@ class PerStep:
         return [*parts, frame_encoder(shape, channels=channels, features=self.encoded_size)], self.encoded_size
 
 
+OF_CONVOLUTIONS, OF_MULTI_LSTM = Needs("kind", ("ed_tcn", "dilated_tcn")), Needs("kind", ("multi_lstm",))
+
+
 @dataclasses.dataclass(frozen=True)
 class OverTime(Reader):
     """A network over time: recurrent or of convolutions."""
 
     kind: Literal["recurrent", "multi_lstm", "ed_tcn", "dilated_tcn", "none"] = "recurrent"
-    width: Size = 9  # steps that a temporal convolution reads
-    causal: bool = False  # of a temporal convolution: read no later step
-    span: Size = 5  # of a MultiLSTM: steps that each step reads, and that it labels
-    offset: Natural = 0  # of a MultiLSTM: steps from each step to the last that it labels
+    width: Annotated[Size, OF_CONVOLUTIONS] = 9  # steps that a temporal convolution reads
+    causal: Annotated[bool, OF_CONVOLUTIONS] = False  # of a temporal convolution: read no later step
+    span: Annotated[Size, OF_MULTI_LSTM] = 5  # of a MultiLSTM: steps that each step reads, and that it labels
+    offset: Annotated[Natural, OF_MULTI_LSTM] = 0  # of a MultiLSTM: steps from each step to the last that it labels
 
     def over_time(self, size: int) -> tuple[list[Cell | SequenceLayer], int]:
         """The network for `size` features a step, as a list of at most one part, and the number of features that it makes.
@@ -156,18 +159,21 @@ class OverTime(Reader):
         return [DilatedConvNet(hidden_size=hidden, depth=layers, **shape)], hidden
 
 
+OF_SCORES, OF_WINDOWS = Needs("head", ("scores",)), Needs("head", ("slow", "convolution"))
+
+
 @dataclasses.dataclass(frozen=True)
 class Pooled:
     """The head of a classifier of whole sequences."""
 
     head: Literal["scores", "max", "mean", "last", "late", "slow", "local", "convolution"] = "scores"  # see seqjax.layers
-    average: Literal["uniform", "linear", "last", "max"] = "uniform"  # of the steps' probabilities; needs head scores
-    gain: Literal["uniform", "linear", "last"] = "uniform"  # of the steps' losses; needs head scores
+    average: Annotated[Literal["uniform", "linear", "last", "max"], OF_SCORES] = "uniform"  # of the steps' probabilities
+    gain: Annotated[Literal["uniform", "linear", "last"], OF_SCORES] = "uniform"  # of the steps' losses; needs head scores
     head_layers: tuple[Size, ...] = ()  # sizes of the head's layers before its last
-    pool_size: Size = 10  # steps of a window; needs head slow or convolution
-    pool_stride: Size = 5  # steps from window to window
-    pool_windows: Size = 4  # windows of a sequence; needs head local
-    filters: Size = 64  # of the convolution
+    pool_size: Annotated[Size, OF_WINDOWS] = 10  # steps of a window; needs head slow or convolution
+    pool_stride: Annotated[Size, OF_WINDOWS] = 5  # steps from window to window
+    pool_windows: Annotated[Size, Needs("head", ("local",))] = 4  # windows of a sequence; needs head local
+    filters: Annotated[Size, Needs("head", ("convolution",))] = 64  # of the convolution
 
     def build_head(self, features: int, classes: int, dropout: float) -> Head:
         """The head for outputs of `features` features.
@@ -240,7 +246,7 @@ class RecurrentDecoder(Recurrent):
     embedding_size: Size = 256
     attention: Literal["none", "additive", "dot", "general", "location"] = "additive"
     heads: Layers = 1  # above 1: multi-head attention with this many heads; needs attention dot
-    places: Size = 200  # for attention by location: the maximum number of symbols of a source
+    places: Annotated[Size, Needs("attention", ("location",))] = 200  # the maximum number of symbols of a source
     window: Size | None = None  # for local attention: symbols on either side of the predicted position
     order: Literal["before", "after"] = "after"  # attend before the step, with the old state (Bahdanau), or after it (Luong)
     input_feeding: bool = True  # append the attention's output to the next step's input
@@ -296,13 +302,16 @@ class RecurrentDecoder(Recurrent):
         return attention if self.window is None else Local(attention=attention, window=self.window)
 
 
+OF_DECAY = Needs("decay", ("linear", "exponential", "inverse_sigmoid"))
+
+
 @dataclasses.dataclass(frozen=True)
 class ScheduledSampling:
     """Scheduled sampling: the probability that a training step reads the true symbol (Bengio et al. 2015)."""
 
     decay: Literal["none", "linear", "exponential", "inverse_sigmoid"] = "none"  # none: always read the true symbol
-    lowest: Rate = 0.0  # the lowest probability of the true symbol
-    over: Positive = 1.0  # share of the run after which the probability is `lowest` (linear), or one half (the other two)
+    lowest: Annotated[Rate, OF_DECAY] = 0.0  # the lowest probability of the true symbol
+    over: Annotated[Positive, OF_DECAY] = 1.0  # share of the run until it is `lowest` (linear), or one half (the other two)
     per: Literal["token", "sequence"] = "token"  # one draw for each symbol, or for each row
 
     def schedule(self, steps: int) -> TeacherForcing | None:

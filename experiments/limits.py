@@ -9,6 +9,7 @@ import numbers
 import os
 import sys
 import typing
+from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
 
 from seqjax.checks import shown
@@ -45,6 +46,13 @@ class Limits(NamedTuple):
             return f"from {self.low} to {self.high}"
         high = "finite" if self.high == sys.float_info.max else f"{'below' if self.below else 'at most'} {self.high}"
         return f"{'above' if self.above else 'at least'} {self.low} and {high}"
+
+
+class Needs(NamedTuple):
+    """The mark of a setting that has an effect only where another setting of its group has one of some values."""
+
+    setting: str
+    values: tuple[str, ...]
 
 
 class _IsPath:
@@ -90,6 +98,21 @@ def checked(config: Any, prefix: str = "") -> Any:
         if new is not value:
             changed[name] = new
     return dataclasses.replace(config, **changed) if changed else config
+
+
+def idle(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The dotted name of each setting that has no effect in a config, with the reason.
+
+    Args:
+        config: a nested dataclass, whose fields may be marked by `Needs`.
+        prefix: before the names of its fields.
+    """
+    for name, hint in typing.get_type_hints(type(config), include_extras=True).items():
+        if dataclasses.is_dataclass(value := getattr(config, name)):
+            yield from idle(value, f"{prefix}{name}.")
+        for mark in getattr(hint, "__metadata__", ()):
+            if isinstance(mark, Needs) and (other := getattr(config, mark.setting)) not in mark.values:
+                yield prefix + name, f"it needs {prefix}{mark.setting} {' or '.join(mark.values)}, which is {other}"
 
 
 def _checked_value(name: str, value: Any, mark: Any) -> Any:

@@ -1,11 +1,11 @@
 """The config of an action recogniser, and the presets. Every field is a flag: --model.hidden-size 64."""
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from experiments.command_line import Program
 from experiments.groups import Augmentation, OverTime, PerStep, Pooled
-from experiments.limits import FilePath, Natural, Positive, Rate, Share, Size, Weight
+from experiments.limits import FilePath, Natural, Needs, Positive, Rate, Share, Size, Weight
 from experiments.session import Training
 from seqjax.data.recordings import MIRRORS
 from seqjax.errors import InputError
@@ -67,7 +67,7 @@ class Network(PerStep, OverTime, Pooled):
     smoothing: Rate = 0.0  # label smoothing
     focal: Weight | None = None  # the exponent of the focal loss; None: cross-entropy
     ranking: Literal["none", "score", "margin"] = "none"  # of frames: L_s or L_m of Ma, Sigal and Sclaroff 2016
-    ranking_weight: Weight = 1.0
+    ranking_weight: Annotated[Weight, Needs("ranking", ("score", "margin"))] = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

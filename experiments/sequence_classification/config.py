@@ -1,11 +1,11 @@
 """The config of a classifier of sequences, and the presets. Every field is a flag: --model.hidden-size 256."""
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from experiments.command_line import Program
 from experiments.groups import Pooled, Reader
-from experiments.limits import Count, FilePath, Rate, Share, Size, Weight
+from experiments.limits import Count, FilePath, Needs, Rate, Share, Size, Weight
 from experiments.session import Training
 from seqjax.data.labels import Labels
 from seqjax.data.series import Series
@@ -55,8 +55,8 @@ class Network(Reader, Pooled):
     dropout: Rate = 0.5  # between layers, and before each layer of the head
     embedding_size: Size = 128
     embedding_dropout: Rate = 0.5
-    channels: Size = 100  # filters of each width of a convolutional network
-    widths: tuple[Size, ...] = (3, 4, 5)  # of the filters of a convolutional network
+    channels: Annotated[Size, Needs("kind", ("convolutional",))] = 100  # filters of each width of a convolutional network
+    widths: Annotated[tuple[Size, ...], Needs("kind", ("convolutional",))] = (3, 4, 5)  # of these filters
     label_smoothing: Rate = 0.1
 
 

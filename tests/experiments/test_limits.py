@@ -91,6 +91,25 @@ def test_a_wrong_flag_is_told_in_one_line_by_the_name_that_was_typed(case):
     assert told.startswith(message) and "\n" not in told, told
 
 
+IDLE = {
+    "sequence_classification": (
+        "--model.head max --model.pool-size 3",
+        "it needs --model.head slow or convolution, which is max",
+    ),
+    "action_recognition": ("--model.kind none --model.span 3", "it needs --model.kind multi_lstm, which is none"),
+    "translation": ("--scheduled-sampling.over 0.5", "it needs --scheduled-sampling.decay linear or exponential or inverse"),
+}
+
+
+@pytest.mark.parametrize("experiment", IDLE)
+def test_a_flag_that_needs_another_is_refused_without_it(experiment):
+    (flags, message), config = IDLE[experiment], default(experiment)
+    with pytest.raises(InputError) as error:
+        parse(type(config), flags.split(), program="train", default=config)
+    assert as_flags(str(error.value)).startswith(f"{flags.split()[-2]} is given and has no effect: {message}")
+    assert dict(limits.idle(config))  # a preset may have such settings
+
+
 def test_a_flag_without_values_takes_those_of_a_preset_away():
     config = default("language_model")
     assert config.ngrams and parse(type(config), ["--ngrams"], program="train", default=config).ngrams == ()

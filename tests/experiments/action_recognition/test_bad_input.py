@@ -5,6 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
+from experiments.action_recognition.config import Network
+from seqjax.errors import InputError
 from tests.experiments.action_recognition.conftest import PACE, SIZES, command, ramps
 from tests.experiments.conftest import contents, refused
 
@@ -24,8 +26,16 @@ WRONG_FLAGS = {
         "--data.count 2 2 2 --data.inputs flow --data.grid 8 8 --model.center",
         "--model.center reads vectors",
     ),
-    "pooling without a layer": ("--data.path clips.npz --model.head late", "hidden"),
+    "weights of no scores": (
+        "--data.path clips.npz --model.head late",
+        "--model.average is given and has no effect: it needs --model.head scores, which is late",
+    ),
 }
+
+
+def test_pooling_without_a_layer_is_refused():
+    with pytest.raises(InputError, match="hidden"):
+        Network(head="late").build_head(3, 2, 0.0)
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,8 @@ import pytest
 from experiments.sequence_classification import __main__ as program
 from tests.experiments.conftest import Command, Outcome
 
-SIZES = shlex.split(
-    "--model.head max --data.batch-size 8 --model.hidden-size 6 --model.embedding-size 5 --model.channels 3 --model.widths 2 3"
-)
+SIZES = shlex.split("--model.head max --data.batch-size 8 --model.hidden-size 6 --model.embedding-size 5")
+CONVOLUTIONAL = shlex.split("--model.kind convolutional --model.channels 3 --model.widths 2 3")
 PACE = shlex.split("--loop.steps 4 --loop.log-every 1 --loop.eval-every 2 --loop.save-every 2")
 WORDS = {"0": "good fine superb", "1": "bad dull poor"}
 

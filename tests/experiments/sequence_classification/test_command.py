@@ -11,7 +11,7 @@ import seqjax
 from experiments.sequence_classification.config import Data
 from experiments.sequence_classification.sequences import load_sequences
 from tests.experiments.conftest import evaluation_of, results_of
-from tests.experiments.sequence_classification.conftest import PACE, SIZES, command, lines
+from tests.experiments.sequence_classification.conftest import CONVOLUTIONAL, PACE, SIZES, command, lines
 
 
 def probabilities(folder, text: str) -> dict[str, float]:
@@ -41,8 +41,7 @@ def test_it_learns_which_words_tell_the_class(tmp_path, train):
     flags = [
         "--optimizer.learning-rate",
         0.03,
-        "--model.kind",
-        "convolutional",
+        *CONVOLUTIONAL,
         "--model.channels",
         8,
         "--optimizer.warmup-steps",
@@ -114,7 +113,7 @@ def test_texts_are_cut_as_in_training_unless_a_flag_says_otherwise(finished, tmp
 @pytest.mark.slow
 def test_an_ensemble_averages_probabilities(finished, train, tmp_path):
     folder, other = finished[0], tmp_path / "other"
-    assert train(other, "--data.word-dropout", 0.2, "--seed", 1, "--model.kind", "convolutional").code == 0
+    assert train(other, "--data.word-dropout", 0.2, "--seed", 1, *CONVOLUTIONAL).code == 0
     outcome = command("predict", folder, "--ensemble", other, "--top", 2, stdin=b"fine film\n")
     first, p, *_ = outcome.out.split("\t")
     expected = np.mean([probabilities(run, "fine film")[first] for run in (folder, other)])
