@@ -19,11 +19,13 @@ class Product(NamedTuple):
     Args:
         kernel: a function of the leaves of (constants, ...) that gives its kernel; None if the kernel changes from step to step.
         out: shape and dtype of the product.
+        left: the index of the first product that has the same left operand.
         addend: the index of the input leaf that it is added to, if neither is used elsewhere: both then have the same cotangent.
     """
 
     kernel: Callable | None
     out: jax.ShapeDtypeStruct
+    left: int
     addend: int | None
 
 
@@ -61,7 +63,7 @@ def find_products(step, constants, state, inputs) -> StepTrace:
     Returns:
         A StepTrace.
     """
-    outs, hidden = [], []
+    outs, left, hidden = [], [], []
 
     def probe(constants, state, inputs):
         lefts, kernels, zeros, outside = [], [], [], get_opaque_trace_state()
@@ -71,6 +73,7 @@ def find_products(step, constants, state, inputs) -> StepTrace:
                 hidden.append(None)
                 return product(h, kernel)
             lefts.append(h)
+            left.append(next(i for i, other in enumerate(lefts) if other is h))
             kernels.append(kernel)
             outs.append(jax.eval_shape(product, h, kernel))
             zeros.append(placement.full(outs[-1]))
@@ -84,7 +87,7 @@ def find_products(step, constants, state, inputs) -> StepTrace:
     kernels = [_constant_output(program, first_kernel + i, constant_leaves) for i in range(n)]
     addends = _addends(program.jaxpr, n, constant_leaves + len(jax.tree.leaves(state)))
     _, used = dce_jaxpr(program.jaxpr, [True] * first_kernel + [kernel is None for kernel in kernels] + [False] * n)
-    return StepTrace(results, list(map(Product, kernels, outs, addends)), used, len(hidden))
+    return StepTrace(results, list(map(Product, kernels, outs, left, addends)), used, len(hidden))
 
 
 def _constant_output(program: ClosedJaxpr, index: int, constants: int) -> Callable | None:

@@ -173,6 +173,18 @@ def test_many_rows_are_projected_inside_the_loop_in_training_too():
         assert layout.startswith("each step projects" if inside else "where nothing is differentiated each step projects")
 
 
+def test_few_rows_are_multiplied_by_all_kernels_of_a_small_gru_at_once_unless_a_gradient_is_taken():
+    cell = GRU(input_size=8, hidden_size=64)
+    params = jax.eval_shape(cell.init, jax.random.key(0))
+
+    def loss(params, xs):
+        return unroll(cell, params, xs)[1].sum()
+
+    for function, rows, together in ((loss, 4, True), (loss, 64, False), (jax.grad(loss), 4, False)):
+        text = str(jax.make_jaxpr(function)(params, jax.ShapeDtypeStruct((rows, 3, 8), jnp.float32)))
+        assert (f"f32[{rows},192] = dot_general" in text, f"f32[{rows},128] = dot_general" in text) == (together, not together)
+
+
 @pytest.mark.slow
 def test_one_row_is_multiplied_by_all_kernels_of_a_large_gru_at_once(monkeypatch, x64):
     case = Case(GRU(input_size=2, hidden_size=7), rows=1, steps=5, dtype=jnp.float64, masked=False)

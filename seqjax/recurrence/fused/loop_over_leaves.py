@@ -1,19 +1,24 @@
 """A loop over the steps of a cell, seen as lists of leaves: one step, its forward pass, and its forward mode."""
 
+import collections
 import functools
+import itertools
+import math
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
 
 from seqjax import placement, tree
 from seqjax.hoisting import hoist
+from seqjax.placement import varying_alike
 from seqjax.products import product
 from seqjax.recurrence.custom_transpose import pick, put
 from seqjax.recurrence.fused.in_place_scan import one_step, scan_with_layout
 from seqjax.recurrence.step_products import find_products
 from seqjax.recurrence.two_modes import is_floating
-from seqjax.thresholds import overlaps_products
+from seqjax.thresholds import joins_products_forward, overlaps_products
 
 
 class Leaves(NamedTuple):
@@ -70,6 +75,7 @@ class Loop:
         self.products = [product for product in trace.products if product.kernel is not None]
         kernels = [product.kernel(values) for product in self.products if product.kernel is not None]
         self.arguments = Leaves(kernels, *map(jax.tree.leaves, (constants, state, inputs)))
+        self.joined = _joined(self.products, kernels)
         self.used = trace.used
         self.steps = self.arguments.inputs[0].shape[1]
         self.results_tree = jax.tree.structure(trace.results)
@@ -86,22 +92,28 @@ class Loop:
         used = iter(self.used)
         return Leaves(kernels, *([a if next(used) else jax.lax.stop_gradient(a) for a in leaves] for leaves in others))
 
-    def step(self, leaves: Leaves, taps=None) -> StepResult:
+    def step(self, leaves: Leaves, taps=None, joined=None) -> StepResult:
         """One step.
 
         Args:
             leaves: those of one step.
             taps: {index of a product: an array of its shape, whose tangent is added to the product's}.
+            joined: {index of a product: its kernel beside those of all later products that are computed with it}.
         """
+        taps, joined, computed = taps or {}, joined or {}, {}  # all by the index of a product
         lefts, kernels, constant, outside = [], iter(leaves.kernels), iter(self.has_constant_kernel), get_opaque_trace_state()
 
         def dot(h, kernel):
             if get_opaque_trace_state() != outside or not next(constant):
                 return product(h, kernel)
-            kernel, tap = next(kernels), (taps or {}).get(len(lefts))
+            kernel, index = next(kernels), len(lefts)
             lefts.append(h.astype(kernel.dtype))
-            out = product(h, kernel)
-            return out if tap is None else _tapped(out, tap)
+            if index in joined:
+                group = self.joined[index]
+                ends = itertools.accumulate(self.products[i].out.shape[-1] for i in group[:-1])
+                computed.update(zip(group, jnp.split(product(h, joined[index]), list(ends), axis=-1), strict=True))
+            out = computed[index] if index in computed else product(h, kernel)
+            return _tapped(out, taps[index]) if index in taps else out
 
         arguments = jax.tree.unflatten(self.treedef, [*leaves.constants, *leaves.state, *leaves.inputs])
         state, outputs = map(jax.tree.leaves, self.step_function(dot, *arguments))
@@ -116,16 +128,20 @@ class Loop:
     def forward(self, arguments: Leaves) -> list:
         """The results of all steps, [*state, *outputs], with nothing saved."""
 
+        kernels, constants, *_ = arguments
+        joined = {first: jnp.concatenate(varying_alike([kernels[i] for i in group]), -1) for first, group in self.joined.items()}
+
         def one(fixed, state, inputs):
-            kernels, constants = fixed
-            result = self.step(Leaves(kernels, constants, state, inputs))
+            kernels, constants, joined = fixed
+            result = self.step(Leaves(kernels, constants, state, inputs), joined=joined)
             return result.state, result.outputs
 
         # with a state of one array XLA:CPU makes the whole step one fusion, which reads every input element by element
         read_late = self.read_late() if len(arguments.state) > 1 or self.projects else ()
-        body = functools.partial(one, arguments[:2])
+        fixed = kernels, constants, joined
+        body = functools.partial(one, fixed)
         if self.projects:
-            body = hoist(one, arguments[:2], *self.first_step()[2:])
+            body = hoist(one, fixed, *self.first_step()[2:])
             read_late = () if overlaps_products(self.first_step().inputs[0].shape[0]) else read_late
         state, outputs = scan_with_layout(
             body, arguments.state, arguments.inputs, self.outputs, reverse=self.reverse, read_late=read_late
@@ -158,3 +174,15 @@ class Loop:
     def zero_taps(self, indices) -> list:
         """Taps for these products: zeros."""
         return [placement.full(self.products[i].out) for i in indices]
+
+
+def _joined(products, kernels) -> dict[int, list[int]]:
+    """{a product: the products of the same left operand that a loop without a derivative computes as one}, indices, in order."""
+    groups = collections.defaultdict(list)
+    for i, (each, kernel) in enumerate(zip(products, kernels, strict=True)):
+        groups[each.left, kernel.ndim, kernel.dtype].append(i)
+
+    def joins(first, *others):
+        return joins_products_forward(math.prod(products[first].out.shape[:-1]), [kernels[i] for i in (first, *others)])
+
+    return {group[0]: group for group in groups.values() if joins(*group)}
