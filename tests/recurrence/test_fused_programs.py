@@ -110,11 +110,22 @@ def test_a_large_z_is_made_only_for_a_derivative():
 
 
 @pytest.mark.parametrize(
-    ("steps", "rows", "inside"), [(2000, 2, False), (1500, 4, False), (800, 8, False), (4000, 8, True), (200, 64, True)]
+    ("steps", "rows", "sizes", "inside"),
+    [
+        (2000, 2, (1024,), False),
+        (1500, 4, (1024,), False),
+        (800, 8, (1024,), False),
+        (4000, 8, (1024,), True),
+        (200, 64, (1024,), True),
+        (400, 12, (1024,), False),
+        (400, 12, (512, 256), True),
+        (300, 32, (4096,), False),
+        (100, 64, (4096,), True),
+    ],
 )
-def test_few_rows_are_projected_before_the_loop(steps, rows, inside):
+def test_few_rows_are_projected_before_the_loop(steps, rows, sizes, inside):
     """A product of few rows is bound by reading its kernel."""
-    xs, zs = (jax.ShapeDtypeStruct((rows, steps, features), jnp.float32) for features in (128, 1024))
+    xs, *zs = (jax.ShapeDtypeStruct((rows, steps, features), jnp.float32) for features in (128, *sizes))
     assert bool(thresholds.projected_inside(xs, zs)) == inside
 
 
@@ -151,7 +162,7 @@ def test_the_layouts_of_many_rows(name, monkeypatch, x64):
     """Products side by side forward, and in training sums of a kernel's gradient in the loop: all of an LSTM, one of a GRU."""
     monkeypatch.setattr(thresholds, "INSIDE", (thresholds.Row(jax.default_backend(), rows=0, zs=0, kernel=1e9),))
     for module in (backend, loop_over_leaves):
-        monkeypatch.setattr(module, "overlaps_products", lambda rows: True)
+        monkeypatch.setattr(module, "overlaps_products", lambda rows, trained: True)
     monkeypatch.setattr(backend, "trains_inside", lambda params, xs, zs: name == "lstm")
     monkeypatch.setattr(linearized, "sums_in_loop", lambda rows, kernel: kernel.shape[-1] == 8)
     case = Case(MAKERS[name](input_size=3, hidden_size=8), steps=5, dtype=jnp.float64)

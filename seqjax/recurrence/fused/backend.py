@@ -66,7 +66,7 @@ def run(cell, params, xs, state, call):
     def differently(step, constants, state, inputs):
         def projecting_step(dot, constants, state, inputs):
             x, *flags = inputs
-            with hoisted_kernels(overlaps_products(x.shape[0])):
+            with hoisted_kernels(overlaps_products(x.shape[0], trained=False)):
                 z = cell.project(constants[0], x)
             return step(without_stack(dot), constants, state, (z, *flags))
 

@@ -142,7 +142,7 @@ class Loop:
         body = functools.partial(one, fixed)
         if self.projects:
             body = hoist(one, fixed, *self.first_step()[2:])
-            read_late = () if overlaps_products(self.first_step().inputs[0].shape[0]) else read_late
+            read_late = () if overlaps_products(self.first_step().inputs[0].shape[0], trained=False) else read_late
         state, outputs = scan_with_layout(
             body, arguments.state, arguments.inputs, self.outputs, reverse=self.reverse, read_late=read_late
         )
