@@ -98,11 +98,12 @@ def check_rules(owner, **rules: tuple[bool, str]):
             raise InputError(f"{name} is {shown(getattr(owner, name))}, it must be {rule}")
 
 
-def check_heads(owner, hidden_size: int, heads: int):
-    """Raise InputError unless `heads` is a positive integer that divides hidden_size."""
+def check_heads(owner, heads: int, **sizes: int):
+    """Raise InputError unless `heads` is a positive integer that divides every named size."""
     check_size(owner, heads=heads)
-    if hidden_size % heads:
-        raise InputError(f"{type(owner).__name__} has heads={heads}, it must divide hidden_size={hidden_size}")
+    for name, size in sizes.items():
+        if size % heads:
+            raise InputError(f"{type(owner).__name__} has heads={heads}, it must divide {name}={size}")
 
 
 def refuse_together(owner, field: str, other: str, reason: str):

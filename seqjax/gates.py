@@ -308,6 +308,24 @@ def recurrent_product(dot, h: Array, kernel: Array) -> Array:
     """
     if kernel.ndim == 2:
         return dot(h, kernel)
-    heads, size, gate_sizes = kernel.shape
-    gates = dot(h.reshape(*h.shape[:-1], heads, size), kernel).reshape(*h.shape[:-1], heads, gate_sizes // size, size)
-    return jax.lax.collapse(jnp.swapaxes(gates, -3, -2), h.ndim - 1)
+    heads, size, columns = kernel.shape
+    return join_heads(dot(h.reshape(*h.shape[:-1], heads, size), kernel), columns // size)
+
+
+def join_heads(products: Array, gates: int) -> Array:
+    """The products of all heads, in the layout of z: each gate's hidden units side by side.
+
+    Args:
+        products: [..., N, n H/N], of N heads, a head's n gates side by side.
+        gates: n.
+
+    Returns:
+        [..., nH].
+
+    Example:
+        >>> join_heads(jnp.array([[1.0, 10.0], [2.0, 20.0]]), gates=2).tolist()
+        [1.0, 2.0, 10.0, 20.0]
+    """
+    *leading, heads, columns = products.shape
+    by_gate = jnp.swapaxes(products.reshape(*leading, heads, gates, columns // gates), -3, -2)  # [..., n, N, H/N]
+    return jax.lax.collapse(by_gate, len(leading))

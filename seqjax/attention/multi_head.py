@@ -59,7 +59,7 @@ class MultiHead(Attention):
     def __post_init__(self):
         super().__post_init__()
         check_size(self, hidden_size=self.hidden_size)
-        check_heads(self, self.hidden_size, self.heads)
+        check_heads(self, self.heads, hidden_size=self.hidden_size)
 
     @property
     def context_size(self) -> int:

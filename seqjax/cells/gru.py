@@ -88,7 +88,7 @@ class GRU(VectorCell):
 
     def __post_init__(self):
         super().__post_init__()
-        check_heads(self, self.hidden_size, self.heads)
+        check_heads(self, self.heads, hidden_size=self.hidden_size)
         check_flag(self, reset_after=self.reset_after, layer_norm=self.layer_norm)
         check_choice(self, tuple(ACTIVATIONS), activation=self.activation)
         if self.layer_norm and self.heads > 1:

@@ -118,7 +118,7 @@ class LSTM(VectorCell):
 
     def __post_init__(self):
         super().__post_init__()
-        check_heads(self, self.hidden_size, self.heads)
+        check_heads(self, self.heads, hidden_size=self.hidden_size)
         check_number(self, forget_bias=self.forget_bias)
         check_choice(self, tuple(ACTIVATIONS), input_activation=self.input_activation, output_activation=self.output_activation)
         flags = ("input_gate", "forget_gate", "output_gate", "coupled", "peepholes", "gate_recurrence", "layer_norm")

@@ -84,7 +84,7 @@ class SLSTM(VectorCell):
 
     def __post_init__(self):
         super().__post_init__()
-        check_heads(self, self.hidden_size, self.heads)
+        check_heads(self, self.heads, hidden_size=self.hidden_size)
         check_number(self, forget_bias=self.forget_bias)
         check_choice(self, ("sigmoid", "exp"), forget_activation=self.forget_activation)
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.linalg import block_diag
 
 from seqjax import LRU, LSTM, QRNN, RGLRU, S4D, SRU, Chain, Convolution, InputError, MinGRU, MinLSTM, explain, unroll
 from tests import oracles
@@ -56,7 +57,10 @@ def qrnn(pooling):
 
 
 def rg_lru(p, x, h):
-    r, i = gates(p, x, 2)
+    kernel = p["input_kernel"]
+    if kernel.ndim == 3:  # a block for each head, with those of both gates side by side
+        kernel = np.concatenate([block_diag(*of_gate) for of_gate in np.split(kernel, 2, axis=2)], axis=1)
+    r, i = gates(p | {"input_kernel": kernel}, x, 2)
     a = s(p["decay"]) ** (8 * s(r))
     h = a * h + np.sqrt(1 - a**2) * s(i) * bypass(p, x)
     return (h,), h
@@ -94,6 +98,7 @@ TWINS = {
     "qrnn_fo": (QRNN(**SIZES), qrnn("fo")),
     "qrnn_ifo": (QRNN(**SIZES, pooling="ifo"), qrnn("ifo")),
     "rg_lru": (RGLRU(**SIZES), rg_lru),
+    "rg_lru_heads": (RGLRU(input_size=4, hidden_size=6, heads=2), rg_lru),
     "lru": (LRU(**SIZES, state_size=3), lru),
     "s4d": (S4D(**SIZES, state_size=3), s4d),
 }
@@ -213,6 +218,8 @@ def test_elements_of_another_shape_are_refused_by_every_backend():
             "S4D has step_size=(0.1, 0.01), it must be two positive numbers, the larger last",
         ),
         (lambda: RGLRU(3, 0), "RGLRU has hidden_size=0, it must be a positive integer"),
+        (lambda: RGLRU(4, 6, heads=4), "RGLRU has heads=4, it must divide hidden_size=6"),
+        (lambda: RGLRU(4, 6, heads=3), "RGLRU has heads=3, it must divide input_size=4"),
     ],
 )
 def test_fields_that_are_refused(make, message):
