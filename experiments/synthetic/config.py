@@ -40,7 +40,7 @@ class Config(Training):
     cells: tuple[str, ...] = dataclasses.field(default=(), metadata=CHANGEABLE)  # for compare: train each, by the same settings
 
 
-def _preset(task: str, cell: str, size: int, epochs: int, lr: float, *, schedule: Any = "cosine", monitor: Any = "loss", **rest):
+def _preset(task: str, cell: str, size: int, epochs: int, lr: float, *, monitor: Any = "loss", **rest):
     """A preset; `rest` are further fields of Data and of Network."""
     of_data = {field.name for field in dataclasses.fields(Data)}
     data = {name: value for name, value in rest.items() if name in of_data}
@@ -48,7 +48,7 @@ def _preset(task: str, cell: str, size: int, epochs: int, lr: float, *, schedule
     return Config(
         data=Data(task=task, **data),
         model=Network(cell=cell, hidden_size=size, **network),
-        optimizer=OptimizerConfig(learning_rate=lr, clip_norm=1.0, schedule=schedule),
+        optimizer=OptimizerConfig(learning_rate=lr, clip_norm=1.0, schedule="cosine"),
         loop=LoopConfig(epochs=epochs),
         monitor=monitor,
     )
@@ -70,7 +70,7 @@ PRESETS = {
     "waves": _preset("Waves(steps=100)", "GRU", 64, 30, 3e-3),
     "mackey_glass": _preset("MackeyGlass(steps=200)", "GRU", 64, 30, 3e-3),
     "series": _preset("series", "GRU", 64, 50, 1e-3),  # --data.path: a table of numbers
-    "adding": _preset("Adding(steps=600)", "GRU", 128, 50, 1e-3, schedule="constant", batch_size=50),
+    "adding": _preset("Adding(steps=600)", "GRU", 64, 30, 3e-3, batch_size=50, further=("Adding(steps=600, shortest=600)",)),
     "copy": _preset("Copy(delay=200)", LINEAR, 256, 50, 1e-3),
     "arithmetic": _preset(
         "Arithmetic(digits=3, distractors=1)", "LSTM", 128, 60, 2e-3, encoded_size=128, batch_size=64, monitor="accuracy"

@@ -153,8 +153,9 @@ def test_numbers_follow_their_laws():
     assert 0.9 < draw(waves, 20)["features"].std() < 1.1
     glass = draw(synthetic.MackeyGlass(steps=300), 20)["features"]
     assert np.abs(glass).max() < 0.8 and abs(glass.mean()) < 0.05 and glass.std() > 0.1
-    adding = draw(synthetic.Adding(steps=2), 5)
-    np.testing.assert_allclose(adding["target"][:, 1, 0], adding["features"][..., 0].sum(axis=1), rtol=1e-6)
+    adding = draw(synthetic.Adding(steps=9), 50)
+    np.testing.assert_allclose(adding["target"].sum((1, 2)), adding["features"].prod(-1).sum(1), rtol=1e-6)
+    assert (adding["features"][..., 1].sum(1) == 2).all() and set(adding["features_lengths"]) == set(range(2, 10))
 
 
 WRONG = {
