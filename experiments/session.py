@@ -120,7 +120,7 @@ class Session:
         self._drawn, self._drawing = -math.inf, 0.0  # when curves.png was last drawn, and the seconds that it took
         self._before = training.RunFolder.resume(config.resumes).read_config() if config.resumes else None
         if self._before is not None:  # its weights came from there
-            origin = self._before.get("paths", {}).get("init_from") or self._before["config"]["init_from"]
+            origin = self._before.get("paths", {}).get("init_from") or self._before["config"].get("init_from")
             if config.resume and config.init_from:
                 raise InputError(
                     "--resume and --init-from are both given: a resumed run has weights already, give one of the two"
@@ -152,9 +152,10 @@ class Session:
         self._free = (*changeable, *places_of(config))
         if self._before is not None:
             free = (*self._free, *(change["setting"] for change in self._changes))
-            training.check_same_run(self._before, self._description, free=free, parts=())
-            refuse_changed(config, self._before, data)
-            training.check_same_run(self._before, self._description, free=free)
+            with training.RunFolder(config.resumes).config_blamed():
+                training.check_same_run(self._before, self._description, free=free, parts=())
+                refuse_changed(config, self._before, data)
+                training.check_same_run(self._before, self._description, free=free)
 
     @contextlib.contextmanager
     def open(self, *report: str) -> Iterator["Session"]:
@@ -327,14 +328,13 @@ class Session:
                 if checkpoints.places():
                     return None  # they are not needed any more
         folder = training.RunFolder(config.init_from)
-        if folder.read_config()["vocabulary"] != to_json(self._vocabulary):
-            reason = "its vocabulary is not that of these data, so its weights belong to other symbols or classes"
-            remedy = (
-                f": give --data.vocabulary-from {config.init_from}"
-                if hasattr(getattr(config, "data", None), "vocabulary_from")
-                else ""
-            )
-            raise InputError(f"--init-from {config.init_from}: {reason}{remedy}")
+        description = folder.read_config()
+        with folder.config_blamed():
+            if description["vocabulary"] != to_json(self._vocabulary):
+                reason = "its vocabulary is not that of these data, so its weights belong to other symbols or classes"
+                takes_another = hasattr(getattr(config, "data", None), "vocabulary_from")
+                remedy = f": give --data.vocabulary-from {config.init_from}" if takes_another else ""
+                raise InputError(f"--init-from {config.init_from}: {reason}{remedy}")
         with training.Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
             try:
                 return checkpoints.params(jax.eval_shape(self.model.init, jax.random.key(0)))

@@ -39,13 +39,15 @@ def read_config(argv: list[str], program: command_line.Program, *, default_prese
     if folder is not None:
         if pathlib.Path(folder, FILE).exists():
             raise InputError(f"{folder} holds the runs of several seeds: to continue, repeat the command that started them")
-        description = training.RunFolder.resume(folder).read_config()
-        check_experiment(folder, description, program)
-        if name not in (None, description["preset"]):
-            raise InputError(f"cannot resume with another preset: it was {description['preset']}, now it is {name}")
-        preset = description["preset"]
-        before: Any = command_line.from_dict(config_type(), description["config"])
-        data = located_data(before.data, description)
+        run = training.RunFolder.resume(folder)
+        description = run.read_config()
+        with run.config_blamed():
+            check_experiment(folder, description, program)
+            if name not in (None, description["preset"]):
+                raise InputError(f"cannot resume with another preset: it was {description['preset']}, now it is {name}")
+            preset = description["preset"]
+            before: Any = command_line.from_dict(config_type(), description["config"])
+            data = located_data(before.data, description)
         base = dataclasses.replace(before, data=data, resume=folder, init_from=None, run=Folder(folder))
     else:
         preset = name or default_preset

@@ -23,11 +23,14 @@ def earlier_vocabulary(config: Any, *, count: int = 1) -> Any:
     """
     if config.data.vocabulary_from is None:
         return None
-    folder = config.resumes or config.data.vocabulary_from
-    vocabulary = from_json(RunFolder(folder).read_config()["vocabulary"])
-    found = len(vocabulary) if isinstance(vocabulary, tuple) else int(vocabulary is not None)
-    if found != count:
-        raise InputError(f"the run in {folder} has {found}, not {count} vocabularies: give the folder of a run that has {count}")
+    run = RunFolder(config.resumes or config.data.vocabulary_from)
+    description = run.read_config()
+    with run.config_blamed():
+        vocabulary = from_json(description["vocabulary"])
+        found = len(vocabulary) if isinstance(vocabulary, tuple) else int(vocabulary is not None)
+        if found != count:
+            reason = f"the run in {run.dir} has {found}, not {count} vocabularies"
+            raise InputError(f"{reason}: give the folder of a run that has {count}")
     return vocabulary
 
 

@@ -169,9 +169,11 @@ def parse_verb(verb: type[Verb], argv: list[str], *, program: str, data: Any) ->
     name = getattr(config, "name", None)
     if name is not None and (Path(name).name != name or name in ("", "..")):
         raise InputError(f"--name {name} is not a plain file name: leave out the folders")
-    description = train.RunFolder(config.weights.dir).read_config()
-    check_experiment(config.weights.dir, description, program)
-    base = located_data(command_line.from_dict(data, description["config"]["data"]), description)
+    folder = train.RunFolder(config.weights.dir)
+    description = folder.read_config()
+    with folder.config_blamed():
+        check_experiment(config.weights.dir, description, program)
+        base = located_data(command_line.from_dict(data, description["config"]["data"]), description)
     flags = {argument.split("=")[0] for argument in argv if argument.startswith("--data.")}
     names = {flag.removeprefix("--data.").replace("-", "_") for flag in flags}
     for flag in sorted(flags):

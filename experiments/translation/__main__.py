@@ -52,7 +52,7 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     stream = Buckets(source=source, target=target, batch_size=data.batch_size, seed=config.seed)
     planned = config.loop.resolve(stream.steps_per_epoch).steps
     if config.resumes:  # a lengthened run keeps its schedule
-        planned = RunFolder(config.resumes).read_config()["planned_steps"]
+        planned = RunFolder(config.resumes).read_config("planned_steps")["planned_steps"]
     stream = dataclasses.replace(stream, teacher_forcing=config.scheduled_sampling.schedule(planned))
     names = {"program": PROGRAM, "preset": preset, "vocabulary": text.vocabularies, "data": text.record}
     session = Session(config, model, stream, facts={"planned_steps": planned}, **names)

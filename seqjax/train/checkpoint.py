@@ -7,14 +7,9 @@ leaves the previous checkpoint intact.
 """
 
 import contextlib
-import errno
-import functools
 import hashlib
 import json
-import logging
-import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -24,17 +19,13 @@ from etils import epath
 
 from seqjax.errors import InputError
 from seqjax.train.changes import refuse_changes
+from seqjax.train.file_errors import DamagedError, reads, writes
 from seqjax.train.state import TrainState, is_key
 from seqjax.train.weight_averages import averaged, with_average
 from seqjax.types import Params
-from seqjax.writing import writable
 
 Which = Literal["last", "best"]
 Folder = Literal["last", "best", "recent"]
-
-
-class DamagedError(InputError):
-    """A checkpoint that is not what was written."""
 
 
 class Place(NamedTuple):
@@ -95,7 +86,7 @@ class Checkpoints:
     def close(self):
         """Waits until all writes have finished; deletes a recent checkpoint that a regular one has overtaken."""
         managers, self._managers = dict(self._managers), {}
-        with _writes(self.folder):
+        with writes(self.folder):
             try:
                 for manager in managers.values():
                     manager.wait_until_finished()
@@ -118,7 +109,7 @@ class Checkpoints:
         if folder not in self._managers and not (self.folder / folder).exists():
             return []
         manager = self._manager(folder)
-        with _writes(self.folder):
+        with writes(self.folder):
             manager.wait_until_finished()
         return sorted(manager.all_steps())
 
@@ -143,7 +134,7 @@ class Checkpoints:
         """
         from orbax import checkpoint as ocp
 
-        with _writes(self.folder):
+        with writes(self.folder):
             manager, number = self._manager(folder), int(state.step)
             for each in self._managers.values():
                 each.wait_until_finished()
@@ -168,13 +159,13 @@ class Checkpoints:
         Raises:
             InputError: a checkpoint could not be written.
         """
-        with _writes(self.folder):
+        with writes(self.folder):
             for manager in self._managers.values():
                 manager.wait_until_finished()
 
     def delete(self, place: Place):
         """Deletes a checkpoint."""
-        with _writes(self.folder):
+        with writes(self.folder):
             self._manager(place.folder).delete(place.step)
 
     def restore(self, which: Which, target: TrainState, *, place: Place | None = None) -> tuple[TrainState, dict]:
@@ -255,7 +246,7 @@ class Checkpoints:
         from orbax import checkpoint as ocp
 
         where, manager = self.folder / place.folder / str(place.step), self._manager(place.folder)
-        with _reads(where):
+        with reads(where):
             record = manager.restore(place.step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
             sums, leaves, hashes = record["sha256"], record["leaves"], record["hashes"]
             expected = sums.pop("record")
@@ -268,7 +259,7 @@ class Checkpoints:
             refuse_changes(name, _kinds(leaves.get(name, {}), same_dtype), _kinds(_leaves(tree), same_dtype))
         if not target:
             return {}, record
-        with _reads(where):
+        with reads(where):
             buffers = {name: _buffers(tree, leaves[name]) for name, tree in target.items()}
             arrays = {name: ocp.args.StandardRestore(tree) for name, tree in buffers.items()}
             items = manager.restore(place.step, args=ocp.args.Composite(**arrays))
@@ -282,10 +273,10 @@ class Checkpoints:
             from orbax import checkpoint as ocp
 
             keep = self._keep if folder == "last" else 1
-            writes = not self._read_only  # a writer cleans up after killed processes; orbax's read_only option logs warnings
-            options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=writes, cleanup_tmp_directories=writes)
+            own = not self._read_only  # a writer cleans up after killed processes; orbax's read_only option logs warnings
+            options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=own, cleanup_tmp_directories=own)
             where = self.folder / folder
-            with _writes(where) if writes else _reads(where):  # orbax reads the folder now
+            with writes(where) if own else reads(where):  # orbax reads the folder now
                 self._managers[folder] = ocp.CheckpointManager(where, options=options)
         return self._managers[folder]
 
@@ -342,52 +333,3 @@ def _sha256(tree, *more) -> str:
 def _verify(where, name: str, written: str, read: str):
     if written != read:
         raise DamagedError(f"checkpoint {where} is damaged: its {name} is not what was written (SHA-256)")
-
-
-@contextlib.contextmanager
-def _reads(where) -> Iterator[None]:
-    """Reports any error in one line: a damaged file, or one that cannot be read now and may be whole."""
-    _hush()
-    try:
-        yield
-    except Exception as error:
-        time.sleep(0.2)  # the pending reads end meanwhile
-        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:80]}"
-        if _is_passing(error):
-            raise InputError(f"checkpoint {where} cannot be read now: {reason}: it may be whole, try again") from error
-        raise DamagedError(f"checkpoint {where} is damaged and cannot be read: {reason}") from error
-
-
-def _is_passing(error: BaseException | None) -> bool:
-    """True for an error that says nothing of a file: missing rights, too little memory, too many open files, a lost server."""
-    if error is None:
-        return False
-    numbers = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT)
-    passing = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in numbers)
-    words = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "Permission denied", "Too many open")
-    return passing or any(word in str(error) for word in words) or _is_passing(error.__cause__)
-
-
-@contextlib.contextmanager
-def _writes(where) -> Iterator[None]:
-    """Reports any error of a write in one line."""
-    _hush()
-    with writable(where, Exception):
-        yield
-
-
-@functools.cache
-def _hush():
-    """Leaves it to `_reads` and `_writes` to tell of errors, of which threads print tracebacks.
-
-    Those of tensorstore find that the event loop of a read or write that has failed is closed; those of orbax log every error,
-    and warn of damage in files of its own that says nothing of the weights.
-    """
-    hook = sys.unraisablehook
-
-    def quiet(unraisable):
-        if not (isinstance(unraisable.exc_value, RuntimeError) and "Event loop is closed" in str(unraisable.exc_value)):
-            hook(unraisable)
-
-    sys.unraisablehook = quiet
-    logging.getLogger("absl").addFilter(lambda record: not (record.levelno >= logging.WARNING and "orbax" in record.pathname))

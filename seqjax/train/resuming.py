@@ -7,7 +7,8 @@ import jax
 
 from seqjax.errors import InputError, warn
 from seqjax.train.changes import refuse_changes
-from seqjax.train.checkpoint import Checkpoints, DamagedError, Place
+from seqjax.train.checkpoint import Checkpoints, Place
+from seqjax.train.file_errors import DamagedError
 from seqjax.train.runs.folder import RunFolder
 from seqjax.train.state import TrainState
 

@@ -1,4 +1,7 @@
+import asyncio
+import concurrent.futures
 import dataclasses
+import gc
 import logging
 import os
 import pathlib
@@ -15,10 +18,11 @@ import numpy as np
 import pytest
 
 from seqjax.errors import InputError
-from seqjax.train import checkpoint
+from seqjax.train import file_errors
 from seqjax.train.averages import average
 from seqjax.train.changes import refuse_changes
-from seqjax.train.checkpoint import Checkpoints, DamagedError
+from seqjax.train.checkpoint import Checkpoints
+from seqjax.train.file_errors import DamagedError
 from seqjax.train.resuming import resume
 from seqjax.writing import CannotWriteError
 from tests.train.toy import Bench, Toy, ToyStream
@@ -154,13 +158,56 @@ def test_a_flipped_bit_is_reported_in_one_line(saved, tmp_path):
     assert len(messages) >= 5 and any("SHA-256" in line for line in messages), messages
 
 
+def hush_anew(monkeypatch):
+    """Makes this a process that has read nothing yet."""
+    for name in ("absl", "asyncio", "concurrent.futures"):
+        monkeypatch.setattr(logging.getLogger(name), "filters", [])
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    file_errors._hush.cache_clear()
+
+
+def abandon_future(error):
+    """Lets asyncio log an error that nobody has asked for."""
+    loop = asyncio.new_event_loop()
+    loop.create_future().set_exception(error)
+    loop.close()
+    gc.collect()
+
+
+def end_after_the_loop():
+    """Lets a thread find the event loop closed that waits for it."""
+    loop, work = asyncio.new_event_loop(), concurrent.futures.Future()
+    waiting = asyncio.wrap_future(work, loop=loop)
+    loop.close()
+    work.set_result(None)
+    assert not waiting.done()
+
+
+def test_the_reads_beside_one_that_fails_are_not_told(saved, tmp_path, monkeypatch, caplog):
+    """Every array is read through the manifest, and where it is damaged, the error of one is raised: the others stay behind."""
+    bench, folder, _ = saved
+    shutil.copytree(folder, tmp_path / "copy")
+    manifest = tmp_path / "copy" / "last" / "3" / "rest" / "manifest.ocdbt"
+    manifest.write_bytes(bytes([*manifest.read_bytes()[:-1], 0]))
+    hush_anew(monkeypatch)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with Checkpoints(tmp_path / "copy", read_only=True) as checkpoints:
+        for _ in range(20):
+            with pytest.raises(DamagedError):
+                checkpoints.restore("last", bench.state())
+    abandon_future(ValueError("DATA_LOSS: Error reading"))
+    end_after_the_loop()
+    assert not caplog.records
+    abandon_future(ValueError("of the user's"))
+    assert "of the user's" in caplog.text  # other errors are told as ever
+
+
 @pytest.mark.parametrize("content", ["{", '{"commip_timestamp_nsecs": 1}'])
 def test_files_of_orbax_that_say_nothing_are_passed_over_in_silence(content, saved, tmp_path, monkeypatch, caplog):
     bench, folder, before = saved
     shutil.copytree(folder, tmp_path / "copy")
     (tmp_path / "copy" / "last" / "3" / "_CHECKPOINT_METADATA").write_text(content)
-    monkeypatch.setattr(logging.getLogger("absl"), "filters", [])
-    checkpoint._hush.cache_clear()  # as in a process that has read nothing yet
+    hush_anew(monkeypatch)
     with Checkpoints(tmp_path / "copy", read_only=True) as checkpoints:
         params = checkpoints.params(jax.eval_shape(bench.model.init, jax.random.key(0)))
     jax.tree.map(np.testing.assert_array_equal, params, before.params)

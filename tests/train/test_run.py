@@ -2,8 +2,11 @@ import os
 
 import pytest
 
+from seqjax.cells.elman import Elman
+from seqjax.data.text.subwords import SubwordVocabulary
 from seqjax.errors import InputError, InputWarning
-from seqjax.train.runs.description import check_same_run
+from seqjax.models.language_model import LanguageModel
+from seqjax.train.runs.description import check_same_run, describe_run
 from seqjax.train.runs.folder import RunFolder
 from seqjax.train.runs.load import load_run
 
@@ -54,6 +57,39 @@ def test_loading_what_is_no_run_is_refused(tmp_path):
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(InputError, match=f"config.json is damaged{damage}"):
             load_run(tmp_path)
+
+
+def test_a_damaged_config_is_named_by_whatever_refuses_it(tmp_path):
+    run, vocabulary = RunFolder(tmp_path), SubwordVocabulary.from_text("low lower lowest\n" * 9, max_size=20)
+    model = LanguageModel(vocabulary_size=len(vocabulary), cell=Elman(input_size=20, hidden_size=2))
+    names = {"experiment": "toy", "preset": "tiny", "overrides": {}, "config": {"seed": 0}}
+    written = describe_run(**names, model=model, vocabulary=vocabulary)
+    run.write_config(written)
+    assert run.read_config() == written  # which tells of nothing
+    with pytest.raises(InputError, match=r"^cannot continue with another seed"), run.config_blamed():
+        check_same_run(written, written | {"config": {}})
+    with pytest.raises(KeyError), run.config_blamed():
+        written["paths"]
+    content, start = (tmp_path / "config.json").read_text(), rf"^{tmp_path}/config.json is damaged or was edited: "
+    damages = {  # and what is said by loading the run
+        ("Elman", "Elmam"): "type Elmam is not registered",
+        (vocabulary.model[:8], "A" * 8): "the sub-word model is damaged",
+        ('"hidden_size"', '"hidden_sizd"'): "Elman: missing a required argument: .hidden_size",
+        ('"vocabulary_size": 20', '"vocabulary_size": 21'): "the cell reads .20,., one-hot symbols .* 21 features",
+    }
+    for (old, new), reason in damages.items():
+        assert old in content
+        (tmp_path / "config.json").write_text(content.replace(old, new))
+        with pytest.warns(InputWarning, match="not what was written"), pytest.raises(InputError, match=start + reason):
+            load_run(tmp_path)
+        with pytest.warns(InputWarning, match="not what was written"):
+            damaged = run.read_config()
+        with pytest.raises(InputError, match=start + "cannot continue with another (model|vocabulary)"), run.config_blamed():
+            check_same_run(damaged, written)
+        with pytest.raises(InputError, match=start + "KeyError: 'paths'"), run.config_blamed():
+            damaged["paths"]
+    with pytest.raises(InputError, match=r"config.json is damaged: it has no planned_steps"):
+        run.read_config("planned_steps")
 
 
 def test_metrics_are_lines(tmp_path):

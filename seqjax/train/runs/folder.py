@@ -1,11 +1,13 @@
 """The folder of a run, and the files in it."""
 
+import contextlib
 import datetime
 import hashlib
 import json
 import math
 import os
 import shlex
+from collections.abc import Iterator
 from contextlib import suppress
 
 from etils import epath
@@ -98,8 +100,11 @@ class RunFolder:
         """
         _write_json(self.dir / "config.json", description | {"sha256": sha256_of(description)})
 
-    def read_config(self) -> dict:
+    def read_config(self, *needed: str) -> dict:
         """The description in config.json; a warning tells if it is not what was written.
+
+        Args:
+            *needed: the names of further entries that it must have.
 
         Raises:
             InputError: the file is missing or damaged.
@@ -109,12 +114,29 @@ class RunFolder:
             raise InputError(f"{self.dir} is not a run folder: it has no config.json")
         description = _read_json(path)
         names = description if isinstance(description, dict) else ()
-        missing = [name for name in ("preset", "config", "model", "vocabulary") if name not in names]
+        missing = [name for name in ("preset", "config", "model", "vocabulary", *needed) if name not in names]
         if missing:
             raise InputError(f"{path} is damaged: it has no {', '.join(missing)}")
-        if description.pop("sha256", None) != sha256_of(description):
+        if not _is_whole(description):
             warn(f"{path} is not what was written: it is damaged, or was edited")
+        description.pop("sha256", None)
         return description
+
+    @contextlib.contextmanager
+    def config_blamed(self) -> Iterator[None]:
+        """A context in which config.json is used: any error within is told as its damage, if it is not what was written.
+
+        Raises:
+            InputError: an error was raised within, and config.json is damaged or was edited.
+        """
+        try:
+            yield
+        except Exception as error:
+            path = self.dir / "config.json"
+            if _is_whole(_read_json(path)):
+                raise
+            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}".splitlines()[0][:150]
+            raise InputError(f"{path} is damaged or was edited: {reason}") from error
 
     def append_metrics(self, *, step: int, split: str, **figures: float):
         """Adds a line to metrics.jsonl; a figure that is not finite is written as null."""
@@ -182,7 +204,8 @@ class RunFolder:
         path = self.dir / "results.json"
         with suppress(InputError, AttributeError):
             results = _read_json(path) if path.exists() else {"sha256": sha256_of({})}
-            if results.pop("sha256", None) == sha256_of(results):
+            if _is_whole(results):
+                del results["sha256"]
                 return results
         warn(f"{path} is not what was written: it is damaged, or was edited, and is left out")
         return {}
@@ -232,6 +255,11 @@ def _finite(figures: dict) -> dict:
 
 def _write_json(path, value):
     write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def _is_whole(written: dict) -> bool:
+    """True if a record has the hash that was written with it."""
+    return written.get("sha256") == sha256_of({name: value for name, value in written.items() if name != "sha256"})
 
 
 def _read_json(path):

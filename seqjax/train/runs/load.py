@@ -68,11 +68,13 @@ def load_run(dir, checkpoint: Literal["best", "last"] | None = None) -> Run:
 
     folder = RunFolder(dir)
     description = folder.read_config()
-    model: Any = serial.from_json(description["model"])
-    vocabulary = serial.from_json(description["vocabulary"])
-    _check_vocabulary(folder.dir, model, vocabulary)
+    with folder.config_blamed():
+        model: Any = serial.from_json(description["model"])
+        vocabulary = serial.from_json(description["vocabulary"])
+        _check_vocabulary(folder.dir, model, vocabulary)
+        target = jax.eval_shape(model.init, jax.random.key(0))
     with Checkpoints(folder.checkpoints, read_only=True, hashes=hashes_of(description)) as checkpoints:
-        params = checkpoints.params(jax.eval_shape(model.init, jax.random.key(0)), checkpoint)
+        params = checkpoints.params(target, checkpoint)
         for damage in _damages(folder, checkpoints):
             warn(damage)
     return Run(
