@@ -132,3 +132,71 @@ class LinearCell(Cell):
     def state_of(self, h: Array) -> State:
         """The state that holds h."""
         return ComplexLinearState(h.real, h.imag) if self.complex_valued else LinearState(h)
+
+
+class DiagonalSystem(NamedTuple):
+    """H systems of one input and one output each, with N complex modes, the same at every step.
+
+        h_n = a_n h_n + g_n z,    y = Re(sum_n c_n h_n) + d z
+
+    Args:
+        factor: a, complex, [H, N].
+        gain: g, complex, [H, N].
+        output: c, complex, [H, N].
+        through: d, floating, [H].
+    """
+
+    factor: Array
+    gain: Array
+    output: Array
+    through: Array
+
+
+class DiagonalCell(LinearCell):
+    """A complex LinearCell whose recurrence is the same at every step, each feature of z by itself: a convolution over time.
+
+    A subclass defines `system` in place of elements and readout, and projects to z [..., H]; the backend `linear` then runs long
+    sequences without resets by `seqjax.recurrence.linear_blocks`. Where a subclass has elements or a readout of its own, it does
+    not.
+
+    Args:
+        fields: each cell declares its own.
+
+    Example:
+        >>> import dataclasses
+        >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+        ... class Average(DiagonalCell):  # an exponential moving average of each feature
+        ...     size: int
+        ...     input_shape = hidden_shape = property(lambda self: (self.size,))
+        ...     def init(self, key):
+        ...         return {}
+        ...     def system(self, params, dtype):
+        ...         half = jnp.full((self.size, 1), 0.5, jnp.complex64)
+        ...         return DiagonalSystem(half, half, jnp.ones_like(half), jnp.zeros(self.size, dtype))
+        >>> cell = Average(size=1)
+        >>> cell.step({}, cell.initial_state({}), jnp.array([2.0]))[1].tolist()
+        [1.0]
+
+    Gu, Gupta, Goel, Re 2022, arXiv:2206.11893.
+    """
+
+    complex_valued: ClassVar[bool] = True
+
+    def system(self, params: Params, dtype) -> DiagonalSystem:
+        """The system of the parameters, its real parts in this dtype."""
+        raise NotImplementedError
+
+    def elements(self, params: Params, z: Array) -> tuple[Array, Array]:
+        """a, the same at every step, and g z."""
+        system = self.system(params, z.dtype)
+        shape = (*z.shape, system.gain.shape[1])  # [..., H, N]
+        zs, flat = jnp.broadcast_to(z[..., None], shape), (*z.shape[:-1], system.gain.size)
+        terms = (jnp.broadcast_to(part, shape) * zs for part in (system.gain.real, system.gain.imag))
+        return system.factor.reshape(-1), jax.lax.complex(*terms).reshape(flat)
+
+    def readout(self, params: Params, h: Array, z: Array) -> Array:
+        """Re(sum of c h over the modes) + d z."""
+        system = self.system(params, z.dtype)
+        h = h.reshape(*z.shape, system.output.shape[1])  # [..., H, N]
+        real, imaginary = (jnp.broadcast_to(part, h.shape) for part in (system.output.real, system.output.imag))
+        return (real * h.real - imaginary * h.imag).sum(axis=-1) + jnp.broadcast_to(system.through, z.shape) * z

@@ -365,12 +365,28 @@ def scan_method(steps: Any) -> str:
     return "associative" if at_least(steps, 16) and jax.default_backend() != "cpu" else "loop"
 
 
+def convolves_in_blocks(rows: Any, steps: Any) -> bool:
+    """True if a diagonal system that is the same at every step is faster in blocks of sqrt(T) steps than by a loop.
+
+    Milliseconds of an S4D of 64 features by a loop and in blocks (B, modes, T: forward, training; 2 cores, float32):
+
+        8, 8, 64     0.61 0.76   3.7  1.6     8, 64, 256    9.5  6.7  162  16
+        8, 8, 128    1.08 0.95   7.5  2.2     8, 64, 1024   46   19   825  55
+        8, 8, 256    1.96 1.40  15.4  2.8     1, 8, 256    0.34 0.48  2.5  1.0
+        8, 8, 1024    7.7  3.7   84   10      1, 8, 1024   1.18 1.12   13  1.9
+        8, 8, 4096   31.6 13.9  338   39      32, 8, 64    1.90 1.71   18  3.9
+
+    Args:
+        rows, steps: B and T.
+    """
+    return at_least(steps, 64) and at_least(rows * steps, 1024)
+
+
 def makes_terms_inside(stored: int, projected: int) -> bool:
     """True if the terms of a linear recurrence are made inside a loop over the steps faster than they are stored and read back.
 
-    Time by the stored terms divided by that of a loop over z (S4D of 64 features with 8 modes each, 2 cores; suite `linear`):
-    16 times as many numbers stored as projected, forward 3.3 to 4.7, training 0.9 to 1.5. For LRU and SRU, which store less than
-    they project, 0.3 to 0.7.
+    Time by the stored terms divided by that of a loop over z (2 cores; suite `linear`): S4D of 8 modes, 16 times as many numbers
+    stored as projected, forward 3.3 to 4.7, training 0.9 to 1.5; LRU and SRU, which store less, 0.3 to 0.7.
 
     Args:
         stored: numbers of each step's term and state.

@@ -13,7 +13,7 @@ from benchmarks.network import Network
 from benchmarks.peers import LayerTask, Recurrent, work_of
 from benchmarks.pictures import bars
 from benchmarks.suites import Case, Entries, Selection
-from seqjax.recurrence import linear_scans
+from seqjax.recurrence import linear, linear_scans
 from seqjax.recurrence.backends import Backend
 
 TITLE = "linear recurrences"
@@ -22,7 +22,9 @@ TABLES = ("ratio", "memory")
 PICTURE = bars
 
 SHAPES = ((128, 32, 64, 64), (1024, 4, 64, 64), (4096, 1, 64, 64))
-CELLS = {"SRU": seqjax.SRU, "LRU": seqjax.LRU, "S4D": functools.partial(seqjax.S4D, state_size=8)}
+CELLS = {"SRU": seqjax.SRU, "LRU": seqjax.LRU} | {
+    f"S4D, {modes} modes": functools.partial(seqjax.S4D, state_size=modes) for modes in (8, 64)
+}
 
 
 def cases(selection: Selection) -> list[Case]:
@@ -45,6 +47,7 @@ def build(cell, task: LayerTask) -> Entries:
             with contextlib.ExitStack() as changes:
                 if method is not None:
                     changes.enter_context(mock.patch.object(linear_scans, "scan_method", lambda steps: method))
+                    changes.enter_context(mock.patch.object(linear, "convolves_in_blocks", lambda rows, steps: False))
                 return seqjax.unroll(cell, params, xs, backend=backend)[1]
 
         return work_of(Recurrent(weights, apply, lambda params: ((params,),), time_major=False), task)

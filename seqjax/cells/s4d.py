@@ -12,7 +12,7 @@ from seqjax.cells.hidden import VectorCell
 from seqjax.cells.linear_gates import bypass, init_bypass
 from seqjax.checks import check_size, shown
 from seqjax.errors import InputError
-from seqjax.linear import LinearCell
+from seqjax.linear import DiagonalCell, DiagonalSystem
 from seqjax.serial import register
 from seqjax.types import Array, Key, Params, Shape
 
@@ -22,7 +22,7 @@ _NEAR_ZERO = 1e-12  # A dt, from which (exp(A dt) - 1) / (A dt) is computed as i
 
 @register
 @dataclasses.dataclass(frozen=True)
-class S4D(VectorCell, LinearCell):
+class S4D(VectorCell, DiagonalCell):
     """The diagonal state space model: every feature drives N complex modes of its own, in discrete time by zero-order hold.
 
         h_n = exp(A_n dt) h_n + (exp(A_n dt) - 1) / A_n x,   y = 2 Re(sum_n C_n h_n) + D x;   A_n = -exp(r_n) + i w_n
@@ -53,7 +53,6 @@ class S4D(VectorCell, LinearCell):
     state_size: int = 32
     step_size: tuple[float, ...] = (0.001, 0.1)
 
-    complex_valued: ClassVar[bool] = True
     input_kernels: ClassVar[tuple[str, ...]] = ("bypass_kernel",)
 
     def __post_init__(self):
@@ -90,23 +89,16 @@ class S4D(VectorCell, LinearCell):
         """The same as `Cell.embed`; None where the cell reads x itself."""
         return super().embed(params, table) if "bypass_kernel" in params else None
 
-    def elements(self, params: Params, z: Array) -> tuple[Array, Array]:
-        """exp(A dt), the same at every step, and (exp(A dt) - 1) / A x."""
-        decay, frequency, log_step = (params[name].astype(z.dtype) for name in ("log_decay", "frequency", "log_step"))
-        feature = np.repeat(np.arange(self.hidden_size, dtype=np.int32), self.state_size)  # [H N]
-        step = jnp.exp(log_step)[feature]
-        moved = jax.lax.complex(-jnp.exp(jnp.minimum(decay, _LARGEST_LOG)) * step, frequency * step)  # A dt, [H N]
-        factor = jnp.exp(moved)
+    def system(self, params: Params, dtype) -> DiagonalSystem:
+        """exp(A dt), (exp(A dt) - 1) / A, 2 C and D."""
+        shape = (self.hidden_size, self.state_size)
+        names = ("log_decay", "frequency", "output_real", "output_imaginary")
+        decay, frequency, real, imaginary = (params[name].astype(dtype).reshape(shape) for name in names)
+        step = jnp.broadcast_to(jnp.exp(params["log_step"].astype(dtype))[:, None], shape)
+        moved = jax.lax.complex(-jnp.exp(jnp.minimum(decay, _LARGEST_LOG)) * step, frequency * step)  # A dt, [H, N]
         far = jnp.abs(moved.real) + jnp.abs(moved.imag) > _NEAR_ZERO
         ratio = jnp.where(far, jnp.expm1(moved) / jnp.where(far, moved, jnp.ones_like(moved)), jnp.ones_like(moved))
         gain = jax.lax.complex(ratio.real * step, ratio.imag * step)
-        xs = jnp.broadcast_to(z[..., None], (*z.shape, self.state_size)).reshape(*z.shape[:-1], feature.size)  # [..., H N]
-        return factor, jax.lax.complex(*(jnp.broadcast_to(part, xs.shape) * xs for part in (gain.real, gain.imag)))
-
-    def readout(self, params: Params, h: Array, z: Array) -> Array:
-        """2 Re(sum of C h over the modes) + D x."""
-        names = ("output_real", "output_imaginary", "feed_through")
-        real, imaginary, through = (params[name].astype(z.dtype) for name in names)
-        parts = jnp.broadcast_to(real, h.shape) * h.real - jnp.broadcast_to(imaginary, h.shape) * h.imag  # [..., H N]
-        sums = parts.reshape(*z.shape, self.state_size).sum(axis=-1)  # [..., H]
-        return 2 * sums + jnp.broadcast_to(through, z.shape) * z
+        return DiagonalSystem(
+            jnp.exp(moved), gain, jax.lax.complex(2 * real, 2 * imaginary), params["feed_through"].astype(dtype)
+        )

@@ -1,4 +1,7 @@
-"""The backend of linear recurrences: the elements and outputs of all steps at once, and between them `linear_scan`."""
+"""The backend of linear recurrences: the elements and outputs of all steps at once, and between them `linear_scan`.
+
+A recurrence that is the same at every step is a convolution, whose outputs need no states (`linear_blocks.py`).
+"""
 
 import math
 
@@ -7,10 +10,11 @@ import jax.numpy as jnp
 
 from seqjax import masks, tree
 from seqjax.gates import recording_gates
-from seqjax.linear import LinearCell
+from seqjax.linear import DiagonalCell, LinearCell
 from seqjax.recurrence.call import check_step, run_steps
+from seqjax.recurrence.linear_blocks import run_system
 from seqjax.recurrence.linear_scans import linear_scan
-from seqjax.thresholds import makes_terms_inside, scan_method
+from seqjax.thresholds import convolves_in_blocks, makes_terms_inside, scan_method
 from seqjax.types import output_dtype
 
 
@@ -20,7 +24,7 @@ def supports(cell, call) -> str | None:
         return "it is not a LinearCell"
     if type(cell).recur is not LinearCell.recur:
         return "it has a recur of its own"
-    if call.backend != "auto":
+    if call.backend != "auto" or _convolves(cell, call):
         return None
     params, xs, state = call.arguments
     projected = sum(math.prod(z.shape[2:]) for z in jax.tree.leaves(jax.eval_shape(cell.project, params, xs)))
@@ -30,8 +34,18 @@ def supports(cell, call) -> str | None:
     return f"it would store {stored} numbers of each step, and a loop makes them from {projected}"
 
 
+def _convolves(cell, call) -> bool:
+    """True if the outputs are made by a convolution in blocks: of a reset, no kernel knows, and no states are made."""
+    is_system = isinstance(cell, DiagonalCell) and all(
+        getattr(type(cell), name) is getattr(DiagonalCell, name) for name in ("elements", "readout")
+    )
+    return is_system and call.reset is None and call.collect == "outputs" and convolves_in_blocks(*call.arguments[1].shape[:2])
+
+
 def layout(cell, call) -> str:
     """The method of the scan."""
+    if _convolves(cell, call):
+        return "a convolution in blocks of steps"
     names = {"loop": "a loop over the steps", "chunked": "in chunks", "associative": "an associative scan"}
     return names[scan_method(call.arguments[1].shape[1])]
 
@@ -43,6 +57,13 @@ def run(cell, params, xs, state, call):
     backwards, this is the step that is read after one with a reset.
     """
     dtype = output_dtype(params, xs)
+
+    def all_blocks(step, constants, state, inputs):
+        params, (xs, real, _) = constants[0], inputs
+        zs, h0 = cell.project(params, xs), cell.hidden(state)
+        h, ys = run_system(cell.system(params, zs.dtype), zs, h0, real, call.reverse)
+        after, _ = check_step(cell, state, (cell.state_of(h), None), params)
+        return after, tree.cast_floating(ys, dtype)
 
     def all_steps(step, constants, state, inputs):
         params, _, initial, *_ = constants
@@ -70,4 +91,4 @@ def run(cell, params, xs, state, call):
             return after, cell.state_of(hs)
         return after, tree.cast_floating(ys if call.collect == "outputs" else gates, dtype)
 
-    return run_steps(all_steps, cell, params, xs, state, call)
+    return run_steps(all_blocks if _convolves(cell, call) else all_steps, cell, params, xs, state, call)
