@@ -117,6 +117,7 @@ class Compare:
     out: FilePath = "comparison"  # the folder for curves.png and figures.csv
     figure: str | None = None  # the validation figure of the picture; None: the one that all runs monitor, or the loss
     x: Literal["steps", "epochs", "seconds"] = "steps"  # the horizontal axis of the picture
+    gradient: bool = False  # draw the norm of the gradient in training beside it
 
 
 def compare(argv: list[str]):
@@ -153,7 +154,7 @@ def compare(argv: list[str]):
     out.mkdir(parents=True, exist_ok=True)
     write_bytes(out / "figures.csv", as_csv(groups, [name for name, *_ in rows], figures).encode())
     metrics = {name: [run.metrics for run in runs] for name, runs in groups.items()}
-    compared_curves(metrics, out / "curves.png", figure=figure, unit=entries[0].unit, x=config.x)
+    compared_curves(metrics, out / "curves.png", figure=figure, unit=entries[0].unit, x=config.x, gradient=config.gradient)
     print(out / "figures.csv", out / "curves.png", sep="\n")
 
 

@@ -83,6 +83,7 @@ def compared_curves(
     figure: str = "loss",
     unit: str = Model.unit,
     x: Literal["steps", "epochs", "seconds"] = "steps",
+    gradient: bool = False,
     title: str = "",
 ):
     """Draws a validation figure of several runs in one picture, one colour for each group of runs, such as the seeds of a config.
@@ -96,6 +97,7 @@ def compared_curves(
         figure: the validation figure.
         unit: the unit of the models' loss.
         x: the horizontal axis.
+        gradient: draw beside it the norm of the gradient in training, before clipping: the means since the last log.
         title: the title of the picture.
 
     Example:
@@ -107,8 +109,11 @@ def compared_curves(
         b'PNG'
     """
     repeated = any(len(runs) > 1 for runs in groups.values())
-    picture = new_figure(7.5, 4.8 + 0.21 * len(groups))
-    axes, highest, lowest = picture.subplots(), [], []
+    picture = new_figure(11.0 if gradient else 7.5, 4.8 + 0.21 * len(groups))
+    axes, *others = picture.subplots(1, 1 + gradient, squeeze=False)[0]
+    for panel in others:
+        _draw_gradients(panel, groups, x)
+    highest, lowest = [], []
     for number, (name, runs) in enumerate(groups.items()):
         color, several = f"C{number % 10}", len(runs) > 1
         curves = [dict(_points(metrics, "validation", figure)) for metrics in runs]
@@ -134,6 +139,17 @@ def compared_curves(
     axes.grid(color="0.92")
     picture.legend(loc="outside lower left", fontsize=9, frameon=False)
     save_png(picture, path)
+
+
+def _draw_gradients(axes, groups: Mapping[str, Sequence[list[dict]]], x: str):
+    """The gradient's norm of every run, in the colours of `compared_curves`."""
+    for number, runs in enumerate(groups.values()):
+        for metrics in runs:
+            curve = {step: norm for step, norm in _points(metrics, "train", "gradient_norm") if 0 < norm < math.inf}
+            style = {"color": f"C{number % 10}", "linewidth": 0.8, "alpha": 0.7}
+            axes.plot(_along(metrics, curve, x), list(curve.values()), **style)
+    axes.set(xlabel=x, ylabel="norm of the gradient, before clipping", yscale="log")
+    axes.grid(color="0.92")
 
 
 def _means(curves: list[dict[int, float]]) -> dict[int, float]:

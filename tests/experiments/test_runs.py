@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import math
 import socket
 
 import pytest
@@ -25,7 +26,8 @@ def four(tmp_path):
         about = {"experiment": "language_model", "preset": "tiny", "config": config, "model": None, "vocabulary": None}
         run.write_config(about | {"data": {"sha256": "1234"}})
         for step, loss in enumerate(losses, 1):
-            run.append_metrics(step=5 * step, split="train", loss=9.0, epoch=step, seconds=2.0 * step, tokens_per_second=1.0)
+            about_step = {"step": 5 * step, "epoch": step, "seconds": 2.0 * step, "tokens_per_second": 1.0}
+            run.append_metrics(split="train", loss=9.0, gradient_norm=10.0 * loss if seed else math.inf, **about_step)
             run.append_metrics(step=5 * step, split="validation", loss=loss)
         if (name, seed) != ("b", 1):
             run.write_results({"test_loss": losses[-1], "steps": 10, "seed": seed, "data_files": 3, "device": "cpu"})
@@ -83,10 +85,12 @@ def test_the_picture_has_a_line_for_each_run_and_a_mean(four, tmp_path, monkeypa
 
     drawn, save = [], Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: (drawn.append(self), save(self, *args, **kw))[1])
-    assert command("compare", four / "a", four / "b", "--out", tmp_path, "--x", "seconds")[0] == 0
+    assert command("compare", four / "a", four / "b", "--out", tmp_path, "--x", "seconds", "--gradient")[0] == 0
     lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in drawn[0].axes[0].lines]
     assert lines[:3] == [([2.0, 4.0], [3.0, 2.0]), ([2.0, 4.0], [3.2, 2.2]), ([2.0, 4.0], [3.1, 2.1])]
     assert drawn[0].axes[0].get_ylim()[1] < 4  # not the first losses in training
+    norms = [(list(line.get_xdata()), list(line.get_ydata())) for line in drawn[0].axes[1].lines]
+    assert norms == [([], []), ([2.0, 4.0], [32.0, 22.0]), ([], []), ([2.0, 4.0], [22.0, 14.0])]  # a gradient of inf has no place
     told = [text.get_text() for text in drawn[0].legends[0].get_texts()]
     assert told == ["learning rate 0.1: 2.1 ± 0.14, 2 runs", "learning rate 0.2: 1.2 ± 0.28, 2 runs", "one run", "training, mean"]
 
