@@ -29,10 +29,11 @@ class _Map:
     residuals: int
     x: list
     out: list
+    is_transpose: bool = False
 
     def transposed(self):
         backward, forward = (self.value_transposed, self.plain_transposed), (self.value, self.plain)
-        return _Map(*backward, *forward, self.residuals, self.out, self.x)
+        return _Map(*backward, *forward, self.residuals, self.out, self.x, not self.is_transpose)
 
     def mapped(self, size, axes):
         """The map over a leading axis of x, of the result, and of the residuals where axes is 0."""
@@ -40,24 +41,25 @@ class _Map:
             jax.vmap(f, (axes, 0), axis_size=size) for f in (self.value, self.plain, self.value_transposed, self.plain_transposed)
         )
         x, out = ([placement.reshaped(a, (size, *a.shape)) for a in shapes] for shapes in (self.x, self.out))
-        return _Map(value, plain, value_transposed, plain_transposed, self.residuals, x, out)
+        return _Map(value, plain, value_transposed, plain_transposed, self.residuals, x, out, self.is_transpose)
 
     def split(self, values):
         return list(values[: self.residuals]), list(values[self.residuals :])
 
 
-def linear_map(plain, residuals, x, *, transposed: Callable, out=None) -> Any:
+def linear_map(plain, residuals, x, *, transposed: Callable, plain_transposed: Callable | None = None, out=None) -> Any:
     """The value of plain(residuals, x), which is linear in x, with a custom transpose.
 
         <c, plain(r, x)> = <transposed(r, c), x>
 
-    Jacobians, derivatives of the transpose, and derivatives with respect to the residuals are those of `plain`.
+    Jacobians, derivatives of the transpose, and derivatives with respect to the residuals are those of the plain forms.
 
     Args:
         plain: (residuals, x) -> result, linear in x and differentiable by JAX.
         residuals: a pytree of arrays.
         x: a pytree of floating arrays.
         transposed: (residuals, cotangent of the result) -> cotangent of x, computed in any way.
+        plain_transposed: the same, differentiable by JAX; None: JAX's transpose of `plain`.
         out: shapes and dtypes of the result; None: `plain` is traced to find them.
 
     Returns:
@@ -77,7 +79,7 @@ def linear_map(plain, residuals, x, *, transposed: Callable, out=None) -> Any:
     def flat(function, tree):
         return lambda r, a: jax.tree.leaves(function(residual_tree.unflatten(r), tree.unflatten(a)))
 
-    def plain_transposed(r, cotangent):
+    def transposed_by_jax(r, cotangent):
         return jax.linear_transpose(lambda a: plain(r, a), x)(cotangent)[0]
 
     shapes = [placement.reshaped(a, a.shape) for a in map(jnp.asarray, flat_x)]
@@ -85,7 +87,7 @@ def linear_map(plain, residuals, x, *, transposed: Callable, out=None) -> Any:
         flat(plain, x_tree),
         flat(plain, x_tree),
         flat(transposed, out_tree),
-        flat(plain_transposed, out_tree),
+        flat(plain_transposed or transposed_by_jax, out_tree),
         len(flat_residuals),
         shapes,
         flat_out,
@@ -93,7 +95,7 @@ def linear_map(plain, residuals, x, *, transposed: Callable, out=None) -> Any:
     return out_tree.unflatten(_linear_map.bind(*flat_residuals, *flat_x, map=linear))
 
 
-def with_linearization(value: Callable, linearize: Callable) -> Callable:
+def with_linearization(value: Callable, linearize: Callable, *, differentiable: bool = False) -> Callable:
     """A function whose forward mode is a linear map and whose reverse mode is that map's custom transpose.
 
     Args:
@@ -103,6 +105,8 @@ def with_linearization(value: Callable, linearize: Callable) -> Callable:
             type, holds the indices of the arguments that have a tangent. push_forward: ((arguments, residuals), tangents of
             the active) -> tangents of the floating results. pull_back: ((arguments, residuals), cotangents of the floating
             results) -> cotangents of the active.
+        differentiable: True if a second derivative is to be that of the residuals and of pull_back, both differentiable by JAX;
+            else it is that of push_forward's transpose.
 
     Returns:
         A function with the arguments and results of `value`.
@@ -116,8 +120,9 @@ def with_linearization(value: Callable, linearize: Callable) -> Callable:
         arguments, d_arguments = primals[0], tangents[0]
         active = type(arguments)(*([i for i, d in enumerate(ds) if has_tangent(d)] for ds in d_arguments))
         results, residuals, push_forward, pull_back = linearize(arguments, active)
-        out = [jax.typeof(a) for a in results if is_floating(a)]
-        d_results = linear_map(push_forward, (arguments, residuals), pick(d_arguments, active), transposed=pull_back, out=out)
+        out, x = [jax.typeof(a) for a in results if is_floating(a)], pick(d_arguments, active)
+        transposes = {"transposed": pull_back, "plain_transposed": pull_back if differentiable else None}
+        d_results = linear_map(push_forward, (arguments, residuals), x, **transposes, out=out)
         return results, tangents_of(results, d_results, SymbolicZero)
 
     function.defjvp(jvp, symbolic_zeros=True)
@@ -139,19 +144,21 @@ def _value(*values, map):
 
 
 def _jvp(primals, tangents, *, map):
-    residuals, x = map.split(primals)
+    residuals, _ = map.split(primals)
     d_residuals, d_x = map.split(tangents)
-    out = _linear_map.bind(*primals, map=map)
     d_x = [ad.instantiate_zeros(d) for d in d_x]
-    d_out = _linear_map.bind(*residuals, *d_x, map=map)
-    active = [i for i, d in enumerate(d_residuals) if not isinstance(d, ad.Zero)]
-    if active:
+    if all(isinstance(d, ad.Zero) for d in d_residuals):
+        return _linear_map.bind(*primals, map=map), _linear_map.bind(*residuals, *d_x, map=map)
+    # one program for value and derivative; of x too in a transpose, whose derivative's transpose need not be the custom one
+    of_plain = tangents if map.is_transpose else d_residuals
+    active = [i for i, d in enumerate(of_plain) if not isinstance(d, ad.Zero)]
 
-        def with_active(*new):
-            return map.plain(replaced(residuals, active, new), x)
+    def plain(*new):
+        return map.plain(*map.split(replaced(primals, active, new)))
 
-        _, d_from_residuals = jax.jvp(with_active, tuple(residuals[i] for i in active), tuple(d_residuals[i] for i in active))
-        d_out = [a + b for a, b in zip(d_out, d_from_residuals, strict=True)]
+    out, d_out = jax.jvp(plain, [primals[i] for i in active], [tangents[i] for i in active])
+    if not map.is_transpose:
+        d_out = [a + b for a, b in zip(d_out, _linear_map.bind(*residuals, *d_x, map=map), strict=True)]
     return out, d_out
 
 

@@ -100,7 +100,7 @@ def _jitted(a: Array, b: Array, h0: Array, *, method: Method, reverse: bool) -> 
         return [run(a, b, h0, reverse)]
 
     def linearize(arguments, active):
-        hs = value(arguments)
+        hs = run_all(arguments)  # not `value`: its second derivative would be that of a loop that writes in place
 
         def push(residuals, tangents):
             ([a], [b], [h0]), [hs] = residuals
@@ -116,7 +116,8 @@ def _jitted(a: Array, b: Array, h0: Array, *, method: Method, reverse: bool) -> 
 
         return hs, hs, push, pull
 
-    return with_linearization(value, linearize)(_Arguments([a], [b], [h0]))[0]
+    run_all = with_linearization(value, linearize)
+    return run_all(_Arguments([a], [b], [h0]))[0]
 
 
 # Each method below: a [B or 1, T or 1, ...], b [B, T, ...], h0 [B, ...], all of one dtype, and T at least 1.

@@ -7,11 +7,21 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from seqjax import GRU, LSTM, MGU, explain, thresholds, unroll
+from seqjax import GRU, LSTM, MGU, Elman, explain, thresholds, unroll
 from seqjax.cells import gru
 from seqjax.recurrence.fused import backend, in_place_scan, linearized, loop_over_leaves
 from tests.catalog import leaving
 from tests.recurrence.test_fused import MAKERS, Case, gap, gradient, gradient_and_second, weighted
+
+
+def hessian_vector(f):
+    """In the direction of the parameters."""
+    return lambda params, xs: jax.jvp(lambda p: jax.grad(f)(p, xs), (params,), (params,))[1]
+
+
+def reverse_over_reverse(f):
+    """The gradient of a number made from the gradient."""
+    return jax.grad(lambda params, xs: weighted(jax.grad(f)(params, xs)))
 
 
 def loop_bodies(text):
@@ -92,6 +102,25 @@ def test_no_output_overwrites_an_input_that_is_read_later(cell):
     params, xs = jax.eval_shape(cell.init, jax.random.key(0)), jax.ShapeDtypeStruct((32, 9, 24), jnp.float32)
     training = jax.jit(jax.grad(lambda p, x: weighted(unroll(cell, p, x)[1])))
     assert not re.findall(r"= f32\[32,9,\d+\]\S* copy\(", loop_bodies(training.lower(params, xs).compile().as_text()))
+
+
+@pytest.mark.parametrize(
+    "cell", leaving(LSTM(16, 16), of=[LSTM(16, 16), GRU(16, 16), Elman(16, 16)]), ids=lambda c: type(c).__name__
+)
+@pytest.mark.parametrize("second", leaving(hessian_vector, of=[hessian_vector, reverse_over_reverse]), ids=lambda f: f.__name__)
+def test_second_derivatives_take_no_more_memory_than_the_plain_scans_and_copy_no_stack_in_a_loop(cell, second):
+    """A copy, a sum or a fill of a whole stack at every step would take time in proportion to the square of the steps."""
+    rows, steps = 4, 500
+    params, xs = jax.eval_shape(cell.init, jax.random.key(0)), jax.ShapeDtypeStruct((rows, steps, 16), jnp.float32)
+
+    def compiled(name):
+        value = lambda p, x: weighted(unroll(cell, p, x, backend=name)[1])  # noqa: E731
+        return jax.jit(second(value)).lower(params, xs).compile()
+
+    fused, plain = compiled("fused"), compiled("scan")
+    assert fused.memory_analysis().temp_size_in_bytes <= plain.memory_analysis().temp_size_in_bytes
+    whole = rf"= f32\[(?:{rows},{steps}|{steps},{rows}),\d+\]\S* (?:copy|add|broadcast|pad)\("
+    assert not re.findall(whole, loop_bodies(fused.as_text()))
 
 
 def test_a_large_z_is_made_only_for_a_derivative():

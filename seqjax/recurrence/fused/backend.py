@@ -6,7 +6,8 @@ its taps and to everything else, and
 
     dR = sum_t h_t^T (cotangent of tap t)
 
-is one product over all steps. Forward mode is the plain scan's; reverse mode runs the loops of linearized.py. A step's residuals
+is one product over all steps. Forward mode is the plain scan's; reverse mode runs the loops of linearized.py, whose own
+derivatives are those of plain scans with the same steps. A step's residuals
 overwrite the z_t that it has read, and the backward step's cotangents overwrite the residuals in turn (see in_place_scan.py).
 """
 
@@ -118,5 +119,5 @@ def loop(step, constants, state, inputs, *, reverse, projects=False, undifferent
         results, residuals = linear.forward(arguments)
         return results, residuals, functools.partial(differentiated.push_forward, active), linear.pull_back
 
-    results = with_linearization(value, linearize)(differentiated.without_dead_tangents(), *others)
+    results = with_linearization(value, linearize, differentiable=True)(differentiated.without_dead_tangents(), *others)
     return jax.tree.unflatten(differentiated.results_tree, results)

@@ -32,7 +32,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 from seqjax import placement
 from seqjax.products import kernel_cotangent
-from seqjax.recurrence.fused.in_place_scan import axis_of, in_loop_order, one_step, scan_with_layout, stack_of
+from seqjax.recurrence.fused.in_place_scan import axis_of, differentiable_scan, in_loop_order, one_step, stack_of
 from seqjax.recurrence.fused.loop_over_leaves import Leaves, Loop
 from seqjax.recurrence.fused.residuals import evaluate, read, saved_and_recomputed, shapes_of, varying, written_after_reads
 from seqjax.recurrence.two_modes import is_floating, replaced
@@ -120,13 +120,14 @@ class Linearization:
         unchanging |= zip(variables.fixed, [*arguments.kernels, *arguments.constants], strict=True)
         evaluate(plan.once, unchanging)
 
-        def body(state, inputs):
-            values = unchanging | dict(zip([*variables.state, *variables.inputs], [*state, *inputs], strict=True))
+        def body(fixed, state, inputs):
+            values = dict(zip([*unchanging, *variables.state, *variables.inputs], [*fixed, *state, *inputs], strict=True))
             evaluate(plan.forward, values)
             return read(values, variables.new_state), read(values, plan.stacked)
 
-        state, stacks = scan_with_layout(
+        state, stacks = differentiable_scan(
             body,
+            list(unchanging.values()),
             arguments.state,
             arguments.inputs,
             shapes_of(plan.stacked),
@@ -149,10 +150,10 @@ class Linearization:
         saved = self._saved(arguments, stacks)
         d_state, d_outputs = cotangents[: len(targets.state)], cotangents[len(targets.state) :]
 
-        def body(carry, inputs):
+        def body(fixed, carry, inputs):
             d_state, totals = carry
             saved_now, d_outputs_now = inputs[: len(plan.read)], inputs[len(plan.read) :]
-            values = unchanging | dict(zip(plan.read, saved_now, strict=True))
+            values = dict(zip([*unchanging, *plan.read], [*fixed, *saved_now], strict=True))
             evaluate(plan.recompute, values)
             d_results = itertools.compress([*d_state, *d_outputs_now], plan.cotangents_used)
             program = self.backward_program
@@ -162,12 +163,13 @@ class Linearization:
             totals = [total + d.astype(total.dtype) for total, d in zip(totals, d_fixed, strict=True)]
             return (d_now.state, totals), [*d_now.inputs, *d_now.taps]
 
-        fixed = [*(arguments.constants[i] for i in targets.constants), *(arguments.kernels[i] for i in targets.kernels)]
-        totals = [placement.full(a, dtype=at_least_float32(a.dtype)) for a in fixed]
+        summed = [*(arguments.constants[i] for i in targets.constants), *(arguments.kernels[i] for i in targets.kernels)]
+        totals = [placement.full(a, dtype=at_least_float32(a.dtype)) for a in summed]
         outputs = [one_step(arguments.inputs[i]) for i in targets.inputs] + [self.loop.products[i].out for i in targets.taps]
         read_only = {*self.variables.lefts, *self.variables.inputs}  # read after the loop, or inputs of the forward loop
-        (d_state, totals), d_stacks = scan_with_layout(
+        (d_state, totals), d_stacks = differentiable_scan(
             body,
+            list(unchanging.values()),
             (d_state, totals),
             [*(saved[v] for v in plan.read), *d_outputs],
             outputs,
@@ -177,7 +179,7 @@ class Linearization:
         d_state = dict(zip(targets.state, d_state, strict=True))
         d_inputs = dict(zip(targets.inputs, d_stacks, strict=False))
         d_taps = dict(zip(targets.taps, d_stacks[len(targets.inputs) :], strict=True))
-        totals = [total.astype(a.dtype) for total, a in zip(totals, fixed, strict=True)]
+        totals = [total.astype(a.dtype) for total, a in zip(totals, summed, strict=True)]
         d_kernels = dict(zip(targets.kernels, totals[len(targets.constants) :], strict=True))
         d_kernels |= self._d_kernels(arguments, saved, unchanging, d_inputs, d_taps)
         return Leaves(
