@@ -14,8 +14,8 @@ from seqjax.serial import register
 class Adding(Task):
     """The adding problem: a step is a number from [0, 1) and a marker, and the last step's target is the sum of the two marked.
 
-    The constant 1 has a mean squared error of 1/6. Sequences of one length leave the gap to luck; among shorter ones a network
-    learns the sum first, and then to keep it for longer.
+    The constant 1 has a mean squared error of 1/6. Networks that see only long sequences may not begin to learn for thousands of
+    steps; from sequences of all lengths they learn the sum first, and then to keep it for longer.
 
     Args:
         steps: T, the most steps, at least 2.
