@@ -75,7 +75,7 @@ PRESETS = {
     "arithmetic": _preset(
         "Arithmetic(digits=3, distractors=1)", "LSTM", 128, 60, 2e-3, encoded_size=128, batch_size=64, monitor="accuracy"
     ),
-    "music": _preset("piano_rolls", "GRU", 256, 150, 2e-3, encoded_size=128, dropout=0.5, batch_size=20, transpose=5),
+    "music": _preset("piano_rolls", "GRU", 512, 100, 2e-3, encoded_size=128, dropout=0.5, input_dropout=0.2, batch_size=20),
     "mnist": _preset("mnist", "GRU", 128, 20, 1e-3, batch_size=100, monitor="accuracy"),
 }
 PROGRAM = Program("synthetic", PRESETS)

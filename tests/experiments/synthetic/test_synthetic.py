@@ -59,7 +59,7 @@ def test_cells_are_compared_in_one_table(tmp_path):
 def test_tasks_on_files_have_splits(shared_data, tmp_path):
     music = PRESETS["music"]
     path = shared_data("poly_music") / "JSB_Chorales.mat"
-    problem = load_problem(program.Config(data=replace(music.data, path=str(path))))
+    problem = load_problem(program.Config(data=replace(music.data, path=str(path), transpose=5)))
     batch = problem.stream.batch(0)
     assert batch["target"].dtype == np.bool_ and batch["target"].shape == batch["features"].shape and problem.shape.reads == 88
     lengths = batch["features_lengths"]
