@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -341,29 +341,30 @@ class Drawing:
     seed: Seed = 0
     argmax: bool = False  # take the likeliest symbol at every step
 
-    def stream(self, model: Decoder, params: Params, batch: dict) -> Iterator[np.ndarray]:
-        """The symbols of each row, int32 [B], each as soon as it is drawn.
+    def stream(self, model: Decoder, params: Params, batch: dict, banned: Sequence[int]) -> Iterator[np.ndarray]:
+        """The symbols of each row, int32 [B], each as soon as it is drawn; none of `banned` is.
 
         Raises:
             InputError: immediately, if temperature, top_k, top_p or length is invalid.
         """
-        return decode.stream(model, params, batch, key=key_of(self.seed), **self._options())
+        return decode.stream(model, params, batch, key=key_of(self.seed), **self._options(banned))
 
-    def several(self, model: Decoder, params: Params, batch: dict, count: int) -> np.ndarray:
-        """The symbols of several draws for a batch of one row, drawn together, int32 [count, length].
+    def several(self, model: Decoder, params: Params, batch: dict, count: int, banned: Sequence[int]) -> np.ndarray:
+        """The symbols of several draws for a batch of one row, drawn together, int32 [count, length]; none of `banned` is.
 
         Raises:
             InputError: temperature, top_k, top_p or length is invalid.
         """
-        drawn = decode.sample(model, params, batch, key=key_of(self.seed), samples=count, **self._options())
+        drawn = decode.sample(model, params, batch, key=key_of(self.seed), samples=count, **self._options(banned))
         return np.asarray(drawn.tokens)[0]
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self, banned: Sequence[int]) -> dict[str, Any]:
         return {
             "max_length": self.length,
             "temperature": 0.0 if self.argmax else self.temperature,
             "top_k": self.top_k,
             "top_p": self.top_p,
+            "banned": banned,
         }
 
 

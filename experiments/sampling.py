@@ -92,24 +92,24 @@ def prompt_batch(vocabulary: Vocabulary, ids: np.ndarray) -> dict:
 
 
 def draw(model: Decoder, vocabulary: Vocabulary, params: Params, config: Sampling) -> Iterator[str]:
-    """Draws a sample: an iterator over its text, symbol by symbol, the prompt first.
+    """Draws a sample without unknown symbols: an iterator over its text, symbol by symbol, the prompt first.
 
     Raises:
         InputError: immediately, if the prompt is outside the vocabulary or temperature, top_k, top_p or length is invalid.
     """
     ids = _prompt_ids(vocabulary, config)
-    symbols = config.stream(model, params, prompt_batch(vocabulary, ids))
+    symbols = config.stream(model, params, prompt_batch(vocabulary, ids), _unknown(vocabulary))
     return _text(vocabulary, config, ids.tolist(), (int(symbol[0]) for symbol in symbols))
 
 
 def draw_several(model: Decoder, vocabulary: Vocabulary, params: Params, config: Sampling, count: int) -> list[str]:
-    """Draws several samples in one batch, after one reading of the prompt.
+    """Draws several samples without unknown symbols in one batch, after one reading of the prompt.
 
     Raises:
         InputError: as `draw`.
     """
     ids = _prompt_ids(vocabulary, config)
-    drawn = config.several(model, params, prompt_batch(vocabulary, ids), count)  # [count, T]
+    drawn = config.several(model, params, prompt_batch(vocabulary, ids), count, _unknown(vocabulary))  # [count, T]
     return ["".join(_text(vocabulary, config, ids.tolist(), row.tolist())) for row in drawn]
 
 
@@ -118,6 +118,10 @@ def _prompt_ids(vocabulary: Vocabulary, config: Sampling) -> np.ndarray:
         return vocabulary.encode(config.prompt, strict=True)
     except InputError as error:
         raise InputError(f"prompt is {error}") from None
+
+
+def _unknown(vocabulary: Vocabulary) -> list[int]:
+    return [] if vocabulary.unknown is None else [vocabulary.unknown]
 
 
 def until(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:

@@ -1,12 +1,16 @@
 """Stop strings and prompts of samples."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import sampling
-from experiments.sampling import Sampling, draw_several, prompt_batch, until
+from experiments.sampling import Sampling, draw, draw_several, prompt_batch, until
+from seqjax import GRU
 from seqjax.data import CharacterVocabulary
+from seqjax.models.language_model import LanguageModel
 
 LETTERS = st.text("ab", min_size=1, max_size=4)
 
@@ -41,6 +45,17 @@ def test_a_prompt_is_encoded_once_for_all_samples(monkeypatch):
     encode = CharacterVocabulary.encode
     monkeypatch.setattr(CharacterVocabulary, "encode", lambda *args, **kwargs: encoded.append(args[1]) or encode(*args, **kwargs))
     symbols = encode(vocabulary, "bbaa")
-    monkeypatch.setattr(Sampling, "several", lambda self, model, params, batch, count: np.tile(symbols, (count, 1)))
+    monkeypatch.setattr(Sampling, "several", lambda self, model, params, batch, count, banned: np.tile(symbols, (count, 1)))
     assert draw_several(None, vocabulary, {}, Sampling(prompt="ab", stop=("aa",)), 3) == ["abbb"] * 3
     assert encoded == ["ab"]
+
+
+def test_the_unknown_symbol_is_never_drawn():
+    vocabulary = CharacterVocabulary.from_text("ab")
+    cell = GRU(input_size=len(vocabulary), hidden_size=2)
+    model = LanguageModel(vocabulary_size=len(vocabulary), cell=cell, start_symbol=vocabulary.start)
+    params = model.init(jax.random.key(0))
+    params["projection"]["bias"] += jnp.where(jnp.arange(len(vocabulary)) == vocabulary.unknown, 9.0, 0.0)
+    options = Sampling(prompt="a", length=20, temperature=1.0)
+    texts = ["".join(draw(model, vocabulary, params, options)), *draw_several(model, vocabulary, params, options, 2)]
+    assert all(len(text) == 21 and set(text) == set("ab") for text in texts)
