@@ -21,7 +21,7 @@ FRAMES = cells.ConvLSTM(input_size=8, hidden_size=16, spatial_shape=(16, 16))  #
 HEAD = f"""# Cells
 
 Made by `python -m benchmarks report` from the docstrings and from [the measurements](../benchmarks/README.md). Every cell is a
-value that `seqjax.unroll` runs, and holds every law of `seqjax.testing.check_cell`. Parameters are counted for D = H = {SIZE}.
+value that `seqjax.unroll` runs, and obeys every law of `seqjax.testing.check_cell`. Parameters are counted for D = H = {SIZE}.
 The backend is the one that `auto` takes on a CPU; NVIDIA GPUs run an LSTM and a GRU by `pallas`. The speed is that of a training
 step (outputs and all gradients, T = {STEPS}, B = {ROWS}, D = H = {SIZE}, float32, two CPU cores) beside the LSTM's: above 1 the
 cell is faster.
@@ -30,7 +30,7 @@ cell is faster.
 
 WRAPPERS = """# Around cells
 
-Parts that are cells themselves, and parts that hold a cell. `seqjax.attention.WindowAttention` lets a cell attend to its latest
+Cells without recurrence, and parts that wrap a cell. `seqjax.attention.WindowAttention` lets a cell attend to its latest
 inputs, `PastAttention` to its own latest states, and `seqjax.drop_weights` drops entries of recurrent kernels before `unroll`.
 """
 

@@ -21,11 +21,11 @@ _AXES = "XYZ"
 
 
 def patches(xs: Array, kernel_size: Shape) -> Array:
-    """Each place with its neighbours, side by side: the convolution of xs is a matrix product with them.
+    """The neighbourhood of each position, side by side: the convolution of xs is a matrix product with these patches.
 
     Args:
-        xs: [..., *spatial, F]; zeros stand around it.
-        kernel_size: (k, ...), neighbours along each spatial axis, (k - 1) // 2 of them before the place.
+        xs: [..., *spatial, F], padded with zeros.
+        kernel_size: (k, ...), neighbours along each spatial axis, (k - 1) // 2 of them before the position.
 
     Returns:
         [..., *spatial, K], K = F times the product of kernel_size, in the order (*kernel_size, F).
@@ -45,7 +45,7 @@ def patches(xs: Array, kernel_size: Shape) -> Array:
 
 
 def convolve(xs: Array, kernel: Array) -> Array:
-    """The convolution of each leading index, [..., *spatial, C] with [*kernel_size, C, N] to [..., *spatial, N]; zeros around."""
+    """The convolution of each leading index, [..., *spatial, C] with [*kernel_size, C, N] to [..., *spatial, N]; zero-padded."""
     rank = kernel.ndim - 1  # spatial axes and channels
     leading, axes = xs.shape[: xs.ndim - rank], _AXES[: rank - 1]
     flat = xs.reshape(math.prod(leading), *xs.shape[xs.ndim - rank :]).astype(kernel.dtype)  # [N, *spatial, C]
@@ -62,9 +62,9 @@ class ConvLSTM(Cell):
 
         (i f o g) = (s s s tanh)(W_x * x + W_h * h + b),  c = f c + i g,  h = o tanh(c),  y = h
 
-    where * convolves, with zeros around. The recurrent convolution is a matrix product with patches, written through `dot`: the
-    backend "fused" runs it, and keeps the patches of every step for the backward pass (with remat, those of a chunk). Peepholes,
-    which the paper has, are left out, as in most later work.
+    where * is a zero-padded convolution. The recurrent convolution is a matrix product with patches, written through `dot`: the
+    backend "fused" runs it, and keeps the patches of every step for the backward pass (with remat, those of a chunk). The paper's
+    peepholes are left out, as in most later work.
 
     Args:
         input_size: C, channels of x.

@@ -34,7 +34,7 @@ class ElmanState(NamedTuple):
 @register
 @dataclasses.dataclass(frozen=True)
 class Elman(VectorCell):
-    """The vanilla recurrent cell of the lectures.
+    """The Elman cell, also called vanilla or simple recurrent network.
 
         h = a(W_hh h + W_xh x + b),  y = h,  a = tanh unless another is named
 

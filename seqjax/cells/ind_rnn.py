@@ -25,9 +25,9 @@ class IndRNN(HiddenCell):
         h = a(W x + u * h + b),  y = h
 
     With relu the gradient over k steps is at most max |u|^k: over T steps it neither vanishes nor explodes with |u| close to 1.
-    The paper keeps |u| at most 2^(1/T) in training. Several of these cells in a Stack see each other's units.
+    The paper keeps |u| at most 2^(1/T) in training. In a Stack of these cells, each reads all units of the one below.
 
-    There is no recurrent kernel, so RecurrentDropout has nothing to drop, and the plain scan runs this cell.
+    There is no recurrent kernel, so RecurrentDropout has nothing to drop, and the backend is the plain scan.
 
     Args:
         input_size: D, features of one step (or symbols, for integer tokens).

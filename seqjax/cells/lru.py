@@ -24,7 +24,7 @@ class LRU(VectorCell, LinearCell):
 
         h = l * h + exp(c) * (B x),  y = Re(C h) + D x;   l = exp(-exp(n) + i exp(p)), so that |l| < 1
 
-    n, p and c are real, B, C and h complex. A network alternates it with nonlinear parts that see one step, such as Dense.
+    n, p and c are real, B, C and h complex. A network alternates it with nonlinear parts that see one step, such as Feedforward.
 
     Args:
         input_size: size of x (or symbols, for integer tokens).

@@ -63,8 +63,8 @@ class LSTM(VectorCell):
 
         input_gate, forget_gate or output_gate=False      i = 1, f = 1 or o = 1
         coupled             f = 1 - i
-        peepholes           p_i * c and p_f * c are added inside of i and f, p_o * (the new c) inside of o
-        gate_recurrence     R (i; f; o of the last step) is added inside of i, f and o
+        peepholes           p_i * c and p_f * c are added inside i and f, p_o * (the new c) inside o
+        gate_recurrence     R (i; f; o of the last step) is added inside i, f and o
         projection_size     h = P (o * b(c)), of P units
         layer_norm          LN(W_h h) and LN(W_x x) in place of both products, b(LN(c)) in place of b(c)
 
@@ -73,7 +73,7 @@ class LSTM(VectorCell):
     Args:
         input_size: D, features of one step (or symbols, for integer tokens).
         hidden_size: H.
-        forget_bias: initial bias of the forget gate (coupled: the input gate's is -forget_bias, which opens f as far).
+        forget_bias: initial bias of the forget gate (coupled: that of the input gate is -forget_bias, which has the same effect).
         heads: N blocks of H/N units; the recurrent kernel connects no two of them (it is block-diagonal).
         input_gate, forget_gate, output_gate: False fixes the gate at 1.
         coupled: the forget gate is 1 minus the input gate.
@@ -84,8 +84,8 @@ class LSTM(VectorCell):
         layer_norm: normalise the sums of all gates, and the cell.
 
     Raises:
-        InputError: a size that is not positive, a forget_bias that is no number, heads that do not divide hidden_size, an unknown
-            activation, or two fields that exclude each other.
+        InputError: a size that is not positive, a forget_bias that is not a number, heads that do not divide hidden_size, an
+            unknown activation, or two fields that exclude each other.
 
     Example:
         >>> cell = LSTM(input_size=2, hidden_size=3)
@@ -161,7 +161,7 @@ class LSTM(VectorCell):
     def init(self, key: Key) -> Params:
         """`input_kernel` [D, nH], `recurrent_kernel` [H, nH], [P, nH] or [N, H/N, nH/N], `bias` [nH]; n gates, `i f g o` if all.
 
-        Of variants `projection_kernel` [H, P]; for k gates without g `peepholes` [kH] and `gate_recurrent_kernel` [kH, kH]; for
+        For variants, `projection_kernel` [H, P]; for k gates without g `peepholes` [kH] and `gate_recurrent_kernel` [kH, kH]; for
         layer_norm `input_scale` [nH], `recurrent_scale` [nH], `cell_scale` [H], `cell_bias` [H].
         """
         k_input, k_recurrent = jax.random.split(key)

@@ -24,7 +24,7 @@ class MGU(HiddenCell):
         "zhou":  n = tanh(z_n + R_n (f * h)),          h = (1 - f) * h + f * n
         "flax":  n = tanh(z_n + f * (R_n h + b_n)),    h = f * h + (1 - f) * n
 
-    where (z_f z_n) = W x + b. The paper's gate takes in the candidate where it is 1; that of Flax's MGUCell keeps h there.
+    where (z_f z_n) = W x + b. Where the gate is 1, the paper's cell takes in the candidate, and Flax's MGUCell keeps h.
 
     Args:
         input_size: D, features of one step (or symbols, for integer tokens).
@@ -33,7 +33,7 @@ class MGU(HiddenCell):
         forget_bias: initial bias of the gate.
 
     Raises:
-        InputError: a size that is not positive, an unknown form, or a forget_bias that is no number.
+        InputError: a size that is not positive, an unknown form, or a forget_bias that is not a number.
 
     Example:
         >>> cell = MGU(input_size=2, hidden_size=3)

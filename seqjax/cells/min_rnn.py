@@ -75,7 +75,7 @@ class MinLSTM(GatedLinearCell):
         f = f' / (f' + i'),  i = i' / (f' + i'),  n = g(W_n x + b_n),  h = f * h + i * n,  y = h
 
     where f' = s(W_f x + b_f), i' = s(W_i x + b_i), and g(a) = a + 1/2 for a >= 0, s(a) otherwise. f and i are computed from the
-    logarithms of f' and i': they stay right where both are too small for their dtype.
+    logarithms of f' and i', so that they are right even where both f' and i' underflow.
 
     Args:
         input_size: D, features of one step (or symbols, for integer tokens).
@@ -85,7 +85,7 @@ class MinLSTM(GatedLinearCell):
         forget_bias: initial b_f.
 
     Raises:
-        InputError: a size that is not positive, a forget_bias that is no number, or an unknown activation.
+        InputError: a size that is not positive, a forget_bias that is not a number, or an unknown activation.
 
     Example:
         >>> cell = MinLSTM(input_size=2, hidden_size=3)

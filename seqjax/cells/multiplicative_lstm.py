@@ -20,10 +20,10 @@ class MultiplicativeLSTM(LSTM):
 
         m = (W_mx x) * (W_mh h),  then as an LSTM with the gates W (m; x)
 
-    So each input has a recurrent matrix of its own, W diag(W_mx x) W_mh.
+    Each input thus has a recurrent matrix of its own, W diag(W_mx x) W_mh.
 
     Args:
-        fields: those of LSTM, all variants too.
+        fields: as for LSTM, its variants included.
 
     Raises:
         InputError: as LSTM.
@@ -44,12 +44,12 @@ class MultiplicativeLSTM(LSTM):
 
     @property
     def gates_of(self) -> dict[str, tuple[str, ...]]:
-        """The gates that the parameters of variants hold; those of m are a part of their own, which is no gate."""
+        """The gates that the parameters of variants hold; the parameters of m belong to no gate."""
         names = ("multiplicative_input_kernel", "multiplicative_recurrent_kernel")
         return super().gates_of | dict.fromkeys(names, ("m",))
 
     def init(self, key: Key) -> Params:
-        """Those of LSTM, `multiplicative_input_kernel` [D, H], `multiplicative_recurrent_kernel` [H, H] or [N, H/N, H/N]; of a
+        """Those of the LSTM, `multiplicative_input_kernel` [D, H], `multiplicative_recurrent_kernel` [H, H] or [N, H/N, H/N]; of a
         projected cell [D, P] and [P, P].
         """
         k_input, k_recurrent = jax.random.split(jax.random.fold_in(key, 1))

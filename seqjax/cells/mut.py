@@ -58,10 +58,10 @@ class MUT1(HiddenCell):
         z = s(W_z x + b_z),  r = s(W_r x + R_r h + b_r),  n = tanh(R_n (r * h) + tanh(x) + b_n)
         h = z * n + (1 - z) * h,  y = h
 
-    As printed in the paper and in lectures, x itself stands in the candidate. (Other libraries write tanh(W_n x) there.)
+    As printed in the paper, the candidate contains x itself. (Other libraries have tanh(W_n x) there.)
 
     Args:
-        input_size: D, features of one step (or symbols, for integer tokens): H.
+        input_size: D, features of one step (or symbols, for integer tokens); equal to hidden_size.
         hidden_size: H.
 
     Raises:
@@ -114,7 +114,7 @@ class MUT2(HiddenCell):
         h = z * n + (1 - z) * h,  y = h
 
     Args:
-        input_size: D, features of one step (or symbols, for integer tokens): H.
+        input_size: D, features of one step (or symbols, for integer tokens); equal to hidden_size.
         hidden_size: H.
 
     Raises:

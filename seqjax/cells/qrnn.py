@@ -23,8 +23,8 @@ class QRNN(GatedLinearCell):
         "fo":   c = f * c + (1 - f) * n,   y = o * c
         "ifo":  c = f * c + i * n,         y = o * c
 
-    For a window of k steps put a causal convolution before it: Chain((Convolution(input_size=D, features=F, widths=(k,),
-    causal=True, activation="linear"), QRNN(F, H))) reads W times the convolution's kernel.
+    For a window of k steps, put a causal convolution before it: Chain((Convolution(input_size=D, features=F, widths=(k,),
+    causal=True, activation="linear"), QRNN(F, H))), whose kernel over the window is the product of W and the convolution's.
 
     Args:
         input_size: D, features of one step (or symbols, for integer tokens).
@@ -56,7 +56,7 @@ class QRNN(GatedLinearCell):
         return _GATES[self.pooling]
 
     def init(self, key: Key) -> Params:
-        """`input_kernel` [D, nH], `bias` [nH] of the gates n, f, and o, i if there are."""
+        """`input_kernel` [D, nH], `bias` [nH] of the gates n and f, and, where pooling has them, i and o."""
         return super().init(key)
 
     def elements(self, params: Params, z: Array) -> tuple[Array, Array]:

@@ -34,7 +34,7 @@ class RecurrentHighway(HiddenCell):
         transform_bias: initial bias of the gates t; below 0, a step begins close to the identity.
 
     Raises:
-        InputError: a size or depth that is not positive, or a transform_bias that is no number.
+        InputError: a size or depth that is not positive, or a transform_bias that is not a number.
 
     Example:
         >>> cell = RecurrentHighway(input_size=2, hidden_size=3, depth=2)

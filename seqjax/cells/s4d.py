@@ -27,14 +27,14 @@ class S4D(VectorCell, DiagonalCell):
 
         h_n = exp(A_n dt) h_n + (exp(A_n dt) - 1) / A_n x,   y = 2 Re(sum_n C_n h_n) + D x;   A_n = -exp(r_n) + i w_n
 
-    for each feature x of H with its own dt, A, C and D. At first A_n = -1/2 + i pi n ("S4D-Lin"), and log dt is uniform. Where
-    input_size is not hidden_size, W x takes the place of x. No two features meet here: a Dense after it mixes them.
+    for each of the H features x, with its own dt, A, C and D. Initially A_n = -1/2 + i pi n ("S4D-Lin"), and log dt is uniform.
+    Where input_size is not hidden_size, W x takes the place of x. Features do not mix in this cell: put a Dense after it.
 
     Args:
         input_size: D, features of one step (or symbols, for integer tokens).
         hidden_size: H.
         state_size: N, modes of a feature, each of which stands for itself and its complex conjugate.
-        step_size: least and largest initial dt, of which 1/dt is about the number of steps remembered.
+        step_size: least and largest initial dt; about 1/dt steps are remembered.
 
     Raises:
         InputError: a size that is not positive, or step sizes that are not positive and in order.

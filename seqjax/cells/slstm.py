@@ -61,7 +61,7 @@ class SLSTM(VectorCell):
         forget_activation: "sigmoid" or "exp".
 
     Raises:
-        InputError: a size that is not positive, a forget_bias that is no number, heads that do not divide hidden_size, or an
+        InputError: a size that is not positive, a forget_bias that is not a number, heads that do not divide hidden_size, or an
             unknown forget_activation.
 
     Example:

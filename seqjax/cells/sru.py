@@ -20,8 +20,8 @@ class SRU(BypassedLinearCell):
 
         n = W_n x + b_n,  f = s(W_f x + b_f),  r = s(W_r x + b_r),  c = f * c + (1 - f) * n,  y = r * g(c) + (1 - r) * x
 
-    Where input_size is not hidden_size, W' x takes the place of x. This is the form whose gates read the input alone, of the
-    paper's first version; the second adds v * c to the gates, and is then no linear recurrence.
+    Where input_size is not hidden_size, W' x takes the place of x. This is the form of the paper's first version, whose gates
+    read the input alone; the second version adds v * c to the gates, which makes it a nonlinear recurrence.
 
     Args:
         input_size: D, features of one step (or symbols, for integer tokens).

@@ -20,7 +20,7 @@ class TimeDelayState(NamedTuple):
     """The state of a TimeDelay cell.
 
     Args:
-        sums: the shares of the inputs so far in the next K-1 pre-activations, float32 or wider, [*batch_shape, K-1, H].
+        sums: the contributions of the inputs so far to the next K-1 pre-activations, float32 or wider, [*batch_shape, K-1, H].
 
     Example:
         >>> TimeDelayState(jnp.zeros((2, 3, 4))).sums.shape
@@ -37,8 +37,8 @@ class TimeDelay(VectorCell):
 
         h[t] = tanh(W_0 x[t] + W_1 x[t-1] + ... + W_{K-1} x[t-K+1] + b),  y = h
 
-    Nothing is fed back, so no output depends on an input that lies K or more steps in the past. Over embedded words, below a
-    read-out, it is the feed-forward n-gram language model with n = K + 1; with activation "linear" it is an autoregressive model.
+    Nothing is fed back, so no output depends on an input K or more steps in the past. Between a word embedding and a read-out, it
+    is the feed-forward n-gram language model with n = K + 1; with activation "linear" it is an autoregressive model.
 
     Args:
         input_size: D, features of one step (or symbols, for integer tokens).
@@ -82,7 +82,7 @@ class TimeDelay(VectorCell):
         return TimeDelayState(jnp.zeros(shape, at_least_float32(params["input_kernel"].dtype)))
 
     def project(self, params: Params, xs: Array) -> Array:
-        """Every tap's share W_k x: [..., D] to [..., K H]."""
+        """Every tap's contribution W_k x: [..., D] to [..., K H]."""
         return input_product(params["input_kernel"], xs)
 
     def recur(

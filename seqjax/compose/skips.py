@@ -131,7 +131,7 @@ class Highway(Skip):
         transform_bias: initial b; below 0, y begins close to x.
 
     Raises:
-        InputError: a cell that reads no vectors, or a transform_bias that is no number; on use, if output and input differ in
+        InputError: a cell that reads no vectors, or a transform_bias that is not a number; on use, if output and input differ in
             shape, or the input is tokens.
 
     Example:

@@ -17,9 +17,9 @@ from seqjax.types import Array, Key, Params, Shape, output_dtype
 @register
 @dataclasses.dataclass(frozen=True)
 class Standardize(Stateless):
-    """Features with a mean taken off, divided by a scale: y = (x - mean) / scale. No state and no parameters.
+    """Features less a mean, divided by a scale: y = (x - mean) / scale. No state and no parameters.
 
-    Mean and scale are fields, so they are saved with a run, no optimizer changes them, and they hold online too.
+    Mean and scale are fields, so they are saved with a run, no optimizer changes them, and they also apply online.
 
     Args:
         mean: one number for each of the last axis' features, such as the mean over the training data.

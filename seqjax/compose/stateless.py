@@ -68,7 +68,7 @@ class Stateless(CompositeCell):
 @register
 @dataclasses.dataclass(frozen=True)
 class Dense(Stateless):
-    """A matrix product and a bias at every step, such as the lectures' readout y = W_hy h + b_y. No state.
+    """A matrix product and a bias at every step, such as the readout y = W_hy h + b_y. No state.
 
     Args:
         input_size: D.
@@ -107,7 +107,7 @@ class Dense(Stateless):
 @register
 @dataclasses.dataclass(frozen=True)
 class Embedding(Stateless):
-    """The row of a table for each symbol, to be read by the next part of a Stack. No state.
+    """The embedding of each symbol, a row of a table, to be read by the next part of a Stack. No state.
 
         y = E[x]
 
@@ -149,7 +149,7 @@ class Embedding(Stateless):
 @register
 @dataclasses.dataclass(frozen=True)
 class LayerNorm(Stateless):
-    """Layer normalisation of every step: its features are brought to mean 0 and variance 1, then scaled and shifted. No state.
+    """Layer normalisation of every step: its features are normalised to mean 0 and variance 1, then scaled and shifted. No state.
 
         y = scale * (x - mean(x)) / sqrt(variance(x) + epsilon) + bias
 
