@@ -49,7 +49,7 @@ class MultiplicativeLSTM(LSTM):
         return super().gates_of | dict.fromkeys(names, ("m",))
 
     def init(self, key: Key) -> Params:
-        """Those of the LSTM, `multiplicative_input_kernel` [D, H], `multiplicative_recurrent_kernel` [H, H] or [N, H/N, H/N]; of a
+        """The LSTM's, `multiplicative_input_kernel` [D, H], `multiplicative_recurrent_kernel` [H, H] or [N, H/N, H/N]; of a
         projected cell [D, P] and [P, P].
         """
         k_input, k_recurrent = jax.random.split(jax.random.fold_in(key, 1))

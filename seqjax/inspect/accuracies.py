@@ -20,8 +20,8 @@ MOST_NUMBERED = 30  # classes; beyond them the squares are too small for numbers
 def confusion(path, matrix, classes: Sequence[str], *, title: str = ""):
     """Draw a confusion matrix as squares, a row for each true class and a column for each predicted one.
 
-    The darkness of a square, and the number in it, is the share of its row in percent (no number below 0.5); behind the name of a
-    true class stands the number of its examples. A class without examples has a grey row.
+    The darkness of a square, and the number in it, is its share of the row in percent (no number is shown below 0.5); the number
+    of examples follows the name of each true class. A class without examples has a grey row.
 
     Args:
         path: the PNG file to write.
@@ -85,7 +85,7 @@ def accuracy_curves(
     title: str = "",
     chance: float | None = None,
 ):
-    """Draw one or several curves of shares, such as accuracy after a share of an activity, or after a number of strokes.
+    """Draw one or several curves of shares, such as accuracy after part of an activity, or after a number of strokes.
 
     Args:
         path: the PNG file to write.

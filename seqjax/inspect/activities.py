@@ -39,9 +39,9 @@ def timeline(
 ):
     """Draw a recording: a strip of its frames, its true and predicted segments, and the scores of its classes over time.
 
-    A class has one colour in all three. The classes that are true or predicted somewhere have a coloured curve (the 30 of most
-    frames), then those of the highest scores, up to 12; the others are drawn in grey. A curve has at most 1000 points: in a
-    longer recording each is the mean over neighbouring frames.
+    A class has one colour in all three. The classes that are true or predicted somewhere have a coloured curve (the 30 with the
+    most frames), and so do those of the highest scores, up to 12; the others are drawn in grey. A curve has at most 1000 points:
+    in longer recordings each is the mean over neighbouring frames.
 
     Args:
         path: the PNG file to write.
@@ -82,7 +82,7 @@ def timeline(
     bars_height = (BAR + GAP) * len(rows)
     heights = [0.35 if title else 0.1, tile_height, bars_height, CURVES, AXIS, legend_height]
     figure = new_figure(WIDTH, sum(heights))
-    figure.set_layout_engine("none")  # the places below are exact: a frame keeps its aspect
+    figure.set_layout_engine("none")  # the positions below are exact: a frame keeps its aspect ratio
     tops = sum(heights) - np.cumsum([0, *heights])
 
     def place(top, height):
@@ -150,7 +150,7 @@ def class_colours(count: int) -> list[tuple[float, float, float]]:
 
 
 def shortened(name: str, longest: int) -> str:
-    """A name of at most `longest` characters: of a longer one the middle is left out.
+    """A name of at most `longest` characters: the middle of a longer one is left out.
 
     Args:
         name: any text.

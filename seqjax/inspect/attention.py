@@ -12,13 +12,13 @@ from seqjax.errors import InputError
 
 @public
 def heat_map(weights, source: Sequence[str] | float, target: Sequence[str], path, *, title: str = ""):
-    """Draws attention weights as squares, a row for each symbol written and a column for each symbol read.
+    """Draw attention weights as squares, a row for each symbol written and a column for each symbol read.
 
         the darkness of square (t, s) is weights[t, s]
 
     Args:
-        weights: [T, S], entries at least 0, each row of sum 1 (0 if it attends to nothing).
-        source: the S symbols that were read; or, for frames of sound or video, the seconds from one place to the next.
+        weights: [T, S], entries at least 0; each row sums to 1 (to 0 if it attends to nothing).
+        source: the S symbols that were read; or, for frames of sound or video, the seconds from one frame to the next.
         target: the T symbols that were written.
         path: the PNG file to write.
         title: above the picture.
@@ -69,20 +69,20 @@ def heat_map(weights, source: Sequence[str] | float, target: Sequence[str], path
 
 @public
 def image_maps(weights, image, target: Sequence[str], path, *, grid: tuple[int, int] | None = None, columns: int = 5):
-    """Draws the attention to an image, a picture for each symbol written: where it is bright, the decoder looked.
+    """Draw the attention to an image, a picture for each symbol written, bright where the decoder looked.
 
         the brightness of place s in picture t is weights[t, s] / max over s of weights[t, s]
 
     Args:
         weights: [T, S], entries at least 0, the places row by row.
-        image: [H, W, 3] or [H, W], bytes, or numbers from 0 to 1.
+        image: [H, W, 3] or [H, W], uint8, or numbers from 0 to 1.
         target: the T symbols that were written.
         path: the PNG file to write.
         grid: (rows, columns) of the places, S in all; None: a square.
         columns: the number of pictures side by side.
 
     Raises:
-        InputError: the weights are not [T, S] with S places of the grid, or the image has another form.
+        InputError: the weights are not [T, S] with S places of the grid, or the image has a wrong shape.
 
     Example:
         >>> import pathlib, tempfile

@@ -32,10 +32,10 @@ class Automaton:
 
 @public
 def extract_automaton(states, inputs, outputs, *, mask=None, clusters: int = 12, seed: int = 0) -> Automaton:
-    """The automaton of a network's states: clusters of them, merged where nothing tells them apart.
+    """The automaton of a network's states: clusters of states, merged where they are equivalent.
 
     States are clustered by k-means; a cluster prints what most of its members print, and an input leads to the cluster that most
-    of its members enter. Clusters that print the same, and lead by every input to merged clusters, are one state (Moore).
+    of its members enter. Clusters that print the same, and that every input leads to equivalent clusters, are merged (Moore).
 
     Args:
         states: floating, [N, T, H]: the network's state after each step.
@@ -43,10 +43,10 @@ def extract_automaton(states, inputs, outputs, *, mask=None, clusters: int = 12,
         outputs: integer, [N, T]: the symbol printed after each step.
         mask: bool, [N, T], True at real steps, which come first; None: everywhere.
         clusters: the number of clusters; fewer, if there are fewer different states.
-        seed: of the first centres.
+        seed: the seed of the first centres.
 
     Returns:
-        The automaton; its states are in the order in which they are visited most.
+        The automaton; its most visited states come first.
 
     Raises:
         InputError: shapes that do not fit, a negative symbol or seed, no cluster, or no two steps in a row.
@@ -142,7 +142,7 @@ def _merged(printed: np.ndarray, following: np.ndarray) -> np.ndarray:
 
 @public
 def draw_automaton(path, automaton: Automaton, *, inputs: Sequence[str], outputs: Sequence[str], title: str = ""):
-    """Draw an automaton: its states on a circle, each with what it prints, and an arrow for each transition.
+    """Draw an automaton: its states on a circle, each with the symbol that it prints, and an arrow for each transition.
 
     Args:
         path: the PNG file to write.

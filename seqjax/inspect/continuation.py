@@ -10,7 +10,7 @@ from seqjax.errors import InputError
 
 @public
 def draw_continuation(path, series, continued, *, begin: int, title: str = ""):
-    """Draw the true series and, from one step on, what a network made of the steps before; a panel for each of up to four values.
+    """Draw a true series and a network's continuation of its first steps, in a panel for each of up to four values.
 
     Args:
         path: the PNG file to write.

@@ -1,4 +1,4 @@
-"""The gradient's way back through time: Jacobians of a cell's steps, and their products."""
+"""Gradient flow through time: Jacobians of a cell's steps, and their products."""
 
 import functools
 import itertools
@@ -26,7 +26,7 @@ class GradientFlow(NamedTuple):
 
     Args:
         norms: |ds[T-1] / ds[t]|, the largest singular value, [T] or [B, T]; 1 at the last step.
-        leaf_norms: the same of each part of the state alone, such as "c" and "h", |dc[T-1] / dc[t]|.
+        leaf_norms: the same for each part of the state alone, such as "c" and "h", |dc[T-1] / dc[t]|.
         singular_values: those of ds[t] / ds[t-1], from the largest, [T, S] or [B, T, S].
     """
 
@@ -37,16 +37,16 @@ class GradientFlow(NamedTuple):
 
 @public
 def gradient_flow(cell: Cell, params: Params, xs, state: State = None, *, context=None) -> GradientFlow:
-    """The norm of the last state's derivative by every earlier state, and the singular values of every step's Jacobian.
+    """The norm of the last state's derivative with respect to each earlier state; the singular values of each step's Jacobian.
 
         J[t] = ds[t] / ds[t-1],    ds[T-1] / ds[t] = J[T-1] J[T-2] ... J[t+1]
 
-    Where the norms fall towards 0 the gradient vanishes, where they grow it explodes; singular values near 1 keep it.
+    Where the norms fall towards 0 the gradient vanishes, where they grow it explodes; singular values near 1 preserve it.
 
     Args:
-        cell: any Cell; its floating state has S numbers in a row.
+        cell: any Cell; the floating arrays of its state have S numbers per row.
         params: from `cell.init`, or trained.
-        xs: [T, *input_shape] or [B, T, *input_shape], or integer tokens [T] or [B, T]; all steps are real.
+        xs: [T, *input_shape] or [B, T, *input_shape], or integer tokens [T] or [B, T]; no step is padding.
         state: the state before the first step; None: the initial state. Noise in it is held fixed.
         context: as in `seqjax.unroll`.
 
@@ -140,7 +140,7 @@ def _largest(matrix: Array) -> Array:
 
 @public
 def flow_curves(path, flows: Mapping[str, GradientFlow], *, title: str = ""):
-    """Draw how gradients vanish, explode or flow on: one curve for each cell.
+    """Draw how gradients vanish, explode or survive: one curve for each cell.
 
     On the left |ds[T-1] / ds[t]| against the steps from t to the last, on a logarithmic axis; on the right the singular values of
     a step's Jacobian from the largest to the smallest, each the mean over steps. Curves of several rows are geometric means.

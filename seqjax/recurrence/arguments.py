@@ -64,7 +64,7 @@ def options_of(function: str, options: dict[str, Any]) -> Options:
 def checked(cell, params, xs, state, options: Options) -> tuple[Params, Any, Options]:
     """(params, xs, options) with arrays in place of lists; raises InputError unless the arguments fit the cell and each other.
 
-    What needs a trace is checked in one: the state, and all that a cell's step does.
+    The checks that need a trace, of the state and of all that a cell's step does, share a single one.
     """
     if not isinstance(cell, Cell | SequenceLayer):
         raise InputError(f"unroll runs a Cell or a SequenceLayer, not {kind_of(cell)}")

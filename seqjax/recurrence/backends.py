@@ -23,7 +23,7 @@ Backend = Literal["auto", "pallas", "linear", "fused", "scan"]
 
 
 class Choice(NamedTuple):
-    """The backend that runs a cell, the reasons against the others, and its layout where that depends on sizes."""
+    """The backend that runs a cell, the reasons against the others, and the backend's layout where that depends on sizes."""
 
     cell: Cell
     backend: str

@@ -23,7 +23,7 @@ class Call(NamedTuple):
         context: a pytree, leaves [B, ...], or None.
         reverse: from the last step to the first.
         backend: the requested name, or "auto".
-        remat: None; or the number of steps in a chunk, whose inside the backward pass recomputes; or "sqrt".
+        remat: None; or the number of steps in a chunk, whose residuals the backward pass recomputes; or "sqrt".
         collect: "outputs", "states" or "gates".
     """
 

@@ -24,7 +24,7 @@ _R = TypeVar("_R")
 
 
 def run(part, params: Params, xs: Array, state: State, **options) -> tuple[State, Any]:
-    """Runs a part of a composite: `unroll` without its checks, its jit, and its zeros at masked steps.
+    """Run a part of a composite: `unroll` without its checks, its jit, and its zeros at masked steps.
 
     Args:
         part: a Cell or a SequenceLayer.
@@ -50,7 +50,7 @@ def run(part, params: Params, xs: Array, state: State, **options) -> tuple[State
 
 
 def run_steps_of(cell: Cell, params: Params, xs: Array, state: State, **options) -> tuple[State, Any]:
-    """Runs a cell by a loop over its steps, a composite too; arguments and results as for `run`."""
+    """Run a cell, a composite too, by a loop over its steps; arguments and results as for `run`."""
     call = Call((params, xs, state), **options)
     return choose(cell, call).run(cell, params, xs, state, call)
 
@@ -75,17 +75,17 @@ def unroll(
     remat: Remat = None,
     collect: Collect = "outputs",
 ) -> tuple[State, Any]:
-    """Runs a cell or a layer over whole sequences.
+    """Run a cell or a layer over whole sequences.
 
-    For every row, it computes the results of this loop, by the fastest backend that can:
+    For every row, it computes the results of this loop, by the fastest backend that can run the cell:
 
         for t in range(T):
             if reset[t]: state = cell.initial_state(params, context=context)
             if mask[t]: state, y[t] = cell.step(params, state, x[t], context)
             else: y[t] = 0
 
-    Jitted inside: a second call with an equal cell and equal shapes compiles nothing. Padding may hold anything,
-    NaN included: it reaches no value and no gradient.
+    It is jitted inside: a second call with an equal cell and equal shapes compiles nothing. Padding may hold anything,
+    NaN included: it affects no value and no gradient.
 
     Args:
         cell: a Cell or a SequenceLayer.
@@ -116,7 +116,7 @@ def unroll(
         xs (that of the parameters for integers).
 
     Raises:
-        InputError: parameters of another cell; an argument of a wrong dtype, rank, size or value; lengths and mask together.
+        InputError: parameters of another cell; an argument of a wrong dtype, rank, size or value; both lengths and mask.
 
     Example:
         >>> from seqjax.cells.lstm import LSTM
@@ -141,13 +141,13 @@ def _called_like(function: Callable[_P, Any]) -> Callable[[Callable[..., _R]], C
 
 @_called_like(unroll)
 def explain(cell: Cell | SequenceLayer, params: Params, xs: ArrayLike, state: State = None, **options: Any) -> list[Choice]:
-    """The backend that `unroll` would choose for every cell inside, and the reasons against the others. Nothing is computed.
+    """The backend that `unroll` would choose for each cell, and the reasons against the others. Nothing is computed.
 
     Args:
         cell, params, xs, state, **options: as for `unroll`.
 
     Returns:
-        A Choice for every cell that a backend runs, in their order. Printed, it gives a line for each reason.
+        A Choice for each cell that a backend runs, in their order. A printed Choice gives a line for each reason.
 
     Raises:
         InputError: as `unroll`.

@@ -35,7 +35,7 @@ def supports(cell, call) -> str | None:
 
 
 def _convolves(cell, call) -> bool:
-    """True if the outputs are made by a convolution in blocks: of a reset, no kernel knows, and no states are made."""
+    """True if the outputs are made by a convolution in blocks, which cannot represent resets and makes no states."""
     is_system = isinstance(cell, DiagonalCell) and all(
         getattr(type(cell), name) is getattr(DiagonalCell, name) for name in ("elements", "readout")
     )

@@ -1,8 +1,8 @@
 """Functions with one program for forward mode and another for reverse mode.
 
-JAX makes reverse mode of forward mode: it traces a derivative, and divides it into values and a linear program if that is to be
-transposed. So a program that saves residuals for the way back would be run in forward mode too. Here the derivative is one
-operation, `derivative`: where JAX divides it, it becomes the program for reverse mode, and elsewhere the one for forward mode.
+JAX derives reverse mode from forward mode: it traces a derivative, and splits it into values and a linear program if that is to
+be transposed. So a program that saves residuals for the backward pass would run in forward mode too. Here the derivative is one
+operation, `derivative`: where JAX splits it, it becomes the program for reverse mode, and elsewhere the one for forward mode.
 """
 
 import dataclasses
