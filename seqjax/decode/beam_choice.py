@@ -28,7 +28,7 @@ class Chosen(NamedTuple):
 
 
 def choose(plan: Plan, settings: Settings, beams: Beams, log_p: Array, allowed: Allowed) -> Chosen:
-    """The choice of every group, one group after another: by the values that rules allow, scored by log-probabilities.
+    """The choice of every group, one after another: ranked by the values that rules allow, scored by log-probabilities.
 
     Args:
         beams: before the step.
@@ -87,8 +87,8 @@ def _choose_in_group(k: int, settings: Settings, values: Array, needed: Array | 
     """The k best candidates that do not end, and the beams whose candidates with an end symbol are among the k best of all.
 
     A candidate has the index parent * V + symbol; of two equal candidates, the one with the smaller index is better. With
-    demanded phrases, candidates that lack as many symbols are a bank: each bank has its share of the k, and candidates that end
-    compete with those that lack nothing.
+    demanded phrases, candidates that lack the same number of symbols form a bank: each bank has its share of the k, and
+    candidates that end compete with those that lack nothing.
 
     Args:
         k: beams of the group.

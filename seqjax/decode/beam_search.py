@@ -74,16 +74,16 @@ def beam(
     ended or not, the result is that of enumeration, under all penalties and constraints that raise no log-probability. Width
     1 with early_stop is `greedy` (a coverage penalty may let it go on).
 
-    A constraint that changes log-probabilities other than to -inf (bias, repetition_penalty, one's own) counts in what is
-    kept and in the order of the hypotheses; their scores are without it.
+    A constraint that changes log-probabilities other than to -inf (bias, repetition_penalty, a function of your own) affects
+    which hypotheses are kept and their order, but not their scores.
 
     Diverse beam search: each group is a search of its own, with width / groups beams and as many hypotheses; the best distinct
     ones of all groups are returned. At each step the groups choose in turn, by log-probability minus `diversity` times the
     number of beams of earlier groups that took the same symbol at this step. Scores do not include that term.
 
-    Compiled once for each model and shape: another n_best, other penalties, diversity, early_stop or values of constraints
-    compile nothing (only width, groups, no_repeat_ngram, coverage on or off, which constraints are given, or a max_length
-    above the next power of two, do). Penalties and diversity may be traced.
+    It is compiled once for each model and shape: another n_best, other penalties, diversity, early_stop or values of
+    constraints compile nothing. Another width, groups, no_repeat_ngram, coverage on or off, another set of constraints, or a
+    max_length above the next power of two does. Penalties and diversity may be traced.
 
     Args:
         model: a decoder (`seqjax.contracts.Decoder`); where coverage_penalty is above 0, one that attends.
@@ -92,7 +92,7 @@ def beam(
         width: K, beams of a row; it may be above the vocabulary's size.
         max_length: L, symbols of a hypothesis at most, the end symbol included.
         end: the symbol that ends a hypothesis, or several such symbols; None: all have L symbols.
-        n_best: N, hypotheses returned of each row, at most width.
+        n_best: N, hypotheses returned for each row, at most width.
         length_penalty: alpha, at least 0.
         coverage_penalty: beta, at least 0.
         early_stop: stop the search of a row when no beam is better now, though the length penalty could favour one later.

@@ -39,20 +39,20 @@ class Constraints(TypedDict, total=False):
 
     Args:
         min_length: the least number of symbols of a row, the end symbol included, which is forbidden until then. Needs `end`.
-        max_lengths: integer [B], the limit of each row, at most max_length.
+        max_lengths: integer [B], the limit of each row, each at most max_length.
         no_repeat_ngram: n; no sequence of n symbols occurs twice in an output (the prompt does not count).
         repetition_penalty: above 0; the log-probability of a symbol that the output holds already is multiplied by it.
         bias: {symbol: number added to its log-probability}, such as a penalty on the unknown symbol; -inf forbids it.
         banned: symbols that are forbidden: integers in a sequence, a set or an array [n].
         banned_phrases: phrases that no output holds, [[5, 6], [7]]; or such a list for each row.
-        demanded: phrases that every output holds, likewise: a symbol is forbidden after which they no longer fit before the
-            limit, and an end symbol until all are there. `beam` keeps beams for every number of symbols still missing;
-            `greedy` and `sample` write them where they are likely, or at the limit.
+        demanded: phrases that every output holds, in the same form: a symbol after which they no longer fit before the
+            limit is forbidden, and so is an end symbol until all are there. `beam` keeps beams for every number of symbols
+            still missing; `greedy` and `sample` write them where they are likely, or at the limit.
         prefix: integer [B, P], the first symbols of each output, which override the other constraints. A number below 0
             allows any symbol at its position.
         prefix_lengths: integer [B], the symbols of each prefix that count; None: all.
-        constraint: a function (tokens int32 [B, T], step int32 [], log-probabilities [B, V]) -> log-probabilities [B, V], of
-            the symbols so far in the first `step` of T places, such as a grammar that gives -inf to what it forbids. It is
+        constraint: a function (tokens int32 [B, T], step int32 [], log-probabilities [B, V]) -> log-probabilities [B, V], such
+            as a grammar that gives -inf to what it forbids. The first `step` of the T tokens are the symbols so far. It is
             called while the search is compiled, once for each function object; `jax.tree_util.Partial(function, arrays)`
             passes arrays that may change.
     """

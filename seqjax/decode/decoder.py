@@ -26,8 +26,8 @@ class Decoded(NamedTuple):
         lengths: int32, [B] or [B, N]: symbols emitted, the end symbol included; 0 for a missing hypothesis.
         scores: floating, [B] or [B, N]: log-probability of those symbols under the decoder's own distribution, in nats
             (temperature, filters and constraints change the choice, not the score); from `beam` with its penalties.
-            -inf for a missing hypothesis, and where no symbol was possible: the output then holds the symbols before.
-            NaN where the decoder gave NaN: the output then holds the symbols before (of `beam`, in the first hypothesis).
+            -inf for a missing hypothesis, and where no symbol was possible; NaN where the decoder gave NaN. In both cases the
+            output holds the symbols before that (from `beam`, in the first hypothesis).
     """
 
     tokens: Array
@@ -55,7 +55,7 @@ def started(model: Decoder, params: Any, batch: Any) -> tuple[Any, State, Array]
     """(memory, state, token) from the model's `start`, checked.
 
     Raises:
-        InputError: a model that cannot be hashed, or a token or state of another form than `Decoder` describes.
+        InputError: a model that cannot be hashed, or a token or state of a form other than `Decoder` describes.
     """
     kind = type(model).__name__
     if isinstance(model, type) or not (hasattr(model, "start") and hasattr(model, "step")):
@@ -119,7 +119,7 @@ def known(**options: Any) -> dict[str, Any]:
     """The options whose values are known, as Python's numbers, to be checked; a traced one is left out.
 
     Raises:
-        InputError: an option that is no number, or an array of several or of one in a list.
+        InputError: an option that is not a number, such as an array of several or a list of one.
     """
     values = {}
     for name, value in options.items():

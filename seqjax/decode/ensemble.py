@@ -26,14 +26,14 @@ class Ensemble(Value):
         "probability": p(y) = sum_i w_i p_i(y);  "log": p(y) = prod_i p_i(y)^w_i / Z;  "fusion": score(y) = sum_i w_i log p_i(y)
 
     Its parameters are a tuple of the members'. The members may be of different kinds, with first symbols and places of
-    attention of their own; they share a vocabulary. They read the same batch, or a tuple of batches with the same rows: a
-    recogniser and a language model under "fusion" (shallow fusion) read features and the beginnings of texts. Its attention
-    weights are the mean over the members that attend to as many places as the first of them that attends.
+    attention of their own; they share a vocabulary. They read the same batch, or a tuple of batches with the same rows: under
+    "fusion" (shallow fusion), a recogniser reads features, and a language model the beginnings of texts. The attention
+    weights are the mean over the members that attend to as many places as the first member that attends.
 
     Args:
         models: decoders (`seqjax.contracts.Decoder`).
-        average: "probability"; "log"; or "fusion", which is not normalised, so that outputs are compared by the sum of the
-            members' scores. Under "log" and "fusion", a symbol that is impossible for one member is impossible.
+        average: "probability"; "log"; or "fusion", which is not normalised: outputs are compared by the sum of the members'
+            scores. Under "log" and "fusion", a symbol that is impossible for one member is impossible.
         weights: one number for each member; None: 1/n, under "fusion" 1. Under "probability" and "log" at least 0, and
             divided by their sum.
 
@@ -104,7 +104,7 @@ class Ensemble(Value):
         return (memories, tokens), (states, jnp.ones(rows[0], bool)), tokens[0]
 
     def step(self, params: tuple, memory: tuple, state: tuple, token: Array) -> tuple[State, Array]:
-        """Read a symbol into every member: token [B] to (state, log-probabilities [B, V], under "fusion" scores).
+        """Read a symbol into every member: token [B] to (state, log-probabilities [B, V], or scores under "fusion").
 
         Raises:
             InputError: vocabularies of different sizes.
@@ -125,7 +125,7 @@ class Ensemble(Value):
         return state, self._combined([parts[1] for parts in values]), jnp.stack(_alike(weights)).mean(axis=0)
 
     def attended(self, memory: tuple) -> Array:
-        """The positions that any member attends to whose weights are in the mean, bool [B, S].
+        """The positions attended to by any member whose weights are in the mean, bool [B, S].
 
         Raises:
             InputError: no member has attention.

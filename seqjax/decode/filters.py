@@ -34,7 +34,7 @@ class Filters(NamedTuple):
 
 
 def apply_filters(logits: Array, filters: Filters) -> Array:
-    """Logits with -inf for the symbols that are filtered out. Of equal symbols the smaller id comes first; at least one stays.
+    """Logits with -inf for the symbols that are filtered out. Ties go to the smaller id; at least one symbol stays.
 
     Args:
         logits: floating, [..., V].

@@ -36,8 +36,8 @@ def minimum_bayes_risk(
     Runs on the host. Equal candidates are compared once; if utilities are equal, the first candidate is chosen.
 
     Args:
-        candidates: outputs for one input, usually samples: texts, or sequences of symbols, also as rows of an array. A sample
-            drawn more than once is given more than once.
+        candidates: outputs for one input, usually samples: texts, or sequences of symbols, also as rows of an array. Give a
+            sample that was drawn more than once as often as it was drawn.
         utility: a function of (hypothesis, reference); greater is better. Sentence-level chrF or BLEU, for example.
         weights: the weight of each candidate as a reference, not all 0; None: equal weights.
 
@@ -45,7 +45,7 @@ def minimum_bayes_risk(
         Reranked.
 
     Raises:
-        InputError: no candidates, weights that do not fit them, or a utility that is no number.
+        InputError: no candidates, weights that do not fit them, or a utility that is not a number.
 
     Example:
         >>> def overlap(hypothesis, reference):

@@ -86,7 +86,7 @@ def greedy(
         model: a decoder (`seqjax.contracts.Decoder`).
         params: the model's parameters.
         batch: read by the model's `start`, e.g. {"tokens": [B, T], "tokens_lengths": [B]}.
-        max_length: L, symbols a row at most.
+        max_length: L, the most symbols of a row.
         end: the symbol that ends a row, or several such symbols; None: every row has L symbols.
         **constraints: see `Constraints`. Where no symbol is possible, the row ends without one, with score -inf.
 
@@ -129,15 +129,15 @@ def sample(
         p ~ softmax(logits / temperature), then top_k, top_p, min_p, typical_p, each on the symbols that are left
         symbol: the first i with p_1 + ... + p_i > u, u uniform in [0, 1)
 
-    Compiled once for each model and shape: another prompt of the same shape, key, temperature or value of an option
-    compiles nothing (only temperature 0, another no_repeat_ngram, samples or set of options does, or a max_length above
-    the next power of two). All numbers may be traced but max_length and samples.
+    It is compiled once for each model and shape: another prompt of the same shape, key, temperature or value of an option
+    compiles nothing. Temperature 0, another no_repeat_ngram, samples or set of options does, and so does a max_length above
+    the next power of two. All numbers but max_length and samples may be traced.
 
     Args:
         model: a decoder (`seqjax.contracts.Decoder`).
         params: the model's parameters.
         batch: read by the model's `start`, e.g. {"tokens": [B, T], "tokens_lengths": [B]}.
-        max_length: L, symbols a row at most.
+        max_length: L, the most symbols of a row.
         end: the symbol that ends a row, or several such symbols; None: every row has L symbols. The loop ends when all rows
             have.
         key: a typed key; u of step t and row b comes from split(fold_in(key, t), B)[b].

@@ -44,7 +44,7 @@ def score(model: Decoder, params: Any, batch: dict, tokens: ArrayLike, lengths: 
         params: the model's parameters.
         batch: read by the model's `start`.
         tokens: integer, [B, L], or [B, N, L]: N outputs for each row; the end symbol included where there is one.
-        lengths: integer, [B] or [B, N]: real symbols, 0 to L.
+        lengths: integer, [B] or [B, N]: the number of real symbols, 0 to L.
 
     Returns:
         Scored: the log-probability of each output, and of each of its symbols.

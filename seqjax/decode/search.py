@@ -34,11 +34,11 @@ class Search(Value):
     """A search method with its options; a call runs it. Experiments use it as a group of command-line flags.
 
     Args:
-        method: "greedy", `seqjax.decode.greedy`; "sample", `sample`; "beam", `beam`; or "mbr", minimum Bayes risk:
-            the one of `samples` draws that is most like the others.
+        method: "greedy", "sample" or "beam", the functions of `seqjax.decode` with these names; or "mbr", minimum Bayes
+            risk: of several draws, the one most like the others.
         beam: width of beam search. Width 1 with early_stop and without a coverage penalty is greedy.
         length_penalty, coverage_penalty, groups, diversity, early_stop: options of `beam`.
-        samples: the number of draws of mbr, at least 1.
+        samples: the number of draws for mbr, at least 1.
         temperature, top_k, top_p, min_p, typical_p: options of `sample`, for sample and mbr.
         seed: the seed of sample and mbr; draw n of a row comes from split(key(seed), draws)[n].
         min_length: the least number of symbols, the end included; 0: no limit.
@@ -67,7 +67,7 @@ class Search(Value):
     Wu et al. 2016 (penalties); Vijayakumar et al. 2016 (groups); Eikema, Aziz 2020 (mbr).
     """
 
-    method: Method = "beam"  # mbr: the one of `samples` draws that is most like the others
+    method: Method = "beam"  # mbr: of `samples` draws, the one most like the others
     beam: int = 5  # hypotheses kept at every step; 1: greedy
     length_penalty: float = 1.0  # alpha of Wu et al. 2016; 0: none
     coverage_penalty: float = 0.0  # beta of Wu et al. 2016
@@ -199,7 +199,7 @@ class Search(Value):
         return stream(model, params, batch, key=key, **draw, **limits)
 
     def check_streams(self) -> None:
-        """Raise unless the search chooses one symbol after another: greedy, or a sample."""
+        """Raise InputError unless the search chooses one symbol after another: greedy, or sample."""
         if self.method != "sample" and not self.is_greedy:
             name = f"{self.method} of width {self.beam}" if self.method == "beam" else self.method
             name += " with a coverage_penalty" if self.coverage_penalty else ""

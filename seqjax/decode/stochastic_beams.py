@@ -30,7 +30,7 @@ class StochasticBeams(NamedTuple):
     Args:
         tokens, lengths, scores: as of `Decoded`, [B, N, L], [B, N], [B, N].
         perturbed: floating, [B, N], falling: the log-probabilities plus Gumbel noise; -inf for a missing output.
-        log_q: floating, [B, N]: log-probabilities under the constraints, from which outputs were drawn; without, the scores.
+        log_q: floating, [B, N]: log-probabilities under the constraints, from which outputs were drawn; without any, the scores.
     """
 
     tokens: Array
@@ -93,15 +93,15 @@ def stochastic_beam(
 
         G(y) = log p(y) + Gumbel noise;  the outputs are those of the K largest G
 
-    That is sampling without replacement: output n is drawn from the distribution without outputs 1 to n - 1. The noise of a
-    prefix is the largest among its continuations, from which theirs is drawn on the way down, so that only K beams are kept.
+    That is sampling without replacement: output n is drawn from the distribution without outputs 1 to n - 1. A prefix has the
+    largest perturbed value among its continuations, and theirs are drawn given that maximum, so that only K beams are kept.
 
     Args:
         model: a decoder (`seqjax.contracts.Decoder`).
         params: the model's parameters.
         batch: read by the model's `start`.
         key: a typed key; noise of step t and row b comes from split(fold_in(key, t), B)[b].
-        width: K, outputs of each row; where fewer are possible, the others are missing.
+        width: K, outputs for each row; where fewer are possible, the others are missing.
         max_length: L, symbols of an output at most, the end symbol included.
         end: the symbol that ends an output, or several such symbols; None: all have L symbols.
         **constraints: see `Constraints`. Outputs are drawn from the distribution that they leave, normalised at every step.

@@ -76,7 +76,7 @@ def texts(
     Args:
         model: a decoder, or an `Ensemble` with a tuple of params.
         params: the model's parameters.
-        inputs: texts; or, for a decoder that does not read texts, one batch as the model's `start` reads it.
+        inputs: texts; or, for a decoder that does not read texts, one batch for the model's `start`.
         vocabularies: (of the source, of the target), for a model that reads {"source", "source_lengths"}; one vocabulary for
             a language model, which reads {"tokens", "tokens_lengths"}, and for a batch.
         search: a method with its options; None: `Search()`, beam search of width 5.
@@ -282,7 +282,7 @@ class TextSearch:
     def _longest(self, batch: Mapping[str, Any]) -> int | None:
         """The limit of an output's length if the search has none, from the padded input's.
 
-        Of a batch that is no text it is known if a limit was given and the batch says lengths; otherwise None.
+        For a batch that is not text, None unless a limit was given and the batch has lengths.
         """
         words = ("source" if self._has_source else "tokens",)
         if self._limit is not _twice:
@@ -329,7 +329,7 @@ class TextSearch:
         return outputs
 
     def _ranked(self, hypotheses: list[Hypothesis]) -> list[Hypothesis]:
-        """Hypotheses, best first: draws by log-probability, those of mbr by expected chrF; other searches return them so."""
+        """Hypotheses, best first: draws by log-probability, those of mbr by expected chrF; others in the search's order."""
         if self._search.method not in ("sample", "mbr") or not hypotheses:
             return hypotheses
         if self._search.method == "mbr":
@@ -358,7 +358,7 @@ class TextSearch:
 
 
 def _twice(symbols: int) -> int:
-    """The limit of an output for an input of so many symbols, where nothing is known of the lengths of outputs."""
+    """The limit of an output's length, from the length of its input, where nothing is known of the lengths of outputs."""
     return 2 * symbols + 8
 
 
