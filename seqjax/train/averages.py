@@ -16,10 +16,10 @@ def average(checkpoints: Checkpoints, target: Params, n: int, *, raw: bool = Fal
         mean = (theta[1] + ... + theta[n]) / n
 
     Args:
-        checkpoints: those of a run that keeps at least n.
+        checkpoints: the checkpoints of a run that keeps at least n.
         target: a tree of the same structure and shapes, e.g. `jax.eval_shape(model.init, jax.random.key(0))`.
         n: the number of checkpoints, at least 1.
-        raw: where the optimizer kept an average of the parameters, the mean of the parameters themselves.
+        raw: average the parameters themselves, even where the optimizer kept an average of them.
 
     Returns:
         NumPy arrays, in the dtypes in which they were saved.

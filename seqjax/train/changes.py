@@ -6,7 +6,7 @@ from seqjax.errors import InputError
 
 
 def refuse_changes(what: str, old: dict, new: dict):
-    """Refuses to continue a run with changed settings.
+    """Refuse to continue a run with changed settings.
 
     Args:
         what: the name of the settings, for the message.

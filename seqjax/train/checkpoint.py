@@ -2,8 +2,8 @@
 
 A checkpoint holds the parameters as a nested dict, the rest of the state, and a JSON record: names, shapes, dtypes, SHA-256 of
 both, the figures it was chosen by, and the hashes of what it belongs to. Where the optimizer keeps an average of the weights,
-that stands for the parameters, with the raw ones beside it. A write ends with a rename, so a process that is killed while writing
-leaves the previous checkpoint intact.
+the average is stored as the parameters, with the raw ones beside it. A write ends with a rename, so a process that is killed
+while writing leaves the previous checkpoint intact.
 """
 
 import contextlib
@@ -38,15 +38,15 @@ class Place(NamedTuple):
 class Checkpoints:
     """The checkpoints of a run: the best one in `folder/best`, those at regular intervals in `folder/last`.
 
-    A save between two regular ones (at step 0, after minutes, at a signal) goes to `folder/recent`, so that averages of the last
-    ones have equal distances; wherever the last state is read, it is the newest of both.
+    A save between two regular ones (at step 0, after some minutes, at a signal) goes to `folder/recent`, so that the regular ones
+    are equally spaced, for averages; the last state is the newest in either folder.
 
     Args:
         folder: the folder of the checkpoints; created by the first `save`.
         keep: the number of regular checkpoints to keep, for `averages.average`.
         read_only: True if `save` will not be called: then no folder is created or cleaned up.
-        hashes: SHA-256 by name of what the checkpoints belong to, such as the model in config.json; they are written with each,
-            and a checkpoint that was written with another hash of an equal name is refused.
+        hashes: {name: SHA-256} of what the checkpoints belong to, such as the model in config.json. They are written with each
+            checkpoint, and one that was written with another hash under the same name is refused.
 
     Raises:
         InputError: keep is below 1.
@@ -84,7 +84,7 @@ class Checkpoints:
                 raise
 
     def close(self):
-        """Waits until all writes have finished; deletes a recent checkpoint that a regular one has overtaken."""
+        """Wait until all writes have finished; delete a recent checkpoint that a regular one has overtaken."""
         managers, self._managers = dict(self._managers), {}
         with writes(self.folder):
             try:
@@ -114,19 +114,19 @@ class Checkpoints:
         return sorted(manager.all_steps())
 
     def places(self) -> list[Place]:
-        """All checkpoints, the newest first and the best last: what is done after that one was saved may be missing."""
+        """All checkpoints, the newest first and the best last, since what was done after the best is missing from it."""
         places = [Place(step, folder) for folder in ("last", "recent", "best") for step in self.steps(folder)]
         return sorted(places, key=lambda place: (place.folder == "best", -place.step))
 
     def save(self, folder: Folder, state: TrainState, position: dict, *, figures: Mapping[str, float] | None = None):
-        """Starts writing a checkpoint and returns once the state is copied; above `keep`, the oldest is deleted.
+        """Start writing a checkpoint and return once the state is copied; above `keep`, the oldest is deleted.
 
-        It first waits for earlier writes, so that a best checkpoint is whole before a last one that was saved after it.
+        It first waits for earlier writes, so that a best checkpoint is complete before a last one that is saved after it.
 
         Args:
             folder: "last", "best", or "recent" for a save between two regular ones.
             state: the state to save; it may be donated as soon as `save` returns.
-            position: the position in the run, JSON-able.
+            position: the position in the run, serialisable as JSON.
             figures: the figures by which the checkpoint was chosen.
 
         Raises:
@@ -154,7 +154,7 @@ class Checkpoints:
             manager.save(number, args=ocp.args.Composite(record=ocp.args.JsonSave(record), **arrays))
 
     def wait(self):
-        """Waits until all writes have finished.
+        """Wait until all writes have finished.
 
         Raises:
             InputError: a checkpoint could not be written.
@@ -164,12 +164,12 @@ class Checkpoints:
                 manager.wait_until_finished()
 
     def delete(self, place: Place):
-        """Deletes a checkpoint."""
+        """Delete a checkpoint."""
         with writes(self.folder):
             self._manager(place.folder).delete(place.step)
 
     def restore(self, which: Which, target: TrainState, *, place: Place | None = None) -> tuple[TrainState, dict]:
-        """Reads a checkpoint.
+        """Read a checkpoint.
 
         Args:
             which: "last" or "best", the newest of them.
@@ -226,7 +226,7 @@ class Checkpoints:
         return max((Place(step, folder) for folder in folders for step in self.steps(folder)), default=None)
 
     def _read(self, where: Which | Place, target: dict, same_dtype: bool = True) -> tuple[dict, dict]:
-        """The items and the record of a checkpoint; the newest is looked for again if it was replaced while it was read."""
+        """The items and the record of a checkpoint; looks again for the newest if it was replaced while it was read."""
         if isinstance(where, Place):
             return self._read_place(where, target, same_dtype)
         place = self._newest(where)

@@ -1,4 +1,4 @@
-"""Errors of reading and writing checkpoints, in one line each; nothing else of them reaches the screen."""
+"""Errors of reading and writing checkpoints, reported in one line each, and nothing else on the screen."""
 
 import contextlib
 import errno
@@ -16,12 +16,12 @@ from seqjax.writing import writable
 
 
 class DamagedError(InputError):
-    """A checkpoint that is not what was written."""
+    """A checkpoint that differs from what was written."""
 
 
 @contextlib.contextmanager
 def reads(where) -> Iterator[None]:
-    """Reports any error in one line: a damaged file, or one that cannot be read now and may be whole."""
+    """Report any error in one line: a file is damaged, or it cannot be read now and may be intact."""
     _hush()
     try:
         yield
@@ -34,7 +34,7 @@ def reads(where) -> Iterator[None]:
 
 
 def _is_passing(error: BaseException | None) -> bool:
-    """True for an error that says nothing of a file: missing rights, too little memory, too many open files, a lost server."""
+    """True for an error that says nothing about a file: missing rights, too little memory, too many open files, a lost server."""
     if error is None:
         return False
     numbers = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT)
@@ -45,7 +45,7 @@ def _is_passing(error: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def writes(where) -> Iterator[None]:
-    """Reports any error of a write in one line."""
+    """Report any error of a write in one line."""
     _hush()
     with writable(where, Exception):
         yield
@@ -53,11 +53,11 @@ def writes(where) -> Iterator[None]:
 
 @functools.cache
 def _hush():
-    """Leaves it to `reads` and `writes` to tell of errors, of which libraries print tracebacks by themselves.
+    """Leave the reporting of errors to `reads` and `writes`: libraries print tracebacks by themselves.
 
-    Where one of many reads or writes fails, Orbax raises its error and leaves the others alone. They fail later: asyncio logs
-    those whose error nobody has asked for, and threads find the event loop closed. Orbax also logs every error, and warns of
-    damage in files of its own that says nothing of the weights.
+    Where one of many reads or writes fails, Orbax raises its error and abandons the others. These fail later: asyncio logs errors
+    that nobody has retrieved, and threads find the event loop closed. Orbax also logs every error, and warns of damage in files
+    of its own, which does not concern the weights.
     """
     hook = sys.unraisablehook
 

@@ -28,8 +28,8 @@ from seqjax.train.state import TrainState
 from seqjax.train.weight_averages import find_average
 from seqjax.types import Params
 
-IDLE = "device_idle_share"  # of the training time, evaluations and saves left out: at most so much was spent waiting for input
-AVERAGED = "averaged_"  # before the name of a figure of the averaged weights
+IDLE = "device_idle_share"  # upper bound on the share of training time, without evaluations and saves, spent on waiting
+AVERAGED = "averaged_"  # prefix of the figures of the averaged weights
 
 
 class DivergedError(InputError):
@@ -48,7 +48,7 @@ class LoopConfig:
         log_every: steps between two logs.
         eval_every: steps between two evaluations; None: an epoch.
         save_every: steps between two checkpoints; None: an epoch.
-        save_minutes: minutes after which there is a checkpoint between two of those; None: never.
+        save_minutes: minutes after which a checkpoint is written between two of those; None: never.
         patience: for early stopping, consecutive evaluations without improvement before the run stops; None: never stop.
 
     Raises:
@@ -112,8 +112,8 @@ class Event(NamedTuple):
         step: the number of steps done.
         kind: the reason for the event; the last is "end" (all steps done, or early stopping) or "interrupted".
         figures: for "log" the model's figures (loss in nats per unit), smooth, learning_rate, epoch, seconds, <unit>s_per_second
-            (terms of the loss), skipped (the number of steps so far); for "eval" those returned by `evaluate`, and best; for
-            "end" and "interrupted" seconds, stopped_early (0 or 1) and best; for "interrupted" also the number of the signal.
+            (terms of the loss), skipped (the number of skipped steps so far); for "eval" those returned by `evaluate`, and best;
+            for "end" and "interrupted" seconds, stopped_early (0 or 1) and best; for "interrupted" also the number of the signal.
         state: the state; valid until the loop continues, since the next step donates it.
     """
 
@@ -139,7 +139,7 @@ def train_loop(
     unit: str = Model.unit,
     progress: Progress | None = None,
 ) -> Iterator[Event]:
-    """Trains for the configured number of steps and yields an Event at every log, evaluation and checkpoint.
+    """Train for the configured number of steps and yield an Event at every log, evaluation and checkpoint.
 
     An optimizer that keeps an average of the weights has it evaluated beside them: its figures are "averaged_loss" and so on, and
     the best weights are then chosen by the average's monitored figure.
@@ -150,17 +150,17 @@ def train_loop(
     Args:
         state: returned by `init_state` or `resume`; donated.
         train_step: returned by `make_train_step`.
-        stream: an endless iterable of batches, dicts of NumPy arrays [B, ...], with `steps_per_epoch`. With
-            checkpoints, its iterator has `get_state()` and `set_state(state)`, and the stream an `identity`: JSON-able values.
+        stream: an endless iterable of batches, dicts of NumPy arrays [B, ...], with `steps_per_epoch`. With checkpoints, its
+            iterator has `get_state()` and `set_state(state)`, and the stream an `identity`, serialisable as JSON.
         config: the length of training and the intervals.
         position: the position in the run to start from, returned by `resume`; None: its beginning.
         mesh: the mesh of train_step; None: one device.
-        run: the folder that gets a line of metrics at every log and evaluation; None: no metrics are kept.
+        run: the folder to which each log and evaluation adds a line of metrics; None: no metrics are kept.
         checkpoints: written at every save ("last"; "recent" between two regular ones) and after the best evaluation so far
             ("best"); None: nothing is saved.
         evaluate: a function of params that returns figures by name, `monitor` among them; None: no evaluation.
-        monitor: the validation figure that chooses the best weights: "loss", "bleu" ...; of equals, the lowest validation loss
-            is best, then the latest.
+        monitor: the validation figure that chooses the best weights: "loss", "bleu" ...; ties go to the lowest validation
+            loss, then to the latest.
         best: "lowest" or "highest", the better value of the monitored figure.
         unit: the unit of the loss, see `Model.unit`.
         progress: updated at every log and evaluation.
@@ -326,7 +326,7 @@ def _diagnosis(params: Params, first: int, leaf: int, step: int, checkpoints: Ch
 
 
 class _Clock:
-    """Seconds of training, including those before a resume, and the rate at which the loss's weight grows between logs."""
+    """Seconds of training, including those before a resume, and the rate at which the weight of the loss grows between logs."""
 
     def __init__(self, weight: float, before: float, rate: str):
         self._start, self._rate = time.monotonic() - before, rate

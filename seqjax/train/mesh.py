@@ -67,7 +67,7 @@ def _copy(tree):
 
 
 def check_rows(mesh: Mesh, batch_size: int, *, parts: int = 1):
-    """Raises InputError unless the rows of a batch can be split evenly over the devices, in equal parts on each.
+    """Raise InputError unless the rows of a batch can be split evenly over the devices, and on each into equal parts.
 
     Example:
         >>> check_rows(data_mesh(jax.devices()[:1]), 5)

@@ -192,7 +192,7 @@ def make_optimizer(config: OptimizerConfig, *, steps: int, steps_per_epoch: int)
         parts.append(scale_on_plateau(config.decay, config.plateau_patience, config.final_fraction))
     if config.average is not None:
         parts.append(ema(config.average_decay) if config.average == "ema" else asgd(config.average_patience))
-    # Outside the chain, so that a skipped step leaves the moments unchanged too.
+    # outside the chain, so that a skipped step leaves the moments unchanged too
     return optax.apply_if_finite(optax.chain(*parts), config.max_nonfinite)
 
 
@@ -214,7 +214,7 @@ def _decaying(config: OptimizerConfig, params):
 
 
 def observe(opt_state, figure: float):
-    """The state of an optimizer that takes note of an evaluation at its next step: `scale_on_plateau` and `asgd` read it.
+    """The state of an optimizer with the figure of an evaluation, which `scale_on_plateau` and `asgd` read at the next step.
 
     Args:
         opt_state: the state; unchanged if no part of it reads the figure.

@@ -7,8 +7,8 @@ import os
 def say(text: str, stream, *, end: str = "\n"):
     """Print a text, and go on without printing if that is not possible.
 
-    A stream may be None (its descriptor was closed), lack `flush` (a supervisor's), know no Unicode, or be a pipe or a terminal
-    that has gone; the descriptor of one that has gone is turned to the null device, so that no later print fails.
+    A stream may be None (its descriptor was closed), lack `flush` (a supervisor's), not support Unicode, or be a pipe or terminal
+    that has gone; the descriptor of one that has gone is redirected to the null device, so that no later print fails.
 
     Args:
         text: the text.
@@ -34,7 +34,7 @@ def say(text: str, stream, *, end: str = "\n"):
 
 
 def discard(stream):
-    """Turn the descriptor of a stream that has gone to the null device."""
+    """Redirect the descriptor of a stream that has gone to the null device."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         descriptor, null = stream.fileno(), os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, descriptor)
@@ -55,7 +55,7 @@ def is_terminal(stream) -> bool:
 
 
 def visible(text: str) -> str:
-    r"""A text with every control character but line ends and tabs written as an escape, so that a terminal obeys none.
+    r"""A text with every control character but line ends and tabs written as an escape, so that no terminal obeys it.
 
     Example:
         >>> print(visible("a\x1b[31mb\x07"))

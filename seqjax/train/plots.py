@@ -25,7 +25,7 @@ def curves(
     monitor: str = "loss",
     unit: str = Model.unit,
 ):
-    """Draws training and validation loss against steps, and below them another monitored figure, and the norms of the steps.
+    """Draw training and validation loss against steps, and below them the monitored figure, if it is another, and the norms.
 
     Args:
         metrics: the lines of metrics.jsonl.
@@ -86,7 +86,7 @@ def compared_curves(
     gradient: bool = False,
     title: str = "",
 ):
-    """Draws a validation figure of several runs in one picture, one colour for each group of runs, such as the seeds of a config.
+    """Draw a validation figure of several runs in one picture, one colour for each group of runs, such as the seeds of a config.
 
     A thin line is a run, a thick one the mean of a group at the steps that all of its runs have reached. Where the figure is the
     loss, dashed lines are the mean losses in training.

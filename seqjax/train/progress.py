@@ -44,7 +44,7 @@ class Progress:
         self.close()
 
     def update(self, step: int, figures: dict[str, float]):
-        """Shows the step, the rate, the loss and all validation figures; a figure that is missing keeps its last value."""
+        """Show the step, the rate, the loss and all validation figures; a figure that is missing keeps its last value."""
         now = time.monotonic()
         self._figures |= figures
         self._start = self._start or (step, now)
@@ -56,12 +56,12 @@ class Progress:
             say(text, self._stream)
 
     def compiling(self, program: str, batch: Mapping[str, Any], *, of: int = 0):
-        """Prints a line if a program meets a batch of new shapes, for which it is compiled before it runs.
+        """Print a line if a program gets a batch of new shapes, for which it is compiled before it runs.
 
         Args:
             program: its name, such as "training".
             batch: arrays by name.
-            of: the number of shapes that will come; 0: not known.
+            of: the total number of shapes; 0: not known.
 
         Example:
             >>> import numpy as np
@@ -80,21 +80,21 @@ class Progress:
         self.say(f"compiling {program}{number}: {', '.join(sizes)}")
 
     def say(self, text: str):
-        """Prints a line, above the bar if there is one."""
+        """Print a line, above the bar if there is one."""
         if self._bar is None:
             say(text, self._stream)
         else:
             self._on_bar(lambda bar: bar.console.print(visible(text), markup=False, highlight=False, soft_wrap=True))
 
     def show(self, text: str):
-        """Prints a text on standard output; if that is the terminal of the bar, above it, and without its control characters."""
+        """Print a text on standard output; if the bar is on the same terminal, above the bar and without control characters."""
         if self._bar is not None and is_terminal(sys.stdout):
             self.say(text)
         else:
             say(text, sys.stdout)
 
     def close(self):
-        """Stops updating the bar, which stays visible."""
+        """Stop updating the bar, which stays visible."""
         if self._bar is not None:
             self._on_bar(lambda bar: bar.stop())
 

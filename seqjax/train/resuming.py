@@ -1,4 +1,4 @@
-"""Going on with a run from its checkpoints, to the numbers of an uninterrupted one."""
+"""Resuming a run from its checkpoints, to the numbers of an uninterrupted one."""
 
 import json
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ from seqjax.train.state import TrainState
 def resume(
     checkpoints: Checkpoints, state: TrainState, stream, run: RunFolder | None = None, *, changed: bool = False
 ) -> tuple[TrainState, dict]:
-    """Restores the newest checkpoint that is whole: the state, the position in the run, and the metrics up to that step.
+    """Restore the newest undamaged checkpoint: the state, the position in the run, and the metrics up to that step.
 
-    Warnings tell of damaged checkpoints that were passed over, of best weights that are gone, and of metrics or samples that are
-    not what was written.
+    Warnings report damaged checkpoints that were passed over, missing best weights, and metrics or samples that differ from what
+    was written.
 
     Args:
         checkpoints: the checkpoints of the run.
         state: returned by `init_state`, for its structure and placement.
         stream: the stream to train on; a position is valid only in a stream of equal `identity`.
         run: the run's folder, whose metrics and samples after that step are removed; None: it has none.
-        changed: True if the run goes on with other settings. Then it goes on from the best state where that is newer than the
-            last one, so that no best weights stay of a part of the run that is not part of it any more.
+        changed: True if the run goes on with other settings. It then starts from the best state if that is newer than the last
+            one, so that the best weights never come from a part of the run that was discarded.
 
     Returns:
         (state, position), for `train_loop`, which then gives the same numbers as an uninterrupted run.
@@ -47,7 +47,7 @@ def resume(
 
 
 def position_of(stream, batches, seconds: float = 0.0) -> dict:
-    """The position in a run, as stored in checkpoints: in its stream and in time, before any evaluation and without files.
+    """The position in a run as stored in checkpoints, in its stream and in time, before any evaluation and without files.
 
     Args:
         stream: the stream.
@@ -81,7 +81,7 @@ def _restore(checkpoints: Checkpoints, state: TrainState, places: Sequence[Place
 
 
 def _with_best(checkpoints: Checkpoints, state: TrainState, standing: dict | None) -> dict | None:
-    """The standing of a run; without its best evaluation if the weights of that are gone."""
+    """The standing of a run; without its best evaluation if the weights of that are missing."""
     if standing is None or standing["step"] is None:
         return standing
     lost = f"the best weights, of step {standing['step']}, are gone"

@@ -3,7 +3,7 @@
 import signal
 import threading
 
-# Ctrl-C, a lost terminal, kill; and those by which batch systems say that the time is nearly over.
+# Ctrl-C, a lost terminal, kill; and the signals by which batch systems announce that time is nearly over.
 NAMES = ("SIGINT", "SIGHUP", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 
 

@@ -11,7 +11,7 @@ class Standing:
         monitor: the name of the figure that is judged.
         best: "lowest" or "highest", its better value.
         saved: `state` of an earlier one, to go on from; None: nothing was evaluated yet.
-        prefix: before the names of the figure and of the loss, "averaged_" for those of averaged weights.
+        prefix: prefix of the names of the figure and of the loss, "averaged_" for averaged weights.
 
     Example:
         >>> standing = Standing("loss", "lowest")
@@ -33,7 +33,7 @@ class Standing:
 
     @property
     def state(self) -> dict[str, Any]:
-        """All of it, JSON-able."""
+        """The whole standing, serialisable as JSON."""
         return {"since": self.since, "step": self.step, "best": self._best}
 
     @property
@@ -42,7 +42,7 @@ class Standing:
         return {"best": self._best[self.monitor]} if self.monitor in self._best else {}
 
     def reaches(self, figures: dict[str, float], others: dict[str, float]) -> bool:
-        """True if an evaluation is as good as another one, or better: by the monitored figure, then by the loss."""
+        """True if an evaluation is at least as good as another one: by the monitored figure, then by the loss."""
         rank, other = self._rank(figures), self._rank(others)
         return rank is not None and (other is None or rank <= other)
 

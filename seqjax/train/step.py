@@ -166,7 +166,7 @@ def _square(array, dtype) -> Array:
 def _not_finite(tree, squares) -> Array:
     """True for every leaf that holds NaN or an infinity, [leaves].
 
-    Finite sums of squares tell it without another pass over the leaves. Those of large numbers overflow: then there is one.
+    Finite sums of squares show this without another pass over the leaves, which is needed only where squares overflow.
     """
     leaves = jax.tree.leaves(tree)
     none = jnp.zeros(len(leaves), bool)

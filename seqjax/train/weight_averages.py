@@ -1,4 +1,4 @@
-"""Averages of weights over the steps of training, as a part of the optimizer, which leaves the training itself unchanged."""
+"""Averages of weights over the steps of training, as a part of the optimizer that leaves training itself unchanged."""
 
 import math
 from typing import Any, NamedTuple
@@ -75,8 +75,8 @@ def asgd(patience: int) -> optax.GradientTransformation:
 
         average = (theta[T] + ... + theta[t]) / (t - T + 1)
 
-    T is the first evaluation whose figure is above the lowest of those before the last `patience`. Until then the average is
-    the parameters.
+    T is the step of the first evaluation whose figure is above the lowest of those before the last `patience`. Until then the
+    average is the parameters.
 
     Args:
         patience: n of the paper, at least 1.

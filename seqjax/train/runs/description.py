@@ -49,7 +49,7 @@ def describe_run(*, experiment: str, preset: str, overrides: dict, config: dict,
 def check_same_run(
     old: dict, new: dict, *, free: tuple[str, ...] = ("loop", "run"), parts: tuple[str, ...] = ("model", "vocabulary")
 ):
-    """Checks that a resumed run has the same model, vocabulary and configuration.
+    """Check that a resumed run has the same model, vocabulary and configuration.
 
     Args:
         old, new: descriptions returned by `RunFolder.read_config` and `describe_run`.

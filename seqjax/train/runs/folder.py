@@ -38,7 +38,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, dir: str | None, *, experiment: str, preset: str) -> "RunFolder":
-        """Creates a new folder; one with the default name also gets a link `latest` beside it, where links are allowed.
+        """Create a new folder; one with the default name also gets a link `latest` beside it, where links are allowed.
 
         Args:
             dir: the folder, which may exist if it is empty; None: runs/<experiment>/<preset>-<time>, or that with -2, -3 ....
@@ -74,7 +74,7 @@ class RunFolder:
 
     @classmethod
     def resume(cls, dir) -> "RunFolder":
-        """Opens the folder of a run to continue.
+        """Open the folder of a run to continue.
 
         Raises:
             InputError: it is not a run folder.
@@ -93,7 +93,7 @@ class RunFolder:
         return owned(self.dir)
 
     def write_config(self, description: dict):
-        """Writes config.json.
+        """Write config.json.
 
         Args:
             description: returned by `describe_run`.
@@ -101,7 +101,7 @@ class RunFolder:
         _write_json(self.dir / "config.json", description | {"sha256": sha256_of(description)})
 
     def read_config(self, *needed: str) -> dict:
-        """The description in config.json; a warning tells if it is not what was written.
+        """The description in config.json, with a warning if it differs from what was written.
 
         Args:
             *needed: the names of further entries that it must have.
@@ -124,7 +124,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def config_blamed(self) -> Iterator[None]:
-        """A context in which config.json is used: any error within is told as its damage, if it is not what was written.
+        """A context that uses config.json: if that differs from what was written, any error within is reported as its damage.
 
         Raises:
             InputError: an error was raised within, and config.json is damaged or was edited.
@@ -139,23 +139,23 @@ class RunFolder:
             raise InputError(f"{path} is damaged or was edited: {reason}") from error
 
     def append_metrics(self, *, step: int, split: str, **figures: float):
-        """Adds a line to metrics.jsonl; a figure that is not finite is written as null."""
+        """Add a line to metrics.jsonl; a figure that is not finite is written as null."""
         self._append("metrics.jsonl", {"step": step, "split": split} | _finite(figures))
 
     def read_metrics(self) -> list[dict]:
-        """The lines of metrics.jsonl, except a last one that a crash cut short; a warning tells of damaged lines."""
+        """The lines of metrics.jsonl, except a last one that a crash cut short, with a warning about damaged lines."""
         return [record for record, _ in self._lines("metrics.jsonl")]
 
     def append_sample(self, *, step: int, **texts: str):
-        """Adds a line to samples.jsonl."""
+        """Add a line to samples.jsonl."""
         self._append("samples.jsonl", {"step": step} | texts)
 
     def read_samples(self) -> list[dict]:
-        """The lines of samples.jsonl, except a last one that a crash cut short; a warning tells of damaged lines."""
+        """The lines of samples.jsonl, except a last one that a crash cut short, with a warning about damaged lines."""
         return [record for record, _ in self._lines("samples.jsonl")]
 
     def trim(self, step: int):
-        """Removes the metrics and samples after a step, which the resumed run will write again; all of them for step 0."""
+        """Remove the metrics and samples after a step, which the resumed run will write again; all of them for step 0."""
         for name in _APPENDED:
             if (self.dir / name).exists():
                 kept = [line for record, line in self._lines(name) if step and record["step"] <= step]
@@ -181,7 +181,7 @@ class RunFolder:
             file.write(_line(record))
 
     def _lines(self, name: str) -> list[tuple[dict, bytes]]:
-        """The records of a file with their lines; a warning tells of lines that are damaged, which are left out."""
+        """The records of a file with their lines; damaged lines are left out, with a warning."""
         records, damaged = [], 0
         for line in self._content(name).split(b"\n")[:-1]:
             try:
@@ -195,7 +195,7 @@ class RunFolder:
         return records
 
     def write_results(self, results: dict):
-        """Writes results.json: the final figures, flat; one that is not finite is written as null."""
+        """Write results.json: the final figures, flat; one that is not finite is written as null."""
         results = _finite(results)
         _write_json(self.dir / "results.json", results | {"sha256": sha256_of(results)})
 
@@ -211,7 +211,7 @@ class RunFolder:
         return {}
 
     def write_evaluation(self, name: str, results: dict):
-        """Writes the figures of a later evaluation to eval-<name>.json, in the format of results.json.
+        """Write the figures of a later evaluation to eval-<name>.json, in the format of results.json.
 
         Returns:
             The path of the file.
@@ -221,7 +221,7 @@ class RunFolder:
         return path
 
     def write_text(self, name: str, text: str):
-        """Writes another file of the run."""
+        """Write another file of the run."""
         write_bytes(self.dir / name, text.encode("utf-8"))
 
 
@@ -234,7 +234,7 @@ def _made(path) -> bool:
 
 
 def _link(link, name: str):
-    """Makes or moves a link in one step; nothing where links are not allowed."""
+    """Make or move a link in one step; nothing where links are not allowed."""
     part = link.with_name(f".{link.name}-{os.getpid()}")
     with suppress(OSError, NotImplementedError):
         os.symlink(name, part)

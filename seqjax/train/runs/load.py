@@ -42,9 +42,9 @@ class Run:
 
 
 def load_run(dir, checkpoint: Literal["best", "last"] | None = None) -> Run:
-    """Loads a run from its folder, without the experiment that wrote it.
+    """Load a run from its folder, without the experiment that wrote it.
 
-    It needs config.json and a checkpoint. Whatever else is damaged or missing is left out, with a warning.
+    This needs config.json and a checkpoint. Anything else that is damaged or missing is left out, with a warning.
 
     Args:
         dir: the folder, e.g. runs/language_model/latest.
@@ -105,7 +105,7 @@ def _damages(folder: RunFolder, checkpoints: Checkpoints) -> list[str]:
 
 
 def _check_vocabulary(dir, model: Model, vocabulary: Any):
-    """Raises InputError unless the vocabularies have as many symbols as the model."""
+    """Raise InputError unless the vocabularies have as many symbols as the model."""
     if vocabulary is None:
         return
     sizes = tuple(map(len, vocabulary if isinstance(vocabulary, tuple) else (vocabulary,)))

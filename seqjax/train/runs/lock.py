@@ -35,8 +35,8 @@ def is_owned(folder) -> bool:
 def owned(folder: epath.Path) -> Iterator[None]:
     """A context in which this process owns a folder, by the file `lock` in it.
 
-    The kernel frees the lock of a process that has died. Where it does not lock, and where the lock names another machine, the
-    owner is alive if it gives a sign of life, the time of the file, within three beats; else its lock is taken over.
+    The kernel frees the lock of a process that has died. Where the file system has no locks, and where the lock names another
+    machine, the owner is alive if it updates the time of the file within three beats; else its lock is taken over.
 
     Args:
         folder: a local folder; a remote one is not locked.
