@@ -31,11 +31,11 @@ _NNX = {nnx.LSTMCell: LSTM, nnx.OptimizedLSTMCell: LSTM, nnx.GRUCell: GRU, nnx.S
 
 @public
 def from_linen(variables: Mapping[str, Any], cell: Cell) -> Params:
-    """The parameters of a cell from the variables of Linen's.
+    """The parameters of a cell from the variables of a Linen cell.
 
     Args:
-        variables: of a flax.linen SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell or MGUCell, {"params": {"ii": ..., ...}}, or
-            what is in "params". Those of an nn.RNN are `variables["params"]["cell"]`.
+        variables: those of a flax.linen SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell or MGUCell, {"params": {"ii": ..., ...}},
+            or what is in "params". Those of an nn.RNN are `variables["params"]["cell"]`.
         cell: an Elman, LSTM, GRU (reset_after) or MGU (form="flax").
 
     Returns:
@@ -85,14 +85,14 @@ def from_nnx(module, cell: Cell) -> Params:
 
     Args:
         module: an nnx.SimpleCell, LSTMCell, OptimizedLSTMCell or GRUCell; that of an nnx.RNN is its `cell`. The nnx.GRUCell
-            has no bias of the candidate's recurrent product: `recurrent_bias` is then 0.
+            has no bias in the candidate's recurrent product: `recurrent_bias` is then 0.
         cell: an Elman, LSTM or GRU (reset_after).
 
     Returns:
         The parameters for `cell`.
 
     Raises:
-        InputError: a module that computes something else than `cell`, or a weight of another shape.
+        InputError: a module that does not compute the same as `cell`, or a weight of another shape.
 
     Example:
         >>> module = nnx.SimpleCell(2, 3, rngs=nnx.Rngs(0))
@@ -114,10 +114,10 @@ def to_nnx(params: Params, cell: Cell, module):
         module: as for `from_nnx`.
 
     Returns:
-        `module`, which has been changed.
+        `module`, changed in place.
 
     Raises:
-        InputError: parameters of another cell, a module that computes something else, or one of other sizes.
+        InputError: parameters of another cell, a module that does not compute the same, or one of other sizes.
 
     Example:
         >>> import jax.numpy as jnp

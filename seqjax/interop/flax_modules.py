@@ -74,11 +74,11 @@ class LinenLayer(linen.Module):
 class NNXLayer(nnx.Module):
     """A cell or layer as an NNX module, made by `as_nnx`.
 
-    `params` are the parameters of the cell, each an `nnx.Param`. Noise is on, until `eval()` turns it off.
+    `params` are the parameters of the cell, each an `nnx.Param`. Noise is on until `eval()` turns it off.
 
     Args:
         cell: the cell or layer.
-        rngs: of the parameters ("params") and of noise ("dropout").
+        rngs: the rngs of the parameters ("params") and of noise ("dropout").
 
     Example:
         >>> from seqjax.cells import LSTM
@@ -141,7 +141,7 @@ def as_linen(cell: Cell | SequenceLayer) -> LinenLayer:
         A module that maps xs [B, T, ...] to ys [B, T, ...]; `variables["params"]` are the parameters of the cell.
 
     Raises:
-        InputError: no cell or layer.
+        InputError: an argument that is not a cell or layer.
 
     Example:
         >>> from seqjax.cells import GRU
@@ -160,13 +160,13 @@ def as_nnx(cell: Cell | SequenceLayer, *, rngs: nnx.Rngs) -> NNXLayer:
 
     Args:
         cell: the cell or layer.
-        rngs: of the parameters ("params") and of noise ("dropout").
+        rngs: the rngs of the parameters ("params") and of noise ("dropout").
 
     Returns:
         A module that maps xs [B, T, ...] to ys [B, T, ...]; its `params` are those of the cell.
 
     Raises:
-        InputError: no cell or layer.
+        InputError: an argument that is not a cell or layer.
 
     Example:
         >>> from seqjax.cells import GRU

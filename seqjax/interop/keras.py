@@ -36,13 +36,13 @@ _MERGES = {"concat": "concat", "sum": "sum", "ave": "mean"}
 
 @public
 def from_keras(source, cell: Cell | SequenceLayer) -> Params:
-    """The parameters of a cell or layer from the weights of Keras's.
+    """The parameters of a cell or layer from the weights of a Keras layer.
 
-        a GRU with reset_after: bias = bias[0] + bias[1], but of the candidate bias = bias[0], recurrent_bias = bias[1]
+        a GRU with reset_after: bias = bias[0] + bias[1], but for the candidate bias = bias[0], recurrent_bias = bias[1]
 
     Args:
         source: a built SimpleRNN, LSTM, GRU, one of their cells, or a Bidirectional; or its `get_weights()`, a list of arrays,
-            with biases or without. Of several layers the list is that of the first, then that of the second, ...
+            with biases or without. For several layers, join their lists, beginning with that of the first layer.
         cell: a cell for one layer, a Bidirectional for one of two directions, a Stack or Chain for several. `cell_of(layer)`
             makes it.
 
@@ -107,7 +107,7 @@ def to_keras(params: Params, cell: Cell | SequenceLayer, *, bias: bool = True) -
 
 @public
 def cell_of(layer) -> Cell | Bidirectional:
-    """The cell or layer that computes what a recurrent layer of Keras computes.
+    """The cell or layer that computes the same as a recurrent layer of Keras.
 
     Args:
         layer: a built SimpleRNN, LSTM, GRU, one of their cells, or a Bidirectional of those.
@@ -133,7 +133,7 @@ def cell_of(layer) -> Cell | Bidirectional:
 
 
 def _cell_of(keras, layer) -> Cell:
-    """The cell that a layer of one direction, or its cell, computes."""
+    """The cell that computes the same as a layer of one direction, or as its cell."""
     inner = getattr(layer, "cell", layer)
     kind: Any = next((kind for name, kind in _names(keras).items() if isinstance(inner, name)), None)
     if kind is None or not layer.built:

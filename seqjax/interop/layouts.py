@@ -1,6 +1,6 @@
 """Layouts of weights: where another library keeps each weight of each gate, and the translation from and to parameters.
 
-A layout maps the names of a library's arrays to an `Entry` each, in the words of `Cell.split`. Two weights add to it:
+A layout maps the names of a library's arrays to an `Entry` each, in the terms of `Cell.split`. Two weights add to it:
 `recurrent_bias` is a second bias that most cells do not have, since it is added to the first.
 """
 
@@ -40,7 +40,7 @@ class Entry(NamedTuple):
 class Library(NamedTuple):
     """Another library: its types of cells, and its merges of two directions.
 
-    Of each type of cell it has the fields that are listed, with the values that are listed or (None) any; others by default.
+    For each type of cell, it supports the listed fields, with the listed values or (None) any; other fields only by default.
     """
 
     name: str
@@ -63,7 +63,7 @@ def plain(cell: Cell) -> Cell:
 
 
 def short(cell: Cell) -> str:
-    """The cell in a message: its sizes, and the fields that are not as they are by default and that its results depend on."""
+    """The cell in a message: its sizes, and the fields that differ from their defaults and affect its results."""
     fields = [(field, getattr(cell, field.name)) for field in dataclasses.fields(cell) if field.name not in _OF_INIT]
     shown_fields = ", ".join(f"{field.name}={value!r}" for field, value in fields if value != field.default)
     return f"{type(cell).__name__}({shown_fields})"
@@ -74,7 +74,7 @@ def layers_of(network, library: Library) -> list[list[tuple[Path, Cell]]]:
 
     Args:
         network: a cell, Stack, Bidirectional or Chain.
-        library: the library that shall have all of it.
+        library: the library that must have all of it.
 
     Returns:
         The layers, from the one that reads the input upwards.
@@ -117,7 +117,7 @@ def _layers(part, path: Path, library: Library) -> Iterator[list[tuple[Path, Cel
 
 
 def check_same(of_module, network, library: Library):
-    """Raise InputError unless a network computes what the network made of another library's module computes."""
+    """Raise InputError unless a network computes the same as the network made from another library's module."""
     theirs, ours = ([[plain(cell) for _, cell in layer] for layer in layers_of(each, library)] for each in (of_module, network))
     if len(theirs) != len(ours):
         raise InputError(f"the module has {_count(len(theirs), 'layer')}, {type(network).__name__} has {len(ours)}")

@@ -16,14 +16,14 @@ from seqjax.writing import write_bytes
 
 @public
 def save(path, arrays: Mapping[str, Any]) -> None:
-    """Save arrays by their names; after a crash the file has its old or its new content.
+    """Save arrays by name; after a crash the file has its old or its new content.
 
     Args:
-        path: of the file, such as "lstm.safetensors".
-        arrays: {name: array} of NumPy or JAX, such as `seqjax.interop.torch.state_dict` makes; join several with |.
+        path: the file, such as "lstm.safetensors".
+        arrays: {name: array} of NumPy or JAX arrays, such as `seqjax.interop.torch.state_dict` makes; join several with |.
 
     Raises:
-        InputError: a value that is no array, a file that cannot be written, or safetensors is not installed.
+        InputError: a value that is not an array, a file that cannot be written, or safetensors is not installed.
 
     Example:
         >>> import pathlib, tempfile
@@ -61,10 +61,10 @@ def load(path) -> Arrays:
     """The arrays of a safetensors file by their names.
 
     Args:
-        path: of the file.
+        path: the file.
 
     Returns:
-        {name: array of NumPy}, for `seqjax.interop.torch.from_torch`.
+        {name: NumPy array}, for `seqjax.interop.torch.from_torch`.
 
     Raises:
         InputError: a file that is missing, damaged or of another format; or safetensors is not installed.

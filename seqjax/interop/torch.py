@@ -25,16 +25,16 @@ _TORCH = Library("PyTorch", _CELLS, merges=("concat",))
 
 @public
 def from_torch(source, cell: Cell | SequenceLayer, *, prefix: str = "") -> Params:
-    """The parameters of a cell or layer from the weights of PyTorch's.
+    """The parameters of a cell or layer from the weights of a PyTorch module.
 
         bias = b_ih + b_hh;  the candidate of a GRU keeps both: bias = b_in, recurrent_bias = b_hn
 
     Args:
         source: an nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell or nn.GRUCell; a module that holds one; or a state dict
-            {name: array} of tensors or arrays of NumPy or JAX, with biases or without.
+            {name: array} of tensors, or of NumPy or JAX arrays, with biases or without.
         cell: a cell for one layer, a Stack for several, a Bidirectional for one of two directions, a Chain of those for
             several; Dropout may stand between. `cell_of(module)` makes it.
-        prefix: of the names in the state dict, such as "encoder.rnn."; other names are left alone.
+        prefix: prefix of the names in the state dict, such as "encoder.rnn."; other names are ignored.
 
     Returns:
         The parameters for `cell`, in the dtype of the weights (float64 becomes float32 unless JAX has float64 turned on).
@@ -77,14 +77,14 @@ def from_torch(source, cell: Cell | SequenceLayer, *, prefix: str = "") -> Param
 def state_dict(
     params: Params, cell: Cell | SequenceLayer, *, prefix: str = "", bias: bool = True, one_step: bool = False
 ) -> Arrays:
-    """The inverse of `from_torch`, in arrays of NumPy: PyTorch is not needed.
+    """The inverse of `from_torch`, with NumPy arrays; needs no PyTorch.
 
     Args:
         params: the parameters of `cell`.
         cell: as for `from_torch`.
-        prefix: of the names, such as "encoder.rnn.".
+        prefix: prefix of the names, such as "encoder.rnn.".
         bias: False for a module with bias=False; the biases must then be 0.
-        one_step: True for the names of nn.RNNCell, nn.LSTMCell and nn.GRUCell, which have no number of a layer.
+        one_step: True for the names of nn.RNNCell, nn.LSTMCell and nn.GRUCell, which have no layer number.
 
     Returns:
         {name: array} with PyTorch's names and shapes. Where PyTorch adds two biases, they are (the bias, 0).
@@ -108,7 +108,7 @@ def to_torch(
     """The inverse of `from_torch`: a state dict of tensors, for `module.load_state_dict`.
 
     Args:
-        params, cell, prefix, bias, one_step: as for `state_dict`, which gives arrays of NumPy.
+        params, cell, prefix, bias, one_step: as for `state_dict`, which returns NumPy arrays.
 
     Returns:
         {name: tensor}.
@@ -130,7 +130,7 @@ def to_torch(
 
 @public
 def cell_of(module) -> Cell | SequenceLayer:
-    """The cell or layer that computes what a recurrent module of PyTorch computes.
+    """The cell or layer that computes the same as a recurrent module of PyTorch.
 
     Args:
         module: an nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell or nn.GRUCell.
@@ -216,7 +216,7 @@ def _inner(module, prefix: str):
 
 
 def _as_numpy(name: str, value):
-    """A tensor of PyTorch as an array of NumPy; anything else as it is."""
+    """A PyTorch tensor as a NumPy array; anything else as it is."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(value, torch.Tensor):
         return value

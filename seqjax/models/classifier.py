@@ -51,7 +51,7 @@ class OnlineState(NamedTuple):
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Classifier(Model):
-    """A clip in, the distribution of its class out.
+    """A classifier of clips: the distribution of each clip's class.
 
         h_1 .. h_T = encoder(x_1 .. x_T);    p(class | x) = head(h)
 
@@ -60,7 +60,7 @@ class Classifier(Model):
 
     Args:
         encoder: the reader: Features of frames, sensors or poses, or Symbols of a text.
-        head: pools over time; it has the number of classes. Its features are the encoder's.
+        head: the pooling over time and the output layer; it sets the number of classes, and reads the encoder's features.
         class_weights: a weight for each class's part of the loss; None: all equal.
         label_smoothing: of the loss in training: the share of the target distribution that is spread evenly over all classes.
         focal: the exponent gamma of the focal loss; None: cross-entropy.
@@ -182,7 +182,7 @@ class Classifier(Model):
             OnlineState.
 
         Raises:
-            InputError: a part that sees later frames, by name.
+            InputError: a part that sees later frames; the message names it.
         """
         return OnlineState(self.encoder.initial_state(params["encoder"], rows), self.head.start(params["head"], rows))
 

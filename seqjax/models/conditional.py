@@ -1,4 +1,4 @@
-"""A decoder of symbols, given a memory and a first state: the half of an encoder-decoder that writes."""
+"""A decoder of symbols, given a memory and a first state: the second half of an encoder-decoder."""
 
 import dataclasses
 import functools
@@ -63,12 +63,12 @@ class ConditionalDecoder(Value):
 
     It holds what every model that writes symbols needs: embedding and shift by the start symbol, scheduled sampling, tied
     projection, dropout, label smoothing, coverage loss, symbols that are never emitted. A model calls `prepare` and `apply` in
-    training, and `prepare` and `start` in its own `start`; its `step` is this `step`. A `Seq2Seq` is an encoder and this.
+    training, and `prepare` and `start` in its own `start`; its `step` is this `step`. A `Seq2Seq` adds an encoder and a bridge.
 
     Args:
         size: V, symbols of the target vocabulary.
         embedding_size: E.
-        cell: an Attentive cell, or any cell; without attention the first state alone tells what to write.
+        cell: an Attentive cell, or any cell; without attention, all that it knows of the source is the first state.
         start_symbol: the symbol that it reads first; it is never emitted.
         end_symbol: the symbol that ends a target; None: targets have a fixed length.
         tied: whether W is the embedding transposed.
@@ -275,7 +275,7 @@ class ConditionalDecoder(Value):
         return Recalled(memory, self._symbols.look_up(params)), state, token
 
     def step(self, params: Params, memory: Recalled, state: State, token: Array) -> tuple[State, Array]:
-        """Reads one symbol of each row: token [B] to (state, logits [B, V]), -inf for symbols that are never emitted.
+        """Read one symbol of each row: token [B] to (state, logits [B, V]), -inf for symbols that are never emitted.
 
         Args:
             params: from `init`.
@@ -303,7 +303,7 @@ class ConditionalDecoder(Value):
         return state, logits, y.weights.astype(at_least_float32(memory.attended.values.dtype))
 
     def _read(self, params: Params, memory: Recalled, state: State, token: Array) -> tuple[State, Array, Any]:
-        """Reads one symbol of each row: token [B] to (state, logits [B, V], the cell's output)."""
+        """Read one symbol of each row: token [B] to (state, logits [B, V], the cell's output)."""
         context = memory.attended if self.attends else None
         state, y = self._symbols.advance(params, memory.symbols, state, token, context=context)
         return state, self._symbols.emit(params, y.output if self.attends else y), y
@@ -319,7 +319,7 @@ class ConditionalDecoder(Value):
         return memory.attended.mask
 
     def sampled(self, params: Params, memory: Any, state: State, tokens: Array, teacher_forcing: Array, key: Key) -> Array:
-        """The symbols that are read in scheduled sampling: the true ones, or those that the decoder draws, without dropout.
+        """The symbols read in scheduled sampling: the true ones, or ones that the decoder draws without dropout.
 
         Args:
             params: from `init`.

@@ -1,4 +1,4 @@
-"""Encoders: the source of an encoder-decoder, read into places to attend to and a summary.
+"""Encoders: the source of an encoder-decoder, read into places (positions) to attend to and a summary.
 
 An encoder and its model split one key in six: the encoder uses the splits 0 and 2 in `init`, 0 and 3 in `encode`; the model
 uses the others.
@@ -50,7 +50,7 @@ class Encoder(Value):
 
         values [B, S, M], mask [B, S], summary = encode(params, batch)
 
-    One whose cell sees no later step can read online, piece by piece: the summary of a piece is the state of the next.
+    An encoder whose cell sees no later step can read online, piece by piece: the summary of a piece is the state for the next.
 
     Args:
         fields: each encoder declares its own, keyword-only.
@@ -97,12 +97,12 @@ class Encoder(Value):
             A pytree of the structure, shapes and dtypes of a summary.
 
         Raises:
-            InputError: it cannot read online, because a part of it reads whole sequences.
+            InputError: the encoder cannot read online, because a part of it reads whole sequences.
         """
         raise NotImplementedError
 
     def piece(self, x: Array) -> dict:
-        """A batch of one step: x [B, ...] under the word that it reads."""
+        """A batch of one step: x [B, ...] under the key that the encoder reads."""
         raise NotImplementedError
 
     def inputs(self, batch: dict) -> tuple[dict, Any]:
@@ -120,7 +120,7 @@ class Encoder(Value):
         raise NotImplementedError
 
     def encode(self, params: Params, batch: dict, key: Key | None = None, state: State = None) -> Encoded:
-        """Reads a batch.
+        """Read a batch.
 
         Args:
             params: from `init`.
@@ -153,7 +153,7 @@ class Symbols(Encoder):
         reverse: whether the cell reads the source from its end (Sutskever).
         dropout: rate on the embedding.
         per: one dropout mask for each "step", or one for the "sequence" (variational).
-        name: their key in the batch: "source", or "tokens" where a text is classified.
+        name: the key in the batch: "source", or "tokens" where a text is classified.
 
     Raises:
         InputError: parts that do not fit together.
@@ -247,7 +247,7 @@ class Features(Encoder):
     Args:
         size: D; or the shape of a place, such as (H, W, C) of a video's frames.
         cell: a cell or a layer that reads the places in order; None: the values are the features themselves.
-        name: their key in the batch, such as "features", "frames" or "flow".
+        name: the key in the batch, such as "features", "frames" or "flow".
         reverse: whether the cell reads from the end.
 
     Raises:
@@ -355,7 +355,7 @@ def check_encoder(encoder):
 
 
 def target_mask(batch: dict, real: Array) -> Array:
-    """The real steps, bool [B, T], that have a target: all of them, unless the batch has a "target_mask"."""
+    """The real steps that have a target, bool [B, T]: all real steps, unless the batch has a "target_mask"."""
     if batch.get("target_mask") is None:
         return real
     return real & jnp.asarray(check_array("target_mask", batch["target_mask"], "bool", *real.shape))

@@ -40,13 +40,13 @@ class FrameScores(NamedTuple):
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrameClassifier(Model):
-    """A sequence in, the distribution of the class of every frame out: detection and segmentation.
+    """A classifier of frames, for detection and segmentation: the distribution of every frame's class.
 
         h_1 .. h_T = encoder(x_1 .. x_T);    p(class_t | x) = softmax(W f(h_t) + b)
 
     A batch holds what the encoder reads; "target", integer [B, T], the class of every frame, negative where there is none; and
-    "target_mask", bool [B, T], True where there is one (without it, at all real frames). The ranking losses ask that the score
-    of an activity, or its lead, never fall while the activity goes on: loss = L_c + ranking_weight L_r.
+    "target_mask", bool [B, T], True where there is one (without it, at all real frames). The ranking losses penalise a score of
+    an activity, or a lead of it, that falls while the activity goes on: loss = L_c + ranking_weight L_r.
 
     Each step may label several frames (`outputs` and `offset`; a MultiLSTM, with a cell such as `WindowAttention`): step i gives
     a score p_it to the frames t = i + offset - N + 1 .. i + offset, and a frame's score is the mean of its steps',
@@ -231,7 +231,7 @@ class FrameClassifier(Model):
             The encoder's state.
 
         Raises:
-            InputError: a part that sees later frames, by name, or steps that label other frames than their own.
+            InputError: a part that sees later frames (the message names it), or steps that label frames other than their own.
         """
         if self.outputs > 1 or self.offset:
             labels = f"outputs={self.outputs} and offset={self.offset}"

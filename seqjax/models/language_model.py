@@ -1,4 +1,4 @@
-"""A recurrent language model: symbols in, the next symbol's distribution out."""
+"""A recurrent language model: the distribution of the next symbol."""
 
 import dataclasses
 import functools
@@ -28,12 +28,12 @@ PIECE = 4096  # symbols of a prompt that are read at once
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LanguageModel(Model):
-    """Embedding or one-hot, a cell, a projection to the vocabulary.
+    """A language model: an embedding or one-hot symbols, a cell, and a projection to the vocabulary.
 
         e_t = E[x_t];  h_t = cell(h_{t-1}, e_t);  p(x_{t+1} | x_1..x_t) = softmax(W h_t + b)
 
-    It is a decoder too (`seqjax.decode`): `start` reads prompts, `step` one symbol. A prompt is read as the beginning of a
-    document: as in training, after the start symbol, if the vocabulary has one.
+    It is also a decoder (`seqjax.decode`): `start` reads prompts, `step` one symbol. A prompt is read as the beginning of a
+    document: as in training, after the start symbol, if there is one.
 
     Args:
         vocabulary_size: V.
@@ -169,7 +169,7 @@ class LanguageModel(Model):
 
     @model_method
     def start(self, params: Params, batch: dict) -> tuple[tuple, State, Array]:
-        """Reads all but the last symbol of each prompt.
+        """Read all but the last symbol of each prompt.
 
         Args:
             params: from `init`.
@@ -189,7 +189,7 @@ class LanguageModel(Model):
         return _read(self, params, tokens, lengths)
 
     def step(self, params: Params, memory, state: State, token: Array) -> tuple[State, Array]:
-        """Reads one symbol of each row: token [B] to (state, logits [B, V]), -inf for symbols that are never emitted.
+        """Read one symbol of each row: token [B] to (state, logits [B, V]), -inf for symbols that are never emitted.
 
         Args:
             params: from `init`.
@@ -217,7 +217,7 @@ def _read(model: LanguageModel, params: Params, tokens: Array, lengths: Array) -
 
 
 def _state_after(model: LanguageModel, params: Params, tokens: Array, lengths: Array) -> State:
-    """The state after the first `lengths` symbols [B] of tokens [B, T], in memory that grows with T for the symbols alone."""
+    """The state after the first `lengths` symbols [B] of tokens [B, T]; of the memory, only that for the symbols grows with T."""
 
     def read(state: State, part: tuple[Array, Array]) -> tuple[State, None]:
         tokens, lengths = part

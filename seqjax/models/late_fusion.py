@@ -24,8 +24,8 @@ class LateFusion(Model):
 
         "probability": p(y) = sum_i w_i p_i(y) / sum_i w_i;    "log": p(y) = prod_i p_i(y)^(w_i / sum_i w_i) / Z
 
-    Its parameters are a tuple of the members'. Each member reads its own word of the batch, such as "frames" and "flow", or
-    all the same.
+    Its parameters are a tuple of the members'. Each member reads an entry of the batch of its own, such as "frames" and "flow",
+    or all read the same.
 
     Args:
         models: Classifiers, or FrameClassifiers, of the same classes.
@@ -33,7 +33,8 @@ class LateFusion(Model):
         average: "probability" or "log".
 
     Raises:
-        InputError: no models, some that are no classifiers, models of different kinds or classes, or weights that do not fit.
+        InputError: no models, models that are not classifiers, of different kinds or of different classes, or weights that do
+            not fit.
 
     Example:
         >>> from seqjax.layers.pooling import Pooling
@@ -139,7 +140,7 @@ class LateFusion(Model):
         """The members' states before the first frame.
 
         Raises:
-            InputError: a part that sees later frames, by name, or params that do not fit.
+            InputError: a part that sees later frames (the message names it), or params that do not fit.
         """
         return tuple(model.start(member, rows) for model, member in self._members(params))
 
@@ -149,7 +150,7 @@ class LateFusion(Model):
         Args:
             params: a tuple of the members' parameters.
             state: from `start` or the step before.
-            x: a frame of every clip, [B, ...], which every member reads; or a dict of them by the word of the batch.
+            x: a frame of every clip, [B, ...], which every member reads; or a dict of them by the key of the batch.
 
         Returns:
             (state, probabilities [B, C]).
@@ -203,7 +204,7 @@ def fit_weights(probabilities, labels, *, steps: int = 10_000) -> np.ndarray:
         float64, [M], for `LateFusion.weights`.
 
     Raises:
-        InputError: shapes that do not fit, a number that is no probability, or no labels.
+        InputError: shapes that do not fit, a number that is not a probability, or no labels.
 
     Example:
         >>> p = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.5], [0.5, 0.5]]])

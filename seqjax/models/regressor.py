@@ -35,7 +35,7 @@ class Predicted(NamedTuple):
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Regressor(Model):
-    """A sequence in, numbers at every step out: sums, measurements, the next value of a series.
+    """A predictor of numbers at every step: sums, measurements, the next value of a series.
 
         h_1 .. h_T = encoder(x_1 .. x_T);    y_t = W f(h_t) + b
 
@@ -119,7 +119,7 @@ class Regressor(Model):
             The encoder's state.
 
         Raises:
-            InputError: a part that sees later steps, by name.
+            InputError: a part that sees later steps; the message names it.
         """
         return self.encoder.initial_state(params["encoder"], rows)
 

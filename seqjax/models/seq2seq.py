@@ -1,4 +1,4 @@
-"""An encoder-decoder: a source in, a sequence of symbols out, with or without attention."""
+"""An encoder-decoder from a source to a sequence of symbols, with or without attention."""
 
 import dataclasses
 import functools
@@ -27,7 +27,7 @@ _SHARED = (  # the fields of the decoder half that have the same name there
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Seq2Seq(Model):
-    """An encoder reads the source, a decoder (a `ConditionalDecoder`) writes the target symbol by symbol.
+    """An encoder-decoder: an encoder reads the source, a `ConditionalDecoder` writes the target symbol by symbol.
 
         values, s = encoder(x);  h_0 = bridge(s);  o_t = decoder(h_{t-1}, E y_{t-1}, values)
         p(y_t | y_1..y_{t-1}, x) = softmax(W o_t + b)
@@ -109,7 +109,7 @@ class Seq2Seq(Model):
 
     @functools.cached_property
     def half(self) -> ConditionalDecoder:
-        """The decoder half, which writes; its parameters are `params["decoder"]`."""
+        """The decoder half; its parameters are `params["decoder"]`."""
         shared = {name: getattr(self, name) for name in _SHARED}
         return ConditionalDecoder(size=self.target_size, cell=self.decoder, tied=self.tied != "none", **shared)
 
@@ -165,7 +165,7 @@ class Seq2Seq(Model):
 
     @model_method
     def encode(self, params: Params, batch: dict, key: Key | None = None) -> tuple[Any, State]:
-        """Reads the sources: (the memory that the decoder half attends to, its first state), as `ConditionalDecoder.prepare`."""
+        """Read the sources: (the memory that the decoder half attends to, its first state), as `ConditionalDecoder.prepare`."""
         encoder_params = params["encoder"]
         if self.tied == "all":
             encoder_params = encoder_params | {"embedding": params["decoder"]["embedding"]}
@@ -175,7 +175,7 @@ class Seq2Seq(Model):
 
     @model_method
     def start(self, params: Params, batch: dict) -> tuple[Recalled, State, Array]:
-        """Reads the sources.
+        """Read the sources.
 
         Args:
             params: from `init`.
@@ -193,7 +193,7 @@ class Seq2Seq(Model):
         return _start(self, params, inputs)
 
     def step(self, params: Params, memory: Recalled, state: State, token: Array) -> tuple[State, Array]:
-        """Reads one symbol of each row: token [B] to (state, logits [B, V]), -inf for symbols that are never emitted.
+        """Read one symbol of each row: token [B] to (state, logits [B, V]), -inf for symbols that are never emitted.
 
         Args:
             params, memory, state, token: as for `ConditionalDecoder.step`.

@@ -1,4 +1,4 @@
-"""Linear autoregressive models: the next vector from a fixed number of the latest ones, through delay taps."""
+"""Linear autoregressive models: the next vector from a fixed number of previous ones, through delay taps."""
 
 import functools
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class AutoRegressive(NamedTuple):
         x[t] ~ N(sum_k W_k x[t-1-k] + b, Q),  k = 0 .. K-1
 
     Args:
-        kernels: W, [K, D, D], for rows: x W_k.
+        kernels: W, [K, D, D], applied to row vectors: x W_k.
         bias: b, [D].
         noise: Q, [D, D].
 
@@ -37,7 +37,7 @@ class AutoRegressive(NamedTuple):
 
 @public
 def fit_autoregressive(xs, lengths=None, *, taps: int, ridge: float = 0.0) -> AutoRegressive:
-    """The autoregressive model of least squares, which is that of the largest likelihood given the first K steps.
+    """Fit an autoregressive model by least squares: the maximum-likelihood model given the first K steps.
 
         min over W, b of  sum_t |x[t] - sum_k W_k x[t-1-k] - b|^2 + ridge |W|^2
 
@@ -137,12 +137,12 @@ def _predict(model, xs, real):
 def autoregressive_sample(
     model: AutoRegressive, start, steps: int, key: Key | None = None, *, method: str = "sequential"
 ) -> Array:
-    """The continuation of a sequence, fed by its own outputs: the means, or with a key a draw.
+    """The continuation of a sequence, fed with its own outputs: the means, or a draw if a key is given.
 
     Args:
         model: as returned by `fit_autoregressive`.
         start: the last K steps or more, floating, [..., S, D].
-        steps: the number of steps to make.
+        steps: the number of steps to generate.
         key: draws the noise; None: no noise.
         method: "sequential", one step after another; or "associative", log T rounds of products of K D x K D matrices.
 

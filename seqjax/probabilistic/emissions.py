@@ -10,23 +10,23 @@ from seqjax.errors import InputError
 from seqjax.tables import look_up
 from seqjax.types import Array, Key
 
-LEAST_VARIANCE = 1e-6  # of a Gaussian: a state that holds one point would shrink without end
+LEAST_VARIANCE = 1e-6  # of a Gaussian: the variance of a state that holds a single point would shrink to 0
 
 
 class Emission(Protocol):
-    """The two methods that a hidden Markov model asks of its emissions."""
+    """The two methods that a hidden Markov model needs of its emissions."""
 
     def log_likelihoods(self, xs: Array) -> Array:
         """log p(x_t | s_t = k), [..., T, K]."""
         ...
 
     def fitted(self, xs: Array, probs: Array) -> Self:
-        """The likeliest parameters where state k counts probs[..., t, k] at each step."""
+        """The maximum-likelihood parameters where state k has weight probs[..., t, k] at each step."""
         ...
 
 
 class Categorical(NamedTuple):
-    """One of V symbols at each step, p(x = v | s = k) = exp(log_probs[k, v]).
+    """One of V symbols at each step: p(x = v | s = k) = exp(log_probs[k, v]).
 
     Args:
         log_probs: [K, V].
@@ -123,6 +123,6 @@ def _squares(xs: Array, mean: Array) -> Array:
 
 
 def log_shares(counts: Array, otherwise: Array) -> Array:
-    """log of counts [..., K] as shares of their sum along the last axis; `otherwise`, [..., K], where nothing was counted."""
+    """log of counts [..., K] as shares of their sum along the last axis; `otherwise`, [..., K], where all counts are 0."""
     total = counts.sum(-1, keepdims=True)  # [..., 1]
     return jnp.where(total > 0, jnp.log(counts) - jnp.log(jnp.where(total > 0, total, 1)), otherwise)

@@ -23,7 +23,7 @@ class HMM(NamedTuple):
 
     Args:
         log_initial: [K].
-        log_transition: [K, K], a row for each state that is left.
+        log_transition: [K, K], a row for each state i before the transition.
 
     Example:
         >>> HMM.random(jax.random.key(0), 3).log_transition.shape
@@ -126,7 +126,7 @@ def hmm_smoother(hmm: HMM, log_likelihoods: Array, lengths=None, *, method: str 
         method: "sequential" or "associative", as in `hmm_filter`.
 
     Returns:
-        SmoothedStates. Of an impossible sequence the log-likelihood is -inf, and its probabilities mean nothing.
+        SmoothedStates. An impossible sequence has log-likelihood -inf, and meaningless probabilities.
 
     Raises:
         InputError: as `hmm_filter`.
@@ -162,7 +162,7 @@ def viterbi(hmm: HMM, log_likelihoods: Array, lengths=None, *, method: str = "se
         method: "sequential" or "associative", as in `hmm_filter`.
 
     Returns:
-        StatePath; of equally likely states the first. A log_prob of -inf means that no path is possible.
+        StatePath; ties go to the first state. A log_prob of -inf means that no path is possible.
 
     Raises:
         InputError: as `hmm_filter`.
@@ -183,8 +183,8 @@ def baum_welch(hmm: HMM, emission: Emission, xs: Array, lengths=None, *, steps: 
     """Maximum-likelihood parameters by expectation maximization; no step lowers the likelihood.
 
     Args:
-        hmm: the chain to begin with, for example `HMM.random`.
-        emission: the emissions to begin with: `Categorical`, `Gaussian`, or another that has their two methods.
+        hmm: the initial chain, for example `HMM.random`.
+        emission: the initial emissions: `Categorical`, `Gaussian`, or another class with the methods of `Emission`.
         xs: observations, as the emission reads them, [..., T] or [..., T, D].
         lengths: integer, [...]; None: T.
         steps: the number of EM steps.

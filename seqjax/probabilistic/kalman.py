@@ -61,7 +61,7 @@ class SmoothedVectors(NamedTuple):
     """z_t given all observations.
 
     Args:
-        mean: [..., T, N]; of padding that of the last real step.
+        mean: [..., T, N]; padding has that of the last real step.
         covariance: [..., T, N, N].
         lagged: the covariance of z_{t+1} and z_t, [..., T - 1, N, N]; 0 beside padding.
         log_likelihood: log p(x), [...].
@@ -81,7 +81,7 @@ def kalman_filter(model: LinearGaussian, xs: Array, lengths=None, *, method: str
 
     Args:
         model: the system.
-        xs: observations, floating, [..., T, M]; a step of NaN alone is a missing observation.
+        xs: observations, floating, [..., T, M]; a step of NaN only is a missing observation.
         lengths: integer, [...]; None: T. After a row's end its last distribution is repeated.
         method: "sequential", one step after another; or "associative", log T rounds over all steps.
 

@@ -1,4 +1,4 @@
-"""Interpolated Witten-Bell n-gram models, a baseline made by counting, as functions on NumPy arrays."""
+"""Interpolated Witten-Bell n-gram models, a baseline of counts, as functions on NumPy arrays."""
 
 from typing import NamedTuple
 
@@ -138,7 +138,7 @@ def truncate(model: NGram, order: int) -> NGram:
 
 @public
 def log_probabilities(model: NGram, tokens: np.ndarray) -> np.ndarray:
-    """The log probability of every symbol after the symbols before it.
+    """The log-probability of every symbol given the symbols before it.
 
         p(w | h) = (c(h, w) + T(h) p(w | h')) / (c(h) + T(h))
 
@@ -147,7 +147,7 @@ def log_probabilities(model: NGram, tokens: np.ndarray) -> np.ndarray:
 
     Args:
         model: as returned by `fit`.
-        tokens: integer, [N]; the first ones have the shorter context that precedes them.
+        tokens: integer, [N]; the first ones have only the shorter context before them.
 
     Returns:
         float64, [N], in nats.

@@ -1,4 +1,4 @@
-"""Sequences of any leading axes, checked, for functions on one sequence [T, ...]."""
+"""Checks of sequences with any leading axes, and functions on one sequence [T, ...] mapped over them."""
 
 import functools
 import math

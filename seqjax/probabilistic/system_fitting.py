@@ -14,8 +14,8 @@ def fit_linear_gaussian(model: LinearGaussian, xs: Array, lengths=None, *, steps
     """Maximum-likelihood parameters by expectation maximization; no step lowers the likelihood.
 
     Args:
-        model: the system to begin with, for example `LinearGaussian.random`.
-        xs: observations without missing ones, floating, [..., T, M], T of at least 2.
+        model: the initial system, for example `LinearGaussian.random`.
+        xs: observations, none missing, floating, [..., T, M], T at least 2.
         lengths: integer, [...], at least 1; None: T.
         steps: the number of EM steps.
         method: "sequential" or "associative", as in `kalman_filter`.
