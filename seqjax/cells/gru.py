@@ -161,7 +161,7 @@ class GRU(VectorCell):
         return GRUState(h), h
 
     def split(self, params: Params) -> dict[str, Params]:
-        """As `Cell.split`, with the candidate's recurrent kernel and scale under the names of the other gates'."""
+        """The same as `Cell.split`, with the candidate's recurrent kernel and scale under the names of the other gates'."""
         pairs = {"recurrent_kernel": "candidate_kernel"} | ({"recurrent_scale": "candidate_scale"} if self.layer_norm else {})
         joined = {name: a for name, a in params.items() if name not in pairs.values()}
         joined |= {name: jnp.concatenate([params[name], params[of_n]], axis=-1) for name, of_n in pairs.items()}

@@ -34,8 +34,8 @@ def from_linen(variables: Mapping[str, Any], cell: Cell) -> Params:
     """The parameters of a cell from the variables of a Linen cell.
 
     Args:
-        variables: those of a flax.linen SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell or MGUCell, {"params": {"ii": ..., ...}},
-            or what is in "params". Those of an nn.RNN are `variables["params"]["cell"]`.
+        variables: those of a flax.linen SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell or MGUCell,
+            {"params": {"ii": ..., ...}}, or what is in "params". Those of an nn.RNN are `variables["params"]["cell"]`.
         cell: an Elman, LSTM, GRU (reset_after) or MGU (form="flax").
 
     Returns:
