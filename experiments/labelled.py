@@ -91,7 +91,7 @@ class Labelled(NamedTuple):
 
 
 def check_reads(model: Any, source: str, shapes: Mapping[str, tuple[int, ...]]):
-    """Raises InputError unless a model, or each of a fusion, reads steps of these shapes, by the words of a batch."""
+    """Raises InputError unless a model, or each of a fusion, reads steps of these shapes, by the keys of a batch."""
     for part in models_of(model):
         word, shape = part.encoder.name, part.encoder.shape
         if shapes[word] != shape:

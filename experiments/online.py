@@ -1,4 +1,4 @@
-"""Steps that come in one at a time, from a file, a folder that fills or standard input, and a guess every so often."""
+"""Steps that come in one at a time, from a file, a folder that fills or standard input, and a prediction at intervals."""
 
 import math
 import os
@@ -102,7 +102,7 @@ def follow(
         params: its parameters.
         steps: (seconds, one step of what the model reads), as they come.
         names: of the classes.
-        every: seconds from guess to guess.
+        every: seconds from one prediction to the next.
         restart: begin anew after so many steps; None: never.
 
     Returns:

@@ -25,7 +25,7 @@ class Recording(NamedTuple):
 
     Args:
         name: of the file or item.
-        arrays: its inputs by the words of a batch, each [T, ...].
+        arrays: its inputs by the keys of a batch, each [T, ...].
         rate: steps a second, where it is known.
         truth: the class of each step, int [T], -1 where there is none; None: unknown.
     """
@@ -75,7 +75,7 @@ def read_recording(
 
     Args:
         path: the file.
-        shapes: of the steps that the models read, by the words of a batch.
+        shapes: of the steps that the models read, by the keys of a batch.
         rate: steps a second of a file that states none.
         every: keep one of so many steps.
         average: make one step of features of the mean of so many.

@@ -16,7 +16,7 @@ from seqjax.types import Params
 from seqjax.writing import warned
 
 OVERLAPS = (0.1, 0.25, 0.5)  # of detections, for mAP
-SHARES = [n / 10 for n in range(1, 11)]  # of an item or activity, seen before an early guess
+SHARES = [n / 10 for n in range(1, 11)]  # of an item or activity, seen before an early prediction
 
 
 def predict_all(model: Any, params: Params, batches: Iterable[dict]) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""The arguments of models and their parts: parameters as their `init` makes them, and the words of a batch."""
+"""The arguments of models and their parts: parameters as their `init` makes them, and the keys of a batch."""
 
 import dataclasses
 import functools

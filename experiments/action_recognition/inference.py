@@ -108,13 +108,13 @@ class Stream:
     weights: OmitArgPrefixes[Weights] = field(default_factory=latest(PROGRAM))
     input: FilePath | None = None  # a clip, a folder that fills with images, or a table of features; None: standard input
     rate: Positive | None = None  # steps a second of a source that states none; None: as in the run's data
-    every: Positive = 1.0  # seconds from guess to guess
+    every: Positive = 1.0  # seconds from one prediction to the next
     restart: Size | None = None  # begin anew after so many steps; None: after the clip length that the run's data were cut to
     patience: Weight = 3.0  # a folder has ended after so many seconds without a new image
 
 
 def stream(argv: list[str]):
-    """Prints a guess a second while frames come in: stream [DIR] [FILE | FOLDER]; without either, images on standard input."""
+    """Prints a prediction every second from arriving frames: stream [DIR] [FILE | FOLDER]; without them, standard input."""
     config = command_line.parse(Stream, with_latest(argv, PROGRAM), program=f"{PROGRAM} stream")
     loaded, description = load(config.weights), RunFolder(config.weights.dir).read_config()
     data = command_line.from_dict(Data(), description["config"]["data"])

@@ -15,9 +15,9 @@ from typing import Literal
 from tyro.conf import OmitArgPrefixes
 
 from experiments import command_line
-from experiments.count_models import ngram_losses, ngram_name
 from experiments.language_model.config import PRESETS, PROGRAM, Config, Data, build_model
 from experiments.language_model.text import load_text
+from experiments.ngram_models import ngram_losses, ngram_name
 from experiments.provenance import warn_if_changed
 from experiments.sampling import Output, Sampling, draw, draw_several
 from experiments.session import Milestones, Session
@@ -127,7 +127,7 @@ def show(model, vocabulary, params, config: Sampling):
 
 
 def demo(argv: list[str]) -> Run:
-    """Trains the tiny preset, shows samples as it learns, and compares it with count models: demo [--data.path F]."""
+    """Trains the tiny preset, shows samples as it learns, and compares it with n-gram models: demo [--data.path F]."""
     base = dataclasses.replace(PRESETS["tiny"], sample=DEMO_SAMPLE)
     config = command_line.parse(Config, argv, program=f"{PROGRAM} demo", default=base)
     is_python = config.data.corpus == "stdlib" and config.data.path is config.data.tfds is None

@@ -57,8 +57,8 @@ class Config(Training):
     loss_scale: Literal["mean", "sum"] = "mean"  # the loss's mean over steps and rows, or its sum over steps, for the gradient
     monitor: Literal["loss"] = "loss"
     sample: Sampling = dataclasses.field(default=Sampling(), metadata=CHANGEABLE)  # of the samples in samples.jsonl
-    ngrams: tuple[Layers, ...] = dataclasses.field(default=(), metadata=CHANGEABLE)  # orders of count models to compare with
-    ngram_limit: Natural = dataclasses.field(default=20_000_000, metadata=CHANGEABLE)  # no count models of more training symbols
+    ngrams: tuple[Layers, ...] = dataclasses.field(default=(), metadata=CHANGEABLE)  # orders of n-gram models to compare with
+    ngram_limit: Natural = dataclasses.field(default=20_000_000, metadata=CHANGEABLE)  # no n-gram models of more training symbols
 
 
 def build_model(config: Network, vocabulary: Vocabulary) -> LanguageModel:

@@ -1,4 +1,4 @@
-"""The figures of a classifier, and its guesses after every stroke."""
+"""The figures of a classifier, and its predictions after every stroke."""
 
 from typing import Any
 

@@ -255,7 +255,7 @@ class DistortedStrokes(Value):
         stretch: of the logarithm of width and height.
         shear: of the slant.
         shake: of a point's move, in units of the spacing.
-        name: the word of the batch that holds the strokes.
+        name: the key of the batch that holds the strokes.
 
     Raises:
         InputError: a negative deviation.

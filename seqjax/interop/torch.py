@@ -120,7 +120,7 @@ def to_torch(
     try:
         torch = importlib.import_module("torch")
     except ModuleNotFoundError:
-        raise InputError("torch is not installed: seqjax.interop.torch.state_dict gives arrays of NumPy") from None
+        raise InputError("torch is not installed: seqjax.interop.torch.state_dict gives NumPy arrays") from None
     tensors = {}
     for name, array in arrays.items():  # torch.from_numpy does not know bfloat16
         wide = array.astype(np.float32) if array.dtype.name == "bfloat16" else array

@@ -223,4 +223,4 @@ def _check_recordings(truths, detected, overlap: float) -> None:
         raise InputError(f"overlap is {overlap}, it must be above 0 and at most 1")
     for detection in (detection for recording in detected for detection in recording):
         if np.isnan(detection.score):
-            raise InputError(f"{detection} has a score that is no number")
+            raise InputError(f"{detection} has a score that is not a number")

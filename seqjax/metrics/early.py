@@ -87,7 +87,7 @@ def early_detection(
 def accuracy_by_step(scores: Sequence, labels) -> np.ndarray:
     """Accuracy after 1, 2, 3, ... steps of every sequence were seen, such as after each stroke of a drawing.
 
-    A sequence that has ended keeps its last guess, so that every step is a mean over all sequences.
+    A sequence that has ended keeps its last prediction, so that every step is a mean over all sequences.
 
     Args:
         scores: for each sequence, floating [T, C], T at least 1; those of a step come from it and the steps before.

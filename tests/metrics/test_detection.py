@@ -149,7 +149,7 @@ SCORES = np.full((4, 2), 0.5)
         (lambda: metrics.average_precision([[]], [], 0), "1 recordings and detections of 0"),
         (lambda: metrics.mean_average_precision([[]], [[]], 0.0), "overlap is 0.0"),
         (lambda: metrics.average_precision([[Segment(0, 5, 5)]], [[]], 0), "must stop after its start"),
-        (lambda: metrics.average_precision([[]], [[Detection(0, 0, 1, math.nan)]], 0), "a score that is no number"),
+        (lambda: metrics.average_precision([[]], [[Detection(0, 0, 1, math.nan)]], 0), "a score that is not a number"),
         (lambda: metrics.frame_average_precision(SCORES, [0, 1]), r"targets have shape \(2,\)"),
         (lambda: metrics.frame_average_precision(SCORES, [0, 1, 2, 0]), "targets hold class 2"),
         (lambda: metrics.frame_average_precision(SCORES, np.ones((4, 3), bool)), r"bool targets need \(4, 2\)"),

@@ -23,7 +23,7 @@ class Series(Value):
     """Sequences with a class each, a class a step, or both.
 
     Args:
-        inputs: by the word of the batch ("features", "frames", "flow", "tokens"), a sequence of arrays; array n is [T_n, ...],
+        inputs: by the key of the batch ("features", "frames", "flow", "tokens"), a sequence of arrays; array n is [T_n, ...],
             T_n the same in every input. A list or tuple is held in memory and checked at once; any other sequence is read when
             an item is needed, and needs `record["sha256"]`.
         lengths: T_n, int [N], each at least 1.

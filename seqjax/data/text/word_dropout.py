@@ -16,7 +16,7 @@ class WordDropout:
     Args:
         rate: the probability, at least 0 and below 1.
         unknown: the id of the unknown symbol.
-        name: the word of the batch that holds the symbols.
+        name: the key of the batch that holds the symbols.
 
     Raises:
         InputError: the rate is out of range.

@@ -88,7 +88,7 @@ CONFIGS = {  # the others are raised by the same functions that the command call
     "no end": (lambda: LoopConfig(epochs=math.inf), "loop.epochs is inf, it must be above 0 and finite"),
     "momentum of 2": (lambda: OptimizerConfig(b1=2.0), "optimizer.b1 is 2.0, it must be from 0 to 1"),
     "learning rate": (lambda: OptimizerConfig(learning_rate=-1.0), "learning_rate is -1.0, it must be above 0"),
-    "order of a count model": (lambda: Config(ngrams=(2, 0)), "ngrams is 2 0, each must be from 1 to 1000"),
+    "order of an n-gram model": (lambda: Config(ngrams=(2, 0)), "ngrams is 2 0, each must be from 1 to 1000"),
     "no checkpoint kept": (lambda: Config(keep=0), "keep is 0, it must be from 1 to"),
     "no units": (lambda: build_model(Network(hidden_size=0), LETTERS), "hidden_size"),
     "tied without equal sizes": (

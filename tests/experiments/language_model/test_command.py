@@ -92,7 +92,7 @@ def test_results_are_flat_and_are_those_of_the_best_weights(finished, text):
     assert results["validation_loss"] == pytest.approx(best, abs=1e-5)
 
 
-def test_results_hold_the_count_models(finished, text):
+def test_results_hold_the_ngram_models(finished, text):
     folder, _ = finished
     results, run = results_of(folder), seqjax.load_run(folder)
     train, valid = symbols_of(run, text, "train"), symbols_of(run, text, "valid")

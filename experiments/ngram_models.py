@@ -1,4 +1,4 @@
-"""Count models, with which language models are compared."""
+"""N-gram models, with which language models are compared."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from seqjax.probabilistic import ngram
 
 
 def ngram_losses(train: Tokens, valid: Tokens, vocabulary: Vocabulary, orders: Sequence[int], limit: int) -> dict[str, float]:
-    """The losses, in nats per symbol, of count models of a training text over all targets of another text, by name.
+    """The losses, in nats per symbol, of n-gram models of a training text over all targets of another text, by name.
 
     Prints their cost, and leaves them out if the training text has more symbols than `limit`.
 
@@ -25,7 +25,7 @@ def ngram_losses(train: Tokens, valid: Tokens, vocabulary: Vocabulary, orders: S
     seconds, gigabytes = ngram.cost(len(train), max(orders))
     price = f"n-grams of {len(train):,} symbols, about {max(seconds, 1):.0f} s and {max(gigabytes, 0.1):.1f} GB"
     if len(train) > limit:
-        print(f"count models are left out: {price}, are more than --ngram-limit {limit:,}", flush=True)
+        print(f"n-gram models are left out: {price}, are more than --ngram-limit {limit:,}", flush=True)
         return {}
     print(f"counting {price}", flush=True)
     longest = ngram.fit(train[:], order=max(orders), vocabulary_size=len(vocabulary), start=vocabulary.start)
@@ -34,7 +34,7 @@ def ngram_losses(train: Tokens, valid: Tokens, vocabulary: Vocabulary, orders: S
 
 
 def ngram_name(order: int) -> str:
-    """The name of a count model in results and tables.
+    """The name of an n-gram model in results and tables.
 
     Example:
         >>> [ngram_name(order) for order in (2, 3, 5)]
