@@ -53,6 +53,10 @@ class LoopConfig:
 
     Raises:
         InputError: epochs is not above 0 and finite, save_minutes is not above 0, or another field is below 1 or above 2**31 - 1.
+
+    Example:
+        >>> LoopConfig(steps=1000, eval_every=100, patience=3).log_every
+        50
     """
 
     epochs: float = 10.0

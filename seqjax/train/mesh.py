@@ -14,6 +14,9 @@ def data_mesh(devices=None) -> Mesh:
     Args:
         devices: the devices; None: all local ones.
 
+    Returns:
+        A mesh, for `make_train_step` and `train_loop`, which divide the rows of a batch over it.
+
     Example:
         >>> data_mesh(jax.devices()[:1]).axis_names
         ('data',)

@@ -54,6 +54,12 @@ class OptimizerConfig:
 
     Raises:
         InputError: an unknown name or schedule, or a number outside its range.
+
+    Example:
+        >>> config = OptimizerConfig(learning_rate=0.1, schedule="linear", warmup_steps=10)
+        >>> schedule = make_schedule(config, steps=110, steps_per_epoch=50)
+        >>> [round(float(schedule(step)), 3) for step in (0, 10, 60, 110)]
+        [0.01, 0.1, 0.05, 0.0]
     """
 
     name: Rule = "adam"

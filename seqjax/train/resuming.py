@@ -53,6 +53,9 @@ def position_of(stream, batches, seconds: float = 0.0) -> dict:
         stream: the stream.
         batches: its iterator.
         seconds: of training so far.
+
+    Returns:
+        A dict that JSON can hold, for `Checkpoints.save` and `train_loop`.
     """
     position = {"data": plain(batches.get_state()), "identity": plain(stream.identity), "seconds": seconds}
     return position | {"standing": None, "files": {}}

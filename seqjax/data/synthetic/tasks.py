@@ -142,6 +142,9 @@ def task_batches(task: Task, *, batch_size: int, count: int, seed: int) -> list[
         count: the number of batches.
         seed: at least 0; other seeds give other batches.
 
+    Returns:
+        Batches, dicts of arrays [B, ...].
+
     Raises:
         InputError: a size is below 1, the seed is negative, or the task is not one.
 

@@ -68,6 +68,9 @@ def preparation(
         lowercase: bring all letters to lower case.
         normalization: one of Unicode's forms, as for `Vocabulary`; None: none.
 
+    Returns:
+        The function, from LabelledLine to LabelledLine.
+
     Raises:
         InputError: the form is unknown.
 

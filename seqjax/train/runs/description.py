@@ -77,6 +77,9 @@ def hashes_of(description: dict, *, free: tuple[str, ...] | None = None) -> dict
         description: returned by `describe_run`; its "changes", {"setting", "from", "to"} each, are undone.
         free: the parts of `config` that may change while the run lasts; None: the config is left out.
 
+    Returns:
+        {name: SHA-256 in hexadecimal digits}.
+
     Example:
         >>> sorted(hashes_of({"model": None, "vocabulary": None, "config": {"seed": 0, "loop": {}}}, free=("loop",)))
         ['config', 'model', 'vocabulary']
