@@ -140,9 +140,9 @@ class DiagonalSystem(NamedTuple):
         h_n = a_n h_n + g_n z,    y = Re(sum_n c_n h_n) + d z
 
     Args:
-        factor: a, complex, [H, N].
-        gain: g, complex, [H, N].
-        output: c, complex, [H, N].
+        factor: a, complex, [H N], the modes of a feature side by side.
+        gain: g, complex, [H N].
+        output: c, complex, [H N].
         through: d, floating, [H].
     """
 
@@ -171,7 +171,7 @@ class DiagonalCell(LinearCell):
         ...     def init(self, key):
         ...         return {}
         ...     def system(self, params, dtype):
-        ...         half = jnp.full((self.size, 1), 0.5, jnp.complex64)
+        ...         half = jnp.full(self.size, 0.5, jnp.complex64)
         ...         return DiagonalSystem(half, half, jnp.ones_like(half), jnp.zeros(self.size, dtype))
         >>> cell = Average(size=1)
         >>> cell.step({}, cell.initial_state({}), jnp.array([2.0]))[1].tolist()
@@ -189,14 +189,13 @@ class DiagonalCell(LinearCell):
     def elements(self, params: Params, z: Array) -> tuple[Array, Array]:
         """a, the same at every step, and g z."""
         system = self.system(params, z.dtype)
-        shape = (*z.shape, system.gain.shape[1])  # [..., H, N]
-        zs, flat = jnp.broadcast_to(z[..., None], shape), (*z.shape[:-1], system.gain.size)
-        terms = (jnp.broadcast_to(part, shape) * zs for part in (system.gain.real, system.gain.imag))
-        return system.factor.reshape(-1), jax.lax.complex(*terms).reshape(flat)
+        (size,) = system.gain.shape
+        zs = jnp.broadcast_to(z[..., None], (*z.shape, size // z.shape[-1])).reshape(*z.shape[:-1], size)  # [..., H N]
+        return system.factor, jax.lax.complex(*(jnp.broadcast_to(g, zs.shape) * zs for g in (system.gain.real, system.gain.imag)))
 
     def readout(self, params: Params, h: Array, z: Array) -> Array:
         """Re(sum of c h over the modes) + d z."""
         system = self.system(params, z.dtype)
-        h = h.reshape(*z.shape, system.output.shape[1])  # [..., H, N]
-        real, imaginary = (jnp.broadcast_to(part, h.shape) for part in (system.output.real, system.output.imag))
-        return (real * h.real - imaginary * h.imag).sum(axis=-1) + jnp.broadcast_to(system.through, z.shape) * z
+        real, imaginary = (jnp.broadcast_to(c, h.shape) for c in (system.output.real, system.output.imag))
+        parts = (real * h.real - imaginary * h.imag).reshape(*z.shape, h.shape[-1] // z.shape[-1])  # [..., H, N]
+        return parts.sum(axis=-1) + jnp.broadcast_to(system.through, z.shape) * z

@@ -91,11 +91,11 @@ class S4D(VectorCell, DiagonalCell):
 
     def system(self, params: Params, dtype) -> DiagonalSystem:
         """exp(A dt), (exp(A dt) - 1) / A, 2 C and D."""
-        shape = (self.hidden_size, self.state_size)
         names = ("log_decay", "frequency", "output_real", "output_imaginary")
-        decay, frequency, real, imaginary = (params[name].astype(dtype).reshape(shape) for name in names)
-        step = jnp.broadcast_to(jnp.exp(params["log_step"].astype(dtype))[:, None], shape)
-        moved = jax.lax.complex(-jnp.exp(jnp.minimum(decay, _LARGEST_LOG)) * step, frequency * step)  # A dt, [H, N]
+        decay, frequency, real, imaginary = (params[name].astype(dtype) for name in names)
+        feature = np.repeat(np.arange(self.hidden_size, dtype=np.int32), self.state_size)  # [H N]
+        step = jnp.exp(params["log_step"].astype(dtype))[feature]
+        moved = jax.lax.complex(-jnp.exp(jnp.minimum(decay, _LARGEST_LOG)) * step, frequency * step)  # A dt, [H N]
         far = jnp.abs(moved.real) + jnp.abs(moved.imag) > _NEAR_ZERO
         ratio = jnp.where(far, jnp.expm1(moved) / jnp.where(far, moved, jnp.ones_like(moved)), jnp.ones_like(moved))
         gain = jax.lax.complex(ratio.real * step, ratio.imag * step)

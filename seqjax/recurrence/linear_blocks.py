@@ -68,14 +68,16 @@ def _reordered(steps: Array, order: Array) -> Array:
 
 def _run_blocks(system: DiagonalSystem, zs: Array, h0: Array, count: int | Array) -> tuple[Array, Array]:
     """`run_system` forwards, with `count` real steps of each row at its front, and zeros behind them."""
-    (rows, steps, features), modes = zs.shape, system.factor.shape[1]
+    rows, steps, features = zs.shape
+    factor, gain, output = (a.reshape(features, -1) for a in (system.factor, system.gain, system.output))  # [H, N]
+    modes = factor.shape[1]
     length = math.isqrt(steps - 1) + 1  # R
     blocks = -(-steps // length)  # Q
-    powers = _powers(system.factor, length + 1)  # [H, N, R + 1]
+    powers = _powers(factor, length + 1)  # [H, N, R + 1]
     padded = jnp.pad(zs, ((0, 0), (0, blocks * length - steps), (0, 0))).reshape(rows, blocks, length, features)
     inputs = jnp.transpose(padded, (3, 0, 1, 2)).reshape(features, rows * blocks, length)  # [H, B Q, R]
 
-    to_edge = jnp.flip(powers[..., :-1], -1) * system.gain[..., None]  # [H, N, R]
+    to_edge = jnp.flip(powers[..., :-1], -1) * gain[..., None]  # [H, N, R]
     to_edge = jnp.concatenate([to_edge.real, to_edge.imag], axis=1)  # [H, 2N, R]
     sums = _einsum("hmr,hnr->hmn", inputs, to_edge).reshape(features, rows, blocks, 2 * modes)
     first = h0.reshape(rows, 1, features, modes)
@@ -83,9 +85,9 @@ def _run_blocks(system: DiagonalSystem, zs: Array, h0: Array, count: int | Array
     edges = linear_scan(powers[..., -1], jnp.moveaxis(_complex(sums), 0, 2), first[:, 0])
     before = jnp.concatenate([first, edges[:, :-1]], axis=1)  # [B, Q, H, N]
 
-    kernel = jnp.sum(_real_product(system.output * system.gain, powers[..., :-1]), axis=1)  # [H, R]
+    kernel = jnp.sum(_real_product(output * gain, powers[..., :-1]), axis=1)  # [H, R]
     kernel = jnp.concatenate([kernel[:, :1] + system.through[:, None], kernel[:, 1:]], axis=1)
-    from_edge = system.output[..., None] * powers[..., 1:]  # [H, N, R]
+    from_edge = output[..., None] * powers[..., 1:]  # [H, N, R]
     from_edge = jnp.concatenate([from_edge.real, -from_edge.imag], axis=1)  # [H, 2N, R]
     states = jnp.moveaxis(jnp.concatenate([before.real, before.imag], axis=-1), 2, 0)  # [H, B, Q, 2N]
     states = states.reshape(features, rows * blocks, 2 * modes)
