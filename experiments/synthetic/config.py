@@ -71,7 +71,7 @@ PRESETS = {
     "mackey_glass": _preset("MackeyGlass(steps=200)", "GRU", 64, 30, 3e-3),
     "series": _preset("series", "GRU", 64, 50, 1e-3),  # --data.path: a table of numbers
     "adding": _preset("Adding(steps=600)", "GRU", 64, 30, 3e-3, batch_size=50, further=("Adding(steps=600, shortest=600)",)),
-    "copy": _preset("Copy(delay=200)", LINEAR, 256, 50, 1e-3),
+    "copy": _preset("Copy(delay=200)", LINEAR, 256, 10, 1e-4),
     "arithmetic": _preset(
         "Arithmetic(digits=3, distractors=1)", "LSTM", 128, 60, 2e-3, encoded_size=128, batch_size=64, monitor="accuracy"
     ),
