@@ -36,7 +36,7 @@ _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 def run_system(system: DiagonalSystem, zs: Array, h0: Array, real: Array | None, reverse: bool) -> tuple[Array, Array]:
     """The last state and all outputs of a diagonal system.
 
-    A masked step changes no state, so the real steps of a row are moved to its front, and their outputs back.
+    A masked step changes no state, so real steps that are not at the front of their row are moved there, and their outputs back.
 
     Args:
         system: the system, of H features with N modes each.
@@ -53,17 +53,26 @@ def run_system(system: DiagonalSystem, zs: Array, h0: Array, real: Array | None,
         return h, jnp.flip(ys, 1)
     if real is None:
         return _run_blocks(system, zs, h0, zs.shape[1])
-    order = jnp.argsort(~real, axis=1, stable=True)  # [B, T]
     count = jnp.sum(real, axis=1, dtype=jnp.int32)  # [B]
-    there = jnp.arange(zs.shape[1], dtype=jnp.int32)[None] < count[:, None]  # [B, T]
-    zs = jnp.where(there[..., None], _reordered(zs, order), jnp.zeros((), zs.dtype))
-    h, ys = _run_blocks(system, zs, h0, count)
-    return h, _reordered(ys, jnp.argsort(order, axis=1))
+    place = jnp.where(real, jnp.cumsum(real, 1, jnp.int32), count[:, None] + jnp.cumsum(~real, 1, jnp.int32)) - 1  # [B, T]
+    in_front = jnp.all(real == (jnp.arange(zs.shape[1], dtype=jnp.int32)[None] < count[:, None]))  # rows are padded behind
+    zs = jnp.where(real[..., None], zs, jnp.zeros((), zs.dtype))
+    h, ys = _run_blocks(system, jax.lax.cond(in_front, _as_they_are, _moved_to, zs, place), h0, count)
+    return h, jax.lax.cond(in_front, _as_they_are, _taken_from, ys, place)
+
+
+def _as_they_are(steps: Array, place: Array) -> Array:
+    return steps
 
 
 @jax.vmap
-def _reordered(steps: Array, order: Array) -> Array:
-    return steps.at[order].get(unique_indices=True, mode="promise_in_bounds")
+def _moved_to(steps: Array, place: Array) -> Array:
+    return jnp.zeros_like(steps).at[place].set(steps, unique_indices=True, mode="promise_in_bounds")
+
+
+@jax.vmap
+def _taken_from(steps: Array, place: Array) -> Array:
+    return steps.at[place].get(unique_indices=True, mode="promise_in_bounds")
 
 
 def _run_blocks(system: DiagonalSystem, zs: Array, h0: Array, count: int | Array) -> tuple[Array, Array]:
@@ -75,38 +84,36 @@ def _run_blocks(system: DiagonalSystem, zs: Array, h0: Array, count: int | Array
     blocks = -(-steps // length)  # Q
     powers = _powers(factor, length + 1)  # [H, N, R + 1]
     padded = jnp.pad(zs, ((0, 0), (0, blocks * length - steps), (0, 0))).reshape(rows, blocks, length, features)
-    inputs = jnp.transpose(padded, (3, 0, 1, 2)).reshape(features, rows * blocks, length)  # [H, B Q, R]
+    inputs = jnp.transpose(padded, (3, 1, 0, 2)).reshape(features, blocks * rows, length)  # [H, Q B, R]
 
     to_edge = jnp.flip(powers[..., :-1], -1) * gain[..., None]  # [H, N, R]
     to_edge = jnp.concatenate([to_edge.real, to_edge.imag], axis=1)  # [H, 2N, R]
-    sums = _einsum("hmr,hnr->hmn", inputs, to_edge).reshape(features, rows, blocks, 2 * modes)
-    first = h0.reshape(rows, 1, features, modes)
-    # [B, Q, H, N], the states after each block
-    edges = linear_scan(powers[..., -1], jnp.moveaxis(_complex(sums), 0, 2), first[:, 0])
-    before = jnp.concatenate([first, edges[:, :-1]], axis=1)  # [B, Q, H, N]
+    sums = _einsum("hmr,hnr->hmn", inputs, to_edge).reshape(features, blocks, rows, 2 * modes)
+    first = jnp.moveaxis(h0.reshape(rows, features, modes), 1, 0)  # [H, B, N]
+    # [H, Q, B, N], the states after each block
+    edges = linear_scan(powers[:, None, None, :, -1], _complex(sums), first)
+    before = jnp.concatenate([first[:, None], edges[:, :-1]], axis=1)  # [H, Q, B, N]
 
     kernel = jnp.sum(_real_product(output * gain, powers[..., :-1]), axis=1)  # [H, R]
     kernel = jnp.concatenate([kernel[:, :1] + system.through[:, None], kernel[:, 1:]], axis=1)
     from_edge = output[..., None] * powers[..., 1:]  # [H, N, R]
     from_edge = jnp.concatenate([from_edge.real, -from_edge.imag], axis=1)  # [H, 2N, R]
-    states = jnp.moveaxis(jnp.concatenate([before.real, before.imag], axis=-1), 2, 0)  # [H, B, Q, 2N]
-    states = states.reshape(features, rows * blocks, 2 * modes)
-    ys = _einsum("hmr,hrs->hms", inputs, _toeplitz(kernel)) + _einsum("hmn,hnr->hmr", states, from_edge)  # [H, B Q, R]
-    ys = jnp.moveaxis(ys.reshape(features, rows, blocks * length), 0, 2)[:, :steps]  # [B, T, H]
+    states = jnp.concatenate([before.real, before.imag], axis=-1).reshape(features, blocks * rows, 2 * modes)
+    ys = _einsum("hmr,hrs->hms", inputs, _toeplitz(kernel)) + _einsum("hmn,hnr->hmr", states, from_edge)  # [H, Q B, R]
+    ys = jnp.transpose(ys.reshape(features, blocks, rows, length), (2, 1, 3, 0)).reshape(rows, blocks * length, features)
 
     # the state after the last real step, which is the m-th of block q
     if isinstance(count, int):
         q, m = blocks - 1, count - (blocks - 1) * length
         edge, block, decay = before[:, q], jnp.roll(padded[:, q], length - m, axis=1), powers[..., m]
     else:
-        q = jnp.maximum(count - 1, 0) // length  # [B]
+        row, q = jnp.arange(rows, dtype=jnp.int32), jnp.maximum(count - 1, 0) // length  # [B]
         m = count - q * length  # [B]
-        pick = jax.vmap(lambda array, n: jax.lax.dynamic_index_in_dim(array, n, 0, keepdims=False))
-        edge = pick(before, q)  # [B, H, N]
-        block = jax.vmap(lambda array, n: jnp.roll(array, n, axis=0))(pick(padded, q), length - m)  # [B, R, H]
-        decay = jnp.moveaxis(jnp.take(powers, m, axis=-1), -1, 0)  # [B, H, N]
+        edge, decay = before[:, q, row], jnp.moveaxis(jnp.take(powers, m, axis=-1), -1, 0)  # [H, B, N]; [B, H, N]
+        block = jax.vmap(lambda array, n: jnp.roll(array, n, axis=0))(padded[row, q], length - m)  # [B, R, H]
     added = _complex(_einsum("brh,hnr->bhn", block, to_edge))
-    return (jnp.broadcast_to(decay, edge.shape) * edge + added).reshape(h0.shape), ys
+    edge = jnp.moveaxis(edge, 1, 0)  # [B, H, N]
+    return (jnp.broadcast_to(decay, edge.shape) * edge + added).reshape(h0.shape), ys[:, :steps]
 
 
 def _complex(parts: Array) -> Array:

@@ -13,10 +13,11 @@ CELL = S4D(input_size=3, hidden_size=2, state_size=3, step_size=(0.01, 0.3))
 ROWS, BLOCKS = 16, "a convolution in blocks of steps"
 
 
-def random_mask(rng, shape):
-    mask = rng.random(shape) < 0.8
-    mask[1] = False  # a row without real steps
-    return mask
+def masks(rng, shape):
+    """Of rows with real steps at random, and of rows that are padded behind; each has a row without real steps."""
+    at_random, behind = rng.random(shape) < 0.8, np.arange(shape[1]) < rng.integers(0, shape[1], (shape[0], 1))
+    at_random[1] = behind[2] = False
+    return [at_random, behind]
 
 
 @pytest.mark.parametrize(
@@ -32,20 +33,22 @@ def test_equals_the_plain_scan(steps, masked, reverse, remat, dtype, x64):
     params = jax.tree.map(lambda a: jnp.asarray(a, dtype), CELL.init(jax.random.key(0)))
     xs = jnp.asarray(rng.normal(size=(ROWS, steps, 3)), dtype)
     state = jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape), dtype), CELL.initial_state(params, (ROWS,)))
-    options = {"mask": random_mask(rng, (ROWS, steps)) if masked else None, "reverse": reverse}
     ys_weights = rng.normal(size=(ROWS, steps, 2)).astype(dtype)
-    assert explain(CELL, params, xs, state, **options)[0].layout == BLOCKS
 
-    def total(params, xs, state, **further):
-        after, ys = unroll(CELL, params, xs, state, **options, **further)
-        return (ys * ys_weights).sum() + (after.real**2 + after.imaginary).sum(), (after, ys)
+    def runner(**options):
+        def total(params, xs, state, mask):
+            after, ys = unroll(CELL, params, xs, state, mask=mask, reverse=reverse, **options)
+            return (ys * ys_weights).sum() + (after.real**2 + after.imaginary).sum(), (after, ys)
 
-    def run(**further):
-        return jax.jit(jax.value_and_grad(lambda *args: total(*args, **further), (0, 1, 2), has_aux=True))(params, xs, state)
+        return jax.jit(jax.value_and_grad(total, (0, 1, 2), has_aux=True))
 
+    in_blocks, plain = runner(remat=remat), runner(backend="scan")
     tolerance = 1e-9 if dtype == "float64" else 3e-5  # of the largest entry
-    for a, b in zip(jax.tree.leaves(run(remat=remat)), jax.tree.leaves(run(backend="scan")), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, float(jnp.abs(b).max())))
+    for mask in masks(rng, (ROWS, steps)) if masked else [None]:
+        assert explain(CELL, params, xs, state, mask=mask, reverse=reverse)[0].layout == BLOCKS
+        results = (jax.tree.leaves(run(params, xs, state, mask)) for run in (in_blocks, plain))
+        for a, b in zip(*results, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, float(jnp.abs(b).max())))
 
 
 def test_resets_states_short_sequences_and_other_readouts_are_left_to_other_forms():
