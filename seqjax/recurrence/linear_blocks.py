@@ -6,7 +6,7 @@ What the inputs of a block add to its outputs is a convolution with the first R 
 
 one product of a block with a Toeplitz matrix. What came before the block reaches its outputs by the state at its edge, and the
 inputs of a block reach the next edge: two more products, with powers of a. A loop over the edges is all that is left of the loop
-over the steps, and only the edges' states are stored, [B, T/R, H N].
+over the steps, and only the edges' states are stored, [H, T/R, B, N].
 
 One convolution of all steps by FFT needs the last two products as well, for the first state's outputs and the last state. Without
 both it was measured slower than blocks in training except with 64 modes and up to 1,024 steps (8 rows, 64 features, 2 cores;
@@ -84,11 +84,11 @@ def _run_blocks(system: DiagonalSystem, zs: Array, h0: Array, count: int | Array
     blocks = -(-steps // length)  # Q
     powers = _powers(factor, length + 1)  # [H, N, R + 1]
     padded = jnp.pad(zs, ((0, 0), (0, blocks * length - steps), (0, 0))).reshape(rows, blocks, length, features)
-    inputs = jnp.transpose(padded, (3, 1, 0, 2)).reshape(features, blocks * rows, length)  # [H, Q B, R]
+    inputs = jnp.transpose(padded, (3, 1, 0, 2))  # [H, Q, B, R]: Q and B are not one axis, so that B can be split over devices
 
     to_edge = jnp.flip(powers[..., :-1], -1) * gain[..., None]  # [H, N, R]
     to_edge = jnp.concatenate([to_edge.real, to_edge.imag], axis=1)  # [H, 2N, R]
-    sums = _einsum("hmr,hnr->hmn", inputs, to_edge).reshape(features, blocks, rows, 2 * modes)
+    sums = _einsum("hqbr,hnr->hqbn", inputs, to_edge)  # [H, Q, B, 2N]
     first = jnp.moveaxis(h0.reshape(rows, features, modes), 1, 0)  # [H, B, N]
     # [H, Q, B, N], the states after each block
     edges = linear_scan(powers[:, None, None, :, -1], _complex(sums), first)
@@ -98,21 +98,22 @@ def _run_blocks(system: DiagonalSystem, zs: Array, h0: Array, count: int | Array
     kernel = jnp.concatenate([kernel[:, :1] + system.through[:, None], kernel[:, 1:]], axis=1)
     from_edge = output[..., None] * powers[..., 1:]  # [H, N, R]
     from_edge = jnp.concatenate([from_edge.real, -from_edge.imag], axis=1)  # [H, 2N, R]
-    states = jnp.concatenate([before.real, before.imag], axis=-1).reshape(features, blocks * rows, 2 * modes)
-    ys = _einsum("hmr,hrs->hms", inputs, _toeplitz(kernel)) + _einsum("hmn,hnr->hmr", states, from_edge)  # [H, Q B, R]
-    ys = jnp.transpose(ys.reshape(features, blocks, rows, length), (2, 1, 3, 0)).reshape(rows, blocks * length, features)
+    states = jnp.concatenate([before.real, before.imag], axis=-1)  # [H, Q, B, 2N]
+    ys = _einsum("hqbr,hrs->hqbs", inputs, _toeplitz(kernel)) + _einsum("hqbn,hnr->hqbr", states, from_edge)  # [H, Q, B, R]
+    ys = jnp.transpose(ys, (2, 1, 3, 0)).reshape(rows, blocks * length, features)
 
     # the state after the last real step, which is the m-th of block q
     if isinstance(count, int):
         q, m = blocks - 1, count - (blocks - 1) * length
-        edge, block, decay = before[:, q], jnp.roll(padded[:, q], length - m, axis=1), powers[..., m]
+        edge, decay = jnp.moveaxis(before[:, q], 1, 0), powers[..., m]  # [B, H, N]; [H, N]
+        block = jnp.roll(padded[:, q], length - m, axis=1)  # [B, R, H]
     else:
-        row, q = jnp.arange(rows, dtype=jnp.int32), jnp.maximum(count - 1, 0) // length  # [B]
+        q = jnp.maximum(count - 1, 0) // length  # [B]
         m = count - q * length  # [B]
-        edge, decay = before[:, q, row], jnp.moveaxis(jnp.take(powers, m, axis=-1), -1, 0)  # [H, B, N]; [B, H, N]
-        block = jax.vmap(lambda array, n: jnp.roll(array, n, axis=0))(padded[row, q], length - m)  # [B, R, H]
+        edge = jax.vmap(lambda states, q: states[:, q], in_axes=(2, 0))(before, q)  # [B, H, N]
+        decay = jnp.moveaxis(jnp.take(powers, m, axis=-1), -1, 0)  # [B, H, N]
+        block = jax.vmap(lambda steps, q, m: jnp.roll(steps[q], length - m, axis=0))(padded, q, m)  # [B, R, H]
     added = _complex(_einsum("brh,hnr->bhn", block, to_edge))
-    edge = jnp.moveaxis(edge, 1, 0)  # [B, H, N]
     return (jnp.broadcast_to(decay, edge.shape) * edge + added).reshape(h0.shape), ys[:, :steps]
 
 

@@ -21,6 +21,7 @@ from seqjax import (
     GRU,
     LRU,
     LSTM,
+    S4D,
     SRU,
     Bidirectional,
     Chain,
@@ -38,6 +39,7 @@ from tests.catalog import memory
 from tests.models.every_model import MODELS
 
 B, T, D, H = 8, 6, 3, 4
+LONG = 140  # steps of linear_blocks
 ROWS, EVERYWHERE = PartitionSpec("data"), PartitionSpec()
 RNG = np.random.default_rng(0)
 LENGTHS = {"lengths": np.array([6, 3, 0, 5, 1, 6, 2, 4], np.int32)}
@@ -71,6 +73,7 @@ CASES = {
     "dense": (Dense(D, H), LENGTHS),
     "linear": (SRU(input_size=D, hidden_size=H), LENGTHS | RESET),
     "linear_complex": (LRU(input_size=D, hidden_size=H), {"remat": 2, "reverse": True, **LENGTHS}),
+    "linear_blocks": (S4D(input_size=D, hidden_size=H, state_size=2), {"lengths": LONG - 20 * np.arange(B, dtype=np.int32)}),
     "lstm_tokens": (LSTM_D, LENGTHS),
     "dense_tokens": (Dense(D, H), {}),
 }
@@ -89,7 +92,8 @@ def arguments_of(name):
         return jax.jit(model.init)(jax.random.key(0)), batch, {}
     part, options = CASES[name]
     params = jax.jit(part.init)(jax.random.key(0))
-    shape = (B, T) if name.endswith("tokens") else (B, T, D)
+    steps = LONG if name == "linear_blocks" else T
+    shape = (B, steps) if name.endswith("tokens") else (B, steps, D)
     xs = RNG.integers(0, D, shape, np.int32) if name.endswith("tokens") else RNG.normal(size=shape).astype(np.float32)
     context = jax.tree.map(lambda a: np.concatenate([a, a, a])[:B], memory(part)) if isinstance(part, Attentive) else None
     rows = {"xs": xs, "context": context} | {name: a for name, a in options.items() if isinstance(a, np.ndarray)}
