@@ -11,6 +11,7 @@ from seqjax.data.synthetic.tasks import Task, as_batch, check_at_least
 from seqjax.serial import register
 
 _CHARACTERS = tuple(string.digits + "+-=." + string.ascii_lowercase)
+_TOKENS = {character: token for token, character in enumerate(_CHARACTERS)}
 
 
 @register
@@ -59,13 +60,22 @@ class Arithmetic(Task):
             negative, minus = (rng.random(2) < 0.5).tolist()
             answer = (-one if negative else one) + (-two if minus else two)
             asked = self._distracted(f"{'-' * negative}{one}{'-' if minus else '+'}{two}", rng)
-            text = [_CHARACTERS.index(character) for character in f"{asked}={answer}."]
+            text = [*asked, *_tokens(f"={answer}.")]
             end = len(text) - 1
             tokens[row, :end], target[row, :end] = text[:-1], text[1:]
             mask[row, len(asked) : end], lengths[row] = True, end
         return as_batch("tokens", tokens, lengths, target, mask)
 
-    def _distracted(self, text: str, rng: np.random.Generator) -> str:
+    def _distracted(self, text: str, rng: np.random.Generator) -> np.ndarray:
+        """The tokens of a text, each followed by letters drawn at random."""
         counts = rng.integers(0, self.distractors, len(text), endpoint=True)
-        letters = (rng.choice(list(string.ascii_lowercase), count) for count in counts)
-        return "".join(character + "".join(some) for character, some in zip(text, letters, strict=True))
+        tokens = np.empty(len(text) + counts.sum(), np.int64)
+        letter = np.ones(len(tokens), np.bool_)
+        letter[np.arange(len(text)) + np.cumsum(counts) - counts] = False
+        tokens[~letter] = _tokens(text)
+        tokens[letter] = _TOKENS["a"] + rng.integers(len(string.ascii_lowercase), size=counts.sum())
+        return tokens
+
+
+def _tokens(text: str) -> list[int]:
+    return [_TOKENS[character] for character in text]
