@@ -56,6 +56,7 @@ def _preset(task: str, cell: str, size: int, epochs: int, lr: float, *, monitor:
 
 LONGER = ("BinaryAddition(bits=20, shortest=20)", "BinaryAddition(bits=200, shortest=200)")
 LINEAR = "Elman(activation='linear')"
+MIXING = "Residual(Stack((LayerNorm, S4D(state_size=16), Highway(Dense(output_size=64), transform_bias=0.0))))"
 PRESETS = {
     # Seconds: the next letter of hello, by three hidden units.
     "tiny": _preset("Spelling(word='hello')", "Elman", 3, 8, 3e-2, batch_size=1, batches=50, evaluated=1),
@@ -75,7 +76,20 @@ PRESETS = {
     "arithmetic": _preset(
         "Arithmetic(digits=3, distractors=1)", "LSTM", 128, 60, 2e-3, encoded_size=128, batch_size=64, monitor="accuracy"
     ),
-    "music": _preset("piano_rolls", "GRU", 512, 100, 2e-3, encoded_size=128, dropout=0.5, input_dropout=0.2, batch_size=20),
-    "mnist": _preset("mnist", "GRU", 128, 20, 1e-3, batch_size=100, monitor="accuracy"),
+    # Polyphonic music; --data.path: JSB_Chorales.mat, Nottingham.mat.
+    "jsb": _preset("piano_rolls", "GRU", 512, 100, 2e-3, encoded_size=128, dropout=0.5, input_dropout=0.2, batch_size=20),
+    "nottingham": _preset(
+        "piano_rolls",
+        "Highway(S4D(state_size=32))",
+        128,
+        50,
+        4e-3,
+        layers=2,
+        encoded_size=128,
+        dropout=0.2,
+        batch_size=5,
+        transpose=5,
+    ),
+    "mnist": _preset("mnist", MIXING, 64, 4, 3e-3, layers=2, encoded_size=64, dropout=0.1, batch_size=25, monitor="accuracy"),
 }
 PROGRAM = Program("synthetic", PRESETS)

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from experiments.networks import Shape, build_model
 from experiments.synthetic import __main__ as program
 from experiments.synthetic.config import PRESETS, PROGRAM, REAL, Data
 from experiments.synthetic.problems import load_problem
@@ -57,7 +58,7 @@ def test_cells_are_compared_in_one_table(tmp_path):
 
 
 def test_tasks_on_files_have_splits(shared_data, tmp_path):
-    music = PRESETS["music"]
+    music = PRESETS["jsb"]
     path = shared_data("poly_music") / "JSB_Chorales.mat"
     problem = load_problem(program.Config(data=replace(music.data, path=str(path), transpose=5)))
     batch = problem.stream.batch(0)
@@ -75,6 +76,13 @@ def test_presets_have_tasks_and_cells(name):
     assert model.vocabulary_sizes == tuple(map(len, problem.saved if isinstance(problem.saved, tuple) else (problem.saved,)))
 
 
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.data.task in REAL])
+def test_presets_on_files_have_cells(name):
+    config = PRESETS[name].model
+    shape = Shape(reads=3, symbols=False, names=("a", "b"), answers="labels")
+    assert build_model(config, shape).encoder.output_size == config.hidden_size
+
+
 WRONG = {
     "an unknown task": (["--data.task", "Addding"], "--data.task: Addding is not known: did you mean Adding?"),
     "a field of a task": (["--data.task", "Adding(stepps=3)"], "Adding has no field stepps: did you mean steps?"),
@@ -84,8 +92,8 @@ WRONG = {
     "no unit": (["--model.hidden-size", 0], "--model.hidden-size is 0, it must be from 1"),
     "another further task": (["--data.further", "Adding"], "--data.further 'Adding' has other symbols"),
     "a file for a drawn task": (["--data.path", "x.mat"], "--data.path is given, and Spelling(word='hello') reads no file"),
-    "music without a file": (["--preset", "music"], "--data.task piano_rolls reads a file: give --data.path"),
-    "no such file": (["--preset", "music", "--data.path", "x.mat"], "x.mat is missing"),
+    "music without a file": (["--preset", "jsb"], "--data.task piano_rolls reads a file: give --data.path"),
+    "no such file": (["--preset", "jsb", "--data.path", "x.mat"], "x.mat is missing"),
     "no such series": (["--preset", "series", "--data.path", "x.csv"], "x.csv"),
     "a short series": (["--preset", "series", "--data.path", "short.csv"], "--data.window is 100, short.csv has 30 steps"),
     "digits elsewhere": (["--preset", "mnist", "--data.path", "."], "give the folder of MNIST"),
