@@ -48,13 +48,12 @@ def main(config: Config, *, preset: str = "custom") -> Run:
     model = problem.model(config.model)
     names = {"program": PROGRAM, "preset": preset, "vocabulary": problem.saved, "data": problem.record}
     session = Session(config, model, problem.stream, **names)
-    valid = problem.valid
 
     with session.open(f"task: {problem.record['source']}"):
-        for event in session.train(lambda params: session.evaluate(params, valid)):
+        for event in session.train(lambda params: session.evaluate(params, problem.valid)):
             session.draw_curves(event)
 
-    return session.finish(lambda params: figures_of(model, params, {"validation": valid} | problem.tests))
+    return session.finish(lambda params: figures_of(model, params, {"validation": problem.valid} | problem.tests))
 
 
 def train(argv: list[str]) -> Run | None:

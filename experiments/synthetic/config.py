@@ -42,12 +42,10 @@ class Config(Training):
 
 def _preset(task: str, cell: str, size: int, epochs: int, lr: float, *, monitor: Any = "loss", **rest):
     """A preset; `rest` are further fields of Data and of Network."""
-    of_data = {field.name for field in dataclasses.fields(Data)}
-    data = {name: value for name, value in rest.items() if name in of_data}
-    network = {name: value for name, value in rest.items() if name not in of_data}
+    data = {field.name: rest.pop(field.name) for field in dataclasses.fields(Data) if field.name in rest}
     return Config(
         data=Data(task=task, **data),
-        model=Network(cell=cell, hidden_size=size, **network),
+        model=Network(cell=cell, hidden_size=size, **rest),
         optimizer=OptimizerConfig(learning_rate=lr, clip_norm=1.0, schedule="cosine"),
         loop=LoopConfig(epochs=epochs),
         monitor=monitor,
@@ -56,7 +54,8 @@ def _preset(task: str, cell: str, size: int, epochs: int, lr: float, *, monitor:
 
 LONGER = ("BinaryAddition(bits=20, shortest=20)", "BinaryAddition(bits=200, shortest=200)")
 LINEAR = "Elman(activation='linear')"
-MIXING = "Residual(Stack((LayerNorm, S4D(state_size=16), Highway(Dense(output_size=64), transform_bias=0.0))))"
+TUNE = "Highway(S4D(state_size=32))"
+DIGIT = "Residual(Stack((LayerNorm, S4D(state_size=16), Highway(Dense(output_size=64), transform_bias=0.0))))"
 PRESETS = {
     # Seconds: the next letter of hello, by three hidden units.
     "tiny": _preset("Spelling(word='hello')", "Elman", 3, 8, 3e-2, batch_size=1, batches=50, evaluated=1),
@@ -78,18 +77,7 @@ PRESETS = {
     ),
     # Polyphonic music; --data.path: JSB_Chorales.mat, Nottingham.mat.
     "jsb": _preset("piano_rolls", "GRU", 512, 100, 2e-3, encoded_size=128, dropout=0.5, input_dropout=0.2, batch_size=20),
-    "nottingham": _preset(
-        "piano_rolls",
-        "Highway(S4D(state_size=32))",
-        128,
-        50,
-        4e-3,
-        layers=2,
-        encoded_size=128,
-        dropout=0.2,
-        batch_size=5,
-        transpose=5,
-    ),
-    "mnist": _preset("mnist", MIXING, 64, 4, 3e-3, layers=2, encoded_size=64, dropout=0.1, batch_size=25, monitor="accuracy"),
+    "nottingham": _preset("piano_rolls", TUNE, 128, 50, 4e-3, layers=2, encoded_size=128, dropout=0.2, batch_size=5, transpose=5),
+    "mnist": _preset("mnist", DIGIT, 64, 4, 3e-3, layers=2, encoded_size=64, dropout=0.1, batch_size=25, monitor="accuracy"),
 }
 PROGRAM = Program("synthetic", PRESETS)

@@ -73,9 +73,8 @@ def load_problem(config: Config) -> Problem:
         raise InputError(f"--data.task {data.task} reads a file: give --data.path")
     if data.further:
         raise InputError(f"--data.further {data.further[0]!r}: a task on files has no further ones")
-    if data.task == "series":
-        return _forecast(data, config.seed)
-    return _music(data, config.seed) if data.task == "piano_rolls" else _digits(data, config.seed)
+    read = {"series": _forecast, "piano_rolls": _music}.get(data.task, _digits)
+    return read(data, config.seed)
 
 
 def _drawn(data: Data, seed: int) -> Problem:
